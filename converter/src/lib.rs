@@ -1,0 +1,4 @@
+//! Reads trained ResMLP checkpoints, folds, quantises and packs them, and checks the result against tract.
+
+pub mod error;
+pub mod network;
