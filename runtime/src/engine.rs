@@ -191,6 +191,15 @@ impl<P: ParallelFor> Pass<'_, '_, P> {
     }
 }
 
+/// Multiplies every row of `block` by `gain`, from channel `first` on; models without gains have an empty one.
+fn rescale(block: &mut Block, gain: &[f32], first: usize) {
+    if !gain.is_empty() {
+        for row in 0..block.rows() {
+            block.row_mut(row).iter_mut().zip(gain.iter().skip(first)).for_each(|(y, g)| *y *= g);
+        }
+    }
+}
+
 /// Sums of the stream's columns in the order of the tokens, into `sums`.
 fn sum_over_tokens(stream: &[f32], dim: usize, sums: &mut [f32]) {
     sums.fill(0.0);

@@ -43,8 +43,9 @@ pub mod field {
     pub const STD: usize = 96;
     pub const LABELS_LEN: usize = 108;
     pub const PROVENANCE_LEN: usize = 112;
+    pub const HAS_GAINS: usize = 116;
     /// From here to the header's end: zeros.
-    pub const RESERVED: usize = 116;
+    pub const RESERVED: usize = 120;
 }
 
 /// How a model's weights are stored and its products computed.
@@ -135,6 +136,8 @@ pub struct Dims {
     pub outputs: usize,
     /// Whether there is a classifier.
     pub has_head: bool,
+    /// Whether some channels of the residual stream are rescaled in the blocks.
+    pub has_gains: bool,
     /// Shape of the panels.
     pub layout: Layout,
 }
@@ -256,6 +259,7 @@ enum Presence {
     Int8,
     Head,
     Int8Head,
+    Gains,
 }
 
 macro_rules! slots {
@@ -303,6 +307,8 @@ slots! {
     MixRowSum: Vector(F32, TokenRows), Always;
     /// Bias of the layer.
     MixRowBias: Vector(F32, TokenRows), Always;
+    /// The stream is multiplied by it before the patch mixing is added.
+    MixStreamGain: Vector(F32, Dim), Gains;
     /// Gain of each channel.
     MixScale: Vector(F32, Dim), Always;
     /// Gain of the row sums.
@@ -327,6 +333,8 @@ slots! {
     HiddenZero: Vector(I8, Hidden), Int8;
     /// Second layer of the channel MLP.
     ContractWeights: Right(Dim, Hidden), Always;
+    /// The stream is multiplied by it before the channel MLP is added.
+    MlpStreamGain: Vector(F32, Dim), Gains;
     /// Added to the sums.
     ContractBias: Vector(Bias, Dim), Always;
     /// Sums to stream units.
@@ -357,6 +365,7 @@ impl Slot {
             Presence::Int8 => int8,
             Presence::Head => dims.has_head,
             Presence::Int8Head => int8 && dims.has_head,
+            Presence::Gains => dims.has_gains,
         };
         if !present {
             return Some(0);

@@ -239,6 +239,14 @@ impl Header<'_> {
         f32::from_le_bytes(self.bytes(at))
     }
 
+    fn flag(&self, at: usize, name: &'static str) -> Result<bool, ModelError> {
+        match self.u32(at) {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(ModelError::Field { name }),
+        }
+    }
+
     fn dims(&self) -> Result<Dims, ModelError> {
         let size = |at| self.u32(at) as usize;
         let dims = Dims {
@@ -253,11 +261,8 @@ impl Header<'_> {
             hidden: size(field::HIDDEN),
             depth: size(field::DEPTH),
             outputs: size(field::OUTPUTS),
-            has_head: match self.u32(field::HAS_HEAD) {
-                0 => false,
-                1 => true,
-                _ => return Err(ModelError::Field { name: "has_head" }),
-            },
+            has_head: self.flag(field::HAS_HEAD, "has_head")?,
+            has_gains: self.flag(field::HAS_GAINS, "has_gains")?,
             layout: Layout {
                 rows: self.u32(field::ROWS),
                 columns: self.u32(field::COLUMNS),

@@ -105,6 +105,7 @@ mod tests {
         depth: 12,
         outputs: 1000,
         has_head: true,
+        has_gains: false,
         layout: Layout::DEFAULT,
     };
 

@@ -1,6 +1,6 @@
 //! The forward pass with 16-bit floating-point weights: sums and activations are `f32`.
 
-use super::{Pass, RunError, Stage, patches, sum_over_tokens};
+use super::{Pass, RunError, Stage, patches, rescale, sum_over_tokens};
 use crate::format::{Extent, Slot};
 use crate::kernels::{FloatColumns, Kernels, Mismatch, MixColumns, MixRows, Rows};
 use crate::model::Model;
@@ -48,12 +48,14 @@ fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError>
         [Slot::MixRowScale, Slot::MixRowSum, Slot::MixRowBias].map(|s| model.tensor::<f32>(s, block));
     let rows = MixRows { correction: &[], scale, sum, bias };
     let gains = [Slot::MixScale, Slot::MixSumGain, Slot::MixBiasGain].map(|s| model.tensor::<f32>(s, block));
+    let gain: &[f32] = model.tensor(Slot::MixStreamGain, block);
     pass.for_each_block(Cut::Columns(pass.plan.channels), |first, mut channels, scratch| {
         let width = channels.columns();
         let right = floats(scratch, channels.rows() * width)?;
         for (row, copy) in right.chunks_exact_mut(width).enumerate() {
             copy.copy_from_slice(channels.row(row));
         }
+        rescale(&mut channels, gain, first);
         let [scale, sum_gain, bias_gain] = gains.map(|g| part(g, first, width));
         let columns = MixColumns { scale: scale?, sum_gain: sum_gain?, bias_gain: bias_gain? };
         kernels.mix_f16(panel, left, right, rows, columns, &mut channels)
@@ -65,9 +67,11 @@ fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError>
     let [dim, hidden] = [Extent::Dim, Extent::Hidden].map(|e| dims.padded(e));
     let expand = Layer::new(model, [Slot::ExpandWeights, Slot::ExpandBias, Slot::ExpandScale], block, dim);
     let contract = Layer::new(model, [Slot::ContractWeights, Slot::ContractBias, Slot::ContractScale], block, hidden);
+    let gain: &[f32] = model.tensor(Slot::MlpStreamGain, block);
     pass.for_each_block(Cut::Rows(pass.plan.tile), |_, mut tile, scratch| {
         let activations = floats(scratch, tile.rows() * hidden)?;
         expand.gelu(kernels, &tile, &mut Block::new(activations, hidden))?;
+        rescale(&mut tile, gain, 0);
         contract.add(kernels, activations, hidden, &mut tile)
     })
 }

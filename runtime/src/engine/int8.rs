@@ -1,6 +1,6 @@
 //! The forward pass with 8-bit weights and activations.
 
-use super::{Pass, RunError, Stage, patches, sum_over_tokens};
+use super::{Pass, RunError, Stage, patches, rescale, sum_over_tokens};
 use crate::format::{Dims, Extent, Layout, Slot};
 use crate::kernels::{
     GeluColumns, Hidden, Kernels, Mismatch, MixColumns, MixRows, Product, Quantiser, StreamColumns, round_clamp,
@@ -73,10 +73,12 @@ fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError>
     };
     let quantiser = PerChannel::new(model, Slot::MixInputScale, Slot::MixInputOffset, block);
     let gains = [Slot::MixScale, Slot::MixSumGain, Slot::MixBiasGain].map(|s| model.tensor::<f32>(s, block));
+    let gain: &[f32] = model.tensor(Slot::MixStreamGain, block);
     pass.for_each_block(Cut::Columns(pass.plan.channels), |first, mut channels, scratch| {
         let width = channels.columns();
         let right = scratch.get_mut(..k * width).ok_or(Mismatch)?;
         kernels.quantise_columns(layout, &channels, quantiser.part(first, width)?, right)?;
+        rescale(&mut channels, gain, first);
         let [scale, sum_gain, bias_gain] = gains.map(|g| part(g, first, width));
         let columns = MixColumns { scale: scale?, sum_gain: sum_gain?, bias_gain: bias_gain? };
         kernels.mix(Product { layout, k, rows, left, right }, mix_rows, columns, &mut channels)
@@ -93,6 +95,7 @@ fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError>
     let gelu = GeluLayer::new(model, block)?;
     let contract = Weights::new(model, Slot::ContractWeights, block, hidden);
     let columns = AddColumns::new(model, Slot::ContractBias, Slot::ContractScale, block);
+    let gain: &[f32] = model.tensor(Slot::MlpStreamGain, block);
     pass.for_each_block(Cut::Rows(pass.plan.tile), |_, mut tile, scratch| {
         let rows = panel_rows(dims, tile.rows());
         let (input, rest) = scratch.split_at_mut_checked(rows * dim).ok_or(Mismatch)?;
@@ -102,6 +105,7 @@ fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError>
             let product = Product { layout, k: dim, rows, left: input, right };
             kernels.gelu(product, gelu.part(first)?, Hidden { panels: activations, k: hidden, first })?;
         }
+        rescale(&mut tile, gain, 0);
         add_product(kernels, &contract, activations, &columns, &mut tile)
     })
 }

@@ -33,6 +33,7 @@ mod tests {
             depth: 1,
             outputs: 1,
             has_head: true,
+            has_gains: false,
             layout: Layout::DEFAULT,
         };
         let image: Vec<u8> = (0..4 * 6 * 3).collect();

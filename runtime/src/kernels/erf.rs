@@ -43,6 +43,6 @@ mod tests {
             assert!((found - expected).abs() < 1e-6 + 1e-6 * x.abs(), "gelu({x}) = {found}, expected {expected}");
         }
         assert_eq!(gelu(100.0), 100.0);
-        assert_eq!(gelu(-100.0), 0.0);
+        assert!(gelu(-100.0).abs() < 1e-4);
     }
 }
