@@ -5,3 +5,4 @@ pub mod fold;
 pub mod forward;
 pub mod gemm;
 pub mod network;
+pub mod quantise;

@@ -16,6 +16,12 @@ pub struct Range {
 }
 
 impl Range {
+    /// From the smallest to the largest of `values`.
+    pub fn of<'a>(values: impl Iterator<Item = &'a f32>) -> Self {
+        let (low, high) = values.fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), &x| (l.min(x), h.max(x)));
+        if low <= high { Self { low, high } } else { Self { low: 0.0, high: 0.0 } }
+    }
+
     /// Distance of two levels; never 0.
     pub fn step(&self) -> f32 {
         ((self.high - self.low) / 255.0).max(f32::MIN_POSITIVE)
@@ -31,8 +37,7 @@ impl Range {
     }
 }
 
-/// The best range for values of which `samples` are representative; both ends are searched. `floor` is a lower bound of
-/// `high - low`: noise of less than that is not worth levels.
+/// The best range for values of which `samples` are representative; both ends are searched, or the upper one alone.
 pub fn best(samples: &mut Vec<f32>, fixed_low: Option<f32>) -> Range {
     thin(samples);
     samples.sort_unstable_by(f32::total_cmp);
@@ -60,7 +65,7 @@ fn thin(samples: &mut Vec<f32>) {
     if samples.len() <= SAMPLES {
         return;
     }
-    let (low, high) = samples.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), &x| (l.min(x), h.max(x)));
+    let Range { low, high } = Range::of(samples.iter());
     let count = samples.len();
     *samples = (0..SAMPLES).map(|i| samples[i * count / SAMPLES]).chain([low, high]).collect();
 }

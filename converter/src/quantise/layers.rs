@@ -1,0 +1,233 @@
+//! Quantises one layer at a time, given the residual streams that reach it.
+
+use rayon::prelude::*;
+
+use super::gelu::GeluTable;
+use super::network::{QuantisedHead, QuantisedLinear, QuantisedMix, QuantisedMlp, Quantiser, pixels};
+use super::ranges::{self, Range};
+use super::weights::{Moments, Rounded, round};
+use crate::fold::{FoldedBlock, FoldedNetwork, Head};
+use crate::forward::{gelu, row_sums, token_means};
+
+/// Samples from which a layer's second moments are taken.
+const MOMENT_SAMPLES: usize = 8192;
+
+/// Samples from which ranges are taken.
+const RANGE_SAMPLES: usize = 4096;
+
+/// Rows whose hidden activations are held at a time.
+const BATCH: usize = 1024;
+
+/// Smallest step of a channel, as a share of the layer's largest: a channel that was still in calibration may not be later.
+const LEAST_STEP: f32 = 1e-3;
+
+/// Biases are at most this large in units of the sums, so that adding one cannot overflow.
+const LARGEST_BIAS: f32 = (1 << 29) as f32;
+
+/// The exact residual stream and the quantised one, `[pictures · tokens, dim]`.
+pub struct Streams {
+    /// Number of channels.
+    pub dim: usize,
+    /// Without any rounding so far.
+    pub exact: Vec<f32>,
+    /// With all rounding so far.
+    pub quantised: Vec<f32>,
+}
+
+/// Quantises the stem.
+pub fn stem(network: &FoldedNetwork, pictures: &[Vec<u8>]) -> (QuantisedLinear, Streams) {
+    let layer = &network.stem;
+    let input = pixels(network.image, network.patch, pictures);
+    let mut moments = Moments::new(layer.weight.cols);
+    moments.add(&spread(&input, layer.weight.cols, MOMENT_SAMPLES));
+    let mut stem = linear(&layer.weight.data, &layer.bias, &moments, &layer.bias);
+    let exact = network.stem(pictures);
+    let mut quantised = stem.apply(&input);
+    correct_bias(&mut stem, &exact, &mut quantised);
+    (stem, Streams { dim: network.dim(), exact, quantised })
+}
+
+/// Quantises a block's patch mixing, and takes the streams through it.
+pub fn mix(block: &FoldedBlock, streams: &mut Streams) -> QuantisedMix {
+    let (tokens, dim) = (block.mix.weight.rows, streams.dim);
+    let (input, centres) = input_quantiser(&streams.quantised, dim);
+    let scale: Vec<f32> = block.scale.iter().zip(&input.scale).map(|(s, inverse)| s / inverse).collect();
+    let rounded = round(&block.mix.weight.data, &mix_moments(&input, &scale, tokens, streams), &vec![0.0; tokens]);
+    let mix = QuantisedMix {
+        input,
+        weights: rounded.weights,
+        row_scale: rounded.scale,
+        // The centre of the channels' ranges goes through the exact weights: only what varies meets rounded ones.
+        row_sum: row_sums(&block.mix),
+        row_bias: block.mix.bias.clone(),
+        sum_gain: block.sum_gain.iter().zip(&block.scale).zip(&centres).map(|((p, s), c)| p + s * c).collect(),
+        scale,
+        bias_gain: block.bias_gain.clone(),
+        gain: block.mix_gain.clone(),
+    };
+    block.mix(&mut streams.exact);
+    mix.apply(&mut streams.quantised);
+    mix
+}
+
+/// Second moments over tokens. The channels share the weights; each counts as much as it moves the stream.
+fn mix_moments(input: &Quantiser, scale: &[f32], tokens: usize, streams: &Streams) -> Moments {
+    let dim = streams.dim;
+    let mut moments = Moments::uncentred(tokens);
+    let pictures = streams.quantised.chunks_exact(tokens * dim);
+    let stride = (pictures.len() * dim).div_ceil(MOMENT_SAMPLES).clamp(1, pictures.len());
+    for picture in pictures.step_by(stride) {
+        let levels = input.apply(picture);
+        let places = (0..dim).flat_map(|d| (0..tokens).map(move |n| (n, d)));
+        moments.add(&places.map(|(n, d)| levels[n * dim + d] * scale[d]).collect::<Vec<_>>());
+    }
+    moments
+}
+
+/// Quantises a block's channel MLP, and takes the streams through it.
+pub fn mlp(block: &FoldedBlock, streams: &mut Streams) -> QuantisedMlp {
+    let (dim, hidden) = (streams.dim, block.expand.weight.rows);
+    let (input, _) = input_quantiser(&streams.quantised, dim);
+    let samples = input.apply(&spread(&streams.quantised, dim, MOMENT_SAMPLES));
+    let exact_mean = mean_rows(&spread(&streams.exact, dim, MOMENT_SAMPLES), dim);
+    let mut expand = expand_layer(block, &input, &samples, &exact_mean);
+
+    let seen = expand.apply(&spread(&samples, dim, RANGE_SAMPLES));
+    let gelu = GeluTable::new(seen.iter().fold(0.0, |m, x| m.max(x.abs())));
+    let (hidden_scale, hidden_zero, steps) = hidden_quantiser(&seen, hidden, gelu.unit);
+    expand.scale.iter_mut().for_each(|s| *s /= gelu.unit);
+    let contract = QuantisedLinear { weights: Vec::new(), bias: Vec::new(), scale: Vec::new() };
+    let gain = block.mlp_gain.clone();
+    let mut mlp = QuantisedMlp { input, expand, gelu, hidden_scale, hidden_zero, contract, gain };
+
+    let mut moments = Moments::new(hidden);
+    samples.chunks(BATCH * dim).for_each(|batch| moments.add(&mlp.hidden(batch)));
+    let weights = scale_columns(&block.contract.weight.data, &steps);
+    mlp.contract = linear(&weights, &block.contract.bias, &moments, &block.contract.bias);
+
+    block.mlp(&mut streams.exact);
+    mlp.apply(&mut streams.quantised);
+    correct_bias(&mut mlp.contract, &streams.exact, &mut streams.quantised);
+    mlp
+}
+
+/// The first layer of the channel MLP, with real results: the mean of its exact results goes into the bias.
+fn expand_layer(block: &FoldedBlock, input: &Quantiser, samples: &[f32], exact_mean: &[f32]) -> QuantisedLinear {
+    let layer = &block.expand;
+    let steps: Vec<f32> = input.scale.iter().map(|s| 1.0 / s).collect();
+    let mut moments = Moments::new(layer.weight.cols);
+    moments.add(samples);
+    let mean = |r: usize| layer.bias[r] + layer.weight.row(r).iter().zip(exact_mean).map(|(w, x)| w * x).sum::<f32>();
+    let means: Vec<f32> = (0..layer.weight.rows).map(mean).collect();
+    linear(&scale_columns(&layer.weight.data, &steps), &means, &moments, &means)
+}
+
+/// Quantises the classifier.
+pub fn head(network: &FoldedNetwork, streams: &Streams) -> QuantisedHead {
+    let (tokens, dim) = (network.tokens(), streams.dim);
+    let layer = match &network.head {
+        Head::Classifier(layer) => layer,
+        Head::Embedding { scale, bias } => {
+            let scale = scale.iter().map(|s| s / tokens as f32).collect();
+            return QuantisedHead::Embedding { scale, bias: bias.clone() };
+        }
+    };
+    let sums: Vec<f32> = token_means(&streams.quantised, tokens, dim).iter().map(|m| m * tokens as f32).collect();
+    let input = sum_quantiser(&sums, dim);
+    let steps: Vec<f32> = input.scale.iter().map(|s| 1.0 / (s * tokens as f32)).collect();
+    let levels = input.apply_within(&sums, -32768.0, 32639.0);
+    let mut moments = Moments::new(dim);
+    moments.add(&levels);
+    let Rounded { weights, scale } =
+        round(&scale_columns(&layer.weight.data, &steps), &moments, &vec![0.0; layer.weight.rows]);
+    let expected = mean_rows(&network.head(&streams.exact), layer.weight.rows);
+    let found = products_of_mean(&weights, &moments.mean());
+    let bias = expected.iter().zip(found).zip(&scale).map(|((e, f), s)| e - f * s).collect();
+    QuantisedHead::Classifier { input, weights, scale, bias }
+}
+
+/// 16 bits with room for sums four times as far from the middle as those seen.
+fn sum_quantiser(sums: &[f32], dim: usize) -> Quantiser {
+    let ranges: Vec<Range> = (0..dim).map(|d| Range::of(sums.iter().skip(d).step_by(dim))).collect();
+    let widest = ranges.iter().fold(0f32, |m, r| m.max(r.high - r.low));
+    let scale: Vec<f32> =
+        ranges.iter().map(|r| 16384.0 / (r.high - r.low).max(widest * LEAST_STEP).max(1e-4)).collect();
+    let offset = scale.iter().zip(&ranges).map(|(s, r)| -s * (r.high + r.low) / 2.0).collect();
+    Quantiser { scale, offset }
+}
+
+/// 8-bit ranges of each channel of `stream`, and the real value in the middle of each.
+fn input_quantiser(stream: &[f32], dim: usize) -> (Quantiser, Vec<f32>) {
+    let samples = spread(stream, dim, RANGE_SAMPLES);
+    let range = |d: usize| ranges::best(&mut samples.iter().skip(d).step_by(dim).copied().collect(), None);
+    let ranges: Vec<Range> = (0..dim).into_par_iter().map(range).collect();
+    let widest = ranges.iter().fold(0f32, |m, r| m.max(r.step()));
+    let least = (widest * LEAST_STEP).max(1e-6);
+    let scale: Vec<f32> = ranges.iter().map(|r| 1.0 / r.step().max(least)).collect();
+    let centres: Vec<f32> = ranges.iter().zip(&scale).map(|(r, s)| (r.low + r.high) / 2.0 + 0.5 / s).collect();
+    let offset = scale.iter().zip(&centres).map(|(s, c)| -s * c).collect();
+    (Quantiser { scale, offset }, centres)
+}
+
+/// Scales (fractions of 2^15 of `unit`), zero points and real steps of the hidden activations, whose inputs were `seen`.
+fn hidden_quantiser(seen: &[f32], hidden: usize, unit: f32) -> (Vec<i16>, Vec<i8>, Vec<f32>) {
+    let one = |h: usize| {
+        let mut values: Vec<f32> = seen.iter().skip(h).step_by(hidden).map(|&x| gelu(x)).collect();
+        let low = values.iter().fold(0f32, |m, &v| m.min(v));
+        let range = ranges::best(&mut values, Some(low));
+        let scale = (32768.0 * unit / range.step()).round().clamp(1.0, 32767.0);
+        let step = 32768.0 * unit / scale;
+        (scale as i16, (-128.0 - low / step).round().clamp(-128.0, 127.0) as i8, step)
+    };
+    let all: Vec<_> = (0..hidden).into_par_iter().map(one).collect();
+    let mut out = (Vec::new(), Vec::new(), Vec::new());
+    for (scale, zero, step) in all {
+        out.0.push(scale);
+        out.1.push(zero);
+        out.2.push(step);
+    }
+    out
+}
+
+/// A layer whose mean result, for inputs with these moments, is `means`. `largest` bounds the bias.
+fn linear(weights: &[f32], means: &[f32], moments: &Moments, largest: &[f32]) -> QuantisedLinear {
+    let least: Vec<f32> = largest.iter().map(|b| b.abs() / LARGEST_BIAS).collect();
+    let Rounded { weights, scale } = round(weights, moments, &least);
+    let found = products_of_mean(&weights, &moments.mean());
+    let bias = means.iter().zip(&scale).zip(found).map(|((m, s), f)| (m / s - f).round_ties_even() as i32).collect();
+    QuantisedLinear { weights, bias, scale }
+}
+
+/// Moves `layer`'s bias so that the mean of each channel of `found`, to which it was added, is that of `exact`.
+fn correct_bias(layer: &mut QuantisedLinear, exact: &[f32], found: &mut [f32]) {
+    let dim = layer.bias.len();
+    let (exact, mean) = (mean_rows(exact, dim), mean_rows(found, dim));
+    let mut change = vec![0.0; dim];
+    for d in 0..dim {
+        let steps = ((exact[d] - mean[d]) / layer.scale[d]).round_ties_even().clamp(-LARGEST_BIAS, LARGEST_BIAS);
+        layer.bias[d] = layer.bias[d].saturating_add(steps as i32);
+        change[d] = steps * layer.scale[d];
+    }
+    found.par_chunks_exact_mut(dim).for_each(|row| row.iter_mut().zip(&change).for_each(|(y, c)| *y += c));
+}
+
+/// `weights · mean`, row by row.
+fn products_of_mean(weights: &[i8], mean: &[f32]) -> Vec<f32> {
+    let product = |row: &[i8]| row.iter().zip(mean).map(|(&w, &m)| f64::from(w) * f64::from(m)).sum::<f64>() as f32;
+    weights.par_chunks_exact(mean.len()).map(product).collect()
+}
+
+fn scale_columns(weights: &[f32], factors: &[f32]) -> Vec<f32> {
+    weights.iter().zip(factors.iter().cycle()).map(|(w, f)| w * f).collect()
+}
+
+/// Mean of the rows, `[dim]`.
+fn mean_rows(rows: &[f32], dim: usize) -> Vec<f32> {
+    token_means(rows, rows.len() / dim, dim)
+}
+
+/// At most `count` of the rows of `rows`, evenly spread.
+fn spread(rows: &[f32], dim: usize, count: usize) -> Vec<f32> {
+    let stride = (rows.len() / dim).div_ceil(count).max(1);
+    rows.chunks_exact(dim).step_by(stride).flatten().copied().collect()
+}
