@@ -5,6 +5,12 @@
 
 mod erf;
 mod scalar;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+mod x86_64_avx2;
+#[cfg(target_arch = "x86_64")]
+mod x86_64_f16c;
 
 pub(crate) use scalar::round_clamp;
 
@@ -22,7 +28,11 @@ pub struct Kernels {
 }
 
 /// Best first.
-static ALL: &[&Kernels] = &[&scalar::KERNELS];
+static ALL: &[&Kernels] = &[
+    #[cfg(target_arch = "x86_64")]
+    &x86_64_avx2::KERNELS,
+    &scalar::KERNELS,
+];
 
 impl Kernels {
     /// Every table that this CPU can run, best first.
