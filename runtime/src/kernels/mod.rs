@@ -45,6 +45,11 @@ impl Kernels {
         Self::supported().find(|k| k.reads(layout)).unwrap_or(&scalar::KERNELS)
     }
 
+    /// The best table that this CPU can run, whatever panels it reads: what a model may be repacked for.
+    pub fn fastest() -> &'static Kernels {
+        Self::supported().next().unwrap_or(&scalar::KERNELS)
+    }
+
     /// The table of this name, if this CPU can run it.
     pub fn named(name: &str) -> Option<&'static Kernels> {
         Self::supported().find(|k| k.name == name)

@@ -171,7 +171,7 @@ fn add(p: Product, columns: StreamColumns, stream: &mut Block) {
 #[target_feature(enable = "avx2")]
 fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
     let scale = load_floats(&eight(columns.scale));
-    let [sum_gain, bias_gain] = [columns.sum_gain, columns.bias_gain].map(|g| eight(g));
+    let [sum_gain, bias_gain] = [columns.sum_gain, columns.bias_gain].map(eight);
     let (sum_gain, bias_gain) = (load_floats(&sum_gain), load_floats(&bias_gain));
     for_each_row!(p, stream.rows(), |row, sums| {
         let [row_scale, row_sum, row_bias] = [rows.scale, rows.sum, rows.bias].map(|v| v.get(row).copied());
