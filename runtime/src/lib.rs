@@ -25,13 +25,17 @@ pub mod kernels;
 mod model;
 mod parallel;
 mod plan;
+#[cfg(feature = "std")]
+mod repack;
 mod top;
 
 pub use engine::{Engine, RunError, Stage};
 pub use format::{Dims, Layout, Precision, Preprocessing, Resize};
 pub use kernels::Kernels;
-pub use model::{Model, ModelError};
+pub use model::{Model, ModelError, checksum};
 #[cfg(feature = "std")]
 pub use parallel::Threads;
 pub use parallel::{ParallelFor, Serial};
+#[cfg(feature = "std")]
+pub use repack::{AlignedBytes, repack};
 pub use top::top;

@@ -152,6 +152,11 @@ impl<'m> Model<'m> {
         self.labels.lines()
     }
 
+    #[cfg(feature = "std")]
+    pub(crate) fn label_text(&self) -> &'m str {
+        self.labels
+    }
+
     /// Where the model comes from: JSON text by the converter.
     pub fn provenance(&self) -> &'m str {
         self.provenance

@@ -2,20 +2,22 @@
 
 /// Numerator and denominator of erf(x) / x in (x / 4)², for |x| ≤ 4; largest error 2.2e-8 (fitted to it by reweighted
 /// least squares). Beyond, erf is within 1.6e-8 of ±1.
-const P: [f32; 6] = [1.128_379, 3.139_976_7, 13.687_659, 16.398_849, 18.877_026, 2.070_757_9];
-const Q: [f32; 6] = [1.0, 8.116_030_5, 29.817_919, 63.260_19, 79.714_97, 39.301_468];
+#[expect(clippy::approx_constant, reason = "fitted, like the others")]
+const P: [f32; 6] = [1.128_379, 3.139_976_7, 13.687_659, 16.398_85, 18.877_026, 2.070_757_9];
+const Q: [f32; 6] = [1.0, 8.116_031, 29.817_919, 63.260_19, 79.714_97, 39.301_468];
 
 fn horner(coefficients: &[f32; 6], t: f32) -> f32 {
     coefficients.iter().rev().fold(0.0, |sum, &c| sum * t + c)
 }
 
 fn erf(x: f32) -> f32 {
-    let x = x.clamp(-4.0, 4.0);
     let t = x * x * 0.0625;
-    x * horner(&P, t) / horner(&Q, t)
+    let inside = x * horner(&P, t) / horner(&Q, t);
+    if x.abs() < 4.0 { inside } else { 1f32.copysign(x) }
 }
 
 /// `x · Φ(x)`, within 1e-6 + 1e-6·|x|.
+#[inline]
 pub(crate) fn gelu(x: f32) -> f32 {
     0.5 * x * (1.0 + erf(x * core::f32::consts::FRAC_1_SQRT_2))
 }
@@ -43,6 +45,6 @@ mod tests {
             assert!((found - expected).abs() < 1e-6 + 1e-6 * x.abs(), "gelu({x}) = {found}, expected {expected}");
         }
         assert_eq!(gelu(100.0), 100.0);
-        assert!(gelu(-100.0).abs() < 1e-4);
+        assert_eq!(gelu(-100.0), 0.0);
     }
 }

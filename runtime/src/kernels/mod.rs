@@ -5,6 +5,12 @@
 
 mod erf;
 mod scalar;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+mod x86_64_avx2;
+#[cfg(target_arch = "x86_64")]
+mod x86_64_f16c;
 
 pub(crate) use scalar::round_clamp;
 
@@ -22,7 +28,11 @@ pub struct Kernels {
 }
 
 /// Best first.
-static ALL: &[&Kernels] = &[&scalar::KERNELS];
+static ALL: &[&Kernels] = &[
+    #[cfg(target_arch = "x86_64")]
+    &x86_64_avx2::KERNELS,
+    &scalar::KERNELS,
+];
 
 impl Kernels {
     /// Every table that this CPU can run, best first.
@@ -33,6 +43,11 @@ impl Kernels {
     /// The best table that this CPU can run and that reads `layout` as it is.
     pub fn best(layout: Layout) -> &'static Kernels {
         Self::supported().find(|k| k.reads(layout)).unwrap_or(&scalar::KERNELS)
+    }
+
+    /// The best table that this CPU can run, whatever panels it reads: what a model may be repacked for.
+    pub fn fastest() -> &'static Kernels {
+        Self::supported().next().unwrap_or(&scalar::KERNELS)
     }
 
     /// The table of this name, if this CPU can run it.

@@ -64,7 +64,7 @@ fn quantise(x: f32, scale: f32, offset: f32) -> i32 {
     round_clamp(x * scale + offset, -128.0, 127.0)
 }
 
-fn quantise_rows(layout: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
+pub(super) fn quantise_rows(layout: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
     let k_len = stream.columns();
     for row in 0..stream.rows() {
         for (k, ((&x, &scale), &offset)) in stream.row(row).iter().zip(q.scale).zip(q.offset).enumerate() {
@@ -75,7 +75,7 @@ fn quantise_rows(layout: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
     }
 }
 
-fn quantise_columns(layout: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
+pub(super) fn quantise_columns(layout: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
     for row in 0..stream.rows() {
         for (column, ((&x, &scale), &offset)) in stream.row(row).iter().zip(q.scale).zip(q.offset).enumerate() {
             if let Some(out) = out.get_mut(layout.index(layout.columns as usize, 0, column, row)) {
@@ -161,19 +161,25 @@ fn affine_rows(left: Rows, right: &[u16], columns: FloatColumns, out: &mut Block
     }
 }
 
-fn add_f16(left: Rows, right: &[u16], columns: FloatColumns, stream: &mut Block) {
+pub(super) fn add_f16(left: Rows, right: &[u16], columns: FloatColumns, stream: &mut Block) {
     affine_rows(left, right, columns, stream, |y, x| *y += x);
 }
 
-fn gelu_f16(left: Rows, right: &[u16], columns: FloatColumns, hidden: &mut Block) {
+pub(super) fn gelu_f16(left: Rows, right: &[u16], columns: FloatColumns, hidden: &mut Block) {
     affine_rows(left, right, columns, hidden, |y, x| *y = gelu_f32(x));
 }
 
-fn mix_f16(panel: usize, left: &[u16], right: &[f32], rows: MixRows, columns: MixColumns, stream: &mut Block) {
+pub(super) fn mix_f16(
+    panel: usize,
+    left: &[u16],
+    right: &[f32],
+    rows: MixRows,
+    columns: MixColumns,
+    stream: &mut Block,
+) {
     let width = stream.columns();
     let k = right.len() / width.max(1);
-    let per_row = rows.scale.iter().zip(rows.sum).zip(rows.bias);
-    for (row, ((&row_scale, &row_sum), &row_bias)) in per_row.enumerate() {
+    for row in 0..stream.rows() {
         let weights = left.chunks_exact(panel * k).nth(row / panel).unwrap_or(&[]);
         let weights = weights.iter().skip(row % panel).step_by(panel).map(|&w| f16::from_bits(w).to_f32());
         let mut sums = [0.0; WIDTH];
@@ -182,9 +188,16 @@ fn mix_f16(panel: usize, left: &[u16], right: &[f32], rows: MixRows, columns: Mi
                 *sum += w * r;
             }
         }
-        let gains = columns.scale.iter().zip(columns.sum_gain).zip(columns.bias_gain);
-        for ((y, sum), ((&scale, &sum_gain), &bias_gain)) in stream.row_mut(row).iter_mut().zip(sums).zip(gains) {
-            *y += mixed(sum, [row_scale, row_sum, row_bias], [scale, sum_gain, bias_gain]);
-        }
+        add_mixed(row, &sums, rows, columns, stream);
+    }
+}
+
+/// Adds one row's sums of 16-bit weights to the stream.
+#[inline]
+pub(super) fn add_mixed(row: usize, sums: &[f32], rows: MixRows, columns: MixColumns, stream: &mut Block) {
+    let [row_scale, row_sum, row_bias] = [rows.scale, rows.sum, rows.bias].map(|v| v.get(row).copied().unwrap_or(0.0));
+    let gains = columns.scale.iter().zip(columns.sum_gain).zip(columns.bias_gain);
+    for ((y, &sum), ((&scale, &sum_gain), &bias_gain)) in stream.row_mut(row).iter_mut().zip(sums).zip(gains) {
+        *y += mixed(sum, [row_scale, row_sum, row_bias], [scale, sum_gain, bias_gain]);
     }
 }

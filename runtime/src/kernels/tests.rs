@@ -1,0 +1,336 @@
+//! Every table that this CPU has against the scalar one, bit for bit: random shapes with tails, and values that saturate.
+//! What has 16-bit weights is compared within a tolerance.
+
+use std::vec;
+use std::vec::Vec;
+
+use half::f16;
+
+use super::{
+    FloatColumns, GeluColumns, Hidden, Kernels, MixColumns, MixRows, Product, Quantiser, Rows, StreamColumns, scalar,
+};
+use crate::format::{GELU_ENTRIES, Layout};
+use crate::parallel::Block;
+
+/// SplitMix64: the same cases on every machine.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+
+    fn many<T>(&mut self, len: usize, make: impl FnMut(&mut Self) -> T) -> Vec<T> {
+        let mut make = make;
+        (0..len).map(|_| make(self)).collect()
+    }
+
+    /// Bytes of one of several kinds: any, all the same extreme, or extremes mixed.
+    fn bytes(&mut self, len: usize, low: u8) -> Vec<u8> {
+        let extreme = self.pick(&[low, 127, low, 127, 0]);
+        match self.below(4) {
+            0 => vec![extreme; len],
+            1 => self.many(len, |r| r.pick(&[low, 127])),
+            _ => self.many(len, |r| r.next() as u8),
+        }
+        .into_iter()
+        .map(|b| if low == WEIGHT_LOW && b == 0x80 { low } else { b })
+        .collect()
+    }
+
+    fn sum(&mut self) -> i32 {
+        let any = self.next() as i32;
+        self.pick(&[0, 1, any, any >> 8, any >> 16, i32::MAX, i32::MIN])
+    }
+
+    /// Multipliers that round many sums to ties, that lose all, and that saturate everything.
+    fn multiplier(&mut self) -> f32 {
+        let any = (self.next() as i32 as f32) * 2f32.powi(-31);
+        let exponent = self.below(60) as i32 - 40;
+        self.pick(&[0.5, -0.25, 0.0, 0.125, any, any, any * 2f32.powi(exponent), 2f32.powi(30), 2f32.powi(-140)])
+    }
+
+    fn number(&mut self) -> f32 {
+        let any = (self.next() as i32 as f32) * 2f32.powi(-31);
+        self.pick(&[any, any, 4.0 * any, 300.0 * any, 1e30 * any, 0.0, -0.0, 0.5, 1e-42])
+    }
+}
+
+const WEIGHT_LOW: u8 = 0x81;
+const ACTIVATION_LOW: u8 = 0x80;
+
+/// A product's operands and dimensions.
+struct Case {
+    layout: Layout,
+    k: usize,
+    /// Rows with a panel, and rows of the result.
+    rows: [usize; 2],
+    left: Vec<u8>,
+    right: Vec<u8>,
+}
+
+impl Case {
+    /// `lows` are the least values of the left and the right operand.
+    fn new(random: &mut Random, layout: Layout, lows: [u8; 2]) -> Self {
+        let groups = [1usize, 2, 3, 5, 16, 17, 48, 95, 96, 97, 200, 384];
+        let k = random.pick(&groups) * 4;
+        let k = k.next_multiple_of(layout.group as usize);
+        let count = random.pick(&[1usize, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 31, 32, 33, 40, 49, 65]);
+        let rows = count.next_multiple_of(layout.rows as usize);
+        let left = random.bytes(rows * k, lows[0]);
+        let right = random.bytes(layout.columns as usize * k, lows[1]);
+        Self { layout, k, rows: [rows, count], left, right }
+    }
+
+    fn product(&self) -> Product<'_> {
+        Product { layout: self.layout, k: self.k, rows: self.rows[0], left: &self.left, right: &self.right }
+    }
+}
+
+const ACTIVATIONS_LEFT: [u8; 2] = [ACTIVATION_LOW, WEIGHT_LOW];
+const WEIGHTS_LEFT: [u8; 2] = [WEIGHT_LOW, ACTIVATION_LOW];
+const CASES: u64 = if cfg!(miri) { 1 } else { 300 };
+
+/// Runs `test` for every table but the scalar one, with many seeds.
+fn for_every_table(test: impl Fn(&'static Kernels, Layout, &mut Random)) {
+    for kernels in Kernels::supported().filter(|k| k.name != "scalar") {
+        for seed in 0..CASES {
+            let layout = kernels.layout.unwrap_or(Layout { rows: 3, columns: 5, group: 4, offset: 128 });
+            test(kernels, layout, &mut Random(seed));
+        }
+    }
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|v| v.to_bits()).collect()
+}
+
+/// A stream of `rows` rows that is wider than the `columns` at `first` in it, and what `run` makes of each copy of it.
+fn on_streams(
+    random: &mut Random,
+    [rows, columns]: [usize; 2],
+    mut run: impl FnMut(bool, &mut Block),
+) -> [Vec<f32>; 2] {
+    let first = random.pick(&[0, columns, 3]);
+    let stride = first + columns + random.pick(&[0, 8, 1]);
+    let stream = random.many(rows * stride, Random::number);
+    [true, false].map(|oracle| {
+        let mut stream = stream.clone();
+        run(oracle, &mut Block::new(&mut stream, stride).part(0..rows, first..first + columns));
+        stream
+    })
+}
+
+#[test]
+fn sums_added_to_the_stream_are_identical() {
+    for_every_table(|kernels, layout, random| {
+        let case = Case::new(random, layout, ACTIVATIONS_LEFT);
+        let width = layout.columns as usize;
+        let (bias, scale) = (random.many(width, Random::sum), random.many(width, Random::multiplier));
+        let columns = StreamColumns { bias: &bias, scale: &scale };
+        let [expected, found] = on_streams(random, [case.rows[1], width], |oracle, stream| {
+            let kernels = if oracle { &scalar::KERNELS } else { kernels };
+            kernels.add(case.product(), columns, stream).unwrap();
+        });
+        assert_eq!(bits(&found), bits(&expected), "{}: {:?} k {}", kernels.name, case.rows, case.k);
+    });
+}
+
+#[test]
+fn patch_mixing_is_identical() {
+    for_every_table(|kernels, layout, random| {
+        let case = Case::new(random, layout, WEIGHTS_LEFT);
+        let width = layout.columns as usize;
+        let correction = random.many(case.rows[0], Random::sum);
+        let per_row = [0; 3].map(|_| random.many(case.rows[0], Random::multiplier));
+        let per_column = [0; 3].map(|_| random.many(width, Random::multiplier));
+        let [scale, sum, bias] = &per_row;
+        let rows = MixRows { correction: &correction, scale, sum, bias };
+        let [scale, sum_gain, bias_gain] = &per_column;
+        let columns = MixColumns { scale, sum_gain, bias_gain };
+        let [expected, found] = on_streams(random, [case.rows[1], width], |oracle, stream| {
+            let kernels = if oracle { &scalar::KERNELS } else { kernels };
+            kernels.mix(case.product(), rows, columns, stream).unwrap();
+        });
+        assert_eq!(bits(&found), bits(&expected), "{}: {:?} k {}", kernels.name, case.rows, case.k);
+    });
+}
+
+#[test]
+fn hidden_activations_are_identical() {
+    for_every_table(|kernels, layout, random| {
+        let case = Case::new(random, layout, ACTIVATIONS_LEFT);
+        let width = layout.columns as usize;
+        let (bias, scale) = (random.many(width, Random::sum), random.many(width, Random::multiplier));
+        let requantise = random.many(width, |r| r.pick(&[0, 1, 40, 129, 1 << 14, i16::MAX]));
+        let zero = random.many(width, |r| r.next() as i8);
+        let table: [u8; GELU_ENTRIES] = random.many(GELU_ENTRIES, |r| r.next() as u8).try_into().unwrap();
+        let shift = random.below(8) as u32;
+        let k = (3 * width).next_multiple_of(layout.group as usize);
+        let first = random.below(3) * width;
+        let results = [&scalar::KERNELS, kernels].map(|kernels| {
+            let mut panels = vec![0xa5; case.rows[0] * k];
+            let columns =
+                GeluColumns { bias: &bias, scale: &scale, requantise: &requantise, zero: &zero, table: &table, shift };
+            kernels.gelu(case.product(), columns, Hidden { panels: &mut panels, k, first }).unwrap();
+            panels
+        });
+        assert!(results[0] == results[1], "{}: {:?} k {} shift {shift}", kernels.name, case.rows, case.k);
+    });
+}
+
+/// All 16-bit numbers in GELU units go through every shift.
+#[test]
+fn every_gelu_index_is_looked_up() {
+    for_every_table(|kernels, layout, random| {
+        let (rows, width) = (layout.rows as usize, layout.columns as usize);
+        if random.0 >= 64 {
+            return;
+        }
+        let shift = random.0 as u32 % 8;
+        let table: [u8; GELU_ENTRIES] = random.many(GELU_ENTRIES, |r| r.next() as u8).try_into().unwrap();
+        let (k, hidden_k) = (layout.group as usize, width.next_multiple_of(layout.group as usize));
+        let (left, right) = (vec![0; rows * k], vec![0; width * k]);
+        let product = Product { layout, k, rows, left: &left, right: &right };
+        for start in (-(1 << 15)..1 << 15).step_by(if cfg!(miri) { 8192 } else { 16 * width }) {
+            let bias: Vec<i32> = (0..width as i32).map(|i| start + 16 * i + random.below(16) as i32).collect();
+            let results = [&scalar::KERNELS, kernels].map(|kernels| {
+                let mut panels = vec![0; rows * hidden_k];
+                let columns = GeluColumns {
+                    bias: &bias,
+                    scale: &vec![1.0; width],
+                    requantise: &vec![i16::MAX; width],
+                    zero: &vec![if start < 0 { 100 } else { 0 }; width],
+                    table: &table,
+                    shift,
+                };
+                kernels.gelu(product, columns, Hidden { panels: &mut panels, k: hidden_k, first: 0 }).unwrap();
+                panels
+            });
+            assert_eq!(results[1], results[0], "{}: from {start}, shift {shift}", kernels.name);
+        }
+    });
+}
+
+#[test]
+fn sums_alone_are_identical() {
+    for_every_table(|kernels, layout, random| {
+        let case = Case::new(random, layout, ACTIVATIONS_LEFT);
+        let results = [&scalar::KERNELS, kernels].map(|kernels| {
+            let mut sums = vec![0; case.rows[1] * layout.columns as usize];
+            kernels.sums(case.product(), &mut sums).unwrap();
+            sums
+        });
+        assert!(results[0] == results[1], "{}: {:?} k {}", kernels.name, case.rows, case.k);
+    });
+}
+
+#[test]
+fn quantised_rows_are_identical() {
+    for_every_table(|kernels, layout, random| {
+        let columns = (random.pick(&[1, 2, 3, 6, 25]) * 4usize).next_multiple_of(layout.group as usize);
+        let rows = 1 + random.below(20);
+        let padded = rows.next_multiple_of(layout.rows as usize);
+        let (scale, offset) = (random.many(columns, Random::multiplier), random.many(columns, Random::number));
+        let quantiser = Quantiser { scale: &scale, offset: &offset };
+        let mut outs = [vec![0; padded * columns], vec![0; padded * columns]];
+        on_streams(random, [rows, columns], |oracle, stream| {
+            let kernels = if oracle { &scalar::KERNELS } else { kernels };
+            kernels.quantise_rows(layout, stream, quantiser, &mut outs[usize::from(oracle)]).unwrap();
+        });
+        for (row, k) in (0..rows).flat_map(|row| (0..columns).map(move |k| (row, k))) {
+            let at = layout.index(layout.rows as usize, columns, row, k);
+            assert_eq!(outs[0][at], outs[1][at], "{}: {row} of {rows}, {k} of {columns}", kernels.name);
+        }
+    });
+}
+
+#[test]
+fn quantised_columns_are_identical() {
+    for_every_table(|kernels, layout, random| {
+        let (rows, columns) = (1 + random.below(40), layout.columns as usize);
+        let padded = rows.next_multiple_of(layout.group as usize);
+        let (scale, offset) = (random.many(columns, Random::multiplier), random.many(columns, Random::number));
+        let quantiser = Quantiser { scale: &scale, offset: &offset };
+        let mut outs = [vec![0x5a; padded * columns], vec![0x5a; padded * columns]];
+        on_streams(random, [rows, columns], |oracle, stream| {
+            let kernels = if oracle { &scalar::KERNELS } else { kernels };
+            kernels.quantise_columns(layout, stream, quantiser, &mut outs[usize::from(oracle)]).unwrap();
+        });
+        assert!(outs[0] == outs[1], "{}: {rows} rows", kernels.name);
+    });
+}
+
+fn halves(random: &mut Random, len: usize) -> Vec<u16> {
+    random.many(len, |r| f16::from_f32((r.next() as i32 as f32) * 2f32.powi(-32)).to_bits())
+}
+
+fn assert_close(found: &[f32], expected: &[f32], k: usize, name: &str) {
+    let largest = expected.iter().fold(1.0, |m: f32, x| m.max(x.abs()));
+    for (found, expected) in found.iter().zip(expected) {
+        let error = (found - expected).abs();
+        assert!(error <= 1e-6 * (k as f32).sqrt() * largest, "{name}: {found}, expected {expected}, k {k}");
+    }
+}
+
+#[test]
+fn sixteen_bit_layers_are_close() {
+    for_every_table(|kernels, _, random| {
+        let (rows, k) = (1 + random.below(20), 1 + random.below(300));
+        let width = random.pick(&[8, 8, 8, 4]);
+        let stride = k + random.below(3);
+        let data = random.many(rows * stride, |r| (r.next() as i32 as f32) * 2f32.powi(-31));
+        let right = halves(random, width * k);
+        let unit = |r: &mut Random| (r.next() as i32 as f32) * 2f32.powi(-31);
+        let (bias, scale) = (random.many(width, unit), random.many(width, unit));
+        let left = Rows { data: &data, stride, rows };
+        let columns = FloatColumns { bias: &bias, scale: &scale };
+        let stream = random.many(rows * width, unit);
+        for gelu in [false, true] {
+            let [expected, found] = [&scalar::KERNELS, kernels].map(|kernels| {
+                let mut stream = stream.clone();
+                let mut block = Block::new(&mut stream, width);
+                match gelu {
+                    true => kernels.gelu_f16(left, &right, columns, &mut block),
+                    false => kernels.add_f16(left, &right, columns, &mut block),
+                }
+                .unwrap();
+                stream
+            });
+            assert_close(&found, &expected, k, kernels.name);
+        }
+    });
+}
+
+#[test]
+fn sixteen_bit_patch_mixing_is_close() {
+    for_every_table(|kernels, _, random| {
+        let (count, k, panel) = (1 + random.below(20), 1 + random.below(300), random.pick(&[8, 8, 4]));
+        let (width, rows) = (8, count.next_multiple_of(panel));
+        let unit = |r: &mut Random| (r.next() as i32 as f32) * 2f32.powi(-31);
+        let left = halves(random, rows * k);
+        let right = random.many(k * width, unit);
+        let [scale, sum, bias] = &[0; 3].map(|_| random.many(rows, unit));
+        let mix_rows = MixRows { correction: &[], scale, sum, bias };
+        let [scale, sum_gain, bias_gain] = &[0; 3].map(|_| random.many(width, unit));
+        let columns = MixColumns { scale, sum_gain, bias_gain };
+        let stream = random.many(count * width, unit);
+        let [expected, found] = [&scalar::KERNELS, kernels].map(|kernels| {
+            let mut stream = stream.clone();
+            kernels.mix_f16(panel, &left, &right, mix_rows, columns, &mut Block::new(&mut stream, width)).unwrap();
+            stream
+        });
+        assert_close(&found, &expected, k, kernels.name);
+    });
+}

@@ -1,0 +1,141 @@
+//! Rearranges a model's weights once, at load, for kernels that read panels of another shape.
+
+use std::vec;
+use std::vec::Vec;
+
+use crate::format::{ALIGNMENT, Dims, HEADER_LEN, Layout, Map, Precision, Shape, Slot, field};
+use crate::model::{Model, ModelError, checksum};
+
+/// Bytes that start at a multiple of [`ALIGNMENT`], as [`Model::parse`] wants them.
+pub struct AlignedBytes {
+    memory: Vec<u8>,
+    start: usize,
+}
+
+impl AlignedBytes {
+    /// `len` zeros.
+    pub fn zeroed(len: usize) -> Self {
+        let mut memory = vec![0; len + ALIGNMENT - 1];
+        let start = memory.as_ptr().align_offset(ALIGNMENT);
+        memory.truncate(start + len);
+        Self { memory, start }
+    }
+}
+
+impl From<&[u8]> for AlignedBytes {
+    fn from(bytes: &[u8]) -> Self {
+        let mut copy = Self::zeroed(bytes.len());
+        copy.copy_from_slice(bytes);
+        copy
+    }
+}
+
+impl core::ops::Deref for AlignedBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.memory.get(self.start..).unwrap_or(&[])
+    }
+}
+
+impl core::ops::DerefMut for AlignedBytes {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.memory.get_mut(self.start..).unwrap_or(&mut [])
+    }
+}
+
+/// The same model with its weights in panels of `layout`; its results are the same, bit for bit.
+///
+/// # Errors
+/// Where the model cannot be in such panels: those of a 16-bit model have a group of 1 and an offset of 0.
+pub fn repack(model: &Model, layout: Layout) -> Result<AlignedBytes, ModelError> {
+    let dims = Dims { layout, ..*model.dims() };
+    let texts = [model.label_text(), model.provenance()].map(str::len);
+    let map = Map::new(&dims, texts[0], texts[1]).filter(|_| dims.is_valid());
+    let map = map.ok_or(ModelError::Field { name: "dimensions" })?;
+    let mut bytes = AlignedBytes::zeroed(map.file_len());
+    copy(model.bytes().get(..HEADER_LEN + texts[0] + texts[1]).unwrap_or(&[]), &mut bytes, 0);
+    copy(&(map.file_len() as u64).to_le_bytes(), &mut bytes, field::FILE_LEN);
+    let Layout { rows, columns, group, offset } = layout;
+    for (at, value) in [(field::ROWS, rows), (field::COLUMNS, columns), (field::GROUP, group), (field::OFFSET, offset)]
+    {
+        copy(&value.to_le_bytes(), &mut bytes, at);
+    }
+    for &slot in Slot::ALL {
+        for block in 0..blocks(slot, &dims) {
+            let source = model.tensor::<u8>(slot, block);
+            rearrange(slot, [model.dims(), &dims], source, bytes.get_mut(map.range(slot, block)).unwrap_or(&mut []));
+        }
+    }
+    let moved = offset.wrapping_sub(model.dims().layout.offset) as i32;
+    for (weights, bias) in SUMS_AND_BIASES.into_iter().filter(|_| moved != 0) {
+        for block in 0..blocks(weights, &dims) {
+            let sums = row_sums(weights, model.dims(), model.tensor(weights, block));
+            let bias = bytes.get_mut(map.range(bias, block)).unwrap_or(&mut []).as_chunks_mut().0;
+            for (bias, sum) in bias.iter_mut().zip(sums) {
+                *bias = i32::from_le_bytes(*bias).wrapping_sub(moved.wrapping_mul(sum)).to_le_bytes();
+            }
+        }
+    }
+    let crc = checksum(&bytes);
+    copy(&crc.to_le_bytes(), &mut bytes, field::CHECKSUM);
+    Ok(bytes)
+}
+
+/// The weights of each layer, and what takes the effect of [`Layout::offset`] on their products away again.
+const SUMS_AND_BIASES: [(Slot, Slot); 5] = [
+    (Slot::StemWeights, Slot::StemBias),
+    (Slot::MixWeights, Slot::MixRowCorrection),
+    (Slot::ExpandWeights, Slot::ExpandBias),
+    (Slot::ContractWeights, Slot::ContractBias),
+    (Slot::HeadWeights, Slot::HeadCorrection),
+];
+
+fn blocks(slot: Slot, dims: &Dims) -> usize {
+    if slot.is_per_block() { dims.depth } else { 1 }
+}
+
+fn copy(from: &[u8], to: &mut [u8], at: usize) {
+    to.iter_mut().skip(at).zip(from).for_each(|(to, from)| *to = *from);
+}
+
+/// Copies a tensor without its padding.
+fn rearrange(slot: Slot, [old, new]: [&Dims; 2], source: &[u8], target: &mut [u8]) {
+    let size = if old.precision == Precision::Int8 { 1 } else { 2 };
+    match slot.shape() {
+        Shape::Left(rows, k) | Shape::Right(rows, k) => {
+            for row in 0..old.exact(rows) {
+                let [from, to] = [old, new].map(|dims| positions(slot, dims, row).take(old.exact(k)));
+                for (from, to) in from.zip(to) {
+                    copy(source.get(size * from..).and_then(|s| s.get(..size)).unwrap_or(&[]), target, size * to);
+                }
+            }
+        }
+        Shape::Vector(element, extent) => {
+            copy(source.get(..element.size() * old.exact(extent)).unwrap_or(&[]), target, 0);
+        }
+        Shape::Gelu => copy(source, target, 0),
+    }
+}
+
+/// Where the elements of row `row` of a matrix lie in its panels.
+fn positions(slot: Slot, dims: &Dims, row: usize) -> impl Iterator<Item = usize> + use<> {
+    let (panel, k) = match slot.shape() {
+        Shape::Left(_, k) => (dims.layout.rows as usize, dims.padded(k)),
+        Shape::Right(_, k) => (dims.layout.columns as usize, dims.padded(k)),
+        Shape::Vector(..) | Shape::Gelu => (1, 0),
+    };
+    let group = dims.layout.group as usize;
+    let first = dims.layout.index(panel, k, row, 0);
+    (0..k / group).map(move |g| first + g * panel * group).flat_map(move |start| start..start + group)
+}
+
+/// Sum of each row's 8-bit weights.
+fn row_sums<'a>(slot: Slot, dims: &'a Dims, weights: &'a [i8]) -> impl Iterator<Item = i32> + use<'a> {
+    let rows = match slot.shape() {
+        Shape::Left(rows, _) | Shape::Right(rows, _) => dims.exact(rows),
+        Shape::Vector(..) | Shape::Gelu => 0,
+    };
+    let weight = |at| weights.get(at).copied().map_or(0, i32::from);
+    (0..rows).map(move |row| positions(slot, dims, row).map(weight).sum())
+}
