@@ -5,4 +5,5 @@ pub mod fold;
 pub mod forward;
 pub mod gemm;
 pub mod network;
+pub mod pack;
 pub mod quantise;

@@ -2,8 +2,8 @@
 
 use half::f16;
 use resmlp_runtime::format::{
-    Dims, Element, Extent, GELU_ENTRIES, HEADER_LEN, Layout, MAGIC, MAX_MULTIPLIER, Map, Precision, Preprocessing,
-    Resize, Shape, Slot, VERSION, field,
+    Dims, Element, GELU_ENTRIES, HEADER_LEN, Layout, MAGIC, MAX_MULTIPLIER, Map, Precision, Preprocessing, Resize,
+    Shape, Slot, VERSION, field,
 };
 use resmlp_runtime::{Model, checksum};
 
@@ -30,7 +30,9 @@ pub enum PackError {
     #[error("a dimension is out of the format's range: {0:?}")]
     Dims(Dims),
     /// A number does not fit the format.
-    #[error("tensor {slot:?} of block {block} has the value {value}, expected a finite number of at most {MAX_MULTIPLIER}")]
+    #[error(
+        "tensor {slot:?} of block {block} has the value {value}, expected a finite number of at most {MAX_MULTIPLIER}"
+    )]
     Value {
         /// Which tensor.
         slot: Slot,
@@ -199,7 +201,12 @@ impl Writer {
         self.f32s(offset, block, &quantiser.offset)
     }
 
-    fn linear(&mut self, [weights, bias, scale]: [Slot; 3], block: usize, l: &QuantisedLinear) -> Result<(), PackError> {
+    fn linear(
+        &mut self,
+        [weights, bias, scale]: [Slot; 3],
+        block: usize,
+        l: &QuantisedLinear,
+    ) -> Result<(), PackError> {
         self.int8_weights(weights, block, &l.weights);
         let corrections = self.corrections(&l.weights, l.bias.len());
         let biases: Vec<i32> = l.bias.iter().zip(corrections).map(|(b, c)| b.wrapping_add(c)).collect();
@@ -258,7 +265,7 @@ impl Writer {
         self.header(extras);
         let sum = checksum(&self.bytes);
         self.put(field::CHECKSUM, sum.to_le_bytes());
-        let aligned = resmlp_runtime::AlignedBytes::copy_of(&self.bytes);
+        let aligned = resmlp_runtime::AlignedBytes::from(&*self.bytes);
         Model::parse(&aligned)?;
         Ok(self.bytes)
     }
@@ -316,9 +323,4 @@ fn joined(labels: &[String]) -> String {
 fn power_of_two(row: &[f32]) -> f32 {
     let largest = row.iter().fold(0f32, |m, w| m.max(w.abs()));
     if largest == 0.0 { 1.0 } else { largest.log2().floor().clamp(-60.0, 29.0).exp2() }
-}
-
-/// The tokens' extents, for those who look at the stream: rows of [`Extent::Dim`] padded.
-pub fn padded_dim(dims: &Dims) -> usize {
-    dims.padded(Extent::Dim)
 }
