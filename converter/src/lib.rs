@@ -1,4 +1,6 @@
 //! Reads trained ResMLP checkpoints, folds, quantises and packs them, and checks the result against tract.
 
 pub mod error;
+pub mod names;
 pub mod network;
+pub mod source;
