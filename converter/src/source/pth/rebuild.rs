@@ -33,9 +33,15 @@ fn runs_programs(module: &str, name: &str) -> bool {
     MODULES.contains(&package) || (["builtins", "__builtin__"].contains(&module) && BUILTINS.contains(&name))
 }
 
-/// The storage that torch's persistent id `('storage', class, key, location, elements, …)` names.
-pub(super) fn storage(machine: &Machine, id: Ref) -> Parse<Value> {
+/// What torch's persistent id names: the storage of `('storage', class, key, location, elements, …)`, the class of
+/// `('module', class, …)`.
+pub(super) fn persistent(machine: &Machine, id: Ref) -> Parse<Value> {
     let members = machine.members(id).ok_or("a persistent id that is no tuple")?;
+    if let [tag, class, ..] = members
+        && machine.text(*tag) == Some("module")
+    {
+        return Ok(machine.value(*class).clone());
+    }
     let [tag, class, key, _location, elements, rest @ ..] = members else {
         return Err("a persistent id that is not torch's".into());
     };
