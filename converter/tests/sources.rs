@@ -1,7 +1,8 @@
 //! Every checkpoint fixture loads and gives PyTorch's logits; damaged and foreign files give errors that say why.
 
+use resmlp_converter::names;
 use resmlp_converter::network::{Affine, AffinePlacement, Dialect, Linear, Matrix, Network};
-use resmlp_converter::source::{Checkpoint, Format, LoadOptions, load};
+use resmlp_converter::source::{Checkpoint, Format, LoadOptions, Tensor, Tensors, load};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -230,4 +231,173 @@ fn foreign_and_damaged_checkpoints_are_refused_by_name() {
     }
     let executed = "the-pickle-was-executed.tmp";
     assert!(![folder(), ".".into()].iter().any(|at: &PathBuf| at.join(executed).exists()));
+}
+
+// The trained network in shared data ---------------------------------------------------------------------------------
+
+fn shared() -> Option<PathBuf> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let folder = std::env::var_os("RESMLP_SHARED").map_or_else(beside, PathBuf::from);
+    folder.join("checkpoints").is_dir().then_some(folder)
+}
+
+#[test]
+fn the_trained_checkpoint_is_the_same_network_in_every_format() {
+    let Some(shared) = shared() else {
+        println!("skipped: the_trained_checkpoint_is_the_same_network_in_every_format (needs shared data)");
+        return;
+    };
+    let network = |name: &str| load(&shared.join("checkpoints").join(name), &LoadOptions::default()).unwrap();
+    let safetensors = network("resmlp_cifar10_timm.safetensors");
+    let pth = network("resmlp_cifar10_timm.pth");
+    let mut onnx = network("resmlp_cifar10_timm.onnx");
+    assert_eq!((safetensors.network.tokens(), safetensors.network.dim(), safetensors.network.outputs()), (64, 128, 10));
+    assert_eq!(safetensors.network, pth.network);
+    onnx.network.dialect = Dialect::Timm;
+    assert!(safetensors.network == onnx.network, "the ONNX graph folds nothing that changes a weight");
+    assert_eq!((pth.parameters, onnx.parameters), (safetensors.parameters, safetensors.parameters));
+}
+
+// Small files made here ----------------------------------------------------------------------------------------------
+
+#[test]
+fn a_folder_an_empty_file_and_a_text_are_refused() {
+    let scratch = tempfile::tempdir().unwrap();
+    let error = |path: &Path| load(path, &LoadOptions::default()).unwrap_err().to_string();
+    assert!(error(scratch.path()).contains("expected a checkpoint file"));
+    let path = scratch.path().join("model.pth");
+    std::fs::write(&path, b"").unwrap();
+    assert!(error(&path).contains("the file is empty"));
+    std::fs::write(&path, b"hello, world").unwrap();
+    assert!(error(&path).contains("found 12 bytes that begin with 68 65 6c 6c 6f 2c 20 77"));
+    assert!(error(&scratch.path().join("absent")).contains("absent"));
+}
+
+/// A tiny network of timm's names: 2 patches of 4 × 4 pixels, 3 channels, 5 hidden, 1 block, 2 classes.
+fn tiny() -> Tensors {
+    let shapes: [(&str, &[usize]); 18] = [
+        ("stem.proj.weight", &[3, 3, 4, 4]),
+        ("stem.proj.bias", &[3]),
+        ("blocks.0.norm1.alpha", &[1, 1, 3]),
+        ("blocks.0.norm1.beta", &[1, 1, 3]),
+        ("blocks.0.linear_tokens.weight", &[2, 2]),
+        ("blocks.0.linear_tokens.bias", &[2]),
+        ("blocks.0.ls1", &[3]),
+        ("blocks.0.norm2.alpha", &[1, 1, 3]),
+        ("blocks.0.norm2.beta", &[1, 1, 3]),
+        ("blocks.0.mlp_channels.fc1.weight", &[5, 3]),
+        ("blocks.0.mlp_channels.fc1.bias", &[5]),
+        ("blocks.0.mlp_channels.fc2.weight", &[3, 5]),
+        ("blocks.0.mlp_channels.fc2.bias", &[3]),
+        ("blocks.0.ls2", &[3]),
+        ("norm.alpha", &[1, 1, 3]),
+        ("norm.beta", &[1, 1, 3]),
+        ("head.weight", &[2, 3]),
+        ("head.bias", &[2]),
+    ];
+    let tensor = |shape: &[usize]| Tensor { shape: shape.to_vec(), data: vec![0.5; shape.iter().product()] };
+    shapes.iter().map(|(name, shape)| (name.to_string(), tensor(shape))).collect()
+}
+
+fn named(tensors: Tensors, image: Option<[usize; 2]>) -> Result<(Network, Vec<String>), String> {
+    let mut notes = Vec::new();
+    let network = names::network(Path::new("tiny.pth"), tensors, image, &mut notes).map_err(|e| e.to_string())?;
+    Ok((network, notes))
+}
+
+#[test]
+fn a_grid_that_is_not_square_needs_the_pictures_size() {
+    assert!(named(tiny(), None).unwrap_err().contains("2 patches of 4 × 4, which form no square"));
+    assert!(named(tiny(), Some([8, 8])).unwrap_err().contains("8 × 8 pixels"));
+    assert!(named(tiny(), Some([9, 4])).unwrap_err().contains("9 × 4 pixels"));
+    assert_eq!(named(tiny(), Some([8, 4])).unwrap().0.image, [8, 4]);
+    assert_eq!(
+        named(tiny(), Some([4, 8])).unwrap().0.parameters(),
+        tiny().values().map(|t| t.data.len()).sum::<usize>()
+    );
+}
+
+#[test]
+fn every_tensor_is_needed_in_its_own_shape() {
+    let is_head = |name: &str| name.starts_with("head.");
+    for name in tiny().keys().filter(|name| !is_head(name)) {
+        let mut tensors = tiny();
+        let tensor = tensors.remove(name).unwrap();
+        let error = named(tensors.clone(), Some([4, 8])).unwrap_err();
+        assert!(error.contains(&format!("tiny.pth: tensor '{name}': missing")), "{error}");
+        let Tensor { mut shape, mut data } = tensor;
+        *shape.last_mut().unwrap() += 1;
+        data.resize(shape.iter().product(), 0.5);
+        tensors.insert(name.clone(), Tensor { shape, data });
+        let error = named(tensors, Some([4, 8])).unwrap_err();
+        assert!(error.contains("tiny.pth: tensor '") && error.contains("expected ["), "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_head_is_whole_or_absent() {
+    let mut tensors = tiny();
+    tensors.remove("head.bias");
+    assert!(named(tensors.clone(), Some([4, 8])).unwrap_err().contains("tensor 'head.bias': missing"));
+    tensors.remove("head.weight");
+    let (network, _) = named(tensors, Some([4, 8])).unwrap();
+    assert_eq!((network.head.as_ref(), network.outputs()), (None, 3));
+}
+
+#[test]
+fn what_does_not_belong_is_an_error_inside_the_network_and_a_note_outside() {
+    let stray = Tensor { shape: vec![1], data: vec![1.0] };
+    let with = |name: &str| {
+        let mut tensors = tiny();
+        tensors.insert(name.into(), stray.clone());
+        named(tensors, Some([4, 8]))
+    };
+    let error = with("blocks.0.norm1.gamma").unwrap_err();
+    assert!(error.contains("tensor 'blocks.0.norm1.gamma': unexpected"), "{error}");
+    assert!(with("blocks.0.attn.qkv.weight").unwrap_err().contains("not a ResMLP: found blocks.0.attn.qkv.weight"));
+    let (_, notes) = with("head_dist.weight").unwrap();
+    assert!(notes.iter().any(|note| note.contains("'head_dist.weight'")), "{notes:?}");
+}
+
+/// Copies the fixture with external data into `to`, its data now in `location`, which is filled up with x.
+fn with_location(to: &Path, location: &str) -> PathBuf {
+    const ORIGINAL: &str = "timm-dynamo-18-external.onnx.data";
+    let location = filled(location);
+    let mut bytes = std::fs::read(folder().join("onnx/timm-dynamo-18-external.onnx")).unwrap();
+    let places: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(ORIGINAL.as_bytes())).collect();
+    assert!(!places.is_empty() && location.len() == ORIGINAL.len());
+    for at in places {
+        bytes[at..at + location.len()].copy_from_slice(location.as_bytes());
+    }
+    let path = to.join("model.onnx");
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+fn filled(name: &str) -> String {
+    format!("{name:x<33}")
+}
+
+#[test]
+fn external_data_stays_in_the_models_folder() {
+    let scratch = tempfile::tempdir().unwrap();
+    let inside = scratch.path().join("inside");
+    std::fs::create_dir(&inside).unwrap();
+    let data = std::fs::read(folder().join("onnx/timm-dynamo-18-external.onnx.data")).unwrap();
+    let outside = scratch.path().join(filled("../outside").trim_start_matches("../"));
+    std::fs::write(&outside, &data).unwrap();
+    let outcome = |location: &str| load(&with_location(&inside, location), &LoadOptions::default());
+    let error = |location: &str| outcome(location).unwrap_err().to_string();
+    assert!(error("../outside").contains("expected a file in the model's folder"));
+    assert!(error("/etc/passwd").contains("expected a file in the model's folder"));
+    assert!(error("absent").contains("external data in 'absentx"));
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(&outside, inside.join(filled("link"))).unwrap();
+        assert!(error("link").contains("a link out of the model's folder"));
+    }
+    std::fs::write(inside.join(filled("short")), &data[..data.len() / 2]).unwrap();
+    assert!(error("short").contains("shortx"));
+    std::fs::write(inside.join(filled("same")), &data).unwrap();
+    assert!(outcome("same").is_ok());
 }

@@ -54,7 +54,8 @@ fn numbers<const SIZE: usize>(bytes: &[u8], number: impl Fn([u8; SIZE]) -> f32) 
     bytes.as_chunks::<SIZE>().0.iter().map(|b| number(*b)).collect()
 }
 
-/// The product of `shape`, unless it overflows.
+/// The product of `shape`, unless that of its lengths other than 0 overflows: then no reordering of it can either.
 pub(super) fn volume(shape: &[usize]) -> Option<usize> {
-    shape.iter().try_fold(1usize, |product, length| product.checked_mul(*length))
+    let product = shape.iter().try_fold(1usize, |product, length| product.checked_mul(*length.max(&1)))?;
+    Some(if shape.contains(&0) { 0 } else { product })
 }

@@ -109,7 +109,10 @@ fn of_two(follower: &mut Follower, operator: &str, a: &Activation, b: &Activatio
     }
     let like = Activation { dimensions: padded(a), ..a.clone() };
     match operator {
-        "Add" => Ok(follower.step(Expr::Sum { a: a.id, b: b.id }, &like)),
+        "Add" => {
+            follower.spend(4 * a.channels)?; // a residual sum may bring an Aff and a LayerScale
+            Ok(follower.step(Expr::Sum { a: a.id, b: b.id }, &like))
+        }
         "Mul" => {
             let (argument, factor) = follower
                 .exprs

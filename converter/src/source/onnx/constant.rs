@@ -63,6 +63,7 @@ impl Constant {
     pub fn read(tensor: &TensorProto, external: &mut External) -> Result<Self, String> {
         let shape: Option<Vec<usize>> = tensor.dims.iter().map(|length| usize::try_from(*length).ok()).collect();
         let shape = shape.ok_or_else(|| format!("shape {:?}; expected no negative lengths", tensor.dims))?;
+        check_rank(shape.len())?;
         let count = volume(&shape).ok_or_else(|| format!("shape {shape:?}, which overflows"))?;
         let data_type = DataType::try_from(tensor.data_type).unwrap_or(DataType::Undefined);
         let size = size_of(data_type)
@@ -88,6 +89,12 @@ impl Constant {
         }
         Ok(Self { shape, data })
     }
+}
+
+/// Refuses tensors of more dimensions than any exporter makes.
+pub(super) fn check_rank(rank: usize) -> Result<(), String> {
+    const MOST: usize = 12;
+    if rank > MOST { Err(format!("{rank} dimensions; expected at most {MOST}")) } else { Ok(()) }
 }
 
 /// How a floating-point type is stored.

@@ -3,7 +3,7 @@
 use super::constant::Constant;
 use super::expr::{Expr, Exprs, Id};
 use super::external::External;
-use super::layout::{Axis, Dimension, length, positions, steps, whole};
+use super::layout::{Atom, Axis, Dimension, length, positions, steps, whole};
 use super::{arithmetic, attributes, constant_ops, layers, shape_ops};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
@@ -186,7 +186,7 @@ impl<'a> Follower<'a> {
     }
 
     /// The patch's number at each position along `dimension`, if the dimension holds every patch.
-    pub fn patch_order(&self, dimension: &[super::layout::Atom]) -> Option<Vec<usize>> {
+    pub fn patch_order(&self, dimension: &[Atom]) -> Option<Vec<usize>> {
         let columns = self.image[1].checked_div(self.patch)?;
         positions(dimension, self.patches(), |axis| match axis {
             Axis::Row => Some((self.patch, columns)),
@@ -196,7 +196,7 @@ impl<'a> Follower<'a> {
     }
 
     /// The channel at each position along `dimension`, if the dimension holds every channel.
-    pub fn channel_order(&self, dimension: &[super::layout::Atom], channels: usize) -> Option<Vec<usize>> {
+    pub fn channel_order(&self, dimension: &[Atom], channels: usize) -> Option<Vec<usize>> {
         positions(dimension, channels, |axis| (axis == Axis::Channel).then_some((1, 1)))
     }
 

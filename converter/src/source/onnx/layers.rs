@@ -4,7 +4,7 @@ use super::attributes;
 use super::constant::Constant;
 use super::expr::{Expr, Spread};
 use super::follow::{Activation, Follow, Follower, Inputs, Value, patch_dimensions};
-use super::layout::{Axis, Dimension, positions, whole};
+use super::layout::{Axis, Dimension, length, positions, whole};
 use super::{arithmetic, shape_ops};
 use crate::network::Matrix;
 use tract_onnx::pb::NodeProto;
@@ -107,6 +107,9 @@ pub(super) fn conv(follower: &mut Follower, node: &NodeProto, inputs: &Inputs) -
         None => Ok(y),
         Some(_) => {
             let bias = inputs.constant(2)?;
+            if bias.shape != [outputs] {
+                return Err(format!("a bias of shape {:?}; expected [{outputs}]", bias.shape));
+            }
             let shape = std::iter::once(outputs).chain(kernel.iter().map(|_| 1)).collect();
             arithmetic::shifted(follower, &y, &Constant { shape, data: bias.data.clone() }, 1.0)
         }
@@ -188,10 +191,10 @@ impl<'a> Weight<'a> {
 /// Contracts dimension `axis` of `x` with `weight`: a linear layer over channels, over patches, or of a patch's pixels.
 fn linear(follower: &mut Follower, x: &Activation, axis: usize, weight: &Weight) -> Follow<Activation> {
     let dimension = x.dimensions.get(axis).ok_or("too few dimensions")?;
-    let length = super::layout::length(dimension);
-    if length != weight.inputs || weight.outputs == 0 {
+    let inputs = length(dimension);
+    if inputs != weight.inputs || weight.outputs == 0 {
         let (found, outputs) = (weight.inputs, weight.outputs);
-        return Err(format!("a weight from {found} to {outputs} numbers over a dimension of {length}"));
+        return Err(format!("a weight from {found} to {outputs} numbers over a dimension of {inputs}"));
     }
     follower.spend(weight.data.len())?;
     let replaced = |with: Dimension| {
@@ -239,6 +242,7 @@ fn embed(follower: &mut Follower, dimensions: Vec<Dimension>, patch: usize, weig
         return Err("a second patch embedding; expected one".into());
     }
     follower.patch = patch;
+    follower.spend(follower.patches())?;
     let rest: Dimension = dimensions.iter().flatten().filter(|atom| atom.axis != Axis::Channel).copied().collect();
     if follower.patch_order(&rest).is_none() {
         return Err("a patch embedding that does not cover the picture with whole patches".into());
@@ -256,8 +260,8 @@ pub(super) fn spread(follower: &Follower, x: &Activation, constant: &Constant) -
     let padding =
         rank.checked_sub(constant.shape.len()).ok_or("a constant with more dimensions than the activation")?;
     let mut varying = Dimension::new();
-    for (dimension, length) in x.dimensions.iter().skip(padding).zip(&constant.shape) {
-        match (super::layout::length(dimension), *length) {
+    for (dimension, found) in x.dimensions.iter().skip(padding).zip(&constant.shape) {
+        match (length(dimension), *found) {
             (_, 1) => {}
             (wanted, found) if wanted == found => varying.extend(dimension),
             (wanted, found) => return Err(format!("a constant of length {found} along a dimension of {wanted}")),

@@ -1,9 +1,10 @@
 //! Operators that only move numbers about.
 
 use super::attributes;
-use super::constant::float_type;
+use super::constant::{check_rank, float_type};
 use super::follow::{Activation, Follow, Inputs};
 use super::layout::{Dimension, reshape, shape};
+use crate::source::tensors::volume;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::pb::tensor_proto::DataType;
 
@@ -91,8 +92,9 @@ fn reshaped(x: &Activation, target: &[usize]) -> Follow<Activation> {
 
 /// The lengths that `Reshape` to `target` gives, where -1 stands for what is left and 0 for the length as it was.
 pub(super) fn target_shape(lengths: &[usize], target: &[i64], copies_zeros: bool) -> Follow<Vec<usize>> {
+    check_rank(target.len())?;
     let fail = || format!("a reshape from {lengths:?} to {target:?}");
-    let total = super::super::tensors::volume(lengths).ok_or_else(fail)?;
+    let total = volume(lengths).ok_or_else(fail)?;
     let mut known = Vec::new();
     for (axis, length) in target.iter().enumerate() {
         known.push(match length {
@@ -106,7 +108,7 @@ pub(super) fn target_shape(lengths: &[usize], target: &[i64], copies_zeros: bool
     let left = if product == 0 { 0 } else { total / product };
     let result: Vec<usize> = known.iter().map(|length| length.unwrap_or(left)).collect();
     let open = known.iter().filter(|length| length.is_none()).count();
-    if open > 1 || super::super::tensors::volume(&result) != Some(total) {
+    if open > 1 || volume(&result) != Some(total) {
         return Err(fail());
     }
     Ok(result)
@@ -127,6 +129,7 @@ pub(super) fn squeezed(lengths: &[usize], axes: Option<&[i64]>) -> Follow<Vec<us
 /// `lengths` with a 1 at each of `axes` of the result.
 pub(super) fn unsqueezed(lengths: &[usize], axes: &[i64]) -> Follow<Vec<usize>> {
     let rank = lengths.len() + axes.len();
+    check_rank(rank)?;
     let axes = axes.iter().map(|axis| attributes::axis(*axis, rank)).collect::<Follow<Vec<_>>>()?;
     let mut old = lengths.iter().copied();
     Ok((0..rank).map(|axis| if axes.contains(&axis) { 1 } else { old.next().unwrap_or(1) }).collect())

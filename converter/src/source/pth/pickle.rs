@@ -365,7 +365,7 @@ const EMPTY: &str = "the pickle takes a value from an empty stack";
 const ENDS: &str = "the pickle ends too early";
 
 /// Longest name of a class, module or storage that is taken for one.
-const NAME_LIMIT: usize = 1000;
+pub(super) const NAME_LIMIT: usize = 1000;
 
 /// A copy of `name`, which must not be absurdly long: the memo could ask for many copies.
 pub(super) fn name_of_sane_length(name: &str) -> Parse<String> {

@@ -1,6 +1,6 @@
 //! Finds the network's weights among everything that a training script saved.
 
-use super::pickle::Machine;
+use super::pickle::{Machine, NAME_LIMIT};
 use super::value::{Ref, Value, View};
 use crate::names;
 use std::collections::{HashSet, VecDeque};
@@ -64,6 +64,9 @@ fn candidates(machine: &Machine, root: Ref) -> Vec<Candidate> {
         let mut tensors = Vec::new();
         for (key, value) in entries {
             let name = machine.text(*key).unwrap_or("?");
+            if name.len() > NAME_LIMIT {
+                continue; // no name of a tensor, and the memo could ask for many copies
+            }
             match machine.value(*value) {
                 Value::Tensor(view) if is_float(machine, view) => tensors.push((name.to_string(), view.clone())),
                 Value::Dict(_) | Value::List(_) | Value::Tuple(_) if path.len() < PATH_LIMIT && seen.insert(*value) => {
