@@ -4,6 +4,8 @@ pub mod error;
 pub mod fold;
 pub mod forward;
 pub mod gemm;
+pub mod names;
 pub mod network;
 pub mod pack;
 pub mod quantise;
+pub mod source;

@@ -1,0 +1,403 @@
+//! Every checkpoint fixture loads and gives PyTorch's logits; damaged and foreign files give errors that say why.
+
+use resmlp_converter::names;
+use resmlp_converter::network::{Affine, AffinePlacement, Dialect, Linear, Matrix, Network};
+use resmlp_converter::source::{Checkpoint, Format, LoadOptions, Tensor, Tensors, load};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+#[derive(Deserialize)]
+struct Expected {
+    fixtures: Vec<Fixture>,
+    refused: Vec<Refused>,
+}
+
+#[derive(Deserialize)]
+struct Fixture {
+    file: String,
+    dialect: String,
+    format: String,
+    image: [usize; 2],
+    patch: usize,
+    tokens: usize,
+    dim: usize,
+    hidden: usize,
+    depth: usize,
+    classes: Option<usize>,
+    mean: [f32; 3],
+    std: [f32; 3],
+    input: String,
+    logits: Vec<Vec<f32>>,
+}
+
+#[derive(Deserialize)]
+struct Refused {
+    file: String,
+    why: String,
+    must_name: String,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
+fn expected() -> Expected {
+    serde_json::from_slice(&std::fs::read(folder().join("expected.json")).unwrap()).unwrap()
+}
+
+fn options(fixture: &Fixture) -> LoadOptions {
+    LoadOptions { image: (fixture.image[0] != fixture.image[1]).then_some(fixture.image) }
+}
+
+// The network as its authors wrote it, in plain f32 ------------------------------------------------------------------
+
+/// `rows` of the result are those of `x`: one a token, `weight · row + bias`.
+fn linear(x: &Matrix, layer: &Linear) -> Matrix {
+    let mut y = Matrix::zeros(x.rows, layer.weight.rows);
+    for r in 0..x.rows {
+        for (o, value) in y.row_mut(r).iter_mut().enumerate() {
+            let products = layer.weight.row(o).iter().zip(x.row(r)).map(|(w, x)| *w as f64 * *x as f64);
+            *value = (products.sum::<f64>() + layer.bias[o] as f64) as f32;
+        }
+    }
+    y
+}
+
+fn transposed(x: &Matrix) -> Matrix {
+    let mut y = Matrix::zeros(x.cols, x.rows);
+    for r in 0..x.rows {
+        for c in 0..x.cols {
+            y.row_mut(c)[r] = x.row(r)[c];
+        }
+    }
+    y
+}
+
+fn affine(x: &Matrix, affine: &Affine) -> Matrix {
+    let mut y = x.clone();
+    for r in 0..y.rows {
+        for ((value, alpha), beta) in y.row_mut(r).iter_mut().zip(&affine.alpha).zip(&affine.beta) {
+            *value = *value * alpha + beta;
+        }
+    }
+    y
+}
+
+fn add_scaled(x: &mut Matrix, scale: &[f32], branch: &Matrix) {
+    for r in 0..x.rows {
+        for ((value, scale), branch) in x.row_mut(r).iter_mut().zip(scale).zip(branch.row(r)) {
+            *value += scale * branch;
+        }
+    }
+}
+
+/// The error function by its Maclaurin series, which converges everywhere; exact to 1e-9 for |x| ≤ 4, ±1 beyond.
+fn erf(x: f64) -> f64 {
+    if x.abs() > 4.0 {
+        return x.signum() * (1.0 - 1.5e-8);
+    }
+    let (mut term, mut sum) = (x, x);
+    for n in 1..120 {
+        term *= -x * x / n as f64;
+        sum += term / (2 * n + 1) as f64;
+    }
+    sum * std::f64::consts::FRAC_2_SQRT_PI
+}
+
+fn gelu(x: f32) -> f32 {
+    (0.5 * x as f64 * (1.0 + erf(x as f64 * std::f64::consts::FRAC_1_SQRT_2))) as f32
+}
+
+/// Patches in row-major order, each flattened as (channel, row, column).
+fn patches(network: &Network, pixels: &[f32]) -> Matrix {
+    let ([_, width], p) = (network.image, network.patch);
+    let columns = width / p;
+    let mut x = Matrix::zeros(network.tokens(), 3 * p * p);
+    for token in 0..x.rows {
+        let (top, left) = (token / columns * p, token % columns * p);
+        for (i, value) in x.row_mut(token).iter_mut().enumerate() {
+            let (channel, row, column) = (i / (p * p), i / p % p, i % p);
+            *value = pixels[((top + row) * width + left + column) * 3 + channel];
+        }
+    }
+    x
+}
+
+fn logits(network: &Network, pixels: &[f32]) -> Vec<f32> {
+    let mut x = linear(&patches(network, pixels), &network.stem);
+    for block in &network.blocks {
+        let stream = network.placement == AffinePlacement::Stream;
+        let y = affine(&x, &block.mix_affine);
+        let mixed = transposed(&linear(&transposed(&y), &block.mix));
+        x = if stream { y } else { x };
+        add_scaled(&mut x, &block.mix_scale, &mixed);
+        let y = affine(&x, &block.mlp_affine);
+        let mut hidden = linear(&y, &block.expand);
+        hidden.data.iter_mut().for_each(|value| *value = gelu(*value));
+        let mlp = linear(&hidden, &block.contract);
+        x = if stream { y } else { x };
+        add_scaled(&mut x, &block.mlp_scale, &mlp);
+    }
+    let x = transposed(&affine(&x, &network.final_affine));
+    let mean = (0..x.rows).map(|d| x.row(d).iter().sum::<f32>() / x.cols as f32).collect();
+    let pooled = Matrix { rows: 1, cols: x.rows, data: mean };
+    network.head.as_ref().map_or(pooled.clone(), |head| linear(&pooled, head)).data
+}
+
+// Fixtures -----------------------------------------------------------------------------------------------------------
+
+fn geometry(fixture: &Fixture, checkpoint: &Checkpoint) -> Result<(), String> {
+    let network = &checkpoint.network;
+    let found = (network.image, network.patch, network.tokens(), network.dim(), network.hidden(), network.blocks.len());
+    let wanted = (fixture.image, fixture.patch, fixture.tokens, fixture.dim, fixture.hidden, fixture.depth);
+    if found != wanted || network.head.as_ref().map(|head| head.weight.rows) != fixture.classes {
+        return Err(format!("geometry {found:?}, expected {wanted:?}"));
+    }
+    let dialect = match (fixture.format.as_str(), fixture.dialect.as_str()) {
+        ("onnx", _) => Dialect::Onnx,
+        (_, "deit") => Dialect::Deit,
+        (_, "timm") => Dialect::Timm,
+        (_, "lucidrains") => Dialect::Lucidrains,
+        (_, "rishikksh20") => Dialect::Rishikksh20,
+        (_, other) => return Err(format!("dialect {other} in expected.json")),
+    };
+    let format = match fixture.format.as_str() {
+        "safetensors" => Format::Safetensors,
+        "onnx" => Format::Onnx,
+        "legacy" => Format::PthLegacy,
+        "zip" => Format::PthZip,
+        other => return Err(format!("format {other} in expected.json")),
+    };
+    if (network.dialect, checkpoint.format) != (dialect, format) {
+        return Err(format!("{:?} {:?}, expected {dialect:?} {format:?}", network.dialect, checkpoint.format));
+    }
+    Ok(())
+}
+
+fn agreement(fixture: &Fixture, network: &Network) -> Result<(), String> {
+    let bytes = std::fs::read(folder().join(&fixture.input)).map_err(|e| e.to_string())?;
+    let length = 3 * fixture.image[0] * fixture.image[1];
+    for (picture, wanted) in bytes.chunks_exact(length).zip(&fixture.logits) {
+        let normalised = |(i, v): (usize, &u8)| (*v as f32 / 255.0 - fixture.mean[i % 3]) / fixture.std[i % 3];
+        let pixels: Vec<f32> = picture.iter().enumerate().map(normalised).collect();
+        let found = logits(network, &pixels);
+        let error = found.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        if found.len() != wanted.len() || error.is_nan() || error > 1e-4 {
+            return Err(format!("logits differ by {error}: {found:?}, expected {wanted:?}"));
+        }
+    }
+    Ok(())
+}
+
+fn all_fixtures_of(format: impl Fn(&Fixture) -> bool) {
+    let fixtures: Vec<_> = expected().fixtures.into_iter().filter(format).collect();
+    assert!(!fixtures.is_empty());
+    let failures: Vec<String> = fixtures
+        .iter()
+        .filter_map(|fixture| {
+            let checkpoint = load(&folder().join(&fixture.file), &options(fixture)).map_err(|e| e.to_string());
+            let outcome = checkpoint.and_then(|checkpoint| {
+                geometry(fixture, &checkpoint)?;
+                agreement(fixture, &checkpoint.network)
+            });
+            outcome.err().map(|message| format!("{}: {message}", fixture.file))
+        })
+        .collect();
+    assert!(failures.is_empty(), "{} of {} fail:\n{}", failures.len(), fixtures.len(), failures.join("\n"));
+}
+
+#[test]
+fn safetensors_give_pytorchs_logits() {
+    all_fixtures_of(|fixture| fixture.format == "safetensors");
+}
+
+#[test]
+fn pth_gives_pytorchs_logits() {
+    all_fixtures_of(|fixture| ["zip", "legacy"].contains(&fixture.format.as_str()));
+}
+
+#[test]
+fn onnx_gives_pytorchs_logits() {
+    all_fixtures_of(|fixture| fixture.format == "onnx");
+}
+
+#[test]
+fn foreign_and_damaged_checkpoints_are_refused_by_name() {
+    for refused in expected().refused {
+        let path = folder().join(&refused.file);
+        let error = load(&path, &LoadOptions::default()).map(|_| ()).expect_err(&refused.why).to_string();
+        assert!(error.contains(&refused.must_name), "{}: {error}, expected {}", refused.why, refused.must_name);
+        assert!(error.contains(&refused.file), "{error}");
+    }
+    let executed = "the-pickle-was-executed.tmp";
+    assert!(![folder(), ".".into()].iter().any(|at: &PathBuf| at.join(executed).exists()));
+}
+
+// The trained network in shared data ---------------------------------------------------------------------------------
+
+fn shared() -> Option<PathBuf> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let folder = std::env::var_os("RESMLP_SHARED").map_or_else(beside, PathBuf::from);
+    folder.join("checkpoints").is_dir().then_some(folder)
+}
+
+#[test]
+fn the_trained_checkpoint_is_the_same_network_in_every_format() {
+    let Some(shared) = shared() else {
+        println!("skipped: the_trained_checkpoint_is_the_same_network_in_every_format (needs shared data)");
+        return;
+    };
+    let network = |name: &str| load(&shared.join("checkpoints").join(name), &LoadOptions::default()).unwrap();
+    let safetensors = network("resmlp_cifar10_timm.safetensors");
+    let pth = network("resmlp_cifar10_timm.pth");
+    let mut onnx = network("resmlp_cifar10_timm.onnx");
+    assert_eq!((safetensors.network.tokens(), safetensors.network.dim(), safetensors.network.outputs()), (64, 128, 10));
+    assert_eq!(safetensors.network, pth.network);
+    onnx.network.dialect = Dialect::Timm;
+    assert!(safetensors.network == onnx.network, "the ONNX graph folds nothing that changes a weight");
+    assert_eq!((pth.parameters, onnx.parameters), (safetensors.parameters, safetensors.parameters));
+}
+
+// Small files made here ----------------------------------------------------------------------------------------------
+
+#[test]
+fn a_folder_an_empty_file_and_a_text_are_refused() {
+    let scratch = tempfile::tempdir().unwrap();
+    let error = |path: &Path| load(path, &LoadOptions::default()).unwrap_err().to_string();
+    assert!(error(scratch.path()).contains("expected a checkpoint file"));
+    let path = scratch.path().join("model.pth");
+    std::fs::write(&path, b"").unwrap();
+    assert!(error(&path).contains("the file is empty"));
+    std::fs::write(&path, b"hello, world").unwrap();
+    assert!(error(&path).contains("found 12 bytes that begin with 68 65 6c 6c 6f 2c 20 77"));
+    assert!(error(&scratch.path().join("absent")).contains("absent"));
+}
+
+/// A tiny network of timm's names: 2 patches of 4 × 4 pixels, 3 channels, 5 hidden, 1 block, 2 classes.
+fn tiny() -> Tensors {
+    let shapes: [(&str, &[usize]); 18] = [
+        ("stem.proj.weight", &[3, 3, 4, 4]),
+        ("stem.proj.bias", &[3]),
+        ("blocks.0.norm1.alpha", &[1, 1, 3]),
+        ("blocks.0.norm1.beta", &[1, 1, 3]),
+        ("blocks.0.linear_tokens.weight", &[2, 2]),
+        ("blocks.0.linear_tokens.bias", &[2]),
+        ("blocks.0.ls1", &[3]),
+        ("blocks.0.norm2.alpha", &[1, 1, 3]),
+        ("blocks.0.norm2.beta", &[1, 1, 3]),
+        ("blocks.0.mlp_channels.fc1.weight", &[5, 3]),
+        ("blocks.0.mlp_channels.fc1.bias", &[5]),
+        ("blocks.0.mlp_channels.fc2.weight", &[3, 5]),
+        ("blocks.0.mlp_channels.fc2.bias", &[3]),
+        ("blocks.0.ls2", &[3]),
+        ("norm.alpha", &[1, 1, 3]),
+        ("norm.beta", &[1, 1, 3]),
+        ("head.weight", &[2, 3]),
+        ("head.bias", &[2]),
+    ];
+    let tensor = |shape: &[usize]| Tensor { shape: shape.to_vec(), data: vec![0.5; shape.iter().product()] };
+    shapes.iter().map(|(name, shape)| (name.to_string(), tensor(shape))).collect()
+}
+
+fn named(tensors: Tensors, image: Option<[usize; 2]>) -> Result<(Network, Vec<String>), String> {
+    let mut notes = Vec::new();
+    let network = names::network(Path::new("tiny.pth"), tensors, image, &mut notes).map_err(|e| e.to_string())?;
+    Ok((network, notes))
+}
+
+#[test]
+fn a_grid_that_is_not_square_needs_the_pictures_size() {
+    assert!(named(tiny(), None).unwrap_err().contains("2 patches of 4 × 4, which form no square"));
+    assert!(named(tiny(), Some([8, 8])).unwrap_err().contains("8 × 8 pixels"));
+    assert!(named(tiny(), Some([9, 4])).unwrap_err().contains("9 × 4 pixels"));
+    assert_eq!(named(tiny(), Some([8, 4])).unwrap().0.image, [8, 4]);
+    assert_eq!(
+        named(tiny(), Some([4, 8])).unwrap().0.parameters(),
+        tiny().values().map(|t| t.data.len()).sum::<usize>()
+    );
+}
+
+#[test]
+fn every_tensor_is_needed_in_its_own_shape() {
+    let is_head = |name: &str| name.starts_with("head.");
+    for name in tiny().keys().filter(|name| !is_head(name)) {
+        let mut tensors = tiny();
+        let tensor = tensors.remove(name).unwrap();
+        let error = named(tensors.clone(), Some([4, 8])).unwrap_err();
+        assert!(error.contains(&format!("tiny.pth: tensor '{name}': missing")), "{error}");
+        let Tensor { mut shape, mut data } = tensor;
+        *shape.last_mut().unwrap() += 1;
+        data.resize(shape.iter().product(), 0.5);
+        tensors.insert(name.clone(), Tensor { shape, data });
+        let error = named(tensors, Some([4, 8])).unwrap_err();
+        assert!(error.contains("tiny.pth: tensor '") && error.contains("expected ["), "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_head_is_whole_or_absent() {
+    let mut tensors = tiny();
+    tensors.remove("head.bias");
+    assert!(named(tensors.clone(), Some([4, 8])).unwrap_err().contains("tensor 'head.bias': missing"));
+    tensors.remove("head.weight");
+    let (network, _) = named(tensors, Some([4, 8])).unwrap();
+    assert_eq!((network.head.as_ref(), network.outputs()), (None, 3));
+}
+
+#[test]
+fn what_does_not_belong_is_an_error_inside_the_network_and_a_note_outside() {
+    let stray = Tensor { shape: vec![1], data: vec![1.0] };
+    let with = |name: &str| {
+        let mut tensors = tiny();
+        tensors.insert(name.into(), stray.clone());
+        named(tensors, Some([4, 8]))
+    };
+    let error = with("blocks.0.norm1.gamma").unwrap_err();
+    assert!(error.contains("tensor 'blocks.0.norm1.gamma': unexpected"), "{error}");
+    assert!(with("blocks.0.attn.qkv.weight").unwrap_err().contains("not a ResMLP: found blocks.0.attn.qkv.weight"));
+    let (_, notes) = with("head_dist.weight").unwrap();
+    assert!(notes.iter().any(|note| note.contains("'head_dist.weight'")), "{notes:?}");
+}
+
+/// Copies the fixture with external data into `to`, its data now in `location`, which is filled up with x.
+fn with_location(to: &Path, location: &str) -> PathBuf {
+    const ORIGINAL: &str = "timm-dynamo-18-external.onnx.data";
+    let location = filled(location);
+    let mut bytes = std::fs::read(folder().join("onnx/timm-dynamo-18-external.onnx")).unwrap();
+    let places: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(ORIGINAL.as_bytes())).collect();
+    assert!(!places.is_empty() && location.len() == ORIGINAL.len());
+    for at in places {
+        bytes[at..at + location.len()].copy_from_slice(location.as_bytes());
+    }
+    let path = to.join("model.onnx");
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+fn filled(name: &str) -> String {
+    format!("{name:x<33}")
+}
+
+#[test]
+fn external_data_stays_in_the_models_folder() {
+    let scratch = tempfile::tempdir().unwrap();
+    let inside = scratch.path().join("inside");
+    std::fs::create_dir(&inside).unwrap();
+    let data = std::fs::read(folder().join("onnx/timm-dynamo-18-external.onnx.data")).unwrap();
+    let outside = scratch.path().join(filled("../outside").trim_start_matches("../"));
+    std::fs::write(&outside, &data).unwrap();
+    let outcome = |location: &str| load(&with_location(&inside, location), &LoadOptions::default());
+    let error = |location: &str| outcome(location).unwrap_err().to_string();
+    assert!(error("../outside").contains("expected a file in the model's folder"));
+    assert!(error("/etc/passwd").contains("expected a file in the model's folder"));
+    assert!(error("absent").contains("external data in 'absentx"));
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(&outside, inside.join(filled("link"))).unwrap();
+        assert!(error("link").contains("a link out of the model's folder"));
+    }
+    std::fs::write(inside.join(filled("short")), &data[..data.len() / 2]).unwrap();
+    assert!(error("short").contains("shortx"));
+    std::fs::write(inside.join(filled("same")), &data).unwrap();
+    assert!(outcome("same").is_ok());
+}
