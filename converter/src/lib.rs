@@ -1,4 +1,7 @@
 //! Reads trained ResMLP checkpoints, folds, quantises and packs them, and checks the result against tract.
 
+pub mod dataset;
 pub mod error;
+pub mod labels;
 pub mod network;
+pub mod picture;
