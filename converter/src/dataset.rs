@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn a_tree_has_its_classes_in_alphabetical_order() {
         let folder = tempfile::tempdir().unwrap();
-        for (name, grey) in [("dog/b.png", 4), ("dog/a.PNG", 3), ("cat/deep/z.bmp", 2), ("cat/x.jpg", 1)] {
+        for (name, grey) in [("dog/b.png", 4), ("dog/a.PNG", 3), ("cat/deep/z.bmp", 2), ("cat/x.png", 1)] {
             write_picture(&folder.path().join(name), grey);
         }
         fs::create_dir(folder.path().join("emu")).unwrap();
@@ -240,7 +240,7 @@ mod tests {
         let dataset = Dataset::open_tree(folder.path()).unwrap();
         assert_eq!(dataset.classes, ["cat", "dog", "emu"]);
         let names: Vec<_> = dataset.items.iter().map(|i| i.path.strip_prefix(folder.path()).unwrap()).collect();
-        assert_eq!(names, ["cat/deep/z.bmp", "cat/x.jpg", "dog/a.PNG", "dog/b.png"].map(Path::new));
+        assert_eq!(names, ["cat/deep/z.bmp", "cat/x.png", "dog/a.PNG", "dog/b.png"].map(Path::new));
         let classes: Vec<_> = dataset.items.iter().map(|i| i.class).collect();
         assert_eq!(classes, [Some(0), Some(0), Some(1), Some(1)]);
 

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// Largest height or width a network may ask for, in pixels.
 const MAX_IMAGE: usize = 16_384;
 
-/// How a picture is resampled; all but `Nearest` are antialiased.
+/// The filter a picture is resampled with, antialiased.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ResizeMode {
@@ -22,8 +22,16 @@ pub enum ResizeMode {
     Bicubic,
     /// Triangle filter.
     Bilinear,
-    /// The nearest pixel.
-    Nearest,
+}
+
+impl ResizeMode {
+    /// The filter that computes what Pillow's of the same name does.
+    fn filter(self) -> FilterType {
+        match self {
+            Self::Bicubic => FilterType::CatmullRom,
+            Self::Bilinear => FilterType::Bilinear,
+        }
+    }
 }
 
 impl fmt::Display for ResizeMode {
@@ -31,7 +39,6 @@ impl fmt::Display for ResizeMode {
         f.write_str(match self {
             Self::Bicubic => "bicubic",
             Self::Bilinear => "bilinear",
-            Self::Nearest => "nearest",
         })
     }
 }
@@ -80,28 +87,39 @@ impl Preprocess {
 
     /// Resizes and crops a picture to the network's input, `[height, width, 3]` of u8.
     ///
-    /// Only the part of the picture that the crop keeps is resampled, from all the pixels its filter reaches.
+    /// Only what the crop keeps is resampled, from all the pixels that the filter reaches.
     /// A picture whose resized size is its own size is cropped without being changed.
     /// Fails where [`Preprocess::validate`] does.
     pub fn apply(&self, picture: &Picture) -> Result<Vec<u8>> {
         self.validate()?;
         let [height, width] = self.image;
         let scaled = self.scaled_size([u64::from(picture.height), u64::from(picture.width)]);
-        let (top, box_height) = source_span(picture.height, scaled[0], height);
-        let (left, box_width) = source_span(picture.width, scaled[1], width);
-
-        let resized = || -> std::result::Result<Vec<u8>, Box<dyn std::error::Error>> {
-            let source = ImageRef::new(picture.width, picture.height, &picture.rgb, PixelType::U8x3)?;
-            let mut target = Image::new(width as u32, height as u32, PixelType::U8x3);
-            let options =
-                ResizeOptions::new().resize_alg(algorithm(self.resize)).crop(left, top, box_width, box_height);
-            Resizer::new().resize(&source, &mut target, &options)?;
-            Ok(target.into_vec())
-        };
-        resized().map_err(|e| {
+        let rows = source_span(picture.height, scaled[0], height);
+        let columns = source_span(picture.width, scaled[1], width);
+        self.resample(picture, rows, columns).map_err(|e| {
             let (from, to) = ([picture.height, picture.width], self.image);
             Error::Usage(format!("cannot resize a picture of {from:?} (height, width) to {to:?}: {e}"))
         })
+    }
+
+    /// Resamples the spans (start, length) of the picture's rows and columns to `image`.
+    ///
+    /// Across first, then down, each rounded to u8: Pillow's order, which shows where a filter overshoots.
+    fn resample(
+        &self,
+        picture: &Picture,
+        (top, box_height): (f64, f64),
+        (left, box_width): (f64, f64),
+    ) -> std::result::Result<Vec<u8>, Box<dyn std::error::Error>> {
+        let [height, width] = self.image.map(|side| side as u32);
+        let filter = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(self.resize.filter()));
+        let mut resizer = Resizer::new();
+        let source = ImageRef::new(picture.width, picture.height, &picture.rgb, PixelType::U8x3)?;
+        let mut narrowed = Image::new(width, picture.height, PixelType::U8x3);
+        resizer.resize(&source, &mut narrowed, &filter.crop(left, 0.0, box_width, f64::from(picture.height)))?;
+        let mut resized = Image::new(width, height, PixelType::U8x3);
+        resizer.resize(&narrowed, &mut resized, &filter.crop(0.0, top, f64::from(width), box_height))?;
+        Ok(resized.into_vec())
     }
 
     /// Height and width to which the whole picture of `[height, width]` would be resized before the crop.
@@ -127,15 +145,6 @@ fn source_span(source: u32, scaled: u64, kept: usize) -> (f64, f64) {
     let pixel = source / scaled as f64;
     let start = start * pixel;
     (start, (kept as f64 * pixel).min(source - start))
-}
-
-/// The resampling algorithm that computes what Pillow's filter of the same name does.
-fn algorithm(mode: ResizeMode) -> ResizeAlg {
-    match mode {
-        ResizeMode::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
-        ResizeMode::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
-        ResizeMode::Nearest => ResizeAlg::Nearest,
-    }
 }
 
 #[cfg(test)]
@@ -176,7 +185,7 @@ mod tests {
     fn a_picture_of_the_right_size_is_untouched() {
         let rgb: Vec<u8> = (0..32 * 32 * 3).map(|i| (i * 37 % 251) as u8).collect();
         let picture = Picture::from_rgb(32, 32, rgb.clone()).unwrap();
-        for resize in [ResizeMode::Bicubic, ResizeMode::Bilinear, ResizeMode::Nearest] {
+        for resize in [ResizeMode::Bicubic, ResizeMode::Bilinear] {
             let preprocess = Preprocess { resize, ..preprocess([32, 32], 1.0) };
             assert_eq!(preprocess.apply(&picture).unwrap(), rgb);
         }
@@ -188,7 +197,7 @@ mod tests {
             let colour = [200, 100, 50];
             let picture = Picture::from_rgb(height, width, colour.repeat((height * width) as usize)).unwrap();
             for (image, crop) in [([224, 224], 0.9), ([31, 17], 0.875), ([1, 1], 1.0), ([5, 64], 0.95)] {
-                for resize in [ResizeMode::Bicubic, ResizeMode::Bilinear, ResizeMode::Nearest] {
+                for resize in [ResizeMode::Bicubic, ResizeMode::Bilinear] {
                     let pixels = Preprocess { resize, ..preprocess(image, crop) }.apply(&picture).unwrap();
                     assert_eq!(pixels, colour.repeat(image[0] * image[1]), "{height} × {width} to {image:?}");
                 }
