@@ -1,7 +1,10 @@
 //! Reads trained ResMLP checkpoints, folds, quantises and packs them, and checks the result against tract.
 
+pub mod dataset;
 pub mod error;
 pub mod export;
+pub mod labels;
 pub mod network;
 pub mod output;
+pub mod picture;
 pub mod tract;

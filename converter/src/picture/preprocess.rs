@@ -1,0 +1,215 @@
+//! Resizing and cropping with the arithmetic of torchvision's `Resize` and `CenterCrop`.
+
+use std::fmt;
+
+use clap::ValueEnum;
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use serde::{Deserialize, Serialize};
+
+use super::Picture;
+use crate::error::{Error, Result};
+
+/// Largest height or width a network may ask for, in pixels.
+const MAX_IMAGE: usize = 16_384;
+
+/// How a picture is resampled; all but `Nearest` are antialiased.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResizeMode {
+    /// Cubic convolution with a = -0.5.
+    #[default]
+    Bicubic,
+    /// Triangle filter.
+    Bilinear,
+    /// The nearest pixel.
+    Nearest,
+}
+
+impl fmt::Display for ResizeMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bicubic => "bicubic",
+            Self::Bilinear => "bilinear",
+            Self::Nearest => "nearest",
+        })
+    }
+}
+
+/// What happens to a picture before a network sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Preprocess {
+    /// Height and width of the network's input in pixels.
+    pub image: [usize; 2],
+    /// Share of the resized picture's shorter side that the centre crop keeps, over 0 and at most 1.
+    pub crop: f32,
+    /// Resampling filter.
+    pub resize: ResizeMode,
+    /// Mean of red, green and blue in units of 255, subtracted inside the network.
+    pub mean: [f32; 3],
+    /// Standard deviation of red, green and blue in units of 255, divided by inside the network.
+    pub std: [f32; 3],
+}
+
+impl Preprocess {
+    /// ImageNet's preprocessing for a network of `image` (height, width): bicubic, crop 0.9, ImageNet mean and std.
+    pub fn imagenet(image: [usize; 2]) -> Self {
+        Self { image, crop: 0.9, resize: ResizeMode::Bicubic, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
+    }
+
+    /// Refuses values that no picture can be prepared with.
+    pub fn validate(&self) -> Result<()> {
+        let [height, width] = self.image;
+        if [height, width].iter().any(|side| !(1..=MAX_IMAGE).contains(side)) {
+            return Err(Error::Usage(format!(
+                "image size {height} × {width}, expected 1 to {MAX_IMAGE} pixels a side"
+            )));
+        }
+        // Below 0.01 the resized picture would be a hundred times the network's input.
+        if !(0.01..=1.0).contains(&self.crop) {
+            return Err(Error::Usage(format!("crop {}, expected 0.01 to 1", self.crop)));
+        }
+        if !self.mean.iter().all(|m| m.is_finite()) {
+            return Err(Error::Usage(format!("mean {:?}, expected finite numbers", self.mean)));
+        }
+        if !self.std.iter().all(|s| s.is_normal() && *s > 0.0) {
+            return Err(Error::Usage(format!("std {:?}, expected numbers over 0", self.std)));
+        }
+        Ok(())
+    }
+
+    /// Resizes and crops a picture to the network's input, `[height, width, 3]` of u8.
+    ///
+    /// Only the part of the picture that the crop keeps is resampled, from all the pixels its filter reaches.
+    /// A picture whose resized size is its own size is cropped without being changed.
+    /// Fails where [`Preprocess::validate`] does.
+    pub fn apply(&self, picture: &Picture) -> Result<Vec<u8>> {
+        self.validate()?;
+        let [height, width] = self.image;
+        let scaled = self.scaled_size([u64::from(picture.height), u64::from(picture.width)]);
+        let (top, box_height) = source_span(picture.height, scaled[0], height);
+        let (left, box_width) = source_span(picture.width, scaled[1], width);
+
+        let resized = || -> std::result::Result<Vec<u8>, Box<dyn std::error::Error>> {
+            let source = ImageRef::new(picture.width, picture.height, &picture.rgb, PixelType::U8x3)?;
+            let mut target = Image::new(width as u32, height as u32, PixelType::U8x3);
+            let options =
+                ResizeOptions::new().resize_alg(algorithm(self.resize)).crop(left, top, box_width, box_height);
+            Resizer::new().resize(&source, &mut target, &options)?;
+            Ok(target.into_vec())
+        };
+        resized().map_err(|e| {
+            let (from, to) = ([picture.height, picture.width], self.image);
+            Error::Usage(format!("cannot resize a picture of {from:?} (height, width) to {to:?}: {e}"))
+        })
+    }
+
+    /// Height and width to which the whole picture of `[height, width]` would be resized before the crop.
+    ///
+    /// The picture just covers `image / crop`; the longer side is rounded down, as torchvision does.
+    fn scaled_size(&self, [height, width]: [u64; 2]) -> [u64; 2] {
+        // The crop as it was written in decimal: 3 / 0.6 is 5, but not with 0.6 rounded to f32.
+        let crop: f64 = self.crop.to_string().parse().unwrap_or(f64::from(self.crop));
+        let [cover_height, cover_width] = self.image.map(|side| (side as f64 / crop) as u64);
+        if height * cover_width <= width * cover_height {
+            [cover_height, cover_height * width / height]
+        } else {
+            [cover_width * height / width, cover_width]
+        }
+    }
+}
+
+/// The span (start, length) of a side of `source` pixels that becomes the centre `kept` of `scaled` pixels.
+fn source_span(source: u32, scaled: u64, kept: usize) -> (f64, f64) {
+    // torchvision rounds half a pixel to the even one.
+    let start = ((scaled as f64 - kept as f64) / 2.0).round_ties_even();
+    let source = f64::from(source);
+    let pixel = source / scaled as f64;
+    let start = start * pixel;
+    (start, (kept as f64 * pixel).min(source - start))
+}
+
+/// The resampling algorithm that computes what Pillow's filter of the same name does.
+fn algorithm(mode: ResizeMode) -> ResizeAlg {
+    match mode {
+        ResizeMode::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
+        ResizeMode::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
+        ResizeMode::Nearest => ResizeAlg::Nearest,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn preprocess(image: [usize; 2], crop: f32) -> Preprocess {
+        Preprocess { crop, ..Preprocess::imagenet(image) }
+    }
+
+    #[test]
+    fn sizes_are_torchvisions() {
+        // int(224 / 0.9) = 248; int(248 * 500 / 375) = 330
+        assert_eq!(preprocess([224, 224], 0.9).scaled_size([375, 500]), [248, 330]);
+        assert_eq!(preprocess([224, 224], 0.9).scaled_size([500, 375]), [330, 248]);
+        assert_eq!(preprocess([224, 224], 0.875).scaled_size([100, 100]), [256, 256]);
+        assert_eq!(preprocess([32, 32], 1.0).scaled_size([32, 32]), [32, 32]);
+        assert_eq!(preprocess([3, 3], 0.6).scaled_size([7, 7]), [5, 5]);
+        assert_eq!(preprocess([9, 9], 0.9).scaled_size([1, 3]), [10, 30]);
+    }
+
+    #[test]
+    fn oblong_networks_are_covered() {
+        for size in [[1, 1], [10, 1000], [1000, 10], [17, 33], [48, 96], [47, 96], [49, 96]] {
+            let [height, width] = preprocess([24, 48], 1.0).scaled_size(size);
+            assert!((height == 24 && width >= 48) || (height >= 24 && width == 48), "{size:?}: {height}, {width}");
+        }
+    }
+
+    #[test]
+    fn the_crop_rounds_half_to_even() {
+        // (5 - 4) / 2 = 0.5 -> 0; (7 - 4) / 2 = 1.5 -> 2
+        assert_eq!(source_span(5, 5, 4), (0.0, 4.0));
+        assert_eq!(source_span(7, 7, 4), (2.0, 4.0));
+    }
+
+    #[test]
+    fn a_picture_of_the_right_size_is_untouched() {
+        let rgb: Vec<u8> = (0..32 * 32 * 3).map(|i| (i * 37 % 251) as u8).collect();
+        let picture = Picture::from_rgb(32, 32, rgb.clone()).unwrap();
+        for resize in [ResizeMode::Bicubic, ResizeMode::Bilinear, ResizeMode::Nearest] {
+            let preprocess = Preprocess { resize, ..preprocess([32, 32], 1.0) };
+            assert_eq!(preprocess.apply(&picture).unwrap(), rgb);
+        }
+    }
+
+    #[test]
+    fn any_shape_comes_out_at_the_right_size() {
+        for (height, width) in [(1, 1), (1, 20_000), (20_000, 1), (2, 3), (333, 17), (1, 2)] {
+            let colour = [200, 100, 50];
+            let picture = Picture::from_rgb(height, width, colour.repeat((height * width) as usize)).unwrap();
+            for (image, crop) in [([224, 224], 0.9), ([31, 17], 0.875), ([1, 1], 1.0), ([5, 64], 0.95)] {
+                for resize in [ResizeMode::Bicubic, ResizeMode::Bilinear, ResizeMode::Nearest] {
+                    let pixels = Preprocess { resize, ..preprocess(image, crop) }.apply(&picture).unwrap();
+                    assert_eq!(pixels, colour.repeat(image[0] * image[1]), "{height} × {width} to {image:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn senseless_values_are_refused() {
+        let picture = Picture::from_rgb(1, 1, vec![0; 3]).unwrap();
+        for crop in [0.0, -0.5, 1.1, f32::NAN, f32::INFINITY, f32::MIN_POSITIVE] {
+            let message = preprocess([32, 32], crop).apply(&picture).unwrap_err().to_string();
+            assert!(message.starts_with("crop "), "{message}");
+        }
+        for image in [[0, 32], [32, 0], [1 << 20, 32]] {
+            let message = preprocess(image, 1.0).apply(&picture).unwrap_err().to_string();
+            assert!(message.starts_with("image size "), "{message}");
+        }
+        let flat = Preprocess { std: [0.0, 1.0, 1.0], ..preprocess([32, 32], 1.0) };
+        assert!(flat.validate().unwrap_err().to_string().starts_with("std "));
+        let wild = Preprocess { mean: [f32::NAN, 1.0, 1.0], ..preprocess([32, 32], 1.0) };
+        assert!(wild.validate().unwrap_err().to_string().starts_with("mean "));
+    }
+}
