@@ -132,4 +132,19 @@ impl Network {
     pub fn outputs(&self) -> usize {
         self.head.as_ref().map_or(self.dim(), |h| h.weight.rows)
     }
+
+    /// Number of trained parameters; a bias that the checkpoint leaves out counts as its zeros.
+    pub fn parameters(&self) -> usize {
+        let linear = |l: &Linear| l.weight.data.len() + l.bias.len();
+        let affine = |a: &Affine| a.alpha.len() + a.beta.len();
+        let block = |b: &Block| {
+            let affines = affine(&b.mix_affine) + affine(&b.mlp_affine);
+            let linears = linear(&b.mix) + linear(&b.expand) + linear(&b.contract);
+            affines + linears + b.mix_scale.len() + b.mlp_scale.len()
+        };
+        linear(&self.stem)
+            + self.blocks.iter().map(block).sum::<usize>()
+            + affine(&self.final_affine)
+            + self.head.as_ref().map_or(0, linear)
+    }
 }

@@ -1,0 +1,131 @@
+//! Reads checkpoint files: safetensors, PyTorch `.pth` (zip and legacy) and ONNX, told apart by content.
+
+mod onnx;
+mod pth;
+mod safetensors;
+mod tensors;
+
+pub use tensors::{Tensor, Tensors};
+
+use crate::error::{Error, Result};
+use crate::names;
+use crate::network::Network;
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::path::Path;
+
+/// File formats of checkpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Hugging Face safetensors.
+    Safetensors,
+    /// `torch.save` since PyTorch 1.6: a zip archive.
+    PthZip,
+    /// `torch.save` before PyTorch 1.6: a sequence of pickles.
+    PthLegacy,
+    /// An ONNX graph.
+    Onnx,
+}
+
+impl Format {
+    /// The format's name for people and for `--json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Safetensors => "safetensors",
+            Self::PthZip => "pth (zip)",
+            Self::PthLegacy => "pth (legacy)",
+            Self::Onnx => "onnx",
+        }
+    }
+}
+
+/// What the caller knows about a checkpoint that the file may not say.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// Height and width of the picture in pixels, for token grids that are not square.
+    pub image: Option<[usize; 2]>,
+}
+
+/// A checkpoint, read and understood.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// The trained network.
+    pub network: Network,
+    /// The file's format.
+    pub format: Format,
+    /// Number of trained parameters.
+    pub parameters: usize,
+    /// What was chosen or left out while reading, one sentence each.
+    pub notes: Vec<String>,
+    /// The ONNX file's bytes, where the checkpoint is ONNX and carries all of its weights itself.
+    pub onnx: Option<Vec<u8>>,
+}
+
+/// Named tensors as a `.pth` or safetensors file holds them.
+struct StateDict {
+    tensors: Tensors,
+    notes: Vec<String>,
+}
+
+/// Reads the checkpoint at `path`, whatever its name says.
+///
+/// # Errors
+/// The file cannot be read, has none of the known formats, is damaged, or does not hold a ResMLP.
+pub fn load(path: &Path, options: &LoadOptions) -> Result<Checkpoint> {
+    let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
+    let metadata = file.metadata().map_err(|e| Error::io(path, e))?;
+    if !metadata.is_file() {
+        return Err(Error::file(path, "expected a checkpoint file, found something that is not a regular file"));
+    }
+    let mut start = Vec::new();
+    file.by_ref().take(SNIFFED).read_to_end(&mut start).map_err(|e| Error::io(path, e))?;
+    let format = sniff(&start, metadata.len()).map_err(|message| Error::file(path, message))?;
+    file.rewind().map_err(|e| Error::io(path, e))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
+    match format {
+        Format::Safetensors => named(path, format, safetensors::read(path, &bytes)?, bytes, options),
+        Format::PthZip => named(path, format, pth::read_zip(path, &bytes)?, bytes, options),
+        Format::PthLegacy => named(path, format, pth::read_legacy(path, &bytes)?, bytes, options),
+        Format::Onnx => onnx::load(path, bytes, options),
+    }
+}
+
+fn named(path: &Path, format: Format, state: StateDict, bytes: Vec<u8>, options: &LoadOptions) -> Result<Checkpoint> {
+    drop(bytes); // the tensors are copies; a large checkpoint should not be held twice
+    let StateDict { tensors, mut notes } = state;
+    let network = names::network(path, tensors, options.image, &mut notes)?;
+    Ok(Checkpoint { parameters: network.parameters(), network, format, notes, onnx: None })
+}
+
+const SNIFFED: u64 = 16;
+const SAFETENSORS_HEADER_LIMIT: u64 = 100_000_000;
+
+/// Tells the format from a file's first bytes and its length, or says what the bytes are instead.
+fn sniff(start: &[u8], length: u64) -> std::result::Result<Format, String> {
+    if start.starts_with(b"PK\x03\x04") {
+        return Ok(Format::PthZip);
+    }
+    if start.starts_with(pth::LEGACY_MAGIC) {
+        return Ok(Format::PthLegacy);
+    }
+    if let Some((header, rest)) = start.split_first_chunk::<8>()
+        && rest.first() == Some(&b'{')
+        && u64::from_le_bytes(*header) <= SAFETENSORS_HEADER_LIMIT
+    {
+        return Ok(Format::Safetensors);
+    }
+    if onnx::begins_like_onnx(start) {
+        return Ok(Format::Onnx);
+    }
+    Err(match start {
+        [] => "the file is empty; expected a checkpoint (safetensors, PyTorch .pth or ONNX)".into(),
+        [0x80, 2..=5, ..] => "a Python pickle that torch.save did not write; expected a PyTorch .pth".into(),
+        [0x89, b'H', b'D', b'F', ..] => "an HDF5 file; expected safetensors, PyTorch .pth or ONNX".into(),
+        _ => format!(
+            "not a checkpoint: expected safetensors, PyTorch .pth (zip or legacy) or ONNX, found {length} bytes that \
+             begin with {}",
+            start.iter().take(8).map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ")
+        ),
+    })
+}

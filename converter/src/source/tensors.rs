@@ -1,0 +1,60 @@
+//! Named tensors and the number formats that checkpoints store them in.
+
+use half::{bf16, f16};
+use std::collections::BTreeMap;
+
+/// A dense row-major tensor of `f32`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// Length of each dimension.
+    pub shape: Vec<usize>,
+    /// The values; as many as the product of `shape`.
+    pub data: Vec<f32>,
+}
+
+/// Tensors by their names in the checkpoint.
+pub type Tensors = BTreeMap<String, Tensor>;
+
+/// Floating-point formats that weights are stored in, all little-endian.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Float {
+    F16,
+    Bf16,
+    F32,
+    F64,
+}
+
+impl Float {
+    /// Bytes of one number.
+    pub fn size(self) -> usize {
+        match self {
+            Self::F16 | Self::Bf16 => 2,
+            Self::F32 => 4,
+            Self::F64 => 8,
+        }
+    }
+
+    /// The first number in `bytes`, unless they are too short for one.
+    pub fn first(self, bytes: &[u8]) -> Option<f32> {
+        self.decode(bytes.get(..self.size())?).first().copied()
+    }
+
+    /// The numbers in `bytes`, one after the other; a remainder too short for a number is left out.
+    pub fn decode(self, bytes: &[u8]) -> Vec<f32> {
+        match self {
+            Self::F16 => numbers(bytes, |b| f16::from_le_bytes(b).to_f32()),
+            Self::Bf16 => numbers(bytes, |b| bf16::from_le_bytes(b).to_f32()),
+            Self::F32 => numbers(bytes, f32::from_le_bytes),
+            Self::F64 => numbers(bytes, |b| f64::from_le_bytes(b) as f32),
+        }
+    }
+}
+
+fn numbers<const SIZE: usize>(bytes: &[u8], number: impl Fn([u8; SIZE]) -> f32) -> Vec<f32> {
+    bytes.as_chunks::<SIZE>().0.iter().map(|b| number(*b)).collect()
+}
+
+/// The product of `shape`, unless it overflows.
+pub(super) fn volume(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1usize, |product, length| product.checked_mul(*length))
+}
