@@ -1,5 +1,6 @@
 //! Reads trained ResMLP checkpoints, folds, quantises and packs them, and checks the result against tract.
 
+pub mod classify;
 pub mod dataset;
 pub mod error;
 pub mod export;
