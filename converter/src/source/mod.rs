@@ -12,7 +12,7 @@ use crate::names;
 use crate::network::Network;
 use std::fs::File;
 use std::io::{Read, Seek};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// File formats of checkpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +57,8 @@ pub struct Checkpoint {
     pub parameters: usize,
     /// What was chosen or left out while reading, one sentence each.
     pub notes: Vec<String>,
-    /// The ONNX file's bytes, where the checkpoint is ONNX and carries all of its weights itself.
-    pub onnx: Option<Vec<u8>>,
+    /// The file itself, where it is ONNX and so can be run as it is.
+    pub onnx: Option<PathBuf>,
 }
 
 /// Named tensors as a `.pth` or safetensors file holds them.

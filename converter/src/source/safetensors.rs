@@ -1,20 +1,31 @@
 //! Reads `.safetensors`; the format itself is the `safetensors` crate's work.
 
 use super::tensors::Float;
-use super::{StateDict, Tensor};
+use super::{StateDict, Tensor, Tensors};
 use crate::error::{Error, Result};
+use crate::names;
 use safetensors::{Dtype, SafeTensors};
 use std::path::Path;
 
-/// Every floating-point tensor of the file; tensors of other types are left out.
+/// Every floating-point tensor of the file; tensors of other types are left out, unless they have a ResMLP's names.
 pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<StateDict> {
     let file = SafeTensors::deserialize(bytes)
         .map_err(|e| Error::file(path, format!("a damaged safetensors file ({e}); expected a complete one")))?;
-    let tensors = file.iter().filter_map(|(name, view)| {
-        let data = float(view.dtype())?.decode(view.data());
-        Some((name.to_string(), Tensor { shape: view.shape().to_vec(), data }))
-    });
-    Ok(StateDict { tensors: tensors.collect(), notes: Vec::new() })
+    let mut tensors = Tensors::new();
+    for (name, view) in file.iter() {
+        match float(view.dtype()) {
+            Some(float) => {
+                let tensor = Tensor { shape: view.shape().to_vec(), data: float.decode(view.data()) };
+                tensors.insert(name.to_string(), tensor);
+            }
+            None if names::is_recognised(name) => {
+                let message = format!("its type is {:?}; expected F16, BF16, F32 or F64", view.dtype());
+                return Err(Error::tensor(path, name, message));
+            }
+            None => {}
+        }
+    }
+    Ok(StateDict { tensors, notes: Vec::new() })
 }
 
 fn float(dtype: Dtype) -> Option<Float> {

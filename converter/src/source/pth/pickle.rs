@@ -259,7 +259,7 @@ impl<'a> Machine<'a> {
             }
             b'Q' => {
                 let id = self.pop()?;
-                rebuild::storage(self, id)?
+                rebuild::persistent(self, id)?
             }
             b'P' => return Err("a persistent id as text; expected torch's tuple".into()),
             b'i' => {
