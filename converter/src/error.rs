@@ -31,6 +31,9 @@ pub enum Error {
         /// What was found and what was expected.
         message: String,
     },
+    /// tract refuses a graph that we exported.
+    #[error("tract: {0}")]
+    Tract(String),
     /// The command line asks for something that cannot be done.
     #[error("{0}")]
     Usage(String),

@@ -1,14 +1,18 @@
 //! Reads trained ResMLP checkpoints, folds, quantises and packs them, and checks the result against tract.
 
+pub mod classify;
 pub mod dataset;
 pub mod error;
+pub mod export;
 pub mod fold;
 pub mod forward;
 pub mod gemm;
 pub mod labels;
 pub mod names;
 pub mod network;
+pub mod output;
 pub mod pack;
 pub mod picture;
 pub mod quantise;
 pub mod source;
+pub mod tract;

@@ -63,6 +63,19 @@ pub enum Dialect {
     Onnx,
 }
 
+impl Dialect {
+    /// The dialect's name for people and for `--json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Deit => "deit",
+            Self::Timm => "timm",
+            Self::Lucidrains => "lucidrains",
+            Self::Rishikksh20 => "rishikksh20",
+            Self::Onnx => "onnx",
+        }
+    }
+}
+
 /// What the Affs of a block act on: the two public families compute different functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AffinePlacement {
@@ -146,5 +159,14 @@ impl Network {
             + self.blocks.iter().map(block).sum::<usize>()
             + affine(&self.final_affine)
             + self.head.as_ref().map_or(0, linear)
+    }
+
+    /// Multiply-accumulate operations of one forward pass, in the linear layers.
+    pub fn macs(&self) -> u64 {
+        let weights = |linear: &Linear| linear.weight.data.len() as u64;
+        let (tokens, dim) = (self.tokens() as u64, self.dim() as u64);
+        let block = |b: &Block| weights(&b.mix) * dim + (weights(&b.expand) + weights(&b.contract)) * tokens;
+        let blocks: u64 = self.blocks.iter().map(block).sum();
+        weights(&self.stem) * tokens + blocks + self.head.as_ref().map_or(0, weights)
     }
 }

@@ -1,0 +1,109 @@
+//! Flags that several verbs share: the same word means the same thing everywhere.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use resmlp_converter::error::{Error, Result};
+use resmlp_converter::picture::{Preprocess, ResizeMode};
+
+/// How pictures are prepared for a checkpoint, which does not say it itself. ImageNet's usual way is the default.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Pictures for a checkpoint (a packed model carries its own)")]
+pub struct PreprocessFlags {
+    /// Mean of red, green and blue that training subtracted, of pixels in 0..1 [default: ImageNet's]
+    #[arg(long, value_name = "R,G,B", value_parser = three_numbers, allow_hyphen_values = true)]
+    mean: Option<[f32; 3]>,
+
+    /// Standard deviation of red, green and blue that training divided by [default: ImageNet's]
+    #[arg(long, value_name = "R,G,B", value_parser = three_numbers, allow_hyphen_values = true)]
+    std: Option<[f32; 3]>,
+
+    /// Share of the resized picture's shorter side that the centre crop keeps [default: 0.9]
+    #[arg(long, value_name = "SHARE")]
+    crop: Option<f32>,
+
+    /// How pictures are resampled [default: bicubic]
+    #[arg(long, value_name = "MODE")]
+    resize_mode: Option<ResizeMode>,
+
+    /// Height and width of the network's picture, where the patches do not form a square
+    #[arg(long, value_name = "HxW", value_parser = height_and_width)]
+    pub image_size: Option<[usize; 2]>,
+}
+
+impl PreprocessFlags {
+    /// The preprocessing for a network of `image` (height, width).
+    pub fn for_image(&self, image: [usize; 2]) -> Result<Preprocess> {
+        let default = Preprocess::imagenet(image);
+        let preprocess = Preprocess {
+            image,
+            crop: self.crop.unwrap_or(default.crop),
+            resize: self.resize_mode.unwrap_or(default.resize),
+            mean: self.mean.unwrap_or(default.mean),
+            std: self.std.unwrap_or(default.std),
+        };
+        preprocess.validate()?;
+        Ok(preprocess)
+    }
+}
+
+/// Names of the classes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct LabelFlags {
+    /// Names of the classes, one a line
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+}
+
+/// How many cores are used.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ThreadFlags {
+    /// Threads that work at the same time [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+impl ThreadFlags {
+    /// Gives rayon this many threads; to be called once, before it works.
+    pub fn apply(&self) -> Result<()> {
+        let count = self.threads.map_or(0, usize::from);
+        let built = rayon::ThreadPoolBuilder::new().num_threads(count).build_global();
+        built.map_err(|error| Error::Usage(format!("--threads {count}: {error}")))
+    }
+}
+
+fn three_numbers(text: &str) -> std::result::Result<[f32; 3], String> {
+    let numbers: std::result::Result<Vec<f32>, _> = text.split(',').map(|number| number.trim().parse()).collect();
+    numbers.ok().and_then(|numbers| numbers.try_into().ok()).ok_or("expected three numbers: R,G,B".into())
+}
+
+fn height_and_width(text: &str) -> std::result::Result<[usize; 2], String> {
+    let (height, width) = text.split_once('x').unwrap_or((text, text));
+    let side = |side: &str| side.parse().ok().filter(|side| (1..=1 << 15).contains(side));
+    match (side(height), side(width)) {
+        (Some(height), Some(width)) => Ok([height, width]),
+        _ => Err("expected HEIGHTxWIDTH in pixels, or one number for a square".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_come_in_threes() {
+        assert_eq!(three_numbers("0.5, -1,2e-1"), Ok([0.5, -1.0, 0.2]));
+        for text in ["", "1", "1,2", "1,2,3,4", "1,2,x"] {
+            assert!(three_numbers(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_squares_or_pairs() {
+        assert_eq!(height_and_width("224"), Ok([224, 224]));
+        assert_eq!(height_and_width("32x48"), Ok([32, 48]));
+        for text in ["", "0", "x", "3x", "3x4x5", "-3", "99999"] {
+            assert!(height_and_width(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The verbs of `resmlp`: one file each, the same flags and the same manners for all.
+//!
+//! A verb returns a [`Report`]; only [`main`] prints it, as text or as one JSON object on stdout. Progress, notes and
+//! errors go to stderr. Exit codes: 0, 1 for an error, 2 for a command line that cannot be followed.
+
+mod deploy;
+mod eval;
+mod flags;
+mod inspect;
+mod open;
+mod report;
+mod run;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use resmlp_converter::error::{Error, Result};
+
+use report::Report;
+
+/// ResMLP on the edge: packs trained checkpoints into small integer models, checks, measures and runs them.
+#[derive(Parser)]
+#[command(name = "resmlp", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+
+    /// Print one JSON object on stdout instead of text
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Measure top-1 and top-5 accuracy over a tree of pictures, DIR/<class>/*.jpg
+    Eval(eval::Args),
+    /// Classify pictures
+    Run(run::Args),
+    /// Say what is in a checkpoint or a model
+    Inspect(inspect::Args),
+    /// Copy the device program and a model to a board over ssh, measure there, bring the report back
+    Deploy(deploy::Args),
+}
+
+impl Verb {
+    fn execute(&self) -> Result<Box<dyn Report>> {
+        Ok(match self {
+            Self::Eval(args) => Box::new(eval::execute(args)?),
+            Self::Run(args) => Box::new(run::execute(args)?),
+            Self::Inspect(args) => Box::new(inspect::execute(args)?),
+            Self::Deploy(args) => Box::new(deploy::execute(args)?),
+        })
+    }
+}
+
+/// Parses the command line, does what it says and prints the outcome.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = cli.verb.execute().and_then(|report| terminal::print(&report.render(cli.json)?));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            terminal::error(&error);
+            ExitCode::from(if matches!(error, Error::Usage(_)) { 2 } else { 1 })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,58 @@
+//! What a verb found out, for people and for scripts.
+
+use std::fmt::Display;
+
+use resmlp_converter::error::{Error, Result};
+use serde::Serialize;
+
+/// The outcome of a verb: `Display` is the text for people, `Serialize` the JSON object for scripts.
+pub trait Report {
+    /// What is printed on stdout, with the last line's end.
+    fn render(&self, json: bool) -> Result<String>;
+}
+
+impl<T: Display + Serialize> Report for T {
+    fn render(&self, json: bool) -> Result<String> {
+        if json {
+            let object = serde_json::to_string(self).map_err(|error| Error::Usage(format!("no JSON: {error}")))?;
+            Ok(object + "\n")
+        } else {
+            let text = self.to_string();
+            Ok(text.trim_end().to_owned() + "\n")
+        }
+    }
+}
+
+/// Lines of a name and a value, the values below each other.
+pub fn table(rows: &[(&str, String)]) -> String {
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    rows.iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect()
+}
+
+/// A number with its digits in groups of three.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_come_in_threes() {
+        assert_eq!([0, 999, 1000, 1234567].map(grouped), ["0", "999", "1 000", "1 234 567"]);
+    }
+
+    #[test]
+    fn values_stand_below_each_other() {
+        assert_eq!(table(&[("a", "1".into()), ("long", "2".into())]), "a     1\nlong  2\n");
+    }
+}

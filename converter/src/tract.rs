@@ -1,0 +1,146 @@
+//! Runs a network in tract, an inference engine that shares no code with ours: the independent judge.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use tract_onnx::prelude::*;
+use tract_onnx::tract_hir::infer::Factoid;
+use tract_onnx::tract_hir::internal::DimLike;
+
+use crate::error::{Error, Result};
+use crate::export::{self, Batch};
+use crate::network::Network;
+
+/// A network that is optimised and ready to run in tract.
+///
+/// Pictures run side by side on rayon's current pool, each on one thread: measured to be faster than batches.
+pub struct TractReference {
+    plan: Arc<TypedRunnableModel>,
+    /// The user's own file; `None` for a graph that we exported.
+    path: Option<PathBuf>,
+    /// Pictures a run takes: one, unless the user's own file fixes another number.
+    batch: usize,
+    image: [usize; 2],
+    input_type: DatumType,
+}
+
+/// What one picture gives on its way through the network.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// `[outputs]`.
+    pub logits: Vec<f32>,
+    /// The residual stream after the patch embedding and after each half block, `[tokens, dim]` each, in the order of
+    /// [`export::stage_names`]; empty unless the reference was made [with stages](TractReference::with_stages).
+    pub stages: Vec<Vec<f32>>,
+}
+
+impl TractReference {
+    /// Exports `network` unfolded and prepares it.
+    pub fn from_network(network: &Network) -> Result<Self> {
+        Self::export(network, false)
+    }
+
+    /// As [`Self::from_network`], with the residual streams as further results.
+    pub fn with_stages(network: &Network) -> Result<Self> {
+        Self::export(network, true)
+    }
+
+    fn export(network: &Network, stages: bool) -> Result<Self> {
+        let model = export::to_onnx(network, Batch::Fixed(1), stages);
+        let model = tract_onnx::onnx().model_for_proto_model(&model).map_err(|error| failure(None, &error))?;
+        Self::prepare(model, None, network.image)
+    }
+
+    /// Prepares the user's own ONNX file for pictures of `image` (height, width) pixels.
+    ///
+    /// External data is read from the file's folder. The batch size may be free or fixed.
+    pub fn from_onnx(path: &Path, image: [usize; 2]) -> Result<Self> {
+        let model = tract_onnx::onnx().model_for_path(path).map_err(|error| failure(Some(path), &error))?;
+        Self::prepare(model, Some(path), image)
+    }
+
+    fn prepare(model: InferenceModel, path: Option<&Path>, image: [usize; 2]) -> Result<Self> {
+        let fail = |error: TractError| failure(path, &error);
+        let fact = model.input_fact(0).map_err(fail)?;
+        let input_type = fact.datum_type.concretize().unwrap_or(DatumType::F32);
+        let fixed = fact.shape.dims().next().and_then(|dim| dim.concretize()?.to_usize().ok());
+        let batch = fixed.unwrap_or(1).max(1);
+        let shape = [batch, 3, image[0], image[1]];
+        let plan = model
+            .with_input_fact(0, InferenceFact::dt_shape(input_type, shape))
+            .and_then(|model| model.into_optimized())
+            .and_then(|model| model.into_runnable())
+            .map_err(fail)?;
+        Ok(Self { plan, path: path.map(Path::to_path_buf), batch, image, input_type })
+    }
+
+    /// The logits of every picture; `pixels` is `[pictures, 3, height, width]`, normalised.
+    pub fn logits(&self, pixels: &[f32]) -> Result<Vec<Vec<f32>>> {
+        Ok(self.traces(pixels)?.into_iter().map(|trace| trace.logits).collect())
+    }
+
+    /// The logits and residual streams of every picture; `pixels` is `[pictures, 3, height, width]`, normalised.
+    ///
+    /// Memory: `(2 · depth + 1) · tokens · dim` floats a picture when the reference was made with stages.
+    pub fn traces(&self, pixels: &[f32]) -> Result<Vec<Trace>> {
+        let picture = self.picture_len();
+        if !pixels.len().is_multiple_of(picture) {
+            let message = format!("found {} pixel values, expected a multiple of {picture}", pixels.len());
+            return Err(self.failure(message));
+        }
+        let batches: Result<Vec<_>> = pixels.par_chunks(self.batch * picture).map(|chunk| self.run(chunk)).collect();
+        Ok(batches?.into_iter().flatten().collect())
+    }
+
+    /// Runs at most one batch.
+    fn run(&self, pixels: &[f32]) -> Result<Vec<Trace>> {
+        let [height, width] = self.image;
+        let count = pixels.len() / self.picture_len();
+        let mut padded = pixels.to_vec();
+        padded.resize(self.batch * self.picture_len(), 0.0);
+        let fail = |error: TractError| self.failure(format!("{error:#}"));
+        let input = Tensor::from_shape(&[self.batch, 3, height, width], &padded).map_err(fail)?;
+        let input = input.cast_to_dt(self.input_type).map_err(fail)?.into_owned();
+        let outputs = self.plan.run(tvec![input.into()]).map_err(fail)?;
+        let outputs: Vec<_> = outputs.iter().map(|output| self.split(output)).collect::<Result<_>>()?;
+        let (logits, stages) = outputs.split_first().ok_or_else(|| self.failure("the graph has no output".into()))?;
+        let trace = |index: usize| {
+            let stages = stages.iter().map(|stage| stage[index].clone()).collect();
+            Trace { logits: logits[index].clone(), stages }
+        };
+        Ok((0..count).map(trace).collect())
+    }
+
+    /// One vector of floats for every picture of the batch.
+    fn split(&self, output: &Tensor) -> Result<Vec<Vec<f32>>> {
+        let fail = |error: TractError| self.failure(format!("{error:#}"));
+        let floats = output.cast_to_dt(DatumType::F32).map_err(fail)?;
+        let view = floats.to_plain_array_view::<f32>().map_err(fail)?;
+        if view.shape().first() != Some(&self.batch) || view.is_empty() {
+            let message = format!("an output has shape {:?}, expected {} pictures first", view.shape(), self.batch);
+            return Err(self.failure(message));
+        }
+        let values: Vec<f32> = view.iter().copied().collect();
+        Ok(values.chunks_exact(values.len() / self.batch).map(<[f32]>::to_vec).collect())
+    }
+
+    fn failure(&self, message: String) -> Error {
+        match &self.path {
+            Some(path) => Error::file(path, format!("tract: {message}")),
+            None => Error::Tract(message),
+        }
+    }
+
+    /// Values of one picture.
+    fn picture_len(&self) -> usize {
+        3 * self.image[0] * self.image[1]
+    }
+}
+
+fn failure(path: Option<&Path>, error: &TractError) -> Error {
+    match path {
+        Some(path) => Error::file(path, format!("tract: {error:#}")),
+        None => Error::Tract(format!("{error:#}")),
+    }
+}

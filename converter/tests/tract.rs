@@ -1,0 +1,92 @@
+//! The exported graph, run by tract, is the function that the network's authors wrote.
+
+mod common;
+
+use common::{Random, Shape, evaluate};
+use resmlp_converter::export::{Batch, stage_names, write_onnx};
+use resmlp_converter::network::AffinePlacement;
+use resmlp_converter::tract::TractReference;
+
+const SHAPES: [Shape; 4] = [
+    Shape { image: [32, 32], patch: 8, dim: 32, hidden: 128, depth: 3, classes: Some(10) },
+    // Nothing is a multiple of a vector, and the picture is no square.
+    Shape { image: [15, 35], patch: 5, dim: 29, hidden: 67, depth: 2, classes: Some(7) },
+    Shape { image: [6, 6], patch: 2, dim: 13, hidden: 5, depth: 4, classes: None },
+    Shape { image: [3, 3], patch: 3, dim: 1, hidden: 1, depth: 1, classes: Some(1) },
+];
+const PLACEMENTS: [AffinePlacement; 2] = [AffinePlacement::Branch, AffinePlacement::Stream];
+
+/// Largest difference relative to the largest value, or to one where all are smaller (a lone value may cancel out).
+fn difference(found: &[f32], expected: &[f64]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let range = expected.iter().fold(1f64, |max, value| max.max(value.abs()));
+    let pairs = found.iter().zip(expected);
+    let worst =
+        pairs.fold(0f64, |max, (&f, e)| if f.is_finite() { max.max((f64::from(f) - e).abs()) } else { f64::NAN });
+    worst / range
+}
+
+#[test]
+fn logits_and_stages_equal_the_plain_loops() {
+    for (seed, shape) in SHAPES.iter().enumerate() {
+        for placement in PLACEMENTS {
+            let mut random = Random(seed as u64);
+            let network = random.network(shape, placement);
+            let picture = 3 * shape.image[0] * shape.image[1];
+            let pixels = random.vector(3 * picture, -2.0, 2.0);
+            let traces = TractReference::with_stages(&network).unwrap().traces(&pixels).unwrap();
+            assert_eq!(traces.len(), 3);
+            for (trace, pixels) in traces.iter().zip(pixels.chunks(picture)) {
+                let expected = evaluate(&network, pixels);
+                let error = difference(&trace.logits, &expected.logits);
+                assert!(error <= 1e-5, "{shape:?} {placement:?} logits: {error:e}");
+                assert_eq!(trace.stages.len(), expected.stages.len());
+                for ((found, expected), name) in trace.stages.iter().zip(&expected.stages).zip(stage_names(&network)) {
+                    let error = difference(found, expected);
+                    assert!(error <= 1e-5, "{shape:?} {placement:?} {name}: {error:e}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_written_file_runs_with_any_batch() {
+    let shape = SHAPES[1];
+    let mut random = Random(7);
+    let network = random.network(&shape, AffinePlacement::Stream);
+    let pixels = random.vector(3 * 3 * shape.image[0] * shape.image[1], -2.0, 2.0);
+    let expected = TractReference::from_network(&network).unwrap().logits(&pixels).unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("network.onnx");
+    // Three pictures in batches of two: the last batch is padded.
+    for batch in [Batch::Any, Batch::Fixed(1), Batch::Fixed(2)] {
+        write_onnx(&network, batch, &path).unwrap();
+        let found = TractReference::from_onnx(&path, shape.image).unwrap().logits(&pixels).unwrap();
+        assert_eq!(found.len(), 3);
+        for (found, expected) in found.iter().zip(&expected) {
+            let expected: Vec<f64> = expected.iter().map(|&value| f64::from(value)).collect();
+            assert!(difference(found, &expected) <= 1e-5);
+        }
+    }
+}
+
+#[test]
+fn errors_say_what_is_wrong() {
+    let shape = SHAPES[0];
+    let network = Random(1).network(&shape, AffinePlacement::Branch);
+    let reference = TractReference::from_network(&network).unwrap();
+    let message = reference.logits(&[0.0; 100]).unwrap_err().to_string();
+    assert!(message.contains("100") && message.contains("3072"), "{message}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("network.onnx");
+    write_onnx(&network, Batch::Any, &path).unwrap();
+    // The graph is for 32 × 32 pixels.
+    let message = TractReference::from_onnx(&path, [64, 64]).err().unwrap().to_string();
+    assert!(message.contains("network.onnx"), "{message}");
+    std::fs::write(&path, b"not an ONNX file").unwrap();
+    let message = TractReference::from_onnx(&path, shape.image).err().unwrap().to_string();
+    assert!(message.contains("network.onnx"), "{message}");
+}
