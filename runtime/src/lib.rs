@@ -1,1 +1,37 @@
-//! placeholder
+//! Runs packed ResMLP models: `no_std`, no allocation, bit-identical on every CPU.
+//!
+//! ```text
+//! file bytes ── Model::parse ──► Model ── Engine::new(model, kernels, parallel) ──► Engine
+//!                                                                                    │
+//!                        u8 picture, scratch memory ── Engine::run ──► f32 logits ◄──┘
+//! ```
+//!
+//! * [`format`] knows the byte offsets of a `.rmlp` file; `FORMAT.md` describes them.
+//! * [`Model`] is a validated view of such a file; nothing is copied.
+//! * [`Kernels`] is a table of functions for one instruction set; to hold one proves that this CPU has it.
+//! * [`ParallelFor`] is how the caller lends its cores: [`Serial`], [`Threads`], or the firmware's own.
+//! * [`Engine`] is the forward pass. `NUMERICS.md` states its arithmetic exactly.
+#![no_std]
+
+#[cfg(any(feature = "std", test))]
+extern crate std;
+
+#[cfg(target_endian = "big")]
+compile_error!("packed models are little-endian and are read in place");
+
+mod engine;
+pub mod format;
+pub mod kernels;
+mod model;
+mod parallel;
+mod plan;
+mod top;
+
+pub use engine::{Engine, RunError, Stage};
+pub use format::{Dims, Layout, Precision, Preprocessing, Resize};
+pub use kernels::Kernels;
+pub use model::{Model, ModelError};
+#[cfg(feature = "std")]
+pub use parallel::Threads;
+pub use parallel::{ParallelFor, Serial};
+pub use top::top;

@@ -1,0 +1,211 @@
+//! The forward pass. It reads like the paper:
+//!
+//! ```text
+//! y[n,:]  = We · patch[n] + be
+//! y[n,d] += s[d] · Σ_m Wt[n,m] · y[m,d]  +  p[d] · r[n]  +  q[d] · bt[n]      # patch mixing, every block
+//! y[n,:] += W2 · gelu(W1 · y[n,:] + b1) + b2                                  # channel MLP, every block
+//! logits  = Wh · mean_n(y) + bh
+//! ```
+
+mod f16;
+mod int8;
+mod patches;
+
+use core::fmt;
+
+use crate::format::Precision;
+use crate::kernels::{Kernels, Mismatch};
+use crate::model::{Model, ModelError};
+use crate::parallel::{Block, ParallelFor, Workers};
+use crate::plan::Plan;
+
+/// A model bound to kernels and cores, ready to run.
+#[derive(Debug)]
+pub struct Engine<'m, P> {
+    model: Model<'m>,
+    kernels: &'static Kernels,
+    parallel: P,
+    plan: Plan,
+}
+
+/// A step of the forward pass that has just ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Patch embedding.
+    Stem,
+    /// Patch mixing of this block.
+    Mix(usize),
+    /// Channel MLP of this block.
+    Mlp(usize),
+    /// Mean over patches and classifier.
+    Head,
+}
+
+/// Why a forward pass did not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The picture has the wrong number of bytes.
+    Image {
+        /// Bytes found.
+        found: usize,
+        /// Height × width × 3.
+        expected: usize,
+    },
+    /// Too little scratch memory.
+    Scratch {
+        /// Bytes found.
+        found: usize,
+        /// [`Engine::scratch_len`].
+        expected: usize,
+    },
+    /// Room for the wrong number of results.
+    Logits {
+        /// Values found.
+        found: usize,
+        /// The model's outputs.
+        expected: usize,
+    },
+    /// A mistake in this library: two lengths do not fit.
+    Internal,
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Image { found, expected } => write!(f, "picture of {found} bytes, expected {expected}"),
+            Self::Scratch { found, expected } => write!(f, "{found} bytes of scratch memory, expected {expected}"),
+            Self::Logits { found, expected } => write!(f, "room for {found} results, expected {expected}"),
+            Self::Internal => write!(f, "internal lengths do not fit"),
+        }
+    }
+}
+
+impl core::error::Error for RunError {}
+
+impl From<Mismatch> for RunError {
+    fn from(_: Mismatch) -> Self {
+        Self::Internal
+    }
+}
+
+/// What the steps of one forward pass share.
+struct Pass<'r, 'm, P> {
+    model: &'r Model<'m>,
+    kernels: &'static Kernels,
+    parallel: &'r P,
+    plan: &'r Plan,
+    stream: &'r mut [f32],
+    scratch: &'r mut [u8],
+}
+
+impl<'m, P: ParallelFor> Engine<'m, P> {
+    /// Binds a model to kernels and cores.
+    ///
+    /// # Errors
+    /// Where the kernels do not read the model's layout, or the model needs more memory than there are addresses.
+    pub fn new(model: Model<'m>, kernels: &'static Kernels, parallel: P) -> Result<Self, ModelError> {
+        if model.dims().precision == Precision::Int8 && !kernels.reads(model.dims().layout) {
+            return Err(ModelError::Layout { kernels: kernels.name() });
+        }
+        let plan = Plan::new(model.dims(), parallel.workers()).ok_or(ModelError::Field { name: "dimensions" })?;
+        Ok(Self { model, kernels, parallel, plan })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model<'m> {
+        &self.model
+    }
+
+    /// The kernels in use.
+    pub fn kernels(&self) -> &'static Kernels {
+        self.kernels
+    }
+
+    /// Bytes of scratch memory that [`Engine::run`] needs, wherever they start.
+    pub fn scratch_len(&self) -> usize {
+        self.plan.len()
+    }
+
+    /// Runs the network on one picture of height × width × RGB bytes.
+    ///
+    /// # Errors
+    /// Where a length is wrong.
+    pub fn run(&self, image: &[u8], scratch: &mut [u8], logits: &mut [f32]) -> Result<(), RunError> {
+        self.run_observed(image, scratch, logits, &mut |_, _| {})
+    }
+
+    /// As [`Engine::run`]; `observe` is told of every stage that ends, and sees the residual stream
+    /// (tokens × channels, the channels padded with zeros).
+    ///
+    /// # Errors
+    /// Where a length is wrong.
+    pub fn run_observed(
+        &self,
+        image: &[u8],
+        scratch: &mut [u8],
+        logits: &mut [f32],
+        observe: &mut dyn FnMut(Stage, &[f32]),
+    ) -> Result<(), RunError> {
+        let dims = self.model.dims();
+        let expected = dims.image[0] * dims.image[1] * 3;
+        if image.len() != expected {
+            return Err(RunError::Image { found: image.len(), expected });
+        }
+        if logits.len() != dims.outputs {
+            return Err(RunError::Logits { found: logits.len(), expected: dims.outputs });
+        }
+        let short = RunError::Scratch { found: scratch.len(), expected: self.plan.len() };
+        let (stream, scratch) = self.plan.cut(scratch).ok_or(short)?;
+        let mut pass = Pass {
+            model: &self.model,
+            kernels: self.kernels,
+            parallel: &self.parallel,
+            plan: &self.plan,
+            stream,
+            scratch,
+        };
+        match dims.precision {
+            Precision::Int8 => int8::run(&mut pass, image, logits, observe),
+            Precision::F16 => f16::run(&mut pass, image, logits, observe),
+        }
+    }
+}
+
+impl<P: ParallelFor> Pass<'_, '_, P> {
+    /// Runs `task` over blocks of the stream on all workers.
+    fn for_each_block(
+        &mut self,
+        cut: crate::parallel::Cut,
+        task: impl Fn(usize, Block, &mut [u8]) -> Result<(), Mismatch> + Sync,
+    ) -> Result<(), RunError> {
+        let failed = core::sync::atomic::AtomicBool::new(false);
+        let workers = Workers { scratch: self.scratch, count: self.plan.workers };
+        let stream = Block::new(self.stream, self.plan.dim);
+        crate::parallel::for_each_block(self.parallel, stream, cut, workers, &|first, block, scratch| {
+            if task(first, block, scratch).is_err() {
+                failed.store(true, core::sync::atomic::Ordering::Relaxed);
+            }
+        });
+        if failed.into_inner() { Err(RunError::Internal) } else { Ok(()) }
+    }
+}
+
+/// Multiplies every row of `block` by `gain`, from channel `first` on; models without gains have an empty one.
+fn rescale(block: &mut Block, gain: &[f32], first: usize) {
+    if !gain.is_empty() {
+        for row in 0..block.rows() {
+            block.row_mut(row).iter_mut().zip(gain.iter().skip(first)).for_each(|(y, g)| *y *= g);
+        }
+    }
+}
+
+/// Sums of the stream's columns in the order of the tokens, into `sums`.
+fn sum_over_tokens(stream: &[f32], dim: usize, sums: &mut [f32]) {
+    sums.fill(0.0);
+    for row in stream.chunks_exact(dim) {
+        for (sum, &y) in sums.iter_mut().zip(row) {
+            *sum += y;
+        }
+    }
+}

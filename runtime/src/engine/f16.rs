@@ -1,0 +1,161 @@
+//! The forward pass with 16-bit floating-point weights: sums and activations are `f32`.
+
+use super::{Pass, RunError, Stage, patches, rescale, sum_over_tokens};
+use crate::format::{Extent, Slot};
+use crate::kernels::{FloatColumns, Kernels, Mismatch, MixColumns, MixRows, Rows};
+use crate::model::Model;
+use crate::parallel::{Block, Cut, ParallelFor};
+use crate::plan::aligned;
+
+pub(super) fn run<P: ParallelFor>(
+    pass: &mut Pass<P>,
+    image: &[u8],
+    logits: &mut [f32],
+    observe: &mut dyn FnMut(Stage, &[f32]),
+) -> Result<(), RunError> {
+    stem(pass, image)?;
+    observe(Stage::Stem, pass.stream);
+    for block in 0..pass.model.dims().depth {
+        mix(pass, block)?;
+        observe(Stage::Mix(block), pass.stream);
+        mlp(pass, block)?;
+        observe(Stage::Mlp(block), pass.stream);
+    }
+    head(pass, logits)?;
+    observe(Stage::Head, pass.stream);
+    Ok(())
+}
+
+fn stem<P: ParallelFor>(pass: &mut Pass<P>, image: &[u8]) -> Result<(), RunError> {
+    let (kernels, dims) = (pass.kernels, pass.model.dims());
+    let k = dims.patch_len();
+    let layer = Layer::new(pass.model, [Slot::StemWeights, Slot::StemBias, Slot::StemScale], 0, k);
+    pass.for_each_block(Cut::Rows(pass.plan.tile), |first, mut tile, scratch| {
+        let pixels = floats(scratch, tile.rows() * k)?;
+        for (row, pixels) in pixels.chunks_exact_mut(k).enumerate() {
+            tile.row_mut(row).fill(0.0);
+            pixels.iter_mut().zip(patches::values(dims, image, first + row)).for_each(|(p, v)| *p = f32::from(v));
+        }
+        layer.add(kernels, pixels, k, &mut tile)
+    })
+}
+
+fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
+    let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
+    let panel = dims.layout.rows as usize;
+    let left: &[u16] = model.tensor(Slot::MixWeights, block);
+    let [scale, sum, bias] =
+        [Slot::MixRowScale, Slot::MixRowSum, Slot::MixRowBias].map(|s| model.tensor::<f32>(s, block));
+    let rows = MixRows { correction: &[], scale, sum, bias };
+    let gains = [Slot::MixScale, Slot::MixSumGain, Slot::MixBiasGain].map(|s| model.tensor::<f32>(s, block));
+    let gain: &[f32] = model.tensor(Slot::MixStreamGain, block);
+    pass.for_each_block(Cut::Columns(pass.plan.channels), |first, mut channels, scratch| {
+        let width = channels.columns();
+        let right = floats(scratch, channels.rows() * width)?;
+        for (row, copy) in right.chunks_exact_mut(width).enumerate() {
+            copy.copy_from_slice(channels.row(row));
+        }
+        rescale(&mut channels, gain, first);
+        let [scale, sum_gain, bias_gain] = gains.map(|g| part(g, first, width));
+        let columns = MixColumns { scale: scale?, sum_gain: sum_gain?, bias_gain: bias_gain? };
+        kernels.mix_f16(panel, left, right, rows, columns, &mut channels)
+    })
+}
+
+fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
+    let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
+    let [dim, hidden] = [Extent::Dim, Extent::Hidden].map(|e| dims.padded(e));
+    let expand = Layer::new(model, [Slot::ExpandWeights, Slot::ExpandBias, Slot::ExpandScale], block, dim);
+    let contract = Layer::new(model, [Slot::ContractWeights, Slot::ContractBias, Slot::ContractScale], block, hidden);
+    let gain: &[f32] = model.tensor(Slot::MlpStreamGain, block);
+    pass.for_each_block(Cut::Rows(pass.plan.tile), |_, mut tile, scratch| {
+        let activations = floats(scratch, tile.rows() * hidden)?;
+        expand.gelu(kernels, &tile, &mut Block::new(activations, hidden))?;
+        rescale(&mut tile, gain, 0);
+        contract.add(kernels, activations, hidden, &mut tile)
+    })
+}
+
+fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Result<(), RunError> {
+    let (model, dims) = (pass.model, pass.model.dims());
+    let dim = dims.padded(Extent::Dim);
+    let width = dims.layout.columns as usize;
+    let (sums, rest) = pass.scratch.split_at_mut_checked(aligned(4 * dim)).ok_or(Mismatch)?;
+    let sums = floats(sums, dim)?;
+    sum_over_tokens(pass.stream, dim, sums);
+    let [scale, bias] = [Slot::HeadScale, Slot::HeadBias].map(|s| model.tensor::<f32>(s, 0));
+    if !dims.has_head {
+        for (((out, &sum), &scale), &bias) in logits.iter_mut().zip(&*sums).zip(scale).zip(bias) {
+            *out = sum * scale + bias;
+        }
+        return Ok(());
+    }
+    let layer = Layer::new(model, [Slot::HeadWeights, Slot::HeadBias, Slot::HeadScale], 0, dim);
+    for (logits, (first, right)) in logits.chunks_mut(width).zip(layer.panels()) {
+        let out = floats(rest, width)?;
+        out.fill(0.0);
+        let left = Rows { data: sums, stride: dim, rows: 1 };
+        pass.kernels.add_f16(left, right, layer.columns(first)?, &mut Block::new(out, width))?;
+        logits.iter_mut().zip(out).for_each(|(l, o)| *l = *o);
+    }
+    Ok(())
+}
+
+fn floats(bytes: &mut [u8], len: usize) -> Result<&mut [f32], Mismatch> {
+    bytemuck::try_cast_slice_mut(bytes.get_mut(..4 * len).ok_or(Mismatch)?).map_err(|_| Mismatch)
+}
+
+fn part<T>(values: &[T], first: usize, len: usize) -> Result<&[T], Mismatch> {
+    values.get(first..).and_then(|v| v.get(..len)).ok_or(Mismatch)
+}
+
+/// A linear layer in right panels.
+struct Layer<'m> {
+    k: usize,
+    width: usize,
+    weights: &'m [u16],
+    bias: &'m [f32],
+    scale: &'m [f32],
+}
+
+impl<'m> Layer<'m> {
+    fn new(model: &Model<'m>, [weights, bias, scale]: [Slot; 3], block: usize, k: usize) -> Self {
+        let width = model.dims().layout.columns as usize;
+        let [bias, scale] = [bias, scale].map(|s| model.tensor(s, block));
+        Self { k, width, weights: model.tensor(weights, block), bias, scale }
+    }
+
+    fn panels(&self) -> impl Iterator<Item = (usize, &'m [u16])> + use<'m> {
+        let width = self.width;
+        self.weights.chunks_exact((width * self.k).max(1)).enumerate().map(move |(i, panel)| (i * width, panel))
+    }
+
+    fn columns(&self, first: usize) -> Result<FloatColumns<'m>, Mismatch> {
+        Ok(FloatColumns { bias: part(self.bias, first, self.width)?, scale: part(self.scale, first, self.width)? })
+    }
+
+    /// `tile += scale · (left · weights) + bias`
+    fn add(&self, kernels: &Kernels, left: &[f32], stride: usize, tile: &mut Block) -> Result<(), Mismatch> {
+        let rows = tile.rows();
+        for (first, right) in self.panels() {
+            let left = Rows { data: left, stride, rows };
+            kernels.add_f16(left, right, self.columns(first)?, &mut tile.part(0..rows, first..first + self.width))?;
+        }
+        Ok(())
+    }
+
+    /// `hidden = gelu(scale · (tile · weights) + bias)`
+    fn gelu(&self, kernels: &Kernels, tile: &Block, hidden: &mut Block) -> Result<(), Mismatch> {
+        let rows = tile.rows();
+        let left = Rows { data: tile.as_slice(), stride: tile.stride(), rows };
+        for (first, right) in self.panels() {
+            kernels.gelu_f16(
+                left,
+                right,
+                self.columns(first)?,
+                &mut hidden.part(0..rows, first..first + self.width),
+            )?;
+        }
+        Ok(())
+    }
+}

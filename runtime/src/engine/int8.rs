@@ -1,0 +1,265 @@
+//! The forward pass with 8-bit weights and activations.
+
+use super::{Pass, RunError, Stage, patches, rescale, sum_over_tokens};
+use crate::format::{Dims, Extent, Layout, Slot};
+use crate::kernels::{
+    GeluColumns, Hidden, Kernels, Mismatch, MixColumns, MixRows, Product, Quantiser, StreamColumns, round_clamp,
+};
+use crate::model::Model;
+use crate::parallel::{Block, Cut, ParallelFor};
+use crate::plan::aligned;
+
+pub(super) fn run<P: ParallelFor>(
+    pass: &mut Pass<P>,
+    image: &[u8],
+    logits: &mut [f32],
+    observe: &mut dyn FnMut(Stage, &[f32]),
+) -> Result<(), RunError> {
+    stem(pass, image)?;
+    observe(Stage::Stem, pass.stream);
+    for block in 0..pass.model.dims().depth {
+        mix(pass, block)?;
+        observe(Stage::Mix(block), pass.stream);
+        mlp(pass, block)?;
+        observe(Stage::Mlp(block), pass.stream);
+    }
+    head(pass, logits)?;
+    observe(Stage::Head, pass.stream);
+    Ok(())
+}
+
+/// `y[n,:] = We · patch[n] + be`
+fn stem<P: ParallelFor>(pass: &mut Pass<P>, image: &[u8]) -> Result<(), RunError> {
+    let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
+    let k = dims.padded(Extent::Patch);
+    let weights = Weights::new(model, Slot::StemWeights, 0, k);
+    let columns = AddColumns::new(model, Slot::StemBias, Slot::StemScale, 0);
+    pass.for_each_block(Cut::Rows(pass.plan.tile), |first, mut tile, scratch| {
+        let pixels = scratch.get_mut(..panel_rows(dims, tile.rows()) * k).ok_or(Mismatch)?;
+        for row in 0..tile.rows() {
+            tile.row_mut(row).fill(0.0);
+            pack_pixels(dims, image, first + row, row, pixels);
+        }
+        add_product(kernels, &weights, pixels, &columns, &mut tile)
+    })
+}
+
+/// Puts the pixels of `token` into row `row` of left panels, as 8-bit activations `pixel - 128`.
+fn pack_pixels(dims: &Dims, image: &[u8], token: usize, row: usize, panels: &mut [u8]) {
+    let (layout, k) = (dims.layout, dims.padded(Extent::Patch));
+    let shift = (layout.offset as u8).wrapping_sub(128);
+    let group = layout.group as usize;
+    let groups = panels
+        .get_mut(layout.index(layout.rows as usize, k, row, 0)..)
+        .unwrap_or_default()
+        .chunks_mut(group * layout.rows as usize);
+    let places = groups.flat_map(|g| g.iter_mut().take(group));
+    for (place, pixel) in places.zip(patches::values(dims, image, token)) {
+        *place = pixel.wrapping_add(shift);
+    }
+}
+
+/// `y[n,d] += s[d] · Σ_m Wt[n,m] · y[m,d] + p[d] · r[n] + q[d] · bt[n]`: every task has channels of its own.
+fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
+    let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
+    let layout = dims.layout;
+    let (k, rows) = (dims.padded(Extent::Tokens), dims.padded(Extent::TokenRows));
+    let left: &[u8] = model.tensor(Slot::MixWeights, block);
+    let mix_rows = MixRows {
+        correction: model.tensor(Slot::MixRowCorrection, block),
+        scale: model.tensor(Slot::MixRowScale, block),
+        sum: model.tensor(Slot::MixRowSum, block),
+        bias: model.tensor(Slot::MixRowBias, block),
+    };
+    let quantiser = PerChannel::new(model, Slot::MixInputScale, Slot::MixInputOffset, block);
+    let gains = [Slot::MixScale, Slot::MixSumGain, Slot::MixBiasGain].map(|s| model.tensor::<f32>(s, block));
+    let gain: &[f32] = model.tensor(Slot::MixStreamGain, block);
+    pass.for_each_block(Cut::Columns(pass.plan.channels), |first, mut channels, scratch| {
+        let width = channels.columns();
+        let right = scratch.get_mut(..k * width).ok_or(Mismatch)?;
+        kernels.quantise_columns(layout, &channels, quantiser.part(first, width)?, right)?;
+        rescale(&mut channels, gain, first);
+        let [scale, sum_gain, bias_gain] = gains.map(|g| part(g, first, width));
+        let columns = MixColumns { scale: scale?, sum_gain: sum_gain?, bias_gain: bias_gain? };
+        kernels.mix(Product { layout, k, rows, left, right }, mix_rows, columns, &mut channels)
+    })
+}
+
+/// `y[n,:] += W2 · gelu(W1 · y[n,:] + b1) + b2`: every task has tokens of its own, whose hidden activations stay in cache.
+fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
+    let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
+    let layout = dims.layout;
+    let [dim, hidden] = [Extent::Dim, Extent::Hidden].map(|e| dims.padded(e));
+    let quantiser = PerChannel::new(model, Slot::MlpInputScale, Slot::MlpInputOffset, block);
+    let expand = Weights::new(model, Slot::ExpandWeights, block, dim);
+    let gelu = GeluLayer::new(model, block)?;
+    let contract = Weights::new(model, Slot::ContractWeights, block, hidden);
+    let columns = AddColumns::new(model, Slot::ContractBias, Slot::ContractScale, block);
+    let gain: &[f32] = model.tensor(Slot::MlpStreamGain, block);
+    pass.for_each_block(Cut::Rows(pass.plan.tile), |_, mut tile, scratch| {
+        let rows = panel_rows(dims, tile.rows());
+        let (input, rest) = scratch.split_at_mut_checked(rows * dim).ok_or(Mismatch)?;
+        let activations = rest.get_mut(..rows * hidden).ok_or(Mismatch)?;
+        kernels.quantise_rows(layout, &tile, quantiser.part(0, dim)?, input)?;
+        for (first, right) in expand.panels() {
+            let product = Product { layout, k: dim, rows, left: input, right };
+            kernels.gelu(product, gelu.part(first)?, Hidden { panels: activations, k: hidden, first })?;
+        }
+        rescale(&mut tile, gain, 0);
+        add_product(kernels, &contract, activations, &columns, &mut tile)
+    })
+}
+
+/// `logits = Wh · mean_n(y) + bh`, with the mean in 16 bits: two rows of 8 bits.
+fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Result<(), RunError> {
+    let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
+    let layout = dims.layout;
+    let (dim, rows, width) = (dims.padded(Extent::Dim), panel_rows(dims, 2), layout.columns as usize);
+    let (sums, rest) = pass.scratch.split_at_mut_checked(aligned(4 * dim)).ok_or(Mismatch)?;
+    let sums = bytemuck::try_cast_slice_mut(sums).map_err(|_| Mismatch)?.get_mut(..dim).ok_or(Mismatch)?;
+    sum_over_tokens(pass.stream, dim, sums);
+    let [scale, bias] = [Slot::HeadScale, Slot::HeadBias].map(|s| model.tensor::<f32>(s, 0));
+    if !dims.has_head {
+        for (((out, &sum), &scale), &bias) in logits.iter_mut().zip(&*sums).zip(scale).zip(bias) {
+            *out = sum * scale + bias;
+        }
+        return Ok(());
+    }
+    let (left, rest) = rest.split_at_mut_checked(aligned(rows * dim)).ok_or(Mismatch)?;
+    let left = left.get_mut(..rows * dim).ok_or(Mismatch)?;
+    let results = rest.get_mut(..4 * 2 * width).ok_or(Mismatch)?;
+    let results: &mut [i32] = bytemuck::try_cast_slice_mut(results).map_err(|_| Mismatch)?;
+    quantise_sums(layout, sums, PerChannel::new(model, Slot::HeadInputScale, Slot::HeadInputOffset, 0), left);
+    let correction: &[i32] = model.tensor(Slot::HeadCorrection, 0);
+    for (first, right) in Weights::new(model, Slot::HeadWeights, 0, dim).panels() {
+        kernels.sums(Product { layout, k: dim, rows, left, right }, results)?;
+        let (high, low) = results.split_at(width);
+        let sums = high.iter().zip(low).zip(correction.iter().skip(first));
+        let coefficients = scale.iter().zip(bias).skip(first);
+        for ((out, ((&high, &low), &correction)), (&scale, &bias)) in
+            logits.iter_mut().skip(first).zip(sums).zip(coefficients)
+        {
+            let [high, low] = [high, low].map(|s| s.wrapping_add(correction) as f32);
+            *out = (high * 256.0 + low) * scale + bias;
+        }
+    }
+    Ok(())
+}
+
+/// 16-bit activations as `256 · row 0 + row 1` of left panels.
+fn quantise_sums(layout: Layout, sums: &[f32], quantiser: PerChannel, panels: &mut [u8]) {
+    let (rows, k_len) = (layout.rows as usize, sums.len());
+    for (k, ((&sum, &scale), &offset)) in sums.iter().zip(quantiser.scale).zip(quantiser.offset).enumerate() {
+        let x = round_clamp(sum * scale + offset, -32768.0, 32639.0);
+        let high = (x + 128) >> 8;
+        for (row, digit) in [high, x - 256 * high].into_iter().enumerate() {
+            if let Some(place) = panels.get_mut(layout.index(rows, k_len, row, k)) {
+                *place = (digit as u8).wrapping_add(layout.offset as u8);
+            }
+        }
+    }
+}
+
+/// `tile += scale · (left · weights + bias)`, one right panel after the other.
+fn add_product(
+    kernels: &Kernels,
+    weights: &Weights,
+    left: &[u8],
+    columns: &AddColumns,
+    tile: &mut Block,
+) -> Result<(), Mismatch> {
+    let Weights { layout, k, .. } = *weights;
+    let (rows, width) = (left.len() / k.max(1), layout.columns as usize);
+    for (first, right) in weights.panels() {
+        let columns =
+            StreamColumns { bias: part(columns.bias, first, width)?, scale: part(columns.scale, first, width)? };
+        let mut out = tile.part(0..rows, first..first + width);
+        kernels.add(Product { layout, k, rows, left, right }, columns, &mut out)?;
+    }
+    Ok(())
+}
+
+/// `rows` rounded up to whole left panels.
+fn panel_rows(dims: &Dims, rows: usize) -> usize {
+    rows.next_multiple_of((dims.layout.rows as usize).max(1))
+}
+
+fn part<T>(values: &[T], first: usize, len: usize) -> Result<&[T], Mismatch> {
+    values.get(first..).and_then(|v| v.get(..len)).ok_or(Mismatch)
+}
+
+/// Right panels.
+struct Weights<'m> {
+    layout: Layout,
+    k: usize,
+    bytes: &'m [u8],
+}
+
+impl<'m> Weights<'m> {
+    fn new(model: &Model<'m>, slot: Slot, block: usize, k: usize) -> Self {
+        Self { layout: model.dims().layout, k, bytes: model.tensor(slot, block) }
+    }
+
+    /// The panels, each with its first column.
+    fn panels(&self) -> impl Iterator<Item = (usize, &'m [u8])> + use<'m> {
+        let width = self.layout.columns as usize;
+        self.bytes.chunks_exact((width * self.k).max(1)).enumerate().map(move |(i, panel)| (i * width, panel))
+    }
+}
+
+struct AddColumns<'m> {
+    bias: &'m [i32],
+    scale: &'m [f32],
+}
+
+impl<'m> AddColumns<'m> {
+    fn new(model: &Model<'m>, bias: Slot, scale: Slot, block: usize) -> Self {
+        Self { bias: model.tensor(bias, block), scale: model.tensor(scale, block) }
+    }
+}
+
+struct PerChannel<'m> {
+    scale: &'m [f32],
+    offset: &'m [f32],
+}
+
+impl<'m> PerChannel<'m> {
+    fn new(model: &Model<'m>, scale: Slot, offset: Slot, block: usize) -> Self {
+        Self { scale: model.tensor(scale, block), offset: model.tensor(offset, block) }
+    }
+
+    fn part(&self, first: usize, len: usize) -> Result<Quantiser<'m>, Mismatch> {
+        Ok(Quantiser { scale: part(self.scale, first, len)?, offset: part(self.offset, first, len)? })
+    }
+}
+
+struct GeluLayer<'m> {
+    all: GeluColumns<'m>,
+    width: usize,
+}
+
+impl<'m> GeluLayer<'m> {
+    fn new(model: &Model<'m>, block: usize) -> Result<Self, Mismatch> {
+        let (table, shift) = model.gelu(block).ok_or(Mismatch)?;
+        let all = GeluColumns {
+            bias: model.tensor(Slot::ExpandBias, block),
+            scale: model.tensor(Slot::ExpandScale, block),
+            requantise: model.tensor(Slot::HiddenScale, block),
+            zero: model.tensor(Slot::HiddenZero, block),
+            table,
+            shift,
+        };
+        Ok(Self { all, width: model.dims().layout.columns as usize })
+    }
+
+    fn part(&self, first: usize) -> Result<GeluColumns<'m>, Mismatch> {
+        let GeluColumns { bias, scale, requantise, zero, .. } = self.all;
+        Ok(GeluColumns {
+            bias: part(bias, first, self.width)?,
+            scale: part(scale, first, self.width)?,
+            requantise: part(requantise, first, self.width)?,
+            zero: part(zero, first, self.width)?,
+            ..self.all
+        })
+    }
+}

@@ -1,0 +1,376 @@
+//! The inner loops, one file an instruction set; [`scalar`] says what each of them means.
+//!
+//! A kernel computes a portion of a result: it never allocates, never schedules, and trusts the caller for nothing. The
+//! functions here check every length once and then call the table.
+
+mod erf;
+mod scalar;
+
+pub(crate) use scalar::round_clamp;
+
+use crate::format::{GELU_ENTRIES, Layout};
+use crate::parallel::Block;
+
+/// A table of functions for one instruction set. To hold one proves that this CPU can run it.
+pub struct Kernels {
+    name: &'static str,
+    /// The panels it reads; `None` reads any.
+    layout: Option<Layout>,
+    supported: fn() -> bool,
+    int8: Int8,
+    f16: F16,
+}
+
+/// Best first.
+static ALL: &[&Kernels] = &[&scalar::KERNELS];
+
+impl Kernels {
+    /// Every table that this CPU can run, best first.
+    pub fn supported() -> impl Iterator<Item = &'static Kernels> {
+        ALL.iter().copied().filter(|k| (k.supported)())
+    }
+
+    /// The best table that this CPU can run and that reads `layout` as it is.
+    pub fn best(layout: Layout) -> &'static Kernels {
+        Self::supported().find(|k| k.reads(layout)).unwrap_or(&scalar::KERNELS)
+    }
+
+    /// The table of this name, if this CPU can run it.
+    pub fn named(name: &str) -> Option<&'static Kernels> {
+        Self::supported().find(|k| k.name == name)
+    }
+
+    /// The plain Rust table, which reads every layout on every CPU and defines what the others compute.
+    pub fn scalar() -> &'static Kernels {
+        &scalar::KERNELS
+    }
+
+    /// Its name, such as `scalar`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The panels it reads; `None` reads any.
+    pub fn layout(&self) -> Option<Layout> {
+        self.layout
+    }
+
+    /// Whether it reads panels of this shape.
+    pub fn reads(&self, layout: Layout) -> bool {
+        self.layout.is_none_or(|own| own == layout)
+    }
+}
+
+impl core::fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Kernels").field("name", &self.name).field("layout", &self.layout).finish()
+    }
+}
+
+/// The product of a left matrix in panels and one right panel; both are 8-bit, one of them is weights.
+///
+/// Activations are stored with [`Layout::offset`] added; the bias or the row correction takes its effect away again.
+#[derive(Clone, Copy)]
+pub(crate) struct Product<'a> {
+    pub layout: Layout,
+    /// Padded length of the contraction.
+    pub k: usize,
+    /// Rows of the left matrix, a multiple of `layout.rows`.
+    pub rows: usize,
+    /// `rows * k` bytes in panels.
+    pub left: &'a [u8],
+    /// `layout.columns * k` bytes: one panel.
+    pub right: &'a [u8],
+}
+
+/// Per column: how 8-bit sums are added to the residual stream.
+#[derive(Clone, Copy)]
+pub(crate) struct StreamColumns<'a> {
+    pub bias: &'a [i32],
+    pub scale: &'a [f32],
+}
+
+/// Per row: the patch mixing's weights.
+#[derive(Clone, Copy)]
+pub(crate) struct MixRows<'a> {
+    pub correction: &'a [i32],
+    pub scale: &'a [f32],
+    pub sum: &'a [f32],
+    pub bias: &'a [f32],
+}
+
+/// Per column: the patch mixing's gains.
+#[derive(Clone, Copy)]
+pub(crate) struct MixColumns<'a> {
+    pub scale: &'a [f32],
+    pub sum_gain: &'a [f32],
+    pub bias_gain: &'a [f32],
+}
+
+/// Per column: how 8-bit sums become 8-bit hidden activations.
+#[derive(Clone, Copy)]
+pub(crate) struct GeluColumns<'a> {
+    pub bias: &'a [i32],
+    pub scale: &'a [f32],
+    pub requantise: &'a [i16],
+    pub zero: &'a [i8],
+    pub table: &'a [u8; GELU_ENTRIES],
+    /// Makes an index of `|x|`; at most 7.
+    pub shift: u32,
+}
+
+/// Where a tile's hidden activations go: left panels of the next product.
+pub(crate) struct Hidden<'a> {
+    /// `rows * k` bytes in panels.
+    pub panels: &'a mut [u8],
+    /// Padded number of hidden units.
+    pub k: usize,
+    /// First hidden unit of this right panel.
+    pub first: usize,
+}
+
+/// Per channel: stream to 8 bits.
+#[derive(Clone, Copy)]
+pub(crate) struct Quantiser<'a> {
+    pub scale: &'a [f32],
+    pub offset: &'a [f32],
+}
+
+/// Rows of `f32` numbers, for models with 16-bit weights.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    pub data: &'a [f32],
+    /// Distance between two rows.
+    pub stride: usize,
+    /// How many.
+    pub rows: usize,
+}
+
+/// Per column: what is done to the sums of 16-bit weights.
+#[derive(Clone, Copy)]
+pub(crate) struct FloatColumns<'a> {
+    pub bias: &'a [f32],
+    pub scale: &'a [f32],
+}
+
+/// Kernels for 8-bit models. Each is called with lengths that fit, on a CPU that has its instructions.
+struct Int8 {
+    /// Rows of the stream to left panels.
+    quantise_rows: unsafe fn(Layout, &Block, Quantiser, &mut [u8]),
+    /// Columns of the stream to one right panel; the `k` behind the last row stay as they are.
+    quantise_columns: unsafe fn(Layout, &Block, Quantiser, &mut [u8]),
+    /// `stream += scale · (product + bias)`.
+    add: unsafe fn(Product, StreamColumns, &mut Block),
+    /// `stream += scale · (product + correction) + sum_gain · sum + bias_gain · bias`.
+    mix: unsafe fn(Product, MixRows, MixColumns, &mut Block),
+    /// `hidden = requantise(gelu(scale · (product + bias)))`.
+    gelu: unsafe fn(Product, GeluColumns, Hidden),
+    /// The sums alone, `[row][column]`; as many rows as there is room for.
+    sums: unsafe fn(Product, &mut [i32]),
+}
+
+/// Kernels for models with 16-bit weights. Right panels are `[k][column]`, left panels `[k][row]`.
+struct F16 {
+    /// `stream += scale · (left · right) + bias`.
+    add: unsafe fn(Rows, &[u16], FloatColumns, &mut Block),
+    /// `hidden = gelu(scale · (left · right) + bias)`.
+    gelu: unsafe fn(Rows, &[u16], FloatColumns, &mut Block),
+    /// As [`Int8::mix`]; the weights are the left matrix, the right one is `[k][column]`.
+    mix: unsafe fn(usize, &[u16], &[f32], MixRows, MixColumns, &mut Block),
+}
+
+/// Lengths that do not fit together: a mistake in the engine, not in a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mismatch;
+
+fn check(fits: bool) -> Result<(), Mismatch> {
+    debug_assert!(fits, "lengths do not fit");
+    if fits { Ok(()) } else { Err(Mismatch) }
+}
+
+impl Product<'_> {
+    fn fits(&self) -> bool {
+        let columns = self.layout.columns as usize;
+        self.layout.is_valid()
+            && self.rows.is_multiple_of(self.layout.rows as usize)
+            && self.k.is_multiple_of(self.layout.group as usize)
+            && self.left.len() == self.rows * self.k
+            && self.right.len() == columns * self.k
+    }
+}
+
+impl Kernels {
+    /// Quantises all rows of `stream` into left panels: `rows` rounded up × `columns` bytes. Rows that only fill a panel
+    /// up are not written.
+    pub(crate) fn quantise_rows(
+        &self,
+        layout: Layout,
+        stream: &Block,
+        quantiser: Quantiser,
+        out: &mut [u8],
+    ) -> Result<(), Mismatch> {
+        let rows = stream.rows().next_multiple_of((layout.rows as usize).max(1));
+        let columns = stream.columns();
+        check(
+            self.reads(layout)
+                && layout.is_valid()
+                && columns.is_multiple_of(layout.group as usize)
+                && [quantiser.scale.len(), quantiser.offset.len()] == [columns; 2]
+                && out.len() == rows * columns,
+        )?;
+        // SAFETY: to hold `self` proves the instructions; the lengths were checked.
+        unsafe { (self.int8.quantise_rows)(layout, stream, quantiser, out) };
+        Ok(())
+    }
+
+    /// Quantises one right panel's columns of `stream`; `out` holds `columns` × the padded number of rows.
+    pub(crate) fn quantise_columns(
+        &self,
+        layout: Layout,
+        stream: &Block,
+        quantiser: Quantiser,
+        out: &mut [u8],
+    ) -> Result<(), Mismatch> {
+        let columns = layout.columns as usize;
+        check(
+            self.reads(layout)
+                && layout.is_valid()
+                && [stream.columns(), quantiser.scale.len(), quantiser.offset.len()] == [columns; 3]
+                && out.len() == columns * stream.rows().next_multiple_of(layout.group as usize),
+        )?;
+        // SAFETY: to hold `self` proves the instructions; the lengths were checked.
+        unsafe { (self.int8.quantise_columns)(layout, stream, quantiser, out) };
+        Ok(())
+    }
+
+    /// `stream += scale · (product + bias)` for one right panel's columns; rows that `stream` lacks are left out.
+    pub(crate) fn add(&self, product: Product, columns: StreamColumns, stream: &mut Block) -> Result<(), Mismatch> {
+        let width = product.layout.columns as usize;
+        check(
+            self.reads(product.layout)
+                && product.fits()
+                && [columns.bias.len(), columns.scale.len(), stream.columns()] == [width; 3]
+                && stream.rows() <= product.rows,
+        )?;
+        // SAFETY: to hold `self` proves the instructions; the lengths were checked.
+        unsafe { (self.int8.add)(product, columns, stream) };
+        Ok(())
+    }
+
+    /// Patch mixing for one right panel's channels; rows that `stream` lacks are left out.
+    pub(crate) fn mix(
+        &self,
+        product: Product,
+        rows: MixRows,
+        columns: MixColumns,
+        stream: &mut Block,
+    ) -> Result<(), Mismatch> {
+        let width = product.layout.columns as usize;
+        check(
+            self.reads(product.layout)
+                && product.fits()
+                && rows.correction.len() == product.rows
+                && [rows.scale.len(), rows.sum.len(), rows.bias.len()] == [product.rows; 3]
+                && [columns.scale.len(), columns.sum_gain.len(), columns.bias_gain.len()] == [width; 3]
+                && stream.columns() == width
+                && stream.rows() <= product.rows,
+        )?;
+        // SAFETY: to hold `self` proves the instructions; the lengths were checked.
+        unsafe { (self.int8.mix)(product, rows, columns, stream) };
+        Ok(())
+    }
+
+    /// Hidden activations of one right panel, into left panels of the next product.
+    pub(crate) fn gelu(&self, product: Product, columns: GeluColumns, hidden: Hidden) -> Result<(), Mismatch> {
+        let width = product.layout.columns as usize;
+        check(
+            self.reads(product.layout)
+                && product.fits()
+                && [columns.bias.len(), columns.scale.len()] == [width; 2]
+                && [columns.requantise.len(), columns.zero.len()] == [width; 2]
+                && columns.shift <= 7
+                && hidden.k.is_multiple_of(product.layout.group as usize)
+                && hidden.first.is_multiple_of(width)
+                && hidden.first + width <= hidden.k
+                && hidden.panels.len() == product.rows * hidden.k,
+        )?;
+        // SAFETY: to hold `self` proves the instructions; the lengths were checked.
+        unsafe { (self.int8.gelu)(product, columns, hidden) };
+        Ok(())
+    }
+
+    /// The sums alone, of as many rows as `out` has room for.
+    pub(crate) fn sums(&self, product: Product, out: &mut [i32]) -> Result<(), Mismatch> {
+        let width = product.layout.columns as usize;
+        let fits = out.len().is_multiple_of(width) && out.len() <= product.rows * width;
+        check(self.reads(product.layout) && product.fits() && fits)?;
+        // SAFETY: to hold `self` proves the instructions; the lengths were checked.
+        unsafe { (self.int8.sums)(product, out) };
+        Ok(())
+    }
+
+    /// `stream += scale · (left · right) + bias` with 16-bit weights.
+    pub(crate) fn add_f16(
+        &self,
+        left: Rows,
+        right: &[u16],
+        columns: FloatColumns,
+        stream: &mut Block,
+    ) -> Result<(), Mismatch> {
+        check(float_fits(&left, right, &columns, stream))?;
+        // SAFETY: to hold `self` proves the instructions; the lengths were checked.
+        unsafe { (self.f16.add)(left, right, columns, stream) };
+        Ok(())
+    }
+
+    /// `hidden = gelu(scale · (left · right) + bias)` with 16-bit weights.
+    pub(crate) fn gelu_f16(
+        &self,
+        left: Rows,
+        right: &[u16],
+        columns: FloatColumns,
+        hidden: &mut Block,
+    ) -> Result<(), Mismatch> {
+        check(float_fits(&left, right, &columns, hidden))?;
+        // SAFETY: to hold `self` proves the instructions; the lengths were checked.
+        unsafe { (self.f16.gelu)(left, right, columns, hidden) };
+        Ok(())
+    }
+
+    /// Patch mixing with 16-bit weights: `left` in panels of `panel` rows over `right.len() / columns` tokens.
+    pub(crate) fn mix_f16(
+        &self,
+        panel: usize,
+        left: &[u16],
+        right: &[f32],
+        rows: MixRows,
+        columns: MixColumns,
+        stream: &mut Block,
+    ) -> Result<(), Mismatch> {
+        let width = stream.columns();
+        let k = right.len().checked_div(width).unwrap_or(0);
+        let count = rows.scale.len();
+        check(
+            k * width == right.len()
+                && panel > 0
+                && count.is_multiple_of(panel)
+                && left.len() == count * k
+                && [rows.sum.len(), rows.bias.len()] == [count; 2]
+                && [columns.scale.len(), columns.sum_gain.len(), columns.bias_gain.len()] == [width; 3]
+                && stream.rows() <= count,
+        )?;
+        // SAFETY: to hold `self` proves the instructions; the lengths were checked.
+        unsafe { (self.f16.mix)(panel, left, right, rows, columns, stream) };
+        Ok(())
+    }
+}
+
+fn float_fits(left: &Rows, right: &[u16], columns: &FloatColumns, out: &Block) -> bool {
+    let width = out.columns();
+    let k = right.len().checked_div(width).unwrap_or(0);
+    k * width == right.len()
+        && k <= left.stride
+        && left.rows == out.rows()
+        && left.rows * left.stride <= left.data.len()
+        && [columns.bias.len(), columns.scale.len()] == [width; 2]
+}

@@ -1,0 +1,190 @@
+//! What every kernel means, in plain Rust: the executable form of `NUMERICS.md` and the oracle of the tests.
+//!
+//! It reads panels of any shape, and what it computes does not depend on that shape.
+
+use half::f16;
+
+use super::erf::gelu as gelu_f32;
+use super::{
+    F16, FloatColumns, GeluColumns, Hidden, Int8, Kernels, MixColumns, MixRows, Product, Quantiser, Rows, StreamColumns,
+};
+use crate::format::Layout;
+use crate::parallel::Block;
+
+pub(super) static KERNELS: Kernels = Kernels {
+    name: "scalar",
+    layout: None,
+    supported: || true,
+    int8: Int8 { quantise_rows, quantise_columns, add, mix, gelu, sums },
+    f16: F16 { add: add_f16, gelu: gelu_f16, mix: mix_f16 },
+};
+
+/// `x` rounded to the nearest integer, ties to even, and limited to `low..=high`, which lie within ±2^16.
+pub(crate) fn round_clamp(x: f32, low: f32, high: f32) -> i32 {
+    // 1.5 · 2^23: the sum has no bits left for a fraction.
+    const MAGIC: f32 = 12_582_912.0;
+    // Limits are integers, so to limit before rounding is the same as after. Comparisons let no NaN through.
+    let x = if x < high { x } else { high };
+    let x = if x > low { x } else { low };
+    ((x + MAGIC) - MAGIC) as i32
+}
+
+/// The stored form of an 8-bit activation.
+fn stored(activation: i32, layout: Layout) -> u8 {
+    (activation as u8).wrapping_add(layout.offset as u8)
+}
+
+/// Sum over `k` of row `row` of the left matrix times column `column` of the right panel.
+fn sum(p: &Product, row: usize, column: usize, value: impl Fn(u8, u8) -> i32) -> i32 {
+    let [panel, columns, group] = [p.layout.rows, p.layout.columns, p.layout.group].map(|v| v as usize);
+    let left = p.left.chunks_exact(panel * p.k).nth(row / panel).unwrap_or(&[]);
+    let left = left.chunks_exact(group).skip(row % panel).step_by(panel);
+    let right = p.right.chunks_exact(group).skip(column).step_by(columns);
+    let products = left.zip(right).flat_map(|(l, r)| l.iter().zip(r)).map(|(&l, &r)| value(l, r));
+    products.fold(0, i32::wrapping_add)
+}
+
+/// Activations left, weights right.
+fn activations_by_weights(p: &Product, row: usize, column: usize) -> i32 {
+    match p.layout.offset {
+        0 => sum(p, row, column, |l, r| i32::from(l as i8) * i32::from(r as i8)),
+        _ => sum(p, row, column, |l, r| i32::from(l) * i32::from(r as i8)),
+    }
+}
+
+/// Weights left, activations right.
+fn weights_by_activations(p: &Product, row: usize, column: usize) -> i32 {
+    match p.layout.offset {
+        0 => sum(p, row, column, |l, r| i32::from(l as i8) * i32::from(r as i8)),
+        _ => sum(p, row, column, |l, r| i32::from(l as i8) * i32::from(r)),
+    }
+}
+
+fn quantise(x: f32, scale: f32, offset: f32) -> i32 {
+    round_clamp(x * scale + offset, -128.0, 127.0)
+}
+
+fn quantise_rows(layout: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
+    let k_len = stream.columns();
+    for row in 0..stream.rows() {
+        for (k, ((&x, &scale), &offset)) in stream.row(row).iter().zip(q.scale).zip(q.offset).enumerate() {
+            if let Some(out) = out.get_mut(layout.index(layout.rows as usize, k_len, row, k)) {
+                *out = stored(quantise(x, scale, offset), layout);
+            }
+        }
+    }
+}
+
+fn quantise_columns(layout: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
+    for row in 0..stream.rows() {
+        for (column, ((&x, &scale), &offset)) in stream.row(row).iter().zip(q.scale).zip(q.offset).enumerate() {
+            if let Some(out) = out.get_mut(layout.index(layout.columns as usize, 0, column, row)) {
+                *out = stored(quantise(x, scale, offset), layout);
+            }
+        }
+    }
+}
+
+fn add(p: Product, columns: StreamColumns, stream: &mut Block) {
+    for row in 0..stream.rows() {
+        let coefficients = columns.bias.iter().zip(columns.scale);
+        for (column, (y, (&bias, &scale))) in stream.row_mut(row).iter_mut().zip(coefficients).enumerate() {
+            let sum = activations_by_weights(&p, row, column).wrapping_add(bias);
+            *y += sum as f32 * scale;
+        }
+    }
+}
+
+fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
+    let per_row = rows.correction.iter().zip(rows.scale).zip(rows.sum).zip(rows.bias);
+    for (row, (((&correction, &row_scale), &row_sum), &row_bias)) in per_row.enumerate() {
+        let gains = columns.scale.iter().zip(columns.sum_gain).zip(columns.bias_gain);
+        for (column, (y, ((&scale, &sum_gain), &bias_gain))) in stream.row_mut(row).iter_mut().zip(gains).enumerate() {
+            let sum = weights_by_activations(&p, row, column).wrapping_add(correction);
+            *y += mixed(sum as f32, [row_scale, row_sum, row_bias], [scale, sum_gain, bias_gain]);
+        }
+    }
+}
+
+fn mixed(sum: f32, [row_scale, row_sum, row_bias]: [f32; 3], [scale, sum_gain, bias_gain]: [f32; 3]) -> f32 {
+    sum * row_scale * scale + (sum_gain * row_sum + bias_gain * row_bias)
+}
+
+fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
+    for row in 0..p.rows {
+        let coefficients = columns.bias.iter().zip(columns.scale).zip(columns.requantise).zip(columns.zero);
+        for (column, (((&bias, &scale), &requantise), &zero)) in coefficients.enumerate() {
+            let sum = activations_by_weights(&p, row, column).wrapping_add(bias);
+            let x = round_clamp(sum as f32 * scale, -32768.0, 32767.0);
+            let index = (x.unsigned_abs() >> columns.shift).min(255) as u8;
+            let correction = columns.table.get(usize::from(index)).copied().unwrap_or(0);
+            let y = x.max(0) - i32::from(correction);
+            let y = ((y * i32::from(requantise) + (1 << 14)) >> 15) + i32::from(zero);
+            let at = p.layout.index(p.layout.rows as usize, hidden.k, row, hidden.first + column);
+            if let Some(out) = hidden.panels.get_mut(at) {
+                *out = stored(y.clamp(-128, 127), p.layout);
+            }
+        }
+    }
+}
+
+fn sums(p: Product, out: &mut [i32]) {
+    let columns = p.layout.columns as usize;
+    for (row, out) in out.chunks_exact_mut(columns).enumerate() {
+        for (column, out) in out.iter_mut().enumerate() {
+            *out = activations_by_weights(&p, row, column);
+        }
+    }
+}
+
+/// Tile sums of 16-bit models: `[row][column]` for as many columns as fit.
+const WIDTH: usize = 64;
+
+fn float_sums<'a>(left: impl Iterator<Item = f32>, right: impl Iterator<Item = &'a [u16]>) -> [f32; WIDTH] {
+    let mut sums = [0.0; WIDTH];
+    for (l, r) in left.zip(right) {
+        for (sum, &r) in sums.iter_mut().zip(r) {
+            *sum += l * f16::from_bits(r).to_f32();
+        }
+    }
+    sums
+}
+
+fn affine_rows(left: Rows, right: &[u16], columns: FloatColumns, out: &mut Block, store: impl Fn(&mut f32, f32)) {
+    let width = out.columns();
+    for (row, left) in left.data.chunks_exact(left.stride).take(left.rows).enumerate() {
+        let sums = float_sums(left.iter().copied(), right.chunks_exact(width));
+        let coefficients = columns.scale.iter().zip(columns.bias);
+        for ((out, sum), (&scale, &bias)) in out.row_mut(row).iter_mut().zip(sums).zip(coefficients) {
+            store(out, sum * scale + bias);
+        }
+    }
+}
+
+fn add_f16(left: Rows, right: &[u16], columns: FloatColumns, stream: &mut Block) {
+    affine_rows(left, right, columns, stream, |y, x| *y += x);
+}
+
+fn gelu_f16(left: Rows, right: &[u16], columns: FloatColumns, hidden: &mut Block) {
+    affine_rows(left, right, columns, hidden, |y, x| *y = gelu_f32(x));
+}
+
+fn mix_f16(panel: usize, left: &[u16], right: &[f32], rows: MixRows, columns: MixColumns, stream: &mut Block) {
+    let width = stream.columns();
+    let k = right.len() / width.max(1);
+    let per_row = rows.scale.iter().zip(rows.sum).zip(rows.bias);
+    for (row, ((&row_scale, &row_sum), &row_bias)) in per_row.enumerate() {
+        let weights = left.chunks_exact(panel * k).nth(row / panel).unwrap_or(&[]);
+        let weights = weights.iter().skip(row % panel).step_by(panel).map(|&w| f16::from_bits(w).to_f32());
+        let mut sums = [0.0; WIDTH];
+        for (w, right) in weights.zip(right.chunks_exact(width)) {
+            for (sum, &r) in sums.iter_mut().zip(right) {
+                *sum += w * r;
+            }
+        }
+        let gains = columns.scale.iter().zip(columns.sum_gain).zip(columns.bias_gain);
+        for ((y, sum), ((&scale, &sum_gain), &bias_gain)) in stream.row_mut(row).iter_mut().zip(sums).zip(gains) {
+            *y += mixed(sum, [row_scale, row_sum, row_bias], [scale, sum_gain, bias_gain]);
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! A packed model, validated once; afterwards its views cannot fail.
+
+use core::fmt;
+
+use bytemuck::AnyBitPattern;
+
+use crate::format::{
+    ALIGNMENT, Dims, Element, GELU_ENTRIES, HEADER_LEN, Layout, MAGIC, MAX_MULTIPLIER, Map, Precision, Preprocessing,
+    Resize, Shape, Slot, VERSION, field,
+};
+
+/// A validated view of a packed model's bytes.
+#[derive(Clone, Debug)]
+pub struct Model<'m> {
+    bytes: &'m [u8],
+    dims: Dims,
+    map: Map,
+    preprocessing: Preprocessing,
+    labels: &'m str,
+    provenance: &'m str,
+}
+
+/// Why bytes are not a packed model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// Shorter than a header.
+    TooShort {
+        /// Bytes found.
+        found: usize,
+    },
+    /// Does not begin as a packed model does.
+    NotAModel,
+    /// Written by a newer (or unknown) version.
+    Version {
+        /// Version found.
+        found: u32,
+    },
+    /// Cut off, or something was appended.
+    Length {
+        /// Bytes found.
+        found: usize,
+        /// Bytes that the header promises.
+        expected: u64,
+    },
+    /// Damaged: the checksum does not match.
+    Checksum {
+        /// Checksum of the bytes.
+        found: u32,
+        /// Checksum that the header states.
+        expected: u32,
+    },
+    /// The bytes do not start at a multiple of [`ALIGNMENT`].
+    Misaligned,
+    /// The kernels read panels of another shape.
+    Layout {
+        /// Name of the kernels.
+        kernels: &'static str,
+    },
+    /// A field of the header has a value outside its range.
+    Field {
+        /// Name of the field.
+        name: &'static str,
+    },
+    /// A tensor has a value outside its range.
+    Tensor {
+        /// Which one.
+        slot: Slot,
+        /// In which block.
+        block: usize,
+    },
+}
+
+impl fmt::Display for ModelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::TooShort { found } => {
+                write!(f, "{found} bytes are too short for a model: expected {HEADER_LEN} or more")
+            }
+            Self::NotAModel => write!(f, "not a packed ResMLP model (it does not start with 'RESMLP')"),
+            Self::Version { found } => write!(f, "format version {found}, expected {VERSION}"),
+            Self::Length { found, expected } => {
+                write!(f, "{found} bytes long, expected {expected}: cut off or damaged")
+            }
+            Self::Checksum { found, expected } => write!(f, "checksum {found:08x}, expected {expected:08x}: damaged"),
+            Self::Misaligned => write!(f, "the model's bytes must start at a multiple of {ALIGNMENT}"),
+            Self::Layout { kernels } => write!(f, "the weights are not laid out for the {kernels} kernels"),
+            Self::Field { name } => write!(f, "header field '{name}' is out of range"),
+            Self::Tensor { slot, block } => write!(f, "tensor {slot:?} of block {block} has a value out of range"),
+        }
+    }
+}
+
+impl core::error::Error for ModelError {}
+
+impl<'m> Model<'m> {
+    /// Validates `bytes`, which must start at a multiple of [`ALIGNMENT`]; nothing is copied.
+    ///
+    /// # Errors
+    /// Anything that is not exactly what the converter writes: see [`ModelError`].
+    pub fn parse(bytes: &'m [u8]) -> Result<Self, ModelError> {
+        let (header, rest) =
+            bytes.split_first_chunk::<HEADER_LEN>().ok_or(ModelError::TooShort { found: bytes.len() })?;
+        let header = Header(header);
+        if header.bytes::<8>(field::MAGIC) != MAGIC {
+            return Err(ModelError::NotAModel);
+        }
+        let version = header.u32(field::VERSION);
+        if version != VERSION {
+            return Err(ModelError::Version { found: version });
+        }
+        let file_len = u64::from_le_bytes(header.bytes(field::FILE_LEN));
+        if bytes.len() as u64 != file_len {
+            return Err(ModelError::Length { found: bytes.len(), expected: file_len });
+        }
+        let (found, expected) = (checksum(bytes), header.u32(field::CHECKSUM));
+        if found != expected {
+            return Err(ModelError::Checksum { found, expected });
+        }
+        if bytes.as_ptr().align_offset(ALIGNMENT) != 0 {
+            return Err(ModelError::Misaligned);
+        }
+        let dims = header.dims()?;
+        let preprocessing = header.preprocessing()?;
+        let [labels_len, provenance_len] = [field::LABELS_LEN, field::PROVENANCE_LEN].map(|at| header.u32(at) as usize);
+        let map = Map::new(&dims, labels_len, provenance_len).ok_or(ModelError::Field { name: "dimensions" })?;
+        if map.file_len() != bytes.len() {
+            return Err(ModelError::Length { found: bytes.len(), expected: map.file_len() as u64 });
+        }
+        let (labels, rest) = text(rest, labels_len, "labels")?;
+        let (provenance, _) = text(rest, provenance_len, "provenance")?;
+        if !labels.is_empty() && labels.lines().count() != dims.outputs {
+            return Err(ModelError::Field { name: "labels" });
+        }
+        let model = Self { bytes, dims, map, preprocessing, labels, provenance };
+        model.check_tensors()?;
+        Ok(model)
+    }
+
+    /// Shapes.
+    pub fn dims(&self) -> &Dims {
+        &self.dims
+    }
+
+    /// How pictures are prepared for this model.
+    pub fn preprocessing(&self) -> &Preprocessing {
+        &self.preprocessing
+    }
+
+    /// The classes' names, one each; none where the model carries no labels.
+    pub fn labels(&self) -> impl Iterator<Item = &'m str> + use<'m> {
+        self.labels.lines()
+    }
+
+    /// Where the model comes from: JSON text by the converter.
+    pub fn provenance(&self) -> &'m str {
+        self.provenance
+    }
+
+    /// The whole file.
+    pub fn bytes(&self) -> &'m [u8] {
+        self.bytes
+    }
+
+    /// The tensor in `slot` of block `block`.
+    pub(crate) fn tensor<T: AnyBitPattern>(&self, slot: Slot, block: usize) -> &'m [T] {
+        // Neither fallback is ever taken: `parse` has compared the map with the file's length, and every tensor is aligned.
+        let bytes = self.bytes.get(self.map.range(slot, block)).unwrap_or(&[]);
+        bytemuck::try_cast_slice(bytes).unwrap_or(&[])
+    }
+
+    fn check_tensors(&self) -> Result<(), ModelError> {
+        for &slot in Slot::ALL {
+            let blocks = if slot.is_per_block() { self.dims.depth } else { 1 };
+            for block in 0..blocks {
+                if !self.tensor_is_valid(slot, block) {
+                    return Err(ModelError::Tensor { slot, block });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tensor_is_valid(&self, slot: Slot, block: usize) -> bool {
+        let int8 = self.dims.precision == Precision::Int8;
+        match slot.shape() {
+            // -128 would let a 16-bit sum of two products overflow.
+            Shape::Left(..) | Shape::Right(..) if int8 => {
+                self.tensor::<i8>(slot, block).iter().fold(true, |ok, &w| ok & (w != i8::MIN))
+            }
+            Shape::Left(..) | Shape::Right(..) => {
+                self.tensor::<u16>(slot, block).iter().fold(true, |ok, &w| ok & (w & 0x7c00 != 0x7c00))
+            }
+            Shape::Vector(Element::F32, _) => self.multipliers_are_valid(slot, block),
+            Shape::Vector(Element::Bias, _) => int8 || self.multipliers_are_valid(slot, block),
+            Shape::Vector(Element::I16, _) => self.tensor::<i16>(slot, block).iter().all(|&m| m >= 0),
+            Shape::Vector(Element::I32 | Element::I8, _) => true,
+            Shape::Gelu if int8 => self.gelu(block).is_some_and(|(_, shift)| shift <= 7),
+            Shape::Gelu => true,
+        }
+    }
+
+    fn multipliers_are_valid(&self, slot: Slot, block: usize) -> bool {
+        self.tensor::<f32>(slot, block).iter().fold(true, |ok, &m| ok & (m.abs() <= MAX_MULTIPLIER))
+    }
+
+    /// The GELU table of block `block` and the shift that makes an index of `|x|`.
+    pub(crate) fn gelu(&self, block: usize) -> Option<(&'m [u8; GELU_ENTRIES], u32)> {
+        let (table, shift) = self.tensor::<u8>(Slot::GeluTable, block).split_first_chunk()?;
+        Some((table, u32::from(*shift.first()?)))
+    }
+}
+
+/// CRC-32 of a model's bytes without the field that holds it.
+pub fn checksum(bytes: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(bytes.get(..field::CHECKSUM).unwrap_or(&[]));
+    crc.update(bytes.get(field::CHECKSUM + 4..).unwrap_or(&[]));
+    crc.finalize()
+}
+
+fn text<'a>(bytes: &'a [u8], len: usize, name: &'static str) -> Result<(&'a str, &'a [u8]), ModelError> {
+    let (text, rest) = bytes.split_at_checked(len).ok_or(ModelError::Field { name })?;
+    Ok((core::str::from_utf8(text).map_err(|_| ModelError::Field { name })?, rest))
+}
+
+struct Header<'m>(&'m [u8; HEADER_LEN]);
+
+impl Header<'_> {
+    fn bytes<const N: usize>(&self, at: usize) -> [u8; N] {
+        self.0.get(at..).and_then(|b| b.first_chunk()).copied().unwrap_or([0; N])
+    }
+
+    fn u32(&self, at: usize) -> u32 {
+        u32::from_le_bytes(self.bytes(at))
+    }
+
+    fn f32(&self, at: usize) -> f32 {
+        f32::from_le_bytes(self.bytes(at))
+    }
+
+    fn flag(&self, at: usize, name: &'static str) -> Result<bool, ModelError> {
+        match self.u32(at) {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(ModelError::Field { name }),
+        }
+    }
+
+    fn dims(&self) -> Result<Dims, ModelError> {
+        let size = |at| self.u32(at) as usize;
+        let dims = Dims {
+            precision: match self.u32(field::PRECISION) {
+                0 => Precision::Int8,
+                1 => Precision::F16,
+                _ => return Err(ModelError::Field { name: "precision" }),
+            },
+            image: [size(field::IMAGE_HEIGHT), size(field::IMAGE_WIDTH)],
+            patch: size(field::PATCH),
+            dim: size(field::DIM),
+            hidden: size(field::HIDDEN),
+            depth: size(field::DEPTH),
+            outputs: size(field::OUTPUTS),
+            has_head: self.flag(field::HAS_HEAD, "has_head")?,
+            has_gains: self.flag(field::HAS_GAINS, "has_gains")?,
+            layout: Layout {
+                rows: self.u32(field::ROWS),
+                columns: self.u32(field::COLUMNS),
+                group: self.u32(field::GROUP),
+                offset: self.u32(field::OFFSET),
+            },
+        };
+        let zeros = self.0.get(field::RESERVED..).is_some_and(|r| r.iter().all(|&b| b == 0));
+        match (dims.is_valid(), zeros) {
+            (false, _) => Err(ModelError::Field { name: "dimensions" }),
+            (_, false) => Err(ModelError::Field { name: "reserved" }),
+            _ => Ok(dims),
+        }
+    }
+
+    fn preprocessing(&self) -> Result<Preprocessing, ModelError> {
+        let triple = |at: usize| [0, 4, 8].map(|i| self.f32(at + i));
+        let preprocessing = Preprocessing {
+            resize: match self.u32(field::RESIZE) {
+                0 => Resize::Nearest,
+                1 => Resize::Bilinear,
+                2 => Resize::Bicubic,
+                _ => return Err(ModelError::Field { name: "resize" }),
+            },
+            crop: self.f32(field::CROP),
+            mean: triple(field::MEAN),
+            std: triple(field::STD),
+        };
+        let Preprocessing { crop, mean, std, .. } = preprocessing;
+        let sane = |v: &f32| v.is_finite() && v.abs() <= 256.0;
+        if !(crop > 0.0 && crop <= 1.0) {
+            return Err(ModelError::Field { name: "crop" });
+        }
+        if !mean.iter().all(sane) || !std.iter().all(|v| sane(v) && *v > 0.0) {
+            return Err(ModelError::Field { name: "mean and std" });
+        }
+        Ok(preprocessing)
+    }
+}

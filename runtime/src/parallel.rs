@@ -1,0 +1,206 @@
+//! How work is spread over cores: the caller lends them, the engine cuts the residual stream into blocks that do not overlap.
+
+use core::marker::PhantomData;
+use core::ops::Range;
+
+#[cfg(feature = "std")]
+mod threads;
+#[cfg(feature = "std")]
+pub use threads::Threads;
+
+/// Cores that the caller lends to the engine.
+///
+/// # Safety
+/// `for_each` calls `task` exactly once with each index of `0..count`, and all calls have ended when it returns
+/// (or unwinds). The engine hands out memory by index and relies on it.
+pub unsafe trait ParallelFor {
+    /// How many calls can run at the same time, at least 1.
+    fn workers(&self) -> usize;
+
+    /// Calls `task(0)` … `task(count - 1)`, in any order and on any cores.
+    fn for_each(&self, count: usize, task: &(dyn Fn(usize) + Sync));
+}
+
+/// The calling core alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Serial;
+
+// SAFETY: a plain loop over `0..count`.
+unsafe impl ParallelFor for Serial {
+    fn workers(&self) -> usize {
+        1
+    }
+
+    fn for_each(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
+        (0..count).for_each(task);
+    }
+}
+
+// SAFETY: forwards to an implementation that keeps the promise.
+unsafe impl<P: ParallelFor + ?Sized> ParallelFor for &P {
+    fn workers(&self) -> usize {
+        (**self).workers()
+    }
+
+    fn for_each(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
+        (**self).for_each(count, task);
+    }
+}
+
+/// A rectangle of a row-major `f32` matrix, borrowed exclusively.
+pub struct Block<'a> {
+    start: *mut f32,
+    stride: usize,
+    rows: usize,
+    columns: usize,
+    matrix: PhantomData<&'a mut [f32]>,
+}
+
+impl<'a> Block<'a> {
+    /// A whole matrix; an incomplete last row is left out.
+    pub fn new(data: &'a mut [f32], columns: usize) -> Self {
+        let rows = data.len().checked_div(columns).unwrap_or(0);
+        Self { start: data.as_mut_ptr(), stride: columns, rows, columns, matrix: PhantomData }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Distance between two rows, in elements.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// The first element; row `r` starts `r * stride` elements behind it.
+    pub fn as_mut_ptr(&mut self) -> *mut f32 {
+        self.start
+    }
+
+    /// The first element, for reading.
+    pub fn as_ptr(&self) -> *const f32 {
+        self.start
+    }
+
+    /// All elements, where the rows follow each other without a gap; empty otherwise.
+    pub fn as_slice(&self) -> &[f32] {
+        if self.columns != self.stride {
+            return &[];
+        }
+        // SAFETY: whole rows of a matrix that the block borrows exclusively.
+        unsafe { core::slice::from_raw_parts(self.start, self.rows * self.columns) }
+    }
+
+    /// Row `row`, empty where there is none.
+    pub fn row(&self, row: usize) -> &[f32] {
+        if row >= self.rows {
+            return &[];
+        }
+        // SAFETY: the block lies inside a matrix that it borrows exclusively, and the row is in the block.
+        unsafe { core::slice::from_raw_parts(self.start.add(row * self.stride), self.columns) }
+    }
+
+    /// Row `row`, empty where there is none.
+    pub fn row_mut(&mut self, row: usize) -> &mut [f32] {
+        if row >= self.rows {
+            return &mut [];
+        }
+        // SAFETY: as in `row`, and `self` is borrowed exclusively.
+        unsafe { core::slice::from_raw_parts_mut(self.start.add(row * self.stride), self.columns) }
+    }
+
+    /// The part of this block in `rows` and `columns`, cut where it would reach outside.
+    pub fn part(&mut self, rows: Range<usize>, columns: Range<usize>) -> Block<'_> {
+        // SAFETY: the part borrows from `self`, exclusively.
+        unsafe { self.part_unchecked(rows, columns) }
+    }
+
+    /// # Safety
+    /// No two parts that are alive at the same time overlap, and none outlives the matrix.
+    unsafe fn part_unchecked<'b>(&self, rows: Range<usize>, columns: Range<usize>) -> Block<'b> {
+        let (row, column) = (rows.start.min(self.rows), columns.start.min(self.columns));
+        Block {
+            // In bounds or one past the end of the last row: never read then, as the part is empty.
+            start: self.start.wrapping_add(row * self.stride + column),
+            stride: self.stride,
+            rows: rows.end.min(self.rows).saturating_sub(row),
+            columns: columns.end.min(self.columns).saturating_sub(column),
+            matrix: PhantomData,
+        }
+    }
+}
+
+// SAFETY: a block is an exclusive borrow of plain numbers.
+unsafe impl Send for Block<'_> {}
+// SAFETY: shared access only reads.
+unsafe impl Sync for Block<'_> {}
+
+/// Which way a matrix is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Blocks of this many rows.
+    Rows(usize),
+    /// Blocks of this many columns.
+    Columns(usize),
+}
+
+/// What one worker needs: memory of its own.
+pub struct Workers<'a> {
+    /// Memory for all workers, cut evenly.
+    pub scratch: &'a mut [u8],
+    /// How many there are.
+    pub count: usize,
+}
+
+/// Calls `task` once for each block of `matrix`, with the index of its first row or column, the block, and the memory of
+/// the worker that runs it. Each worker takes a contiguous share of the blocks.
+pub fn for_each_block<P: ParallelFor + ?Sized>(
+    parallel: &P,
+    matrix: Block<'_>,
+    cut: Cut,
+    workers: Workers<'_>,
+    task: &(dyn Fn(usize, Block<'_>, &mut [u8]) + Sync),
+) {
+    let (extent, step) = match cut {
+        Cut::Rows(step) => (matrix.rows, step.max(1)),
+        Cut::Columns(step) => (matrix.columns, step.max(1)),
+    };
+    let count = workers.count.max(1);
+    let blocks = extent.div_ceil(step);
+    let share = workers.scratch.len() / count;
+    let scratch = Scratch(workers.scratch.as_mut_ptr());
+    parallel.for_each(count, &|worker| {
+        if worker >= count {
+            return;
+        }
+        // SAFETY: `share * count` bytes were lent, each index is called once, so no two shares overlap.
+        let scratch = unsafe { core::slice::from_raw_parts_mut(scratch.at(worker * share), share) };
+        for block in worker * blocks / count..(worker + 1) * blocks / count {
+            let first = block * step;
+            let (rows, columns) = match cut {
+                Cut::Rows(_) => (first..first + step, 0..matrix.columns),
+                Cut::Columns(_) => (0..matrix.rows, first..first + step),
+            };
+            // SAFETY: every block has another index, every index belongs to one worker, and all calls end before
+            // `matrix` does.
+            task(first, unsafe { matrix.part_unchecked(rows, columns) }, scratch);
+        }
+    });
+}
+
+struct Scratch(*mut u8);
+
+impl Scratch {
+    fn at(&self, offset: usize) -> *mut u8 {
+        self.0.wrapping_add(offset)
+    }
+}
+
+// SAFETY: only an address; who makes a slice of it says why that is sound.
+unsafe impl Sync for Scratch {}

@@ -1,0 +1,139 @@
+//! How the scratch memory is divided. `scratch_len` and `run` share one plan, so they cannot disagree.
+
+use crate::format::{ALIGNMENT, Dims, Extent, Precision};
+
+/// Memory that all workers' tiles of tokens together may take, bytes: small enough for an L2 cache.
+const TILE_BYTES: usize = 160 << 10;
+
+/// Lengths in bytes unless said otherwise; every part starts at a multiple of [`ALIGNMENT`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub workers: usize,
+    /// Rows of the residual stream: tokens.
+    pub tokens: usize,
+    /// Columns of the residual stream: channels, padded.
+    pub dim: usize,
+    /// Tokens of a tile, a multiple of the layout's rows.
+    pub tile: usize,
+    /// Channels of a patch-mixing task, a multiple of the layout's columns.
+    pub channels: usize,
+    /// The stream: `tokens * dim` times 4.
+    pub stream: usize,
+    /// A worker's own memory.
+    pub per_worker: usize,
+}
+
+impl Plan {
+    /// Lays out the memory of a forward pass on `workers` workers; `None` where it exceeds an address space.
+    pub fn new(dims: &Dims, workers: usize) -> Option<Self> {
+        let [rows, columns] = [dims.layout.rows, dims.layout.columns].map(|v| v as usize);
+        let [dim, hidden, patch] = [Extent::Dim, Extent::Hidden, Extent::Patch].map(|e| dims.padded(e));
+        let [tokens, tokens_k] = [dims.tokens(), dims.padded(Extent::Tokens)];
+        let size = match dims.precision {
+            Precision::Int8 => 1,
+            Precision::F16 => 4,
+        };
+        // A tile holds its tokens' hidden activations and the stem's or the channel MLP's input.
+        let inputs = match dims.precision {
+            Precision::Int8 => dim.max(patch),
+            Precision::F16 => patch.saturating_sub(hidden),
+        };
+        let panels = tokens.div_ceil(rows);
+        let workers = workers.clamp(1, panels);
+        let per_panel = (rows * (inputs + hidden)).checked_mul(size)?;
+        let largest = (TILE_BYTES / workers / per_panel).clamp(1, panels.div_ceil(workers));
+        let tiles = panels.div_ceil(largest).next_multiple_of(workers);
+        let tile_panels = panels.div_ceil(tiles);
+        let head = Self::head_len(dims);
+        let mix = tokens_k.checked_mul(columns)?.checked_mul(size)?;
+        let per_worker = (tile_panels.checked_mul(per_panel)?).max(mix).max(head);
+        let plan = Self {
+            workers,
+            tokens,
+            dim,
+            tile: tile_panels * rows,
+            channels: columns,
+            stream: tokens.checked_mul(dim)?.checked_mul(4)?.checked_next_multiple_of(ALIGNMENT)?,
+            per_worker: per_worker.checked_next_multiple_of(ALIGNMENT)?,
+        };
+        plan.checked_len().map(|_| plan)
+    }
+
+    /// Bytes that the head needs: the sums over tokens, the sums in panels, and one tile of results.
+    fn head_len(dims: &Dims) -> usize {
+        let [rows, columns] = [dims.layout.rows, dims.layout.columns].map(|v| v as usize);
+        let dim = dims.padded(Extent::Dim);
+        aligned(4 * dim) + aligned((rows + 1) * dim) + aligned(4 * 2 * columns)
+    }
+
+    fn checked_len(&self) -> Option<usize> {
+        self.per_worker.checked_mul(self.workers)?.checked_add(self.stream)?.checked_add(ALIGNMENT - 1)
+    }
+
+    /// Bytes of scratch memory, wherever it starts.
+    pub fn len(&self) -> usize {
+        self.checked_len().unwrap_or(usize::MAX)
+    }
+
+    /// Cuts `scratch` into the stream and the workers' memory; `None` where it is too short.
+    pub fn cut<'s>(&self, scratch: &'s mut [u8]) -> Option<(&'s mut [f32], &'s mut [u8])> {
+        let skip = scratch.as_ptr().align_offset(ALIGNMENT);
+        let (stream, rest) = scratch.get_mut(skip..)?.split_at_mut_checked(self.stream)?;
+        let stream = bytemuck::try_cast_slice_mut(stream).ok()?.get_mut(..self.tokens * self.dim)?;
+        Some((stream, rest.get_mut(..self.per_worker * self.workers)?))
+    }
+}
+
+/// `n` rounded up to [`ALIGNMENT`].
+pub(crate) fn aligned(n: usize) -> usize {
+    n.next_multiple_of(ALIGNMENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+
+    use super::Plan;
+    use crate::format::{Dims, Layout, Precision};
+
+    const S12: Dims = Dims {
+        precision: Precision::Int8,
+        image: [224, 224],
+        patch: 16,
+        dim: 384,
+        hidden: 1536,
+        depth: 12,
+        outputs: 1000,
+        has_head: true,
+        has_gains: false,
+        layout: Layout::DEFAULT,
+    };
+
+    #[test]
+    fn s12_fits_half_a_megabyte_on_up_to_four_workers() {
+        for workers in 1..=4 {
+            let len = Plan::new(&S12, workers).unwrap().len();
+            assert!(len <= 512 << 10, "{workers} workers: {len}");
+        }
+    }
+
+    #[test]
+    fn tiles_are_spread_evenly_and_cover_all_tokens() {
+        for workers in 1..=8 {
+            let plan = Plan::new(&S12, workers).unwrap();
+            let tiles = plan.tokens.div_ceil(plan.tile);
+            assert!(tiles * plan.tile >= plan.tokens && (tiles - 1) * plan.tile < plan.tokens);
+            assert_eq!(plan.tile % 8, 0);
+        }
+    }
+
+    #[test]
+    fn scratch_may_start_anywhere() {
+        let plan = Plan::new(&S12, 2).unwrap();
+        let mut memory = vec![0; plan.len() + 64];
+        for start in 0..64 {
+            assert!(plan.cut(&mut memory[start..][..plan.len()]).is_some());
+        }
+        assert!(plan.cut(&mut memory[..plan.len() - 64]).is_none());
+    }
+}
