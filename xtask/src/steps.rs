@@ -23,22 +23,38 @@ pub struct Step {
     action: fn(&Toolchain) -> Result<Tally>,
 }
 
-const ARM_TOOLS: &[Tool] = &[Tool::Aarch64Linker, Tool::QemuUser];
+impl Step {
+    const fn new(name: &'static str, about: &'static str, action: fn(&Toolchain) -> Result<Tally>) -> Self {
+        Self { name, about, tools: &[], targets: &[], action }
+    }
+
+    const fn with(self, tools: &'static [Tool]) -> Self {
+        Self { tools, ..self }
+    }
+
+    const fn building_for(self, targets: &'static [&'static str]) -> Self {
+        Self { targets, ..self }
+    }
+
+    /// The runtime's tests, for aarch64 Linux under an emulator.
+    const fn emulated(name: &'static str, about: &'static str, action: fn(&Toolchain) -> Result<Tally>) -> Self {
+        Self::new(name, about, action).with(&[Tool::Aarch64Linker, Tool::QemuUser]).building_for(&[LINUX])
+    }
+}
 
 /// Every step, in the order in which they run: what fails soonest first.
-#[rustfmt::skip]
 pub fn all() -> Vec<Step> {
     vec![
-        Step { name: "format", about: "the code is formatted", tools: &[Tool::Rustfmt], targets: &[], action: format },
-        Step { name: "lint", about: "clippy, all packages", tools: &[Tool::Clippy], targets: &[], action: lint },
-        Step { name: "host", about: "all tests, on this machine", tools: &[], targets: &[], action: host },
-        Step { name: "runtime-checked", about: "the runtime's tests with overflow checks", tools: &[], targets: &[], action: runtime_checked },
-        Step { name: "bare-metal", about: "the runtime builds without std or alloc", tools: &[], targets: &BARE_METAL, action: bare_metal },
-        Step { name: "lint-arm", about: "clippy, the runtime for ARM", tools: &[Tool::Clippy], targets: &[LINUX], action: lint_arm },
-        Step { name: "cortex-a53", about: "the runtime's tests as on a Raspberry Pi 3", tools: ARM_TOOLS, targets: &[LINUX], action: |arm| emulated(arm, "cortex-a53") },
-        Step { name: "cortex-a72", about: "… on a Raspberry Pi 4", tools: ARM_TOOLS, targets: &[LINUX], action: |arm| emulated(arm, "cortex-a72") },
-        Step { name: "cortex-a76", about: "… on a Raspberry Pi 5: dotprod, fp16", tools: ARM_TOOLS, targets: &[LINUX], action: |arm| emulated(arm, "cortex-a76") },
-        Step { name: "max", about: "… on a core that has everything: i8mm too", tools: ARM_TOOLS, targets: &[LINUX], action: |arm| emulated(arm, "max") },
+        Step::new("format", "the code is formatted", format).with(&[Tool::Rustfmt]),
+        Step::new("lint", "clippy, all packages", lint).with(&[Tool::Clippy]),
+        Step::new("host", "all tests, on this machine", host),
+        Step::new("runtime-checked", "the runtime's tests with overflow checks", runtime_checked),
+        Step::new("bare-metal", "the runtime builds without std or alloc", bare_metal).building_for(&BARE_METAL),
+        Step::new("lint-arm", "clippy, the runtime for ARM", lint_arm).with(&[Tool::Clippy]).building_for(&[LINUX]),
+        Step::emulated("cortex-a53", "the runtime's tests as on a Raspberry Pi 3", |arm| emulated(arm, "cortex-a53")),
+        Step::emulated("cortex-a72", "… on a Raspberry Pi 4", |arm| emulated(arm, "cortex-a72")),
+        Step::emulated("cortex-a76", "… on a Raspberry Pi 5: dotprod, fp16", |arm| emulated(arm, "cortex-a76")),
+        Step::emulated("max", "… on a core that has everything: i8mm too", |arm| emulated(arm, "max")),
     ]
 }
 

@@ -32,6 +32,7 @@ pub fn ensure() -> Result<PathBuf> {
 }
 
 fn make(folder: &Path, host: &str) -> Result<()> {
+    eprintln!("Building Rust's core library for bare metal, which takes two minutes and is kept:");
     remove(folder)?;
     link_compiler(folder, host).map_err(|error| error.to_string())?;
     let built = build_core(&folder.join("build"))?;
@@ -71,10 +72,9 @@ fn build_core(package: &Path) -> Result<PathBuf> {
     };
     fs::create_dir_all(package.join(".cargo")).map_err(|error| error.to_string())?;
     // The few crates that Rust's library uses lie beside it.
-    let vendored = format!(
-        "[source.crates-io]\nreplace-with = \"vendored\"\n[source.vendored]\ndirectory = \"{SYSROOT}/lib/rustlib/src/rust/library/vendor\"\n"
-    );
-    write(".cargo/config.toml", &vendored)?;
+    let vendored = format!("{SYSROOT}/lib/rustlib/src/rust/library/vendor");
+    let sources = format!("source.crates-io.replace-with = \"vendored\"\nsource.vendored.directory = \"{vendored}\"\n");
+    write(".cargo/config.toml", &sources)?;
     write("Cargo.toml", "[package]\nname = \"empty\"\nedition = \"2024\"\n[lib]\npath = \"lib.rs\"\n[workspace]\n")?;
     write("lib.rs", "#![no_std]\n")?;
 

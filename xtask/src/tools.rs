@@ -10,6 +10,7 @@ use crate::workspace;
 
 /// Where Debian puts aarch64's libraries for cross-compiling.
 const AARCH64_ROOT: &str = "/usr/aarch64-linux-gnu";
+const AARCH64_GCC: &str = "aarch64-linux-gnu-gcc";
 
 /// A program, or several, that steps need beside cargo and rustc.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,14 +49,12 @@ impl Tool {
             // The C library is looked for twice: a static program takes the .a, and the emulator loads the .so.
             Self::Aarch64Linker => {
                 let has_libc = |file: &str| Path::new(AARCH64_ROOT).join("lib").join(file).is_file();
-                host == LINUX || find_program(GCC).is_some() && has_libc("libc.a") && has_libc("libc.so.6")
+                host == LINUX || find_program(AARCH64_GCC).is_some() && has_libc("libc.a") && has_libc("libc.so.6")
             }
             Self::QemuUser => qemu_user().is_some(),
         }
     }
 }
-
-const GCC: &str = "aarch64-linux-gnu-gcc";
 
 /// The emulator; newer distributions have it without the suffix.
 fn qemu_user() -> Option<&'static str> {
@@ -94,7 +93,7 @@ pub fn ensure(tools: &[Tool]) -> Result<()> {
 /// Tells cargo how to link programs for aarch64 Linux on this machine.
 pub fn link_for_aarch64(cargo: &mut Command) -> Result<()> {
     if toolchain::host()? != LINUX {
-        cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", GCC);
+        cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", AARCH64_GCC);
     }
     Ok(())
 }
