@@ -1,0 +1,75 @@
+//! Installs packages on Debian, Ubuntu and Raspberry Pi OS, and says what and why before it does.
+
+use std::process::Command;
+
+use crate::process::{Result, find_program, output_of, run, shown};
+
+/// A package, and what it is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Package {
+    /// Its name, with `:arm64` behind it where that architecture's is meant.
+    pub name: &'static str,
+    /// Ends the sentence "it is installed to …".
+    pub purpose: &'static str,
+}
+
+/// Whether this system has apt.
+pub fn is_there() -> bool {
+    find_program("apt-get").is_some()
+}
+
+/// Fetches the newest package lists. What goes wrong here is only told: old lists may do.
+pub fn update() -> Result<()> {
+    if let Err(error) = run(&mut as_root("apt-get", &["update", "-qq"])?) {
+        eprintln!("warning: {error}; going on with the package lists that are there");
+    }
+    Ok(())
+}
+
+/// Installs the packages, from lists that [`update`] has fetched. Never removes a package.
+///
+/// Fails where there is no apt, no way to become root, or apt fails; the message holds the command to run by hand.
+pub fn install(packages: &[Package]) -> Result<()> {
+    eprintln!("These packages are missing and will be installed:");
+    for package in packages {
+        eprintln!("  {:<28} to {}", package.name, package.purpose);
+    }
+    let names = packages.iter().map(|package| package.name);
+    let options = ["install", "-y", "--no-install-recommends", "--no-remove", "-o", "DPkg::Lock::Timeout=300"];
+    let words: Vec<&str> = options.into_iter().chain(names).collect();
+    run(&mut as_root("apt-get", &words)?)
+}
+
+/// Lets apt install packages of another architecture beside the machine's own; true if that was news to it.
+pub fn add_architecture(name: &str) -> Result<bool> {
+    let known = |question| output_of(Command::new("dpkg").arg(question)).unwrap_or_default();
+    let mut architectures = known("--print-architecture");
+    architectures += &known("--print-foreign-architectures");
+    if architectures.lines().any(|architecture| architecture == name) {
+        return Ok(false);
+    }
+    run(&mut as_root("dpkg", &["--add-architecture", name])?)?;
+    Ok(true)
+}
+
+/// The version that [`install`] would install, if any.
+pub fn candidate(package: &str) -> Option<String> {
+    let policy = output_of(Command::new("apt-cache").args(["policy", package]).env("LC_ALL", "C"))?;
+    let version = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: "))?;
+    (version != "(none)").then(|| version.to_string())
+}
+
+fn as_root(program: &str, args: &[&str]) -> Result<Command> {
+    let is_root = output_of(Command::new("id").arg("-u")).is_some_and(|id| id.trim() == "0");
+    let mut direct = Command::new(program);
+    direct.args(args).env("DEBIAN_FRONTEND", "noninteractive");
+    if is_root {
+        return Ok(direct);
+    }
+    if find_program("sudo").is_none() {
+        return Err(format!("this needs root and there is no sudo; run as root: {}", shown(&direct)));
+    }
+    let mut by_sudo = Command::new("sudo");
+    by_sudo.args(["env", "DEBIAN_FRONTEND=noninteractive", program]).args(args);
+    Ok(by_sudo)
+}

@@ -1,0 +1,40 @@
+//! Where things lie in this repository, and which Rust it asks for.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// The repository's root.
+pub fn root() -> &'static Path {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask)
+}
+
+/// Cargo's output folder.
+pub fn target_dir() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
+}
+
+/// Whether this Rust release (`1.96.0`, or a package version that begins so) is new enough for the workspace.
+pub fn accepts_rust(release: &str) -> bool {
+    version(release) >= version(env!("CARGO_PKG_RUST_VERSION"))
+}
+
+/// Major and minor number; (0, 0) for what is no version.
+fn version(release: &str) -> (u32, u32) {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|digits| digits.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        assert_eq!(version("1.96.0+dfsg1-1~deb12u2"), (1, 96));
+        assert!(version("1.100.0") > version("1.96"));
+        assert_eq!(version("(none)"), (0, 0));
+        assert!(!accepts_rust("1.63.0"));
+        assert!(accepts_rust("2.0.0"));
+    }
+}
