@@ -5,7 +5,7 @@ mod foreign;
 mod take;
 
 use crate::error::{Error, Result};
-use crate::network::{AffinePlacement, Block, Dialect, Matrix, Network};
+use crate::network::{AffinePlacement, Block, Dialect, Linear, Matrix, Network};
 use crate::source::{Tensor, Tensors};
 use dialects::{Match, Words};
 use std::path::Path;
@@ -60,33 +60,23 @@ fn placement(words: &Words) -> AffinePlacement {
 }
 
 /// The patch embedding with its columns in the order (colour, row, column), and the patch's edge in pixels.
-fn stem(taker: &mut Taker, words: &Words) -> Result<(crate::network::Linear, usize)> {
+fn stem(taker: &mut Taker, words: &Words) -> Result<(Linear, usize)> {
     let name = format!("{}.weight", words.stem);
     let Tensor { shape, data } = taker.finite(&name)?;
-    let (dim, patch) = match (words.dialect, shape.as_slice()) {
-        (Dialect::Lucidrains, [dim, columns]) => (*dim, (columns / 3).isqrt()),
-        (Dialect::Lucidrains, _) => return Err(taker.wrong_shape(&name, &shape, "[dim, 3 · patch · patch]")),
-        (_, [dim, _, height, _]) => (*dim, *height),
-        _ => return Err(taker.wrong_shape(&name, &shape, "[dim, 3, patch, patch]")),
+    let is_flat = words.dialect == Dialect::Lucidrains;
+    let (dim, patch) = match shape.as_slice() {
+        [dim, columns] if is_flat => (*dim, (columns / 3).isqrt()),
+        [dim, 3, height, width] if !is_flat && height == width => (*dim, *height),
+        _ => (0, 0),
     };
-    let columns = 3 * patch * patch;
-    let fits = match words.dialect {
-        Dialect::Lucidrains => shape == [dim, columns],
-        _ => shape == [dim, 3, patch, patch],
-    };
-    if !fits || data.is_empty() {
-        let expected = match words.dialect {
-            Dialect::Lucidrains => "[dim, 3 · patch · patch]",
-            _ => "[dim, 3, patch, patch]",
-        };
+    let cols = 3 * patch * patch;
+    if data.is_empty() || data.len() != dim * cols {
+        let expected = if is_flat { "[dim, 3 · patch · patch]" } else { "[dim, 3, patch, patch]" };
         return Err(taker.wrong_shape(&name, &shape, expected));
     }
-    let data = match words.dialect {
-        Dialect::Lucidrains => colours_first(&data, patch),
-        _ => data,
-    };
+    let data = if is_flat { colours_first(&data, patch) } else { data };
     let bias = taker.vector(&format!("{}.bias", words.stem), dim)?;
-    Ok((crate::network::Linear { weight: Matrix { rows: dim, cols: columns, data }, bias }, patch))
+    Ok((Linear { weight: Matrix { rows: dim, cols, data }, bias }, patch))
 }
 
 /// Reorders rows of (row, column, colour) into rows of (colour, row, column).

@@ -359,6 +359,14 @@ fn what_does_not_belong_is_an_error_inside_the_network_and_a_note_outside() {
     assert!(notes.iter().any(|note| note.contains("'head_dist.weight'")), "{notes:?}");
 }
 
+#[test]
+fn a_network_with_mlps_but_no_affs_is_no_resmlp() {
+    let tensor = Tensor { shape: vec![1], data: vec![1.0] };
+    let name = |index: usize| format!("stages.{}.blocks.{}.mlp.fc{}.weight", index / 8, index / 2 % 4, 1 + index % 2);
+    let error = named((0..16).map(|index| (name(index), tensor.clone())).collect(), None).unwrap_err();
+    assert!(error.contains("not a ResMLP: found 16 tensors: stages.0.blocks.0.mlp.fc1.weight"), "{error}");
+}
+
 /// Copies the fixture with external data into `to`, its data now in `location`, which is filled up with x.
 fn with_location(to: &Path, location: &str) -> PathBuf {
     const ORIGINAL: &str = "timm-dynamo-18-external.onnx.data";

@@ -127,6 +127,11 @@ impl Words {
         in_block || inside(self.stem) || inside(&self.final_affine(depth))
     }
 
+    /// Whether `name` is an Aff's of a block, which is what a ResMLP alone has.
+    fn is_aff(&self, name: &str) -> bool {
+        [self.mix_affine, self.mlp_affine].iter().any(|aff| name.ends_with(&format!(".{aff}.{}", self.alpha)))
+    }
+
     /// Splits the name of a block's tensor into the prefix before the block's name and the block's index.
     pub fn parse_block<'a>(&self, name: &'a str) -> Option<(&'a str, usize)> {
         let affine = |part: &'static str| [(part, self.alpha), (part, self.beta)];
@@ -171,9 +176,12 @@ pub(super) struct Match {
     pub depth: usize,
 }
 
-/// The dialect and prefix that explain the most of `names`, if any explains at least half a block.
+/// The dialect and prefix that explain the most of `names`, if any explains at least half a block and there are Affs.
 pub(super) fn recognise<'a>(names: impl Iterator<Item = &'a String> + Clone) -> Option<Match> {
     let candidates = ALL.iter().filter_map(|words| {
+        if !names.clone().any(|name| words.is_aff(name)) {
+            return None;
+        }
         let mut by_prefix: HashMap<&str, (usize, usize)> = HashMap::new();
         for (prefix, index) in names.clone().filter_map(|name| words.parse_block(name)) {
             let (count, depth) = by_prefix.entry(prefix).or_default();

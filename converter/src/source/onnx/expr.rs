@@ -134,7 +134,7 @@ impl Exprs {
         }
         let (h, before) = self.uniformly_scaled(*argument).find_map(|(h, inner)| {
             let outer = self.uniformly_scaled(plain).find(|(candidate, _)| *candidate == h)?.1;
-            ((inner - std::f32::consts::FRAC_1_SQRT_2).abs() < 1e-6).then_some((h, outer))
+            ((inner - std::f32::consts::FRAC_1_SQRT_2).abs() < HALF_PRECISION).then_some((h, outer))
         })?;
         Some((h, 2.0 * scale * before))
     }
@@ -147,6 +147,9 @@ impl Exprs {
         })
     }
 }
+
+/// How far from 1 / √2 an exporter's constant may be: it may have been rounded to f16.
+const HALF_PRECISION: f32 = 2e-4;
 
 /// A step and the scales and shifts after it.
 pub(super) struct Chain<'a> {

@@ -56,6 +56,7 @@ pub(super) fn apply(node: &NodeProto, inputs: &Inputs) -> Follow<Activation> {
         }
         "Gather" => only_element(node, inputs),
         "Slice" => whole_slice(inputs),
+        "Softmax" | "LogSoftmax" => Err("expected logits; export the network without its softmax".into()),
         _ => Err("not a ResMLP: it has no such operator".into()),
     }
 }
@@ -105,7 +106,7 @@ pub(super) fn target_shape(lengths: &[usize], target: &[i64], copies_zeros: bool
     }
     let product = known.iter().flatten().try_fold(1usize, |product, length| product.checked_mul(*length));
     let product = product.ok_or_else(fail)?;
-    let left = if product == 0 { 0 } else { total / product };
+    let left = total.checked_div(product).unwrap_or(0);
     let result: Vec<usize> = known.iter().map(|length| length.unwrap_or(left)).collect();
     let open = known.iter().filter(|length| length.is_none()).count();
     if open > 1 || volume(&result) != Some(total) {

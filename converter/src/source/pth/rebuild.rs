@@ -15,6 +15,7 @@ pub(super) fn call(machine: &mut Machine, callable: Ref, arguments: Ref) -> Pars
         }
         ("torch._tensor", "_rebuild_from_type_v2") => return subclass(machine, arguments),
         ("collections", "OrderedDict") => return dictionary(machine, arguments),
+        ("collections", "defaultdict") => Value::Dict(Vec::new()),
         ("torch", "Size") => return argument(machine, arguments, 0),
         _ if runs_programs(module, name) => {
             return Err(format!("the pickle calls {module}.{name}, which no checkpoint needs; nothing of it was run"));
