@@ -1,6 +1,7 @@
 //! Reads trained ResMLP checkpoints, folds, quantises and packs them, and checks the result against tract.
 
 pub mod classify;
+pub mod convert;
 pub mod dataset;
 pub mod error;
 pub mod export;
@@ -12,6 +13,7 @@ pub mod names;
 pub mod network;
 pub mod output;
 pub mod pack;
+pub mod packed;
 pub mod picture;
 pub mod quantise;
 pub mod source;

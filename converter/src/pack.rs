@@ -281,9 +281,8 @@ impl Writer {
         self.put(field::FILE_LEN, (self.bytes.len() as u64).to_le_bytes());
         let Preprocessing { resize, crop, mean, std } = extras.preprocessing;
         let resize = match resize {
-            Resize::Nearest => 0,
-            Resize::Bilinear => 1,
-            Resize::Bicubic => 2,
+            Resize::Bilinear => 0,
+            Resize::Bicubic => 1,
         };
         for (at, value) in [
             (field::PRECISION, usize::from(d.precision == Precision::F16)),

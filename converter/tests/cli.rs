@@ -269,8 +269,7 @@ fn deploy_brings_the_boards_report_back() {
     let deploy = |program: &str| {
         let program = stand_ins(folder.path(), program);
         let path = std::env::join_paths(
-            std::iter::once(folder.path().to_owned())
-                .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+            std::iter::once(folder.path().to_owned()).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
         );
         let arguments = ["deploy", "pi@board", "--model", string(&model), "--program", string(&program), "--json"];
         Command::new(env!("CARGO_BIN_EXE_resmlp"))
@@ -281,7 +280,9 @@ fn deploy_brings_the_boards_report_back() {
             .output()
             .unwrap()
     };
-    let output = deploy("[ -f \"$2\" ] && echo \"{\\\"latency_ms\\\": {\\\"median\\\": 7.5}, \\\"line\\\": \\\"$1 $3 $4 $5 $6 $7\\\"}\"");
+    let output = deploy(
+        "[ -f \"$2\" ] && echo \"{\\\"latency_ms\\\": {\\\"median\\\": 7.5}, \\\"line\\\": \\\"$1 $3 $4 $5 $6 $7\\\"}\"",
+    );
     assert!(output.status.success(), "{}", text(&output.stderr));
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(found["host"], "pi@board");

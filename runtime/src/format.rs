@@ -60,8 +60,6 @@ pub enum Precision {
 /// Interpolation of the picture before it enters the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resize {
-    /// Nearest pixel.
-    Nearest,
     /// Antialiased triangle filter.
     Bilinear,
     /// Antialiased cubic filter with a = -0.5.
@@ -101,6 +99,8 @@ pub struct Layout {
 impl Layout {
     /// For `i8` dot products of four: a sensible default for every CPU.
     pub const DEFAULT: Self = Self { rows: 8, columns: 8, group: 4, offset: 0 };
+    /// For 64-bit ARM without dot products.
+    pub const NEON: Self = Self { rows: 4, columns: 4, group: 16, offset: 0 };
     /// For 16-bit floating-point models.
     pub const F16: Self = Self { rows: 8, columns: 8, group: 1, offset: 0 };
 

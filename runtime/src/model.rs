@@ -287,9 +287,8 @@ impl Header<'_> {
         let triple = |at: usize| [0, 4, 8].map(|i| self.f32(at + i));
         let preprocessing = Preprocessing {
             resize: match self.u32(field::RESIZE) {
-                0 => Resize::Nearest,
-                1 => Resize::Bilinear,
-                2 => Resize::Bicubic,
+                0 => Resize::Bilinear,
+                1 => Resize::Bicubic,
                 _ => return Err(ModelError::Field { name: "resize" }),
             },
             crop: self.f32(field::CROP),

@@ -8,7 +8,7 @@ use resmlp_converter::dataset::{self, Dataset};
 use resmlp_converter::error::{Error, Result};
 use serde::Serialize;
 
-use super::flags::{LabelFlags, PreprocessFlags, ThreadFlags};
+use super::flags::{KernelFlags, LabelFlags, PreprocessFlags, ThreadFlags};
 use super::{open, terminal};
 
 /// Pictures that are in memory at the same time.
@@ -30,6 +30,9 @@ pub struct Args {
 
     #[command(flatten)]
     labels: LabelFlags,
+
+    #[command(flatten)]
+    kernels: KernelFlags,
 
     #[command(flatten)]
     threads: ThreadFlags,
@@ -69,7 +72,7 @@ impl Tally {
 
 pub fn execute(args: &Args) -> Result<Outcome> {
     args.threads.apply()?;
-    let classifier = open::classifier(&args.file, &args.preprocess, &args.labels)?;
+    let classifier = open::classifier(&args.file, &args.preprocess, &args.labels, &args.kernels)?;
     if !classifier.has_head() {
         return Err(Error::file(&args.file, "an embedding model has no classes to count, expected a classifier"));
     }

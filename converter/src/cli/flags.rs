@@ -1,6 +1,6 @@
 //! Flags that several verbs share: the same word means the same thing everywhere.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use resmlp_converter::error::{Error, Result};
@@ -32,6 +32,18 @@ pub struct PreprocessFlags {
 }
 
 impl PreprocessFlags {
+    /// Refuses the flags for a packed model, which carries its own answers.
+    pub fn refuse_for(&self, path: &Path) -> Result<()> {
+        let Self { mean, std, crop, resize_mode, image_size } = self;
+        let given = mean.is_some() || std.is_some() || crop.is_some() || resize_mode.is_some() || image_size.is_some();
+        if given {
+            let message = "a packed model carries its own preprocessing: --mean, --std, --crop, --resize-mode and \
+                           --image-size are for checkpoints";
+            return Err(Error::Usage(format!("{}: {message}", path.display())));
+        }
+        Ok(())
+    }
+
     /// The preprocessing for a network of `image` (height, width).
     pub fn for_image(&self, image: [usize; 2]) -> Result<Preprocess> {
         let default = Preprocess::imagenet(image);
@@ -45,6 +57,14 @@ impl PreprocessFlags {
         preprocess.validate()?;
         Ok(preprocess)
     }
+}
+
+/// Which kernels run a packed model.
+#[derive(Args, Clone, Debug, Default)]
+pub struct KernelFlags {
+    /// Kernels that run a packed model, by name [default: the fastest that this CPU has]
+    #[arg(long, value_name = "NAME")]
+    pub kernels: Option<String>,
 }
 
 /// Names of the classes.

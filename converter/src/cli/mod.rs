@@ -3,6 +3,7 @@
 //! A verb returns a [`Report`]; only [`main`] prints it, as text or as one JSON object on stdout. Progress, notes and
 //! errors go to stderr. Exit codes: 0, 1 for an error, 2 for a command line that cannot be followed.
 
+mod convert;
 mod deploy;
 mod eval;
 mod flags;
@@ -33,6 +34,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Turn a trained checkpoint into a packed model
+    Convert(convert::Args),
     /// Measure top-1 and top-5 accuracy over a tree of pictures, DIR/<class>/*.jpg
     Eval(eval::Args),
     /// Classify pictures
@@ -46,6 +49,7 @@ enum Verb {
 impl Verb {
     fn execute(&self) -> Result<Box<dyn Report>> {
         Ok(match self {
+            Self::Convert(args) => Box::new(convert::execute(args)?),
             Self::Eval(args) => Box::new(eval::execute(args)?),
             Self::Run(args) => Box::new(run::execute(args)?),
             Self::Inspect(args) => Box::new(inspect::execute(args)?),

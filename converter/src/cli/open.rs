@@ -1,13 +1,14 @@
-//! Opens what the user names: a checkpoint, told from other files by its content.
+//! Opens what the user names: a packed model or a checkpoint, told apart by content.
 
 use std::path::Path;
 
 use resmlp_converter::classify::{CheckpointClassifier, Classifier};
 use resmlp_converter::error::Result;
 use resmlp_converter::labels;
+use resmlp_converter::packed::{self, PackedModel};
 use resmlp_converter::source::{self, Checkpoint, LoadOptions};
 
-use super::flags::{LabelFlags, PreprocessFlags};
+use super::flags::{KernelFlags, LabelFlags, PreprocessFlags};
 use super::terminal;
 
 /// Reads a checkpoint and says what was chosen while reading.
@@ -22,8 +23,26 @@ pub fn labels(flags: &LabelFlags, classes: usize) -> Result<Vec<String>> {
     flags.labels.as_ref().map_or(Ok(vec![]), |path| labels::read(path, classes))
 }
 
+/// Opens a packed model for the kernels of this name, or the fastest that this CPU has.
+pub fn packed(path: &Path, kernels: &KernelFlags) -> Result<PackedModel> {
+    let model = PackedModel::open(path, kernels.kernels.as_deref())?;
+    if model.repacked() {
+        terminal::note(&format!("the weights are rearranged for the {} kernels at load", model.kernels()));
+    }
+    Ok(model)
+}
+
 /// Prepares the file `path` for classifying.
-pub fn classifier(path: &Path, preprocess: &PreprocessFlags, labels: &LabelFlags) -> Result<Box<dyn Classifier>> {
+pub fn classifier(
+    path: &Path,
+    preprocess: &PreprocessFlags,
+    labels: &LabelFlags,
+    kernels: &KernelFlags,
+) -> Result<Box<dyn Classifier>> {
+    if packed::is_packed(path) {
+        preprocess.refuse_for(path)?;
+        return Ok(Box::new(packed(path, kernels)?));
+    }
     let checkpoint = checkpoint(path, preprocess)?;
     let network = &checkpoint.network;
     let names = self::labels(labels, network.outputs())?;

@@ -9,7 +9,7 @@ use resmlp_converter::error::Result;
 use resmlp_converter::picture::Picture;
 use serde::Serialize;
 
-use super::flags::{LabelFlags, PreprocessFlags, ThreadFlags};
+use super::flags::{KernelFlags, LabelFlags, PreprocessFlags, ThreadFlags};
 use super::open;
 
 /// Classes that are shown for a picture.
@@ -27,6 +27,9 @@ pub struct Args {
 
     #[command(flatten)]
     labels: LabelFlags,
+
+    #[command(flatten)]
+    kernels: KernelFlags,
 
     #[command(flatten)]
     threads: ThreadFlags,
@@ -51,7 +54,7 @@ struct Classified {
 
 pub fn execute(args: &Args) -> Result<Outcome> {
     args.threads.apply()?;
-    let classifier = open::classifier(&args.file, &args.preprocess, &args.labels)?;
+    let classifier = open::classifier(&args.file, &args.preprocess, &args.labels, &args.kernels)?;
     let prepare = |path: &PathBuf| classifier.preprocess().apply(&Picture::open(path)?);
     let pictures: Vec<Vec<u8>> = args.images.par_iter().map(prepare).collect::<Result<_>>()?;
     let pictures: Vec<&[u8]> = pictures.iter().map(Vec::as_slice).collect();

@@ -1,0 +1,194 @@
+//! `resmlp convert`: checkpoint to packed model.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::ValueEnum;
+use resmlp_converter::convert::{self, Converted, Request};
+use resmlp_converter::dataset::Dataset;
+use resmlp_converter::error::{Error, Result};
+use resmlp_converter::output::write_atomically;
+use resmlp_converter::picture::Preprocess;
+use resmlp_converter::quantise::StageLoss;
+use resmlp_converter::source::Checkpoint;
+use resmlp_runtime::format::{Layout, Precision};
+use serde::Serialize;
+
+use super::flags::{LabelFlags, PreprocessFlags, ThreadFlags};
+use super::report::{grouped, table};
+use super::{open, terminal};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Trained checkpoint: safetensors, .pth or ONNX
+    #[arg(value_name = "CHECKPOINT")]
+    file: PathBuf,
+
+    /// Packed model to write
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+
+    /// How weights are stored
+    #[arg(long, value_name = "KIND", default_value = "int8")]
+    precision: PrecisionFlag,
+
+    /// Folder of pictures that are like those to come; its sub-folders are searched. Needed for int8
+    #[arg(long, value_name = "DIR")]
+    calibrate: Option<PathBuf>,
+
+    /// Take at most this many of them, evenly from all sub-folders [default: 64 to 512, by the network's size]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    calibration_pictures: Option<u32>,
+
+    /// Machine whose kernels the weights are laid out for; it runs on all others too
+    #[arg(long, value_name = "NAME", default_value = "any")]
+    target: Target,
+
+    #[command(flatten)]
+    labels: LabelFlags,
+
+    #[command(flatten)]
+    threads: ThreadFlags,
+
+    #[command(flatten)]
+    preprocess: PreprocessFlags,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum PrecisionFlag {
+    /// 8-bit weights and activations
+    Int8,
+    /// 16-bit floating-point weights, 32-bit activations
+    F16,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Target {
+    /// A layout that most machines read as it is
+    Any,
+    RaspberryPi3,
+    RaspberryPi4,
+    RaspberryPi5,
+    JetsonNano,
+    JetsonOrin,
+    #[value(name = "x86-64")]
+    X86_64,
+}
+
+impl Target {
+    fn layout(self) -> Layout {
+        match self {
+            Self::Any | Self::RaspberryPi5 | Self::JetsonOrin | Self::X86_64 => Layout::DEFAULT,
+            Self::RaspberryPi3 | Self::RaspberryPi4 | Self::JetsonNano => Layout::NEON,
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub struct Outcome {
+    output: PathBuf,
+    precision: &'static str,
+    dialect: &'static str,
+    parameters: usize,
+    bytes: usize,
+    /// Pictures that calibration looked at.
+    calibration_pictures: usize,
+    /// Pictures that could not be read.
+    skipped: usize,
+    /// Channel scales that are applied at run time, because folding them would be ill-conditioned.
+    explicit_scales: usize,
+    /// Noise of the residual stream after each stage.
+    layers: Vec<StageLoss>,
+    seconds: f64,
+}
+
+pub fn execute(args: &Args) -> Result<Outcome> {
+    args.threads.apply()?;
+    let start = Instant::now();
+    let checkpoint = open::checkpoint(&args.file, &args.preprocess)?;
+    let preprocess = args.preprocess.for_image(checkpoint.network.image)?;
+    let labels = open::labels(&args.labels, checkpoint.network.outputs())?;
+    let calibration = match (args.precision, &args.calibrate) {
+        (PrecisionFlag::F16, _) => Calibration::default(),
+        (_, Some(folder)) => Calibration::load(folder, args.calibration_pictures, &checkpoint, &preprocess)?,
+        (_, None) => return Err(Error::Usage("int8 needs pictures like those to come: --calibrate DIR".into())),
+    };
+    let request = Request {
+        path: &args.file,
+        checkpoint: &checkpoint,
+        preprocess: &preprocess,
+        labels,
+        precision: if args.precision == PrecisionFlag::F16 { Precision::F16 } else { Precision::Int8 },
+        layout: args.target.layout(),
+        pictures: &calibration.pictures,
+    };
+    let Converted { bytes, losses, explicit_scales } = quantise(&request)?;
+    write_atomically(&args.output, &bytes)?;
+    if explicit_scales > 0 {
+        terminal::note(&format!("{explicit_scales} channel scales are too small or large to fold and stay explicit"));
+    }
+    Ok(Outcome {
+        output: args.output.clone(),
+        precision: if args.precision == PrecisionFlag::F16 { "f16" } else { "int8" },
+        dialect: checkpoint.network.dialect.name(),
+        parameters: checkpoint.parameters,
+        bytes: bytes.len(),
+        calibration_pictures: calibration.pictures.len(),
+        skipped: calibration.skipped,
+        explicit_scales,
+        layers: losses,
+        seconds: start.elapsed().as_secs_f64(),
+    })
+}
+
+/// Converts with a progress bar.
+pub fn quantise(request: &Request) -> Result<Converted> {
+    let bar = terminal::progress("quantising", convert::steps(request));
+    let converted = convert::convert(request, || bar.inc(1));
+    bar.finish_and_clear();
+    converted
+}
+
+/// Pictures for calibration.
+#[derive(Default)]
+pub struct Calibration {
+    /// As the network takes them.
+    pub pictures: Vec<Vec<u8>>,
+    /// How many could not be read.
+    pub skipped: usize,
+}
+
+impl Calibration {
+    /// Reads at most `count` pictures of `folder`; unreadable ones are named on stderr and counted.
+    pub fn load(folder: &Path, count: Option<u32>, checkpoint: &Checkpoint, preprocess: &Preprocess) -> Result<Self> {
+        let most = count.map_or_else(|| convert::calibration_pictures(checkpoint.network.macs()), |n| n as usize);
+        let dataset = Dataset::open(folder)?.take_evenly(most);
+        let bar = terminal::progress("reading", dataset.items.len());
+        let loaded = dataset.load(preprocess, &|| bar.inc(1))?;
+        bar.finish_and_clear();
+        for (path, reason) in &loaded.skipped {
+            terminal::warning(&format!("{}: skipped: {reason}", path.display()));
+        }
+        let pictures = loaded.samples.into_iter().map(|sample| sample.pixels).collect();
+        Ok(Self { pictures, skipped: loaded.skipped.len() })
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ratio = self.bytes as f64 / self.parameters as f64;
+        let mut rows = vec![
+            ("model", format!("{} ({}, from {})", self.output.display(), self.precision, self.dialect)),
+            ("bytes", format!("{}, {ratio:.3} a parameter", grouped(self.bytes as u64))),
+        ];
+        if self.precision == "int8" {
+            rows.push(("calibrated", format!("{} pictures, {} skipped", self.calibration_pictures, self.skipped)));
+        }
+        if let Some(last) = self.layers.last() {
+            rows.push(("SQNR", format!("{:.1} dB of the residual stream after {}", last.sqnr_db, last.name)));
+        }
+        rows.push(("seconds", format!("{:.1}", self.seconds)));
+        f.write_str(&table(&rows))
+    }
+}

@@ -1,0 +1,112 @@
+//! Checkpoint to packed model: fold, calibrate, quantise, pack.
+
+use std::path::Path;
+
+use resmlp_runtime::format::{Layout, Precision, VERSION};
+use serde_json::json;
+
+use crate::error::{Error, Result};
+use crate::fold::{FoldedNetwork, fold};
+use crate::pack::{self, Extras, PackError};
+use crate::packed::preprocessing;
+use crate::picture::Preprocess;
+use crate::quantise::{StageLoss, quantise};
+use crate::source::Checkpoint;
+
+/// Pictures that calibration looks at unless the user wants another number.
+pub const CALIBRATION_PICTURES: usize = 512;
+
+/// Multiply-accumulate operations that calibration may spend on the forward pass by default.
+const CALIBRATION_MACS: u64 = 250_000_000_000;
+
+/// What to make of a checkpoint.
+pub struct Request<'a> {
+    /// The checkpoint's file, for messages and provenance.
+    pub path: &'a Path,
+    /// The checkpoint.
+    pub checkpoint: &'a Checkpoint,
+    /// How pictures are prepared.
+    pub preprocess: &'a Preprocess,
+    /// One label a class, or none.
+    pub labels: Vec<String>,
+    /// Storage of the weights.
+    pub precision: Precision,
+    /// The panels of an int8 model.
+    pub layout: Layout,
+    /// Pictures to calibrate an int8 model with, as [`Preprocess::apply`] makes them.
+    pub pictures: &'a [Vec<u8>],
+}
+
+/// A packed model and what its making found out.
+pub struct Converted {
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// Loss after each stage; empty for f16.
+    pub losses: Vec<StageLoss>,
+    /// Channel scales that could not be folded.
+    pub explicit_scales: usize,
+}
+
+/// How many pictures are worth calibrating with: fewer for a larger network.
+pub fn calibration_pictures(macs: u64) -> usize {
+    usize::try_from(CALIBRATION_MACS / macs.max(1)).unwrap_or(usize::MAX).clamp(64, CALIBRATION_PICTURES)
+}
+
+/// Steps that `progress` of [`convert`] is told of.
+pub fn steps(request: &Request) -> usize {
+    match request.precision {
+        Precision::Int8 => 2 * request.checkpoint.network.blocks.len() + 2,
+        Precision::F16 => 0,
+    }
+}
+
+/// Converts a checkpoint.
+///
+/// # Errors
+/// Where an int8 model has no calibration pictures, or a number does not fit the format.
+pub fn convert(request: &Request, progress: impl FnMut()) -> Result<Converted> {
+    let Preprocess { mean, std, .. } = *request.preprocess;
+    let folded = fold(&request.checkpoint.network, mean, std);
+    let explicit_scales = folded.explicit_scales();
+    let extras = Extras {
+        labels: request.labels.clone(),
+        preprocessing: preprocessing(request.preprocess),
+        provenance: provenance(request),
+    };
+    let (bytes, losses) = match request.precision {
+        Precision::F16 => (pack::f16(&folded, &extras), Vec::new()),
+        Precision::Int8 => int8(request, &folded, &extras, progress)?,
+    };
+    let bytes = bytes.map_err(|error| Error::file(request.path, format!("cannot be packed: {error}")))?;
+    Ok(Converted { bytes, losses, explicit_scales })
+}
+
+type Packed = std::result::Result<Vec<u8>, PackError>;
+
+fn int8(
+    request: &Request,
+    folded: &FoldedNetwork,
+    extras: &Extras,
+    progress: impl FnMut(),
+) -> Result<(Packed, Vec<StageLoss>)> {
+    if request.pictures.is_empty() {
+        let message = "an int8 model needs pictures to calibrate with: --calibrate DIR";
+        return Err(Error::Usage(message.into()));
+    }
+    let quantised = quantise(folded, request.pictures, progress);
+    Ok((pack::int8(&quantised.network, request.layout, extras), quantised.losses))
+}
+
+fn provenance(request: &Request) -> String {
+    let name = request.path.file_name().map(|name| name.to_string_lossy().into_owned());
+    json!({
+        "checkpoint": name,
+        "format": request.checkpoint.format.name(),
+        "dialect": request.checkpoint.network.dialect.name(),
+        "parameters": request.checkpoint.parameters,
+        "calibration_pictures": request.pictures.len(),
+        "converter": concat!("resmlp ", env!("CARGO_PKG_VERSION")),
+        "format_version": VERSION,
+    })
+    .to_string()
+}

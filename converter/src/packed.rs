@@ -1,0 +1,160 @@
+//! Packed models on this machine: opened, rearranged for its kernels where need be, and run.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use resmlp_runtime::format::{MAGIC, Precision};
+use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, ParallelFor, Preprocessing, Resize, Serial, Stage, repack};
+
+use crate::classify::Classifier;
+use crate::error::{Error, Result};
+use crate::picture::{Preprocess, ResizeMode};
+
+/// A validated model file in memory, and the kernels that run it.
+pub struct PackedModel {
+    path: PathBuf,
+    bytes: AlignedBytes,
+    kernels: &'static Kernels,
+    repacked: bool,
+    preprocess: Preprocess,
+    labels: Vec<String>,
+}
+
+/// Whether `path` starts as a packed model does.
+pub fn is_packed(path: &Path) -> bool {
+    let mut start = [0; MAGIC.len()];
+    let read = std::fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut start));
+    read.is_ok() && start == MAGIC
+}
+
+impl PackedModel {
+    /// Opens `path` for the kernels named `kernels`, or for the fastest that this CPU has.
+    pub fn open(path: &Path, kernels: Option<&str>) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
+        Self::new(path, AlignedBytes::from(&*bytes), kernels)
+    }
+
+    /// The same for bytes that are in memory already; `path` is for messages.
+    pub fn new(path: &Path, bytes: AlignedBytes, kernels: Option<&str>) -> Result<Self> {
+        let kernels = find_kernels(kernels)?;
+        let model = Model::parse(&bytes).map_err(|error| Error::file(path, error.to_string()))?;
+        let preprocess = preprocess(&model);
+        let labels = model.labels().map(str::to_owned).collect();
+        // 16-bit models have one layout for all kernels.
+        let other = kernels
+            .layout()
+            .filter(|&layout| model.dims().precision == Precision::Int8 && layout != model.dims().layout);
+        let rearranged = other.map(|layout| repack(&model, layout)).transpose();
+        let rearranged = rearranged.map_err(|error| Error::file(path, error.to_string()))?;
+        let repacked = rearranged.is_some();
+        let bytes = rearranged.unwrap_or(bytes);
+        Ok(Self { path: path.to_path_buf(), bytes, kernels, repacked, preprocess, labels })
+    }
+
+    /// Whether the weights had to be rearranged for the kernels.
+    pub fn repacked(&self) -> bool {
+        self.repacked
+    }
+
+    /// The model.
+    pub fn model(&self) -> Result<Model<'_>> {
+        Model::parse(&self.bytes).map_err(|error| self.failure(&error))
+    }
+
+    /// An engine on the model's kernels.
+    pub fn engine<P: ParallelFor>(&self, parallel: P) -> Result<Engine<'_, P>> {
+        self.engine_for(self.model()?, parallel)
+    }
+
+    fn engine_for<'m, P: ParallelFor>(&self, model: Model<'m>, parallel: P) -> Result<Engine<'m, P>> {
+        Engine::new(model, self.kernels, parallel).map_err(|error| self.failure(&error))
+    }
+
+    /// Results and, for every stage but the head, the residual stream without padding, `[tokens, dim]`.
+    pub fn trace(&self, picture: &[u8]) -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
+        let engine = self.engine(Serial)?;
+        let dims = *engine.model().dims();
+        let (mut logits, mut scratch) = (vec![0.0; dims.outputs], vec![0; engine.scratch_len()]);
+        let mut stages = Vec::new();
+        let mut observe = |stage: Stage, stream: &[f32]| {
+            if stage != Stage::Head {
+                let rows = stream.chunks_exact(stream.len() / dims.tokens());
+                stages.push(rows.flat_map(|row| &row[..dims.dim]).copied().collect());
+            }
+        };
+        let run = engine.run_observed(picture, &mut scratch, &mut logits, &mut observe);
+        run.map_err(|error| self.failure(&error))?;
+        Ok((logits, stages))
+    }
+
+    fn failure(&self, error: &dyn std::fmt::Display) -> Error {
+        Error::file(&self.path, error.to_string())
+    }
+}
+
+impl Classifier for PackedModel {
+    fn preprocess(&self) -> &Preprocess {
+        &self.preprocess
+    }
+
+    fn kernels(&self) -> &str {
+        self.kernels.name()
+    }
+
+    fn outputs(&self) -> usize {
+        self.model().map_or(0, |model| model.dims().outputs)
+    }
+
+    fn has_head(&self) -> bool {
+        self.model().is_ok_and(|model| model.dims().has_head)
+    }
+
+    fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    fn logits(&self, pictures: &[&[u8]]) -> Result<Vec<Vec<f32>>> {
+        let model = self.model()?;
+        let start = || -> Result<_> {
+            let engine = self.engine_for(model.clone(), Serial)?;
+            let scratch = vec![0; engine.scratch_len()];
+            Ok((engine, scratch))
+        };
+        let run = |state: &mut Result<(Engine<'_, Serial>, Vec<u8>)>, picture: &&[u8]| {
+            let (engine, scratch) = state.as_mut().map_err(|error| Error::file(&self.path, error.to_string()))?;
+            let mut logits = vec![0.0; engine.model().dims().outputs];
+            engine.run(picture, scratch, &mut logits).map_err(|error| self.failure(&error))?;
+            Ok(logits)
+        };
+        pictures.par_iter().map_init(start, run).collect()
+    }
+}
+
+/// The kernels of this name, or the fastest that this CPU has.
+pub fn find_kernels(name: Option<&str>) -> Result<&'static Kernels> {
+    let Some(name) = name else { return Ok(Kernels::fastest()) };
+    Kernels::named(name).ok_or_else(|| {
+        let names: Vec<_> = Kernels::supported().map(Kernels::name).collect();
+        Error::Usage(format!("--kernels {name}: this CPU has no such kernels, expected one of: {}", names.join(", ")))
+    })
+}
+
+/// How a model's pictures are prepared.
+pub fn preprocess(model: &Model) -> Preprocess {
+    let Preprocessing { resize, crop, mean, std } = *model.preprocessing();
+    let resize = match resize {
+        Resize::Bilinear => ResizeMode::Bilinear,
+        Resize::Bicubic => ResizeMode::Bicubic,
+    };
+    Preprocess { image: model.dims().image, crop, resize, mean, std }
+}
+
+/// The same as a packed model carries it.
+pub fn preprocessing(preprocess: &Preprocess) -> Preprocessing {
+    let Preprocess { resize, crop, mean, std, .. } = *preprocess;
+    let resize = match resize {
+        ResizeMode::Bilinear => Resize::Bilinear,
+        ResizeMode::Bicubic => Resize::Bicubic,
+    };
+    Preprocessing { resize, crop, mean, std }
+}
