@@ -63,7 +63,7 @@ fn pack_pixels(dims: &Dims, image: &[u8], token: usize, row: usize, panels: &mut
 fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
     let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
     let layout = dims.layout;
-    let (k, rows) = (dims.padded(Extent::Tokens), dims.padded(Extent::TokenRows));
+    let (k, rows) = (dims.padded(Extent::Tokens), dims.tokens());
     let left: &[u8] = model.tensor(Slot::MixWeights, block);
     let mix_rows = MixRows {
         correction: model.tensor(Slot::MixRowCorrection, block),
@@ -102,7 +102,7 @@ fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError>
         let activations = rest.get_mut(..rows * hidden).ok_or(Mismatch)?;
         kernels.quantise_rows(layout, &tile, quantiser.part(0, dim)?, input)?;
         for (first, right) in expand.panels() {
-            let product = Product { layout, k: dim, rows, left: input, right };
+            let product = Product { layout, k: dim, rows: tile.rows(), left: input, right };
             kernels.gelu(product, gelu.part(first)?, Hidden { panels: activations, k: hidden, first })?;
         }
         rescale(&mut tile, gain, 0);
@@ -132,7 +132,7 @@ fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Result<(), Ru
     quantise_sums(layout, sums, PerChannel::new(model, Slot::HeadInputScale, Slot::HeadInputOffset, 0), left);
     let correction: &[i32] = model.tensor(Slot::HeadCorrection, 0);
     for (first, right) in Weights::new(model, Slot::HeadWeights, 0, dim).panels() {
-        kernels.sums(Product { layout, k: dim, rows, left, right }, results)?;
+        kernels.sums(Product { layout, k: dim, rows: 2, left, right }, results)?;
         let (high, low) = results.split_at(width);
         let sums = high.iter().zip(low).zip(correction.iter().skip(first));
         let coefficients = scale.iter().zip(bias).skip(first);
@@ -169,7 +169,7 @@ fn add_product(
     tile: &mut Block,
 ) -> Result<(), Mismatch> {
     let Weights { layout, k, .. } = *weights;
-    let (rows, width) = (left.len() / k.max(1), layout.columns as usize);
+    let (rows, width) = (tile.rows(), layout.columns as usize);
     for (first, right) in weights.panels() {
         let columns =
             StreamColumns { bias: part(columns.bias, first, width)?, scale: part(columns.scale, first, width)? };

@@ -123,11 +123,11 @@ fn block_sums(p: &Product, left: &[u8], sums: &mut [Sums; BLOCK]) {
     }
 }
 
-/// Runs `$use` with the index and the sums of each of the first `$panels` left panels.
+/// Runs `$use` with the index and the sums of each left panel.
 macro_rules! for_each_panel {
-    ($product:expr, $panels:expr, |$panel:ident, $sums:ident| $use:block) => {
+    ($product:expr, |$panel:ident, $sums:ident| $use:block) => {
         let mut sums = [[_mm256_setzero_si256(); COLUMNS]; BLOCK];
-        let panels = $product.left.chunks_exact(ROWS * $product.k).len().min($panels);
+        let panels = $product.rows.div_ceil(ROWS);
         for first in (0..panels).step_by(BLOCK) {
             let end = panels.min(first + BLOCK);
             let left = $product.left.get(first * ROWS * $product.k..end * ROWS * $product.k).unwrap_or(&[]);
@@ -158,7 +158,7 @@ fn add(p: Product, columns: StreamColumns, stream: &mut Block) {
     for (u, (bias, scale)) in coefficients.iter_mut().enumerate() {
         (*bias, *scale) = (twice_i32(four(columns.bias, u)), twice(&four(columns.scale, u)));
     }
-    for_each_panel!(p, stream.rows().div_ceil(ROWS), |panel, sums| {
+    for_each_panel!(p, |panel, sums| {
         for (u, &(bias, scale)) in coefficients.iter().enumerate() {
             for (sums, row) in unit(sums, u).into_iter().zip(FIRST_ROWS) {
                 let x = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_add_epi32(sums, bias)), scale);
@@ -193,7 +193,7 @@ fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
     for (u, of_unit) in coefficients.iter_mut().enumerate() {
         of_unit.iter_mut().zip(gains).for_each(|(out, gains)| *out = twice(&four(gains, u)));
     }
-    for_each_panel!(p, stream.rows().div_ceil(ROWS), |panel, sums| {
+    for_each_panel!(p, |panel, sums| {
         let units = [unit(sums, 0), unit(sums, 1), unit(sums, 2)];
         for (i, row) in FIRST_ROWS.into_iter().enumerate() {
             let row = panel * ROWS + row;
@@ -217,7 +217,7 @@ fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
 #[target_feature(enable = "avx2")]
 fn sums(p: Product, out: &mut [i32]) {
     let rows = out.as_chunks_mut::<COLUMNS>().0;
-    for_each_panel!(p, rows.len().div_ceil(ROWS), |panel, sums| {
+    for_each_panel!(p, |panel, sums| {
         for u in 0..UNITS {
             for (sums, row) in unit(sums, u).into_iter().zip(FIRST_ROWS) {
                 let halves = [_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums)];
@@ -237,7 +237,7 @@ fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
     let table = Table::new(columns.table, columns.shift);
     let coefficients = [Gelu::new(&columns, 0), Gelu::new(&columns, 1), Gelu::new(&columns, 2)];
     let Hidden { panels, k, first } = hidden;
-    for_each_panel!(p, p.rows / ROWS, |panel, sums| {
+    for_each_panel!(p, |panel, sums| {
         let groups = panels.get_mut(panel * ROWS * k + ROWS * first..).unwrap_or(&mut []).as_chunks_mut().0;
         for (u, (out, gelu)) in groups.iter_mut().zip(&coefficients).enumerate() {
             store_group(out, gelu.activations(unit(sums, u), &table));
