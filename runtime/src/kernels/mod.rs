@@ -3,7 +3,15 @@
 //! A kernel computes a portion of a result: it never allocates, never schedules, and trusts the caller for nothing. The
 //! functions here check every length once and then call the table.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+#[cfg(target_arch = "aarch64")]
+mod aarch64_dotprod;
+#[cfg(target_arch = "aarch64")]
+mod aarch64_f16;
 mod erf;
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+mod fours;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -29,6 +37,8 @@ pub struct Kernels {
 
 /// Best first.
 static ALL: &[&Kernels] = &[
+    #[cfg(target_arch = "aarch64")]
+    &aarch64_dotprod::KERNELS,
     #[cfg(target_arch = "x86_64")]
     &x86_64_avx2::KERNELS,
     &scalar::KERNELS,

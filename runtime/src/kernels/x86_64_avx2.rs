@@ -8,6 +8,7 @@
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
+use super::fours::{four, row, row_mut};
 use super::x86_64_f16c as f16c;
 use super::{GeluColumns, Hidden, Int8, Kernels, MixColumns, MixRows, Product, Quantiser, StreamColumns};
 use crate::format::{GELU_ENTRIES, Layout};
@@ -68,11 +69,6 @@ fn load_floats(floats: &[f32; 4]) -> __m128 {
 fn twice(floats: &[f32; 4]) -> __m256 {
     let floats = load_floats(floats);
     _mm256_set_m128(floats, floats)
-}
-
-/// Elements `4 * unit..` of a vector with `COLUMNS` of them, which the checks of the table's callers make sure of.
-fn four<T: Copy + Default>(values: &[T], unit: usize) -> [T; 4] {
-    values.as_chunks().0.get(unit).copied().unwrap_or_default()
 }
 
 /// Sign-extends the groups in `bytes`, of which there are no more than `CHUNK`.
@@ -179,7 +175,7 @@ fn twice_i32([a, b, c, d]: [i32; 4]) -> __m256i {
 #[target_feature(enable = "avx2")]
 fn add_to_rows(stream: &mut Block, row: usize, unit: usize, x: __m256) {
     for (row, x) in [(row, _mm256_castps256_ps128(x)), (row + 2, _mm256_extractf128_ps::<1>(x))] {
-        if let Some(y) = stream.row_mut(row).as_chunks_mut().0.get_mut(unit) {
+        if let Some(y) = row_mut(stream, row).get_mut(unit) {
             // SAFETY: 16 bytes, at any address.
             unsafe { _mm_storeu_ps(y.as_mut_ptr(), _mm_add_ps(load_floats(y), x)) };
         }
@@ -355,16 +351,11 @@ fn round(x: __m256, high: f32) -> __m256i {
     _mm256_cvtps_epi32(_mm256_min_ps(x, _mm256_set1_ps(high)))
 }
 
-/// Row `row` in fours of columns; where rows are missing, the last one takes their place.
-fn fours<'s>(stream: &'s Block, row: usize) -> &'s [[f32; 4]] {
-    stream.row(row.min(stream.rows().saturating_sub(1))).as_chunks().0
-}
-
 #[target_feature(enable = "avx2")]
 fn quantise_rows(_: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
     let panels = out.chunks_exact_mut(ROWS * stream.columns().max(1));
     for (first, panel) in (0..stream.rows()).step_by(ROWS).zip(panels) {
-        let rows = [0, 1, 2, 3, 4, 5, 6, 7].map(|row| fours(stream, first + row));
+        let rows = [0, 1, 2, 3, 4, 5, 6, 7].map(|i| row(stream, first + i));
         let coefficients = q.scale.as_chunks().0.iter().zip(q.offset.as_chunks().0);
         for (u, (out, (scale, offset))) in panel.as_chunks_mut().0.iter_mut().zip(coefficients).enumerate() {
             let floats = rows.map(|row| row.get(u).unwrap_or(&[0.0; 4]));
@@ -383,7 +374,7 @@ fn quantise_columns(_: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
     let transpose = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     let coefficients = [0, 1, 2].map(|u| (load_floats(&four(q.scale, u)), load_floats(&four(q.offset, u))));
     for (first, out) in (0..stream.rows()).step_by(GROUP).zip(out.as_chunks_mut::<{ COLUMNS * GROUP }>().0) {
-        let rows = [0, 1, 2, 3].map(|row| fours(stream, first + row));
+        let rows = [0, 1, 2, 3].map(|i| row(stream, first + i));
         let mut group = [[[0; GROUP]; 4]; UNITS];
         for (u, (out, (scale, offset))) in group.iter_mut().zip(coefficients).enumerate() {
             let [a, b, c, d] = rows.map(|row| {
