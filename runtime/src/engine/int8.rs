@@ -49,11 +49,16 @@ fn pack_pixels(dims: &Dims, image: &[u8], token: usize, row: usize, panels: &mut
     let (layout, k) = (dims.layout, dims.padded(Extent::Patch));
     let shift = (layout.offset as u8).wrapping_sub(128);
     let group = layout.group as usize;
-    let groups = panels
-        .get_mut(layout.index(layout.rows as usize, k, row, 0)..)
-        .unwrap_or_default()
-        .chunks_mut(group * layout.rows as usize);
-    let places = groups.flat_map(|g| g.iter_mut().take(group));
+    let places = panels.get_mut(layout.index(layout.rows as usize, k, row, 0)..).unwrap_or_default();
+    let groups = places.chunks_mut(group * layout.rows as usize);
+    if group == 4 && (3 * dims.patch).is_multiple_of(4) {
+        let pixels = patches::rows(dims, image, token).flat_map(|row| row.as_chunks().0);
+        for (places, pixels) in groups.filter_map(|group| group.first_chunk_mut::<4>()).zip(pixels) {
+            *places = pixels.map(|pixel| pixel.wrapping_add(shift));
+        }
+        return;
+    }
+    let places = groups.flat_map(|places| places.iter_mut().take(group));
     for (place, pixel) in places.zip(patches::values(dims, image, token)) {
         *place = pixel.wrapping_add(shift);
     }

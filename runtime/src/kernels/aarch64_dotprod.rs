@@ -3,7 +3,7 @@
 use core::arch::asm;
 
 use super::aarch64::{self, Tile, Unit};
-use super::{Int8, Kernels, Product, aarch64_f16};
+use super::{Int8, Kernels, aarch64_f16};
 use crate::format::Layout;
 
 pub(super) static KERNELS: Kernels = Kernels {
@@ -36,9 +36,9 @@ struct Dotprod;
 macro_rules! row {
     ($left:literal [$lane:literal], $a:literal $b:literal $c:literal, $sum_a:literal $sum_b:literal $sum_c:literal) => {
         concat!(
-            "sdot v", $sum_a, ".4s, v", $a, ".16b, v", $left, ".4b[", $lane, "]\n",
-            "sdot v", $sum_b, ".4s, v", $b, ".16b, v", $left, ".4b[", $lane, "]\n",
-            "sdot v", $sum_c, ".4s, v", $c, ".16b, v", $left, ".4b[", $lane, "]\n",
+            "sdot v", $sum_a, ".4s, v", $a, ".16b, v", $left, ".4b[", $lane, "]\n", "sdot v", $sum_b, ".4s, v", $b,
+            ".16b, v", $left, ".4b[", $lane, "]\n", "sdot v", $sum_c, ".4s, v", $c, ".16b, v", $left, ".4b[", $lane,
+            "]\n",
         )
     };
 }
@@ -66,22 +66,23 @@ macro_rules! bottom {
     };
 }
 
-/// Runs `$two` on two groups of the contraction after the other, and `$one` on the last of an odd number. The sums of the
-/// units' rows are in v0 to v23, and the bodies use v24 to v29.
+/// Runs `$two` on two groups of the contraction after the other, and `$one` on those that are left. The sums are in v0 to v23,
+/// a unit in four registers; the bodies use v24 to v29 for operands.
 macro_rules! groups {
-    ($two:expr, $one:expr, $left:expr, $right:expr, $groups:expr, $($sums:tt)*) => {
+    ($two:expr, $one:expr, $left:ident, $right:ident, $groups:ident, $start:ident, $load:expr, $($sums:tt)*) => {
         asm!(
             ".arch_extension dotprod",
-            "lsr {n}, {groups}, #3",
+            $load,
+            "lsr {n}, {groups}, #4",
             "cbz {n}, 3f",
             "2:",
-            ".rept 4",
+            ".rept 8",
             $two,
             ".endr",
             "subs {n}, {n}, #1",
             "b.ne 2b",
             "3:",
-            "ands {n}, {groups}, #7",
+            "ands {n}, {groups}, #15",
             "b.eq 5f",
             "4:",
             $one,
@@ -90,6 +91,7 @@ macro_rules! groups {
             "5:",
             left = inout(reg) $left => _,
             right = inout(reg) $right => _,
+            start = inout(reg) $start.as_ptr() => _,
             groups = in(reg) $groups,
             n = out(reg) _,
             $($sums)*
@@ -99,17 +101,33 @@ macro_rules! groups {
     };
 }
 
+/// Four rows and twelve columns' sums from memory.
+macro_rules! load {
+    ($a:literal $b:literal $c:literal) => {
+        concat!(load!($a), load!($b), load!($c))
+    };
+    ($registers:literal) => {
+        concat!("ld1 {{", $registers, "}}, [{start}], #64\n")
+    };
+}
+
 impl Tile<2, 3> for Dotprod {
     const LAYOUT: Layout = Layout { rows: 8, columns: 12, group: 4, offset: 0 };
 
     #[inline(always)]
-    fn multiply(p: &Product, first: usize, rows: usize, [top, bottom]: &mut [[Unit; 3]; 2]) {
-        let groups = p.k / 4;
-        let Some(left) = p.left.get(first * p.k..).and_then(|l| l.get(..32 * groups)) else { return };
-        let Some(right) = p.right.get(..48 * groups) else { return };
-        let [[a0, a1, a2, a3], [b0, b1, b2, b3], [c0, c1, c2, c3]] = top;
+    unsafe fn multiply(
+        left: *const u8,
+        right: *const u8,
+        k: usize,
+        rows: usize,
+        start: &[[Unit; 3]; 2],
+    ) -> [[Unit; 3]; 2] {
+        let groups = k / 4;
         if rows <= 4 {
-            // SAFETY: reads 32 bytes of `left` and 48 of `right` for each group, which is what they have.
+            let (a0, a1, a2, a3);
+            let (b0, b1, b2, b3);
+            let (c0, c1, c2, c3);
+            // SAFETY: reads the start, and 32 bytes at `left` and 48 at `right` for each group, which is what a panel has.
             unsafe {
                 groups!(
                     concat!(
@@ -117,9 +135,9 @@ impl Tile<2, 3> for Dotprod {
                         "ldp q26, q27, [{right}], #96\n",
                         "ldp q28, q29, [{right}, #-64]\n",
                         top!(24, 26 27 28),
-                        "ldr q25, [{left}, #-32]\n",
+                        "ldr q24, [{left}, #-32]\n",
                         "ldp q26, q27, [{right}, #-32]\n",
-                        top!(25, 29 26 27),
+                        top!(24, 29 26 27),
                     ),
                     concat!(
                         "ldr q24, [{left}], #32\n",
@@ -127,16 +145,21 @@ impl Tile<2, 3> for Dotprod {
                         "ldr q28, [{right}, #-16]\n",
                         top!(24, 26 27 28),
                     ),
-                    left.as_ptr(), right.as_ptr(), groups,
-                    inout("v0") *a0, inout("v1") *a1, inout("v2") *a2, inout("v3") *a3,
-                    inout("v4") *b0, inout("v5") *b1, inout("v6") *b2, inout("v7") *b3,
-                    inout("v8") *c0, inout("v9") *c1, inout("v10") *c2, inout("v11") *c3,
+                    left, right, groups, start, load!("v0.4s-v3.4s" "v4.4s-v7.4s" "v8.4s-v11.4s"),
+                out("v0") a0, out("v1") a1, out("v2") a2, out("v3") a3,
+                out("v4") b0, out("v5") b1, out("v6") b2, out("v7") b3,
+                out("v8") c0, out("v9") c1, out("v10") c2, out("v11") c3,
                 );
             }
-            return;
+            return [[[a0, a1, a2, a3], [b0, b1, b2, b3], [c0, c1, c2, c3]], start[1]];
         }
-        let [[d0, d1, d2, d3], [e0, e1, e2, e3], [f0, f1, f2, f3]] = bottom;
-        // SAFETY: reads 32 bytes of `left` and 48 of `right` for each group, which is what they have.
+        let (a0, a1, a2, a3);
+        let (b0, b1, b2, b3);
+        let (c0, c1, c2, c3);
+        let (d0, d1, d2, d3);
+        let (e0, e1, e2, e3);
+        let (f0, f1, f2, f3);
+        // SAFETY: as above.
         unsafe {
             groups!(
                 concat!(
@@ -157,14 +180,15 @@ impl Tile<2, 3> for Dotprod {
                     top!(24, 26 27 28),
                     bottom!(25, 26 27 28),
                 ),
-                left.as_ptr(), right.as_ptr(), groups,
-                inout("v0") *a0, inout("v1") *a1, inout("v2") *a2, inout("v3") *a3,
-                inout("v4") *b0, inout("v5") *b1, inout("v6") *b2, inout("v7") *b3,
-                inout("v8") *c0, inout("v9") *c1, inout("v10") *c2, inout("v11") *c3,
-                inout("v12") *d0, inout("v13") *d1, inout("v14") *d2, inout("v15") *d3,
-                inout("v16") *e0, inout("v17") *e1, inout("v18") *e2, inout("v19") *e3,
-                inout("v20") *f0, inout("v21") *f1, inout("v22") *f2, inout("v23") *f3,
+                left, right, groups, start, concat!(load!("v0.4s-v3.4s" "v4.4s-v7.4s" "v8.4s-v11.4s"), load!("v12.4s-v15.4s" "v16.4s-v19.4s" "v20.4s-v23.4s")),
+                out("v0") a0, out("v1") a1, out("v2") a2, out("v3") a3,
+                out("v4") b0, out("v5") b1, out("v6") b2, out("v7") b3,
+                out("v8") c0, out("v9") c1, out("v10") c2, out("v11") c3,
+                out("v12") d0, out("v13") d1, out("v14") d2, out("v15") d3,
+                out("v16") e0, out("v17") e1, out("v18") e2, out("v19") e3,
+                out("v20") f0, out("v21") f1, out("v22") f2, out("v23") f3,
             );
         }
+        [[[a0, a1, a2, a3], [b0, b1, b2, b3], [c0, c1, c2, c3]], [[d0, d1, d2, d3], [e0, e1, e2, e3], [f0, f1, f2, f3]]]
     }
 }
