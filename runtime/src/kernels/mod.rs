@@ -9,6 +9,8 @@ mod aarch64;
 mod aarch64_dotprod;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_f16;
+#[cfg(target_arch = "aarch64")]
+mod aarch64_neon;
 mod erf;
 #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 mod fours;
@@ -39,6 +41,8 @@ pub struct Kernels {
 static ALL: &[&Kernels] = &[
     #[cfg(target_arch = "aarch64")]
     &aarch64_dotprod::KERNELS,
+    #[cfg(target_arch = "aarch64")]
+    &aarch64_neon::KERNELS,
     #[cfg(target_arch = "x86_64")]
     &x86_64_avx2::KERNELS,
     &scalar::KERNELS,
