@@ -112,7 +112,10 @@ fn text(outcome: &Outcome) -> String {
         ("threads", outcome.threads.to_string()),
         ("runs", format!("{} after {} to warm up", outcome.runs, outcome.warmup)),
         ("latency", format!("{median:.3} ms median, {min:.3} least, {p90:.3} p90, {p99:.3} p99, {max:.3} most")),
-        ("rate", format!("{:.2} GMAC/s{}", outcome.gmac_per_s, if outcome.trusted { "" } else { " (not to be trusted)" })),
+        (
+            "rate",
+            format!("{:.2} GMAC/s{}", outcome.gmac_per_s, if outcome.trusted { "" } else { " (not to be trusted)" }),
+        ),
         ("model", format!("{} bytes", outcome.model_bytes)),
         ("scratch", format!("{} bytes", outcome.scratch_bytes)),
     ];

@@ -35,13 +35,7 @@ pub fn open(options: &Common) -> Result<Opened> {
     if repacked {
         say("note", &format!("the weights are rearranged for the {} kernels at load", kernels.name()));
     }
-    Ok(Opened {
-        path: path.clone(),
-        bytes: rearranged.unwrap_or(bytes),
-        kernels,
-        threads: options.threads,
-        repacked,
-    })
+    Ok(Opened { path: path.clone(), bytes: rearranged.unwrap_or(bytes), kernels, threads: options.threads, repacked })
 }
 
 impl Opened {

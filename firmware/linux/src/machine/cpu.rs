@@ -57,7 +57,10 @@ mod tests {
     use super::name;
 
     fn cores(parts: &[&str]) -> String {
-        parts.iter().map(|part| format!("BogoMIPS\t: 108.00\nCPU implementer\t: 0x41\nCPU part\t: {part}\n\n")).collect()
+        parts
+            .iter()
+            .map(|part| format!("BogoMIPS\t: 108.00\nCPU implementer\t: 0x41\nCPU part\t: {part}\n\n"))
+            .collect()
     }
 
     #[test]

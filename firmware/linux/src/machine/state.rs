@@ -98,12 +98,8 @@ mod tests {
             limit_mhz: Some(1500.0),
             max_mhz: Some(1500.0),
         };
-        let expected = State {
-            clocks: vec![clock],
-            temperature_c: Some(48.199),
-            throttled: Some(0x50005),
-            load: Some(0.04),
-        };
+        let expected =
+            State { clocks: vec![clock], temperature_c: Some(48.199), throttled: Some(0x50005), load: Some(0.04) };
         assert_eq!(State::read(&files), expected);
     }
 

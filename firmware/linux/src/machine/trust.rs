@@ -6,8 +6,12 @@ use super::{Machine, State};
 const BUSY: f64 = 0.5;
 
 /// What the low four bits of `get_throttled` mean. The same bits 16 higher: so it has been since the board was started.
-const THROTTLED: [&str; 4] =
-    ["the supply's voltage is too low", "the clock is capped", "the clock is throttled", "the temperature limit is reached"];
+const THROTTLED: [&str; 4] = [
+    "the supply's voltage is too low",
+    "the clock is capped",
+    "the clock is throttled",
+    "the temperature limit is reached",
+];
 
 /// Everything that speaks against figures taken between two states; empty where nothing does.
 pub fn warnings(machine: &Machine, threads: usize, before: &State, after: &State) -> Vec<String> {
