@@ -2,6 +2,9 @@
 #![allow(dead_code)]
 
 pub mod fixtures;
+pub mod numerics;
+pub mod quantised;
+pub mod unpack;
 
 use resmlp_converter::network::{Affine, AffinePlacement, Block, Dialect, Linear, Matrix, Network};
 
