@@ -1,6 +1,6 @@
 //! The arithmetic of `runtime/NUMERICS.md` for int8 models, in plain loops over matrices that are in no panels.
 //!
-//! Written from that file alone, to find out whether it says enough.
+//! It shares no code with the runtime: where the two agree, that file says what the runtime does.
 
 use resmlp_converter::quantise::{GeluTable, QuantisedHead, QuantisedLinear, QuantisedMix, QuantisedMlp};
 use resmlp_converter::quantise::{QuantisedNetwork, Quantiser};

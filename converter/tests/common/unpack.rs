@@ -1,4 +1,4 @@
-//! Reads an int8 model back, by `runtime/FORMAT.md` alone: no offset, no panel and no order is taken from the code.
+//! Reads an int8 model back by the offsets, the order and the formulas of `runtime/FORMAT.md`; none is taken from the code.
 
 use resmlp_converter::quantise::{
     GeluTable, QuantisedBlock, QuantisedHead, QuantisedLinear, QuantisedMix, QuantisedMlp, QuantisedNetwork, Quantiser,
