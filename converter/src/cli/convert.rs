@@ -114,7 +114,7 @@ pub struct Outcome {
 pub fn execute(args: &Args) -> Result<Outcome> {
     args.threads.apply()?;
     let start = Instant::now();
-    let checkpoint = open::checkpoint(&args.file, &args.preprocess)?;
+    let checkpoint = open::checkpoint(&args.file, args.preprocess.image_size)?;
     let preprocess = args.preprocess.for_image(checkpoint.network.image)?;
     let labels = open::labels(&args.labels, checkpoint.network.outputs())?;
     let calibration = match (args.precision, &args.calibrate) {
