@@ -11,7 +11,9 @@ use resmlp_converter::fold::fold;
 use resmlp_converter::network::AffinePlacement;
 use resmlp_converter::pack::{self, Extras};
 use resmlp_converter::quantise::QuantisedNetwork;
-use resmlp_runtime::format::{Element, Layout, Map, Precision, Preprocessing, Resize, Shape as TensorShape, Slot, field};
+use resmlp_runtime::format::{
+    Element, Layout, Map, Precision, Preprocessing, Resize, Shape as TensorShape, Slot, field,
+};
 use resmlp_runtime::{
     AlignedBytes, Engine, Kernels, Model, ModelError, ParallelFor, RunError, Serial, Threads, checksum, repack,
 };
