@@ -41,6 +41,17 @@ pub enum Stage {
     Head,
 }
 
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stem => write!(f, "stem"),
+            Self::Mix(block) => write!(f, "block.{block}.mix"),
+            Self::Mlp(block) => write!(f, "block.{block}.mlp"),
+            Self::Head => write!(f, "head"),
+        }
+    }
+}
+
 /// Why a forward pass did not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

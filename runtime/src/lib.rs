@@ -11,6 +11,7 @@
 //! * [`Kernels`] is a table of functions for one instruction set; to hold one proves that this CPU has it.
 //! * [`ParallelFor`] is how the caller lends its cores: [`Serial`], [`Threads`], or the firmware's own.
 //! * [`Engine`] is the forward pass. `NUMERICS.md` states its arithmetic exactly.
+//! * `measure` (with `std`) says how long it takes.
 #![no_std]
 
 #[cfg(any(feature = "std", test))]
@@ -22,6 +23,8 @@ compile_error!("packed models are little-endian and are read in place");
 mod engine;
 pub mod format;
 pub mod kernels;
+#[cfg(feature = "std")]
+pub mod measure;
 mod model;
 mod parallel;
 mod plan;

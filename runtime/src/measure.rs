@@ -1,0 +1,268 @@
+//! How long a forward pass takes: warmed up, repeated, and stage by stage.
+
+use std::string::{String, ToString};
+use std::time::{Duration, Instant};
+use std::vec;
+use std::vec::Vec;
+
+use crate::engine::{Engine, RunError, Stage};
+use crate::format::Dims;
+use crate::parallel::ParallelFor;
+
+/// Time that the measured runs may take together where their number is left open.
+const TIME: Duration = Duration::from_secs(3);
+
+/// Fewest and most runs where their number is left open.
+const RUNS: [usize; 2] = [10, 1000];
+
+/// Runs that are watched stage by stage, after the others.
+const WATCHED_RUNS: usize = 30;
+
+/// How often a model runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Repeats {
+    /// Runs before the measured ones, at least 1.
+    pub warmup: usize,
+    /// Measured runs, at least 1; `None` takes what fits into three seconds, 10 to 1000.
+    pub runs: Option<usize>,
+}
+
+impl Default for Repeats {
+    fn default() -> Self {
+        Self { warmup: 10, runs: None }
+    }
+}
+
+/// What [`measure`] found.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// Runs that were measured.
+    pub runs: usize,
+    /// Of a whole forward pass.
+    pub latency: Latency,
+    /// Of each stage, in their order. Measured in runs of their own, so that looking does not disturb the others.
+    pub layers: Vec<Layer>,
+    /// Multiply-accumulate operations of a forward pass.
+    pub macs: u64,
+    /// Bytes of the model.
+    pub model_bytes: usize,
+    /// Bytes of scratch memory.
+    pub scratch_bytes: usize,
+}
+
+impl Measured {
+    /// Multiply-accumulate operations a second in units of 10^9, at the median.
+    pub fn gmac_per_s(&self) -> f64 {
+        self.macs as f64 / (self.latency.median_ms * 1e6).max(f64::MIN_POSITIVE)
+    }
+}
+
+/// Milliseconds; a percentile is the least time that this share of the runs did not exceed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Latency {
+    /// The fastest run.
+    pub min_ms: f64,
+    /// Half of the runs took no longer.
+    pub median_ms: f64,
+    /// 90 % of the runs took no longer.
+    pub p90_ms: f64,
+    /// 99 % of the runs took no longer.
+    pub p99_ms: f64,
+    /// The slowest run.
+    pub max_ms: f64,
+}
+
+impl Latency {
+    /// Sorts `times` and summarises them; all zeros where there are none.
+    pub fn of(times: &mut [Duration]) -> Self {
+        times.sort_unstable();
+        let percentile = |percent: usize| {
+            let rank = (times.len() * percent).div_ceil(100).max(1);
+            times.get(rank - 1).map_or(0.0, milliseconds)
+        };
+        let [min_ms, median_ms, p90_ms, p99_ms, max_ms] = [0, 50, 90, 99, 100].map(percentile);
+        Self { min_ms, median_ms, p90_ms, p99_ms, max_ms }
+    }
+}
+
+/// One stage of the forward pass.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layer {
+    /// `stem`, `block.3.mix`, `block.3.mlp`, `head`.
+    pub name: String,
+    /// Median, milliseconds.
+    pub ms: f64,
+    /// Multiply-accumulate operations.
+    pub macs: u64,
+}
+
+/// Times forward passes of `engine` on [`picture`]. Nothing is allocated while time is taken.
+///
+/// # Errors
+/// Those of [`Engine::run`].
+pub fn measure<P: ParallelFor>(engine: &Engine<P>, repeats: Repeats) -> Result<Measured, RunError> {
+    let dims = engine.model().dims();
+    let mut pass = Pass {
+        engine,
+        picture: picture(dims),
+        scratch: vec![0; engine.scratch_len()],
+        logits: vec![0.0; dims.outputs],
+    };
+    let mut warmup = vec![Duration::ZERO; repeats.warmup.max(1)];
+    pass.time(&mut warmup)?;
+    let runs = repeats.runs.unwrap_or_else(|| fitting_runs(Latency::of(&mut warmup).median_ms)).max(1);
+    let mut times = vec![Duration::ZERO; runs];
+    pass.time(&mut times)?;
+    Ok(Measured {
+        runs,
+        latency: Latency::of(&mut times),
+        layers: pass.time_layers(runs.min(WATCHED_RUNS))?,
+        macs: dims.macs(),
+        model_bytes: engine.model().bytes().len(),
+        scratch_bytes: engine.scratch_len(),
+    })
+}
+
+/// A fixed picture of noise for a model: no run is favoured by zeros.
+pub fn picture(dims: &Dims) -> Vec<u8> {
+    let mut state = 0x9e37_79b9u32;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        (state >> 24) as u8
+    };
+    (0..3 * dims.image.iter().product::<usize>()).map(|_| next()).collect()
+}
+
+/// Multiply-accumulate operations of one stage.
+pub fn stage_macs(dims: &Dims, stage: Stage) -> u64 {
+    let [n, d, h] = [dims.tokens(), dims.dim, dims.hidden].map(|v| v as u64);
+    match stage {
+        Stage::Stem => n * d * dims.patch_len() as u64,
+        Stage::Mix(_) => n * n * d,
+        Stage::Mlp(_) => 2 * n * d * h,
+        Stage::Head => {
+            if dims.has_head {
+                dims.outputs as u64 * d
+            } else {
+                0
+            }
+        }
+    }
+}
+
+/// An engine and all the memory its runs need.
+struct Pass<'e, 'm, P> {
+    engine: &'e Engine<'m, P>,
+    picture: Vec<u8>,
+    scratch: Vec<u8>,
+    logits: Vec<f32>,
+}
+
+impl<P: ParallelFor> Pass<'_, '_, P> {
+    /// Fills `times` with the times of as many runs.
+    fn time(&mut self, times: &mut [Duration]) -> Result<(), RunError> {
+        for time in times {
+            let start = Instant::now();
+            self.engine.run(&self.picture, &mut self.scratch, &mut self.logits)?;
+            *time = start.elapsed();
+        }
+        Ok(())
+    }
+
+    /// The median time of every stage over `runs` runs.
+    fn time_layers(&mut self, runs: usize) -> Result<Vec<Layer>, RunError> {
+        let dims = self.engine.model().dims();
+        let mut stages: Vec<(Stage, Vec<Duration>)> =
+            stages(dims).map(|stage| (stage, Vec::with_capacity(runs))).collect();
+        for _ in 0..runs {
+            let mut left = stages.iter_mut();
+            let mut start = Instant::now();
+            self.engine.run_observed(&self.picture, &mut self.scratch, &mut self.logits, &mut |_, _| {
+                let end = Instant::now();
+                if let Some((_, times)) = left.next() {
+                    times.push(end - start);
+                }
+                start = Instant::now();
+            })?;
+        }
+        let layer = |(stage, mut times): (Stage, Vec<Duration>)| Layer {
+            name: stage.to_string(),
+            ms: Latency::of(&mut times).median_ms,
+            macs: stage_macs(dims, stage),
+        };
+        Ok(stages.into_iter().map(layer).collect())
+    }
+}
+
+/// All stages in the order of the forward pass.
+pub fn stages(dims: &Dims) -> impl Iterator<Item = Stage> + use<> {
+    let blocks = (0..dims.depth).flat_map(|block| [Stage::Mix(block), Stage::Mlp(block)]);
+    core::iter::once(Stage::Stem).chain(blocks).chain([Stage::Head])
+}
+
+/// How many runs of this many milliseconds fit into [`TIME`].
+fn fitting_runs(ms: f64) -> usize {
+    let [fewest, most] = RUNS;
+    // The cast saturates; a time of zero gives the most.
+    ((milliseconds(&TIME) / ms) as usize).clamp(fewest, most)
+}
+
+fn milliseconds(time: &Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{Layout, Precision};
+
+    const DIMS: Dims = Dims {
+        precision: Precision::Int8,
+        image: [24, 16],
+        patch: 8,
+        dim: 9,
+        hidden: 36,
+        depth: 3,
+        outputs: 5,
+        has_head: true,
+        has_gains: false,
+        layout: Layout::DEFAULT,
+    };
+
+    #[test]
+    fn percentiles_are_times_that_were_seen() {
+        let mut times: Vec<_> = (1..=200).rev().map(Duration::from_millis).collect();
+        let expected = Latency { min_ms: 1.0, median_ms: 100.0, p90_ms: 180.0, p99_ms: 198.0, max_ms: 200.0 };
+        assert_eq!(Latency::of(&mut times), expected);
+        let one = Latency::of(&mut [Duration::from_millis(3)]);
+        assert_eq!([one.min_ms, one.median_ms, one.p90_ms, one.p99_ms, one.max_ms], [3.0; 5]);
+        assert_eq!(Latency::of(&mut []), Latency::default());
+    }
+
+    #[test]
+    fn the_number_of_runs_follows_from_their_time() {
+        assert_eq!([0.0, 1.0, 30.0, 5000.0].map(fitting_runs), [1000, 1000, 100, 10]);
+    }
+
+    #[test]
+    fn stages_share_all_operations() {
+        let embedding = Dims { outputs: 9, has_head: false, ..DIMS };
+        for dims in [DIMS, embedding] {
+            assert_eq!(stages(&dims).map(|stage| stage_macs(&dims, stage)).sum::<u64>(), dims.macs());
+        }
+        let names: Vec<_> = stages(&DIMS).map(|stage| stage.to_string()).collect();
+        let expected =
+            ["stem", "block.0.mix", "block.0.mlp", "block.1.mix", "block.1.mlp", "block.2.mix", "block.2.mlp", "head"];
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn the_picture_is_noise_of_the_models_size() {
+        let picture = picture(&DIMS);
+        assert_eq!(picture.len(), 24 * 16 * 3);
+        let mean = picture.iter().map(|&p| f64::from(p)).sum::<f64>() / picture.len() as f64;
+        assert!((mean - 127.5).abs() < 10.0, "{mean}");
+    }
+}
