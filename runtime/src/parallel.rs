@@ -83,11 +83,6 @@ impl<'a> Block<'a> {
         self.start
     }
 
-    /// The first element, for reading.
-    pub fn as_ptr(&self) -> *const f32 {
-        self.start
-    }
-
     /// All elements, where the rows follow each other without a gap; empty otherwise.
     pub fn as_slice(&self) -> &[f32] {
         if self.columns != self.stride {
