@@ -1,5 +1,6 @@
 //! `cargo xtask device`: the program that is copied to a Raspberry Pi or a Jetson; and whether it does what it should.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -46,15 +47,15 @@ pub fn check(arm: &Toolchain) -> Result<Tally> {
     let mut build = Toolchain::Current.cargo("build");
     run(build.args(["--release", "--package", "resmlp-converter", "--package", PACKAGE]))?;
     let model = demo_model()?;
-    let picture = workspace::root().join("converter/tests/fixtures/pictures/32x32.u8");
+    let pictures = demo_pictures()?;
 
     let here = workspace::target_dir().join("release").join(PACKAGE);
-    let expected = logits(Command::new(here).arg("run").args([&model, &picture]).arg("--json"))?;
+    let expected = logits(Command::new(here).arg("run").arg(&model).args(&pictures).arg("--json"))?;
     let mut tally = Tally::default();
     for core in CORES {
         for threads in ["1", "4"] {
             let mut emulated = tools::emulated(&program, core)?;
-            emulated.arg("run").args([&model, &picture]).args(["--json", "--threads", threads]);
+            emulated.arg("run").arg(&model).args(&pictures).args(["--json", "--threads", threads]);
             if logits(&mut emulated)? != expected {
                 return Err(format!("`{}` has other logits than this machine", shown(&emulated)));
             }
@@ -77,28 +78,41 @@ fn demo_model() -> Result<PathBuf> {
     Ok(model)
 }
 
-/// The logits of the one picture, as the JSON report writes them: the shortest text that gives their bits.
-fn logits(command: &mut Command) -> Result<String> {
-    let report = report_of(command)?;
-    let logits = report.split_once("\"logits\":[").and_then(|(_, rest)| rest.split_once(']')).map(|(logits, _)| logits);
-    let logits = logits.filter(|logits| !logits.is_empty());
-    Ok(logits.ok_or_else(|| format!("`{}` reports no logits", shown(command)))?.to_owned())
+/// Pictures of the demo model's size, which the fixtures keep behind each other in one file.
+fn demo_pictures() -> Result<Vec<PathBuf>> {
+    let fixture = workspace::root().join("converter/tests/fixtures/pictures/32x32.u8");
+    let bytes = fs::read(&fixture).map_err(|error| format!("cannot read {}: {error}", fixture.display()))?;
+    let mut paths = Vec::new();
+    for (index, picture) in bytes.chunks_exact(32 * 32 * 3).enumerate() {
+        let path = workspace::target_dir().join(format!("device/picture-{index}.rgb"));
+        fs::write(&path, picture).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        paths.push(path);
+    }
+    Ok(paths)
 }
 
-/// Times in an emulator mean nothing, and the report must say so.
+/// The logits of every picture, as the JSON report writes them: the shortest text that gives their bits.
+fn logits(command: &mut Command) -> Result<Vec<String>> {
+    let report = report_of(command)?;
+    let results = report.split("\"logits\":[").skip(1);
+    let logits: Vec<String> = results.filter_map(|rest| Some(rest.split_once(']')?.0.to_owned())).collect();
+    let distinct: BTreeSet<&String> = logits.iter().collect();
+    if distinct.len() < 2 {
+        return Err(format!("`{}` does not tell pictures apart: {report}", shown(command)));
+    }
+    Ok(logits)
+}
+
+/// Says which kernels were chosen. Times in an emulator mean nothing, and the report must say so.
 fn check_bench(bench: &mut Command) -> Result<()> {
     let report = report_of(bench.args(["--runs", "2", "--warmup", "1", "--json"]))?;
-    for part in [
-        "\"kernels\":\"",
-        "\"runs\":2",
-        "\"latency_ms\":{\"min\":",
-        "\"layers\":[{\"name\":\"stem\"",
-        "\"trusted\":false",
-    ] {
-        if !report.contains(part) {
-            return Err(format!("`{}` reports no {part}: {report}", shown(bench)));
-        }
+    let after = |part| report.split_once(part).map(|(_, rest)| rest);
+    for part in ["\"runs\":2,", "\"latency_ms\":{\"min\":", "\"layers\":[{\"name\":\"stem\"", "\"trusted\":false"] {
+        after(part).ok_or_else(|| format!("`{}` reports no {part}: {report}", shown(bench)))?;
     }
+    let kernels = after("\"kernels\":\"").and_then(|rest| rest.split_once('"')).map(|(name, _)| name);
+    let kernels = kernels.ok_or_else(|| format!("`{}` names no kernels: {report}", shown(bench)))?;
+    eprintln!("kernels: {kernels}");
     Ok(())
 }
 

@@ -51,7 +51,7 @@ pub fn all() -> Vec<Step> {
         Step::new("host", "all tests, on this machine", host).with(&[Tool::SshServer]),
         Step::new("runtime-checked", "the runtime's tests with overflow checks", runtime_checked),
         Step::new("bare-metal", "the runtime builds without std or alloc", bare_metal).building_for(&BARE_METAL),
-        Step::new("lint-arm", "clippy, the runtime for ARM", lint_arm).with(&[Tool::Clippy]).building_for(&[LINUX]),
+        Step::new("lint-arm", "clippy, what runs on ARM", lint_arm).with(&[Tool::Clippy]).building_for(&[LINUX]),
         Step::emulated("cortex-a53", "the runtime's tests as on a Raspberry Pi 3", |arm| emulated(arm, "cortex-a53")),
         Step::emulated("cortex-a72", "… on a Raspberry Pi 4", |arm| emulated(arm, "cortex-a72")),
         Step::emulated("cortex-a76", "… on a Raspberry Pi 5: dotprod, fp16", |arm| emulated(arm, "cortex-a76")),
@@ -123,7 +123,8 @@ fn lint(_: &Toolchain) -> Result<Tally> {
 
 fn lint_arm(arm: &Toolchain) -> Result<Tally> {
     let mut clippy = arm.cargo("clippy");
-    clippy.args(["--release", "--package", RUNTIME, "--all-targets", "--target", LINUX, "--", "--deny", "warnings"]);
+    clippy.args(["--release", "--package", RUNTIME, "--package", device::PACKAGE, "--all-targets", "--target", LINUX]);
+    clippy.args(["--", "--deny", "warnings"]);
     check(&mut clippy)
 }
 
