@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use crate::error::Result;
-use crate::network::Network;
 use crate::picture::Preprocess;
 use crate::source::{Checkpoint, Format};
 use crate::tract::TractReference;
@@ -47,7 +46,8 @@ impl CheckpointClassifier {
     pub fn new(path: &Path, checkpoint: &Checkpoint, preprocess: Preprocess, labels: Vec<String>) -> Result<Self> {
         preprocess.validate()?;
         let network = &checkpoint.network;
-        let (reference, notes) = reference(path, checkpoint.format, network)?;
+        let (own, notes) = own_graph(path, checkpoint);
+        let reference = own.map_or_else(|| TractReference::from_network(network), Ok)?;
         let (outputs, has_head) = (network.outputs(), network.head.is_some());
         Ok(Self { reference, preprocess, labels, outputs, has_head, notes })
     }
@@ -58,17 +58,18 @@ impl CheckpointClassifier {
     }
 }
 
-fn reference(path: &Path, format: Format, network: &Network) -> Result<(TractReference, Vec<String>)> {
-    if format == Format::Onnx {
-        match TractReference::from_onnx(path, network.image) {
-            Ok(reference) => return Ok((reference, vec![])),
-            Err(error) => {
-                let note = format!("tract cannot run this ONNX file itself, so the network is exported anew: {error}");
-                return Ok((TractReference::from_network(network)?, vec![note]));
-            }
+/// The checkpoint's own ONNX graph, where it is one and tract can run it; else the second says why not.
+pub fn own_graph(path: &Path, checkpoint: &Checkpoint) -> (Option<TractReference>, Vec<String>) {
+    if checkpoint.format != Format::Onnx {
+        return (None, vec![]);
+    }
+    match TractReference::from_onnx(path, checkpoint.network.image) {
+        Ok(reference) => (Some(reference), vec![]),
+        Err(error) => {
+            let note = format!("tract cannot run this ONNX file itself, so the network is exported anew: {error}");
+            (None, vec![note])
         }
     }
-    Ok((TractReference::from_network(network)?, vec![]))
 }
 
 impl Classifier for CheckpointClassifier {

@@ -7,10 +7,11 @@ use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::fold::{FoldedNetwork, fold};
-use crate::pack::{self, Extras, PackError};
+use crate::pack::{self, Extras};
 use crate::packed::preprocessing;
 use crate::picture::Preprocess;
-use crate::quantise::{StageLoss, quantise};
+use crate::quantise::{Quantised, StageLoss, quantise};
+use crate::sensitivity::{self, LayerCost};
 use crate::source::Checkpoint;
 
 /// Pictures that calibration looks at unless the user wants another number.
@@ -35,6 +36,8 @@ pub struct Request<'a> {
     pub layout: Layout,
     /// Pictures to calibrate an int8 model with, as [`Preprocess::apply`] makes them.
     pub pictures: &'a [Vec<u8>],
+    /// Whether to find out what each layer of an int8 model costs alone.
+    pub sensitivity: bool,
 }
 
 /// A packed model and what its making found out.
@@ -43,6 +46,8 @@ pub struct Converted {
     pub bytes: Vec<u8>,
     /// Loss after each stage; empty for f16.
     pub losses: Vec<StageLoss>,
+    /// What each layer costs alone; empty unless it was asked for.
+    pub costs: Vec<LayerCost>,
     /// Channel scales that could not be folded.
     pub explicit_scales: usize,
 }
@@ -55,7 +60,10 @@ pub fn calibration_pictures(macs: u64) -> usize {
 /// Steps that `progress` of [`convert`] is told of.
 pub fn steps(request: &Request) -> usize {
     match request.precision {
-        Precision::Int8 => 2 * request.checkpoint.network.blocks.len() + 2,
+        Precision::Int8 => {
+            let steps = 2 * request.checkpoint.network.blocks.len() + 2;
+            if request.sensitivity { 2 * steps } else { steps }
+        }
         Precision::F16 => 0,
     }
 }
@@ -73,28 +81,31 @@ pub fn convert(request: &Request, progress: impl FnMut()) -> Result<Converted> {
         preprocessing: preprocessing(request.preprocess),
         provenance: provenance(request),
     };
-    let (bytes, losses) = match request.precision {
-        Precision::F16 => (pack::f16(&folded, &extras), Vec::new()),
-        Precision::Int8 => int8(request, &folded, &extras, progress)?,
+    let (packed, losses, costs) = match request.precision {
+        Precision::F16 => (pack::f16(&folded, &extras), Vec::new(), Vec::new()),
+        Precision::Int8 => {
+            let (quantised, costs) = int8(request, &folded, progress)?;
+            (pack::int8(&quantised.network, request.layout, &extras), quantised.losses, costs)
+        }
     };
-    let bytes = bytes.map_err(|error| Error::file(request.path, format!("cannot be packed: {error}")))?;
-    Ok(Converted { bytes, losses, explicit_scales })
+    let bytes = packed.map_err(|error| Error::file(request.path, format!("cannot be packed: {error}")))?;
+    Ok(Converted { bytes, losses, costs, explicit_scales })
 }
 
-type Packed = std::result::Result<Vec<u8>, PackError>;
-
-fn int8(
-    request: &Request,
-    folded: &FoldedNetwork,
-    extras: &Extras,
-    progress: impl FnMut(),
-) -> Result<(Packed, Vec<StageLoss>)> {
+fn int8(request: &Request, folded: &FoldedNetwork, mut progress: impl FnMut()) -> Result<(Quantised, Vec<LayerCost>)> {
     if request.pictures.is_empty() {
         let message = "an int8 model needs pictures to calibrate with: --calibrate DIR";
         return Err(Error::Usage(message.into()));
     }
-    let quantised = quantise(folded, request.pictures, progress);
-    Ok((pack::int8(&quantised.network, request.layout, extras), quantised.losses))
+    let quantised = quantise(folded, request.pictures, &mut progress);
+    let mut costs = Vec::new();
+    if request.sensitivity {
+        let count = sensitivity::default_pictures(folded, request.checkpoint.network.macs());
+        let step = request.pictures.len().div_ceil(count).max(1);
+        let pictures: Vec<_> = request.pictures.iter().step_by(step).cloned().collect();
+        costs = sensitivity::sensitivity(folded, &quantised.network, &pictures, progress);
+    }
+    Ok((quantised, costs))
 }
 
 fn provenance(request: &Request) -> String {

@@ -53,10 +53,18 @@ impl FoldedNetwork {
 
     /// The results for pictures, `[pictures, outputs]`.
     pub fn forward(&self, pictures: &[Vec<u8>]) -> Vec<f32> {
+        self.forward_observed(pictures, &mut |_, _| {})
+    }
+
+    /// As [`Self::forward`]; `observe` sees the residual stream after stage 0 (the stem), 1, 2 (the halves of block 0), …
+    pub fn forward_observed(&self, pictures: &[Vec<u8>], observe: &mut dyn FnMut(usize, &[f32])) -> Vec<f32> {
         let mut stream = self.stem(pictures);
-        for block in &self.blocks {
+        observe(0, &stream);
+        for (index, block) in self.blocks.iter().enumerate() {
             block.mix(&mut stream);
+            observe(2 * index + 1, &stream);
             block.mlp(&mut stream);
+            observe(2 * index + 2, &stream);
         }
         self.head(&stream)
     }

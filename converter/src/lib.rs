@@ -1,5 +1,6 @@
 //! Reads trained ResMLP checkpoints, folds, quantises and packs them, and checks the result against tract.
 
+pub mod check;
 pub mod classify;
 pub mod convert;
 pub mod dataset;
@@ -16,5 +17,6 @@ pub mod pack;
 pub mod packed;
 pub mod picture;
 pub mod quantise;
+pub mod sensitivity;
 pub mod source;
 pub mod tract;

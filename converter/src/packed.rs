@@ -56,6 +56,11 @@ impl PackedModel {
         self.repacked
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The model.
     pub fn model(&self) -> Result<Model<'_>> {
         Model::parse(&self.bytes).map_err(|error| self.failure(&error))

@@ -1,5 +1,10 @@
 //! The command-line tool from outside: what scripts rely on.
 
+#[path = "cli/verbs.rs"]
+mod verbs;
+#[path = "cli/wrong_input.rs"]
+mod wrong_input;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

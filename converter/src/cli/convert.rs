@@ -11,12 +11,13 @@ use resmlp_converter::error::{Error, Result};
 use resmlp_converter::output::write_atomically;
 use resmlp_converter::picture::Preprocess;
 use resmlp_converter::quantise::StageLoss;
+use resmlp_converter::sensitivity::LayerCost;
 use resmlp_converter::source::Checkpoint;
 use resmlp_runtime::format::{Layout, Precision};
 use serde::Serialize;
 
 use super::flags::{LabelFlags, PreprocessFlags, ThreadFlags};
-use super::report::{grouped, table};
+use super::report::{columns, grouped, percent, table};
 use super::{open, terminal};
 
 #[derive(clap::Args)]
@@ -44,6 +45,10 @@ pub struct Args {
     /// Machine whose kernels the weights are laid out for; it runs on all others too
     #[arg(long, value_name = "NAME", default_value = "any")]
     target: Target,
+
+    /// Find out what each layer of an int8 model costs alone: the others stay exact
+    #[arg(long)]
+    sensitivity: bool,
 
     #[command(flatten)]
     labels: LabelFlags,
@@ -100,13 +105,16 @@ pub struct Outcome {
     explicit_scales: usize,
     /// Noise of the residual stream after each stage.
     layers: Vec<StageLoss>,
+    /// What each layer costs alone, with `--sensitivity`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sensitivity: Vec<LayerCost>,
     seconds: f64,
 }
 
 pub fn execute(args: &Args) -> Result<Outcome> {
     args.threads.apply()?;
     let start = Instant::now();
-    let checkpoint = open::checkpoint(&args.file, &args.preprocess)?;
+    let checkpoint = open::checkpoint(&args.file, args.preprocess.image_size)?;
     let preprocess = args.preprocess.for_image(checkpoint.network.image)?;
     let labels = open::labels(&args.labels, checkpoint.network.outputs())?;
     let calibration = match (args.precision, &args.calibrate) {
@@ -122,8 +130,9 @@ pub fn execute(args: &Args) -> Result<Outcome> {
         precision: if args.precision == PrecisionFlag::F16 { Precision::F16 } else { Precision::Int8 },
         layout: args.target.layout(),
         pictures: &calibration.pictures,
+        sensitivity: args.sensitivity,
     };
-    let Converted { bytes, losses, explicit_scales } = quantise(&request)?;
+    let Converted { bytes, losses, costs, explicit_scales } = quantise(&request)?;
     write_atomically(&args.output, &bytes)?;
     if explicit_scales > 0 {
         terminal::note(&format!("{explicit_scales} channel scales are too small or large to fold and stay explicit"));
@@ -138,6 +147,7 @@ pub fn execute(args: &Args) -> Result<Outcome> {
         skipped: calibration.skipped,
         explicit_scales,
         layers: losses,
+        sensitivity: costs,
         seconds: start.elapsed().as_secs_f64(),
     })
 }
@@ -189,6 +199,15 @@ impl fmt::Display for Outcome {
             rows.push(("SQNR", format!("{:.1} dB of the residual stream after {}", last.sqnr_db, last.name)));
         }
         rows.push(("seconds", format!("{:.1}", self.seconds)));
-        f.write_str(&table(&rows))
+        f.write_str(&table(&rows))?;
+        if self.sensitivity.is_empty() {
+            return Ok(());
+        }
+        let row = |cost: &LayerCost| {
+            let (sqnr, cosine) = (format!("{:.1}", cost.sqnr_db), format!("{:.6}", cost.cosine_min));
+            [cost.name.clone(), sqnr, cosine, percent(cost.top1_agreement)]
+        };
+        let rows: Vec<_> = self.sensitivity.iter().map(row).collect();
+        write!(f, "\n{}", columns(["int8 alone", "SQNR dB", "least cosine", "same top-1"], &rows))
     }
 }

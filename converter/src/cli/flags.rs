@@ -46,9 +46,13 @@ impl PreprocessFlags {
 
     /// The preprocessing for a network of `image` (height, width).
     pub fn for_image(&self, image: [usize; 2]) -> Result<Preprocess> {
-        let default = Preprocess::imagenet(image);
+        self.over(&Preprocess::imagenet(image))
+    }
+
+    /// What the flags say, and `default` where they say nothing.
+    pub fn over(&self, default: &Preprocess) -> Result<Preprocess> {
         let preprocess = Preprocess {
-            image,
+            image: default.image,
             crop: self.crop.unwrap_or(default.crop),
             resize: self.resize_mode.unwrap_or(default.resize),
             mean: self.mean.unwrap_or(default.mean),

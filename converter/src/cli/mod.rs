@@ -3,7 +3,11 @@
 //! A verb returns a [`Report`]; only [`main`] prints it, as text or as one JSON object on stdout. Progress, notes and
 //! errors go to stderr. Exit codes: 0, 1 for an error, 2 for a command line that cannot be followed.
 
+mod bench;
+mod check;
 mod convert;
+mod demo;
+mod demo_text;
 mod deploy;
 mod eval;
 mod flags;
@@ -36,24 +40,33 @@ struct Cli {
 enum Verb {
     /// Turn a trained checkpoint into a packed model
     Convert(convert::Args),
+    /// Compare a packed model with its checkpoint stage by stage, tract being the judge
+    Check(check::Args),
     /// Measure top-1 and top-5 accuracy over a tree of pictures, DIR/<class>/*.jpg
     Eval(eval::Args),
     /// Classify pictures
     Run(run::Args),
+    /// Measure how long a packed model takes for a picture
+    Bench(bench::Args),
     /// Say what is in a checkpoint or a model
     Inspect(inspect::Args),
     /// Copy the device program and a model to a board over ssh, measure there, bring the report back
     Deploy(deploy::Args),
+    /// Go the whole way with the checkpoint and the pictures that come with the source code
+    Demo(demo::Args),
 }
 
 impl Verb {
     fn execute(&self) -> Result<Box<dyn Report>> {
         Ok(match self {
             Self::Convert(args) => Box::new(convert::execute(args)?),
+            Self::Check(args) => Box::new(check::execute(args)?),
             Self::Eval(args) => Box::new(eval::execute(args)?),
             Self::Run(args) => Box::new(run::execute(args)?),
+            Self::Bench(args) => Box::new(bench::execute(args)?),
             Self::Inspect(args) => Box::new(inspect::execute(args)?),
             Self::Deploy(args) => Box::new(deploy::execute(args)?),
+            Self::Demo(args) => Box::new(demo::execute(args)?),
         })
     }
 }

@@ -29,6 +29,25 @@ pub fn table(rows: &[(&str, String)]) -> String {
     rows.iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect()
 }
 
+/// Columns under a line of headings: the first one left-aligned, the others right-aligned.
+pub fn columns<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
+    let headings = headings.map(str::to_owned);
+    let lines = || std::iter::once(&headings).chain(rows);
+    let widths: [usize; N] =
+        std::array::from_fn(|c| lines().map(|line| line[c].chars().count()).max().unwrap_or_default());
+    let cell = |c: usize, text: &str| match (c, widths[c]) {
+        (0, width) => format!("{text:width$}"),
+        (_, width) => format!("  {text:>width$}"),
+    };
+    let line = |line: &[String; N]| line.iter().enumerate().map(|(c, text)| cell(c, text)).collect::<String>();
+    lines().map(|cells| line(cells).trim_end().to_owned() + "\n").collect()
+}
+
+/// A share as a percentage, or what stands for none.
+pub fn percent(share: Option<f64>) -> String {
+    share.map_or("–".to_owned(), |share| format!("{:.2} %", share * 100.0))
+}
+
 /// A number with its digits in groups of three.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -49,6 +68,12 @@ mod tests {
     #[test]
     fn digits_come_in_threes() {
         assert_eq!([0, 999, 1000, 1234567].map(grouped), ["0", "999", "1 000", "1 234 567"]);
+    }
+
+    #[test]
+    fn columns_are_aligned() {
+        let rows = [["stem", "1.5"], ["µs", "10.25"]].map(|row| row.map(str::to_owned));
+        assert_eq!(columns(["", "ms"], &rows), "         ms\nstem    1.5\nµs    10.25\n");
     }
 
     #[test]

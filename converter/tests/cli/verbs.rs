@@ -1,0 +1,210 @@
+//! What `convert`, `check`, `bench`, `inspect` and `demo` promise to scripts.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{checkpoint, dataset, fixture, json, resmlp, string, text};
+
+/// Converts the checkpoint to `folder/NAME` with pictures of [`dataset`] and returns the path and what was said.
+pub fn convert(folder: &Path, name: &str, checkpoint: &str, flags: &[&str]) -> (String, Value) {
+    let pictures = dataset();
+    let model = string(&folder.join(name)).to_owned();
+    let arguments = ["convert", checkpoint, "-o", &model, "--calibrate", string(pictures.path()), "--json"];
+    (model.clone(), json(&[&arguments[..], flags].concat()))
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// Names of the stages of a network of two blocks.
+const STAGES: [&str; 5] = ["stem", "block.0.mix", "block.0.mlp", "block.1.mix", "block.1.mlp"];
+
+fn names(layers: &Value) -> Vec<&str> {
+    layers.as_array().unwrap().iter().map(|layer| layer["name"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn convert_says_what_it_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, found) = convert(folder.path(), "m.rmlp", &checkpoint(), &["--sensitivity"]);
+    assert_eq!((&found["precision"], &found["dialect"]), (&"int8".into(), &"deit".into()));
+    assert_eq!((&found["calibration_pictures"], &found["skipped"]), (&10.into(), &0.into()));
+    assert_eq!(found["bytes"], std::fs::metadata(&model).unwrap().len());
+    assert_eq!(names(&found["layers"]), STAGES);
+    assert_eq!(names(&found["sensitivity"]), [&STAGES[..], &["head"]].concat());
+    for cost in found["sensitivity"].as_array().unwrap() {
+        // One layer alone loses little, and none loses nothing.
+        assert!((15.0..150.0).contains(&number(&cost["sqnr_db"])), "{cost}");
+        assert!((0.98..=1.0).contains(&number(&cost["cosine_min"])), "{cost}");
+        assert!((0.0..=1.0).contains(&number(&cost["top1_agreement"])), "{cost}");
+    }
+    let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["m.rmlp"]);
+}
+
+#[test]
+fn an_unreadable_calibration_picture_is_skipped_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = dataset();
+    std::fs::write(pictures.path().join("class2/broken.jpg"), "no picture").unwrap();
+    let (checkpoint, model) = (checkpoint(), folder.path().join("m.rmlp"));
+    let calibrate = string(pictures.path());
+    let output = resmlp(&["convert", &checkpoint, "-o", string(&model), "--calibrate", calibrate, "--json"]);
+    assert!(output.status.success() && text(&output.stderr).contains("broken.jpg: skipped"));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&found["calibration_pictures"], &found["skipped"]), (&10.into(), &1.into()));
+}
+
+/// Checks a model against its checkpoint on the pictures of [`dataset`], one of which cannot be read.
+fn check(model: &str, checkpoint: &str) -> Value {
+    let pictures = dataset();
+    std::fs::write(pictures.path().join("class1/broken.png"), "no picture").unwrap();
+    let found = json(&["check", model, "--against", checkpoint, "--images", string(pictures.path()), "--json"]);
+    assert_eq!((&found["images"], &found["skipped"]), (&10.into(), &1.into()));
+    assert!(number(&found["fold_error"]) <= 1e-4, "{found}");
+    let cosines = [&found["cosine_min"], &found["cosine_mean"]].map(number);
+    assert!(cosines[0] <= cosines[1] && cosines[1] <= 1.0, "{found}");
+    assert!(number(&found["max_abs"]) > 0.0, "{found}");
+    assert_eq!(names(&found["layers"]), STAGES);
+    found
+}
+
+#[test]
+fn check_finds_an_exact_folding_and_little_noise() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, precision, least_sqnr, least_cosine) in
+        [("a.rmlp", "int8", 20.0, 0.99), ("b.rmlp", "f16", 50.0, 0.99999)]
+    {
+        let (model, _) = convert(folder.path(), name, &checkpoint(), &["--precision", precision]);
+        let found = check(&model, &checkpoint());
+        assert!(number(&found["cosine_min"]) >= least_cosine, "{found}");
+        assert!((0.7..=1.0).contains(&number(&found["top1_agreement"])), "{found}");
+        for layer in found["layers"].as_array().unwrap() {
+            assert!(number(&layer["sqnr_db"]) >= least_sqnr, "{layer}");
+            assert!(number(&layer["fold_error"]) <= 1e-4, "{layer}");
+        }
+    }
+    let (model, pictures) = (folder.path().join("a.rmlp"), dataset());
+    let (checkpoint, images) = (checkpoint(), string(pictures.path()));
+    let arguments = ["check", string(&model), "--against", &checkpoint, "--images", images];
+    let output = resmlp(&[&arguments[..], &["--kernels", "scalar"]].concat());
+    assert!(text(&output.stdout).contains("scalar kernels") && text(&output.stdout).contains("block.1.mlp"));
+    assert_eq!(json(&[&arguments[..], &["--limit", "5", "--json"]].concat())["images"], 5);
+}
+
+#[test]
+fn check_notices_another_checkpoint_of_the_same_shape() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, _) = convert(folder.path(), "m.rmlp", &checkpoint(), &[]);
+    let (checkpoint, pictures) = (fixture("safetensors/timm-f32.safetensors"), dataset());
+    let arguments = ["check", &model, "--against", &checkpoint, "--images", string(pictures.path()), "--json"];
+    let output = resmlp(&arguments);
+    if output.status.success() {
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(number(&found["cosine_min"]) < 0.9 && number(&found["fold_error"]) <= 1e-4, "{found}");
+        assert!(number(&found["layers"][4]["sqnr_db"]) < 6.0, "{found}");
+    } else {
+        assert!(text(&output.stderr).contains("not made from"), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn check_takes_onnx_affs_on_the_stream_and_embeddings() {
+    let folder = tempfile::tempdir().unwrap();
+    let onnx = fixture("onnx/deit-torchscript-17-dynamic.onnx");
+    let (model, _) = convert(folder.path(), "onnx.rmlp", &onnx, &[]);
+    assert!(number(&check(&model, &onnx)["cosine_min"]) >= 0.99);
+
+    let stream = fixture("safetensors/rishikksh20-f32.safetensors");
+    let (model, _) = convert(folder.path(), "stream.rmlp", &stream, &[]);
+    let found = check(&model, &stream);
+    assert!(found["layers"][1]["fold_error"].is_null() && number(&found["layers"][1]["sqnr_db"]) > 20.0, "{found}");
+
+    let embedding = fixture("safetensors/deit-dino-f32.safetensors");
+    let (model, _) = convert(folder.path(), "embedding.rmlp", &embedding, &[]);
+    let found = check(&model, &embedding);
+    assert!(found["top1_agreement"].is_null() && number(&found["cosine_min"]) > 0.99, "{found}");
+}
+
+#[test]
+fn bench_has_the_fields_that_scripts_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, _) = convert(folder.path(), "m.rmlp", &checkpoint(), &[]);
+    let flags = ["--threads", "2", "--kernels", "scalar", "--runs", "7", "--warmup", "2"];
+    let found = json(&[&["bench", &model, "--json"][..], &flags].concat());
+    assert_eq!((&found["model"], &found["kernels"]), (&model.as_str().into(), &"scalar".into()));
+    assert_eq!((&found["threads"], &found["runs"]), (&2.into(), &7.into()));
+    let times = ["min", "median", "p90", "p99", "max"].map(|name| number(&found["latency_ms"][name]));
+    assert!(times[0] > 0.0 && times.is_sorted(), "{times:?}");
+    let macs = number(&json(&["inspect", &model, "--json"])["macs"]);
+    let rate = macs / (times[1] * 1e6);
+    assert!((number(&found["gmac_per_s"]) / rate - 1.0).abs() < 1e-6, "{found}");
+    assert_eq!(found["model_bytes"], std::fs::metadata(&model).unwrap().len());
+    assert!(number(&found["scratch_bytes"]) >= 4.0 * 9.0 * 9.0);
+    assert_eq!(names(&found["layers"]), [&STAGES[..], &["head"]].concat());
+    let layers = found["layers"].as_array().unwrap();
+    assert_eq!(layers.iter().map(|layer| number(&layer["macs"])).sum::<f64>(), macs);
+    assert!(layers.iter().all(|layer| number(&layer["ms"]) > 0.0), "{found}");
+    let output = resmlp(&["bench", &model, "--runs", "3"]);
+    assert!(text(&output.stdout).contains("GMAC/s") && text(&output.stdout).contains("block.1.mix"));
+}
+
+#[test]
+fn inspect_tells_what_a_model_is_made_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let labels = folder.path().join("labels.txt");
+    std::fs::write(&labels, "ant\nbee\ncow\ndog\nemu\n").unwrap();
+    let flags = ["--labels", string(&labels), "--target", "raspberry-pi-4", "--crop", "1.0"];
+    let (model, _) = convert(folder.path(), "m.rmlp", &checkpoint(), &flags);
+    let (found, source) = (json(&["inspect", &model, "--json"]), json(&["inspect", &checkpoint(), "--json"]));
+    assert_eq!((&found["kind"], &found["precision"]), (&"model".into(), &"int8".into()));
+    for field in
+        ["dialect", "image", "patch", "tokens", "dim", "hidden", "depth", "classes", "outputs", "parameters", "macs"]
+    {
+        assert_eq!(found[field], source[field], "{field}");
+    }
+    assert_eq!(found["labels"], 5);
+    assert_eq!(found["layout"], serde_json::json!({"rows": 4, "columns": 4, "group": 16, "offset": 0}));
+    assert!(found["kernels"].as_array().unwrap().contains(&"scalar".into()));
+    assert_eq!(found["provenance"]["checkpoint"], "deit-f32.safetensors");
+    assert_eq!(found["preprocessing"]["crop"], 1.0);
+    let ratio = number(&found["bytes"]) / number(&found["parameters"]);
+    assert!((number(&found["bytes_per_parameter"]) - ratio).abs() < 1e-9);
+    assert!(number(&found["scratch_bytes"]) > 0.0);
+    assert!(text(&resmlp(&["inspect", &model]).stdout).contains("Affs folded"));
+
+    let embedding = fixture("safetensors/deit-dino-f32.safetensors");
+    let (model, _) = convert(folder.path(), "embedding.rmlp", &embedding, &["--precision", "f16"]);
+    let (found, source) = (json(&["inspect", &model, "--json"]), json(&["inspect", &embedding, "--json"]));
+    assert!(found["classes"].is_null() && found["precision"] == "f16");
+    assert_eq!(found["parameters"], source["parameters"]);
+}
+
+#[test]
+fn the_demo_goes_the_whole_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("kept/demo.rmlp");
+    let found = json(&["demo", "-o", string(&model), "--json"]);
+    assert_eq!(found["model"], string(&model));
+    assert_eq!(found["model_bytes"], std::fs::metadata(&model).unwrap().len());
+    assert!(number(&found["check"]["fold_error"]) <= 1e-4 && number(&found["check"]["cosine_min"]) >= 0.98, "{found}");
+    assert_eq!(found["bit_identical"], true);
+    for line in found["latency"].as_array().unwrap() {
+        assert!(number(&line["latency_ms"]["median"]) > 0.0, "{line}");
+    }
+    let results = found["results"].as_array().unwrap();
+    assert_eq!(results.len(), 11);
+    let agreeing = results.iter().filter(|result| result["top"][0]["index"] == result["f32_top1"]["index"]);
+    assert!(agreeing.count() >= 9, "{found}");
+    let result = &results[0];
+    let again = json(&["run", string(&model), result["image"].as_str().unwrap(), "--json"]);
+    assert_eq!(again["results"][0]["top"], result["top"]);
+    assert_eq!(result["top"].as_array().unwrap().len(), 5);
+
+    let printed = text(&resmlp(&["demo", "--keep", string(&model)]).stdout);
+    for words in ["cat_face.jpg", "GMAC/s", "bit for bit", "cargo xtask test", "Check", "SQNR"] {
+        assert!(printed.contains(words), "{printed}");
+    }
+}

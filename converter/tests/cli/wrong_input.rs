@@ -1,0 +1,171 @@
+//! Wrong input gets one clear error that names the file, a non-zero exit, and leaves nothing half-written.
+
+use std::path::{Path, PathBuf};
+
+use super::verbs::convert;
+use super::{checkpoint, dataset, fails, fixture, string};
+
+/// Runs `convert CHECKPOINT` with `flags`, which must fail, and returns its one error. An older model must be left alone,
+/// and nothing may be beside it.
+fn refused(checkpoint: &str, flags: &[&str], code: i32) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("m.rmlp");
+    std::fs::write(&model, "older").unwrap();
+    let arguments = ["convert", checkpoint, "-o", string(&model), "--json"];
+    let error = one_error(&[&arguments[..], flags].concat(), code);
+    assert_eq!(std::fs::read(&model).unwrap(), b"older");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    error
+}
+
+/// Runs a verb that must fail, and returns its error: one line, and no other is one.
+fn one_error(arguments: &[&str], code: i32) -> String {
+    let stderr = fails(arguments, code);
+    let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "{arguments:?}: {stderr}");
+    assert!(stderr.ends_with(&format!("{}\n", errors[0])), "{stderr}");
+    errors[0].to_owned()
+}
+
+/// Writes `bytes` to a file of this name.
+fn file(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+#[test]
+fn checkpoints_that_are_none() {
+    let mut count = 0;
+    for entry in std::fs::read_dir(fixture("refused")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let error = refused(string(&path), &["--precision", "f16"], 1);
+        assert!(error.starts_with(&format!("error: {}: ", path.display())), "{error}");
+        let expected = match name {
+            _ if name.starts_with("vit") => "not a ResMLP: found blocks.0.attn.qkv",
+            _ if name.starts_with("mlp-mixer") => "not a ResMLP",
+            _ if name.contains("missing-tensor") || name.contains("wrong-shape") => "expected",
+            _ if name.contains("nan") => "NaN",
+            _ if name.contains("infinite") => "inf",
+            _ => "",
+        };
+        assert!(error.contains(expected), "{error}");
+        count += 1;
+    }
+    assert!(count >= 20, "{count} refused checkpoints");
+}
+
+#[test]
+fn truncated_and_garbage_checkpoints() {
+    let folder = tempfile::tempdir().unwrap();
+    let noise: Vec<u8> = (0..5000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    for name in [
+        "safetensors/timm-f32.safetensors",
+        "pth/deit-zip-f32.pth",
+        "pth/deit-legacy-f32.pth",
+        "onnx/deit-torchscript-17-dynamic.onnx",
+    ] {
+        let bytes = std::fs::read(fixture(name)).unwrap();
+        let extension = Path::new(name).extension().unwrap().to_str().unwrap();
+        for length in [0, 7, 100, bytes.len() / 2, bytes.len() - 1] {
+            let path = file(folder.path(), &format!("short.{extension}"), &bytes[..length]);
+            let error = refused(string(&path), &["--precision", "f16"], 1);
+            assert!(error.contains(string(&path)), "{name}, {length} bytes: {error}");
+        }
+        // A start as it should be, and then noise; and noise alone.
+        for start in [0, 16] {
+            let path = file(folder.path(), &format!("noise.{extension}"), &[&bytes[..start], &noise].concat());
+            let error = refused(string(&path), &["--precision", "f16"], 1);
+            assert!(error.contains(string(&path)), "{name}: {error}");
+        }
+    }
+}
+
+#[test]
+fn calibration_without_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = string(folder.path());
+    assert!(refused(&checkpoint(), &["--calibrate", empty], 1).contains(&format!("{empty}: no pictures")));
+    file(folder.path(), "a.jpg", b"no picture");
+    let error = refused(&checkpoint(), &["--calibrate", empty], 1);
+    assert!(error.contains("none of its 1 pictures can be read") && error.contains("a.jpg"), "{error}");
+    assert!(refused(&checkpoint(), &["--calibrate", "missing-folder"], 1).contains("missing-folder"));
+    assert!(refused(&checkpoint(), &[], 2).contains("--calibrate DIR"));
+}
+
+#[test]
+fn labels_that_do_not_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let labels = file(folder.path(), "labels.txt", b"cat\ndog\n");
+    let error = refused(&checkpoint(), &["--labels", string(&labels), "--precision", "f16"], 1);
+    assert!(error.contains("labels.txt: 2 labels, expected 5"), "{error}");
+}
+
+#[test]
+fn outputs_that_cannot_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("missing/m.rmlp");
+    let checkpoint = checkpoint();
+    let error = one_error(&["convert", &checkpoint, "-o", string(&path), "--precision", "f16"], 1);
+    assert!(error.contains(string(&path)), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn damaged_models() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, _) = convert(folder.path(), "good.rmlp", &checkpoint(), &[]);
+    let bytes = std::fs::read(&model).unwrap();
+    let mut flipped = bytes.clone();
+    flipped[bytes.len() / 2] ^= 4;
+    let mut newer = bytes.clone();
+    newer[8] = 99;
+    let (checkpoint, pictures) = (checkpoint(), dataset());
+    let (images, picture) = (string(pictures.path()), pictures.path().join("class0/0.png"));
+    for (bytes, expected) in [
+        (flipped, "damaged"),
+        (bytes[..bytes.len() - 1].to_vec(), "cut off"),
+        (bytes[..100].to_vec(), "too short"),
+        ([&bytes[..], &[0]].concat(), "expected"),
+        (newer, "version 99, expected 1"),
+    ] {
+        let path = file(folder.path(), "damaged.rmlp", &bytes);
+        let path = string(&path);
+        for arguments in [
+            vec!["inspect", path],
+            vec!["bench", path],
+            vec!["run", path, string(&picture)],
+            vec!["eval", path, "--dataset", images],
+            vec!["check", path, "--against", &checkpoint, "--images", images],
+        ] {
+            let error = one_error(&arguments, 1);
+            assert!(error.starts_with(&format!("error: {path}: ")) && error.contains(expected), "{error}");
+        }
+    }
+}
+
+#[test]
+fn models_and_flags_that_do_not_belong_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, _) = convert(folder.path(), "m.rmlp", &checkpoint(), &[]);
+    let (pictures, source) = (dataset(), checkpoint());
+    let images = string(pictures.path());
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../demo/resmlp_cifar10.safetensors");
+    let error = one_error(&["check", &model, "--against", demo, "--images", images], 1);
+    for words in [&model, demo, "picture 24 × 24, expected 32 × 32", "blocks 2, expected 8", "5 classes"] {
+        assert!(error.contains(words), "{error}");
+    }
+    let embedding = fixture("safetensors/deit-dino-f32.safetensors");
+    let error = one_error(&["check", &model, "--against", &embedding, "--images", images], 1);
+    assert!(error.contains("outputs 5 classes, expected"), "{error}");
+    // The other way round.
+    let error = one_error(&["check", &source, "--against", &model, "--images", images], 1);
+    assert!(error.contains("not a packed ResMLP model"), "{error}");
+    let error = one_error(&["check", &model, "--against", &model, "--images", images], 1);
+    assert!(error.contains(&format!("{model}: not a checkpoint")), "{error}");
+    assert!(one_error(&["bench", &source], 1).contains("not a packed ResMLP model"));
+    assert!(one_error(&["inspect", &model, "--crop", "0.5"], 2).contains("carries its own preprocessing"));
+    let error = one_error(&["bench", &model, "--kernels", "abacus"], 2);
+    assert!(error.contains("abacus") && error.contains("scalar"), "{error}");
+}
