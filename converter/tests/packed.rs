@@ -11,7 +11,9 @@ use resmlp_converter::fold::fold;
 use resmlp_converter::network::AffinePlacement;
 use resmlp_converter::pack::{self, Extras};
 use resmlp_converter::quantise::QuantisedNetwork;
-use resmlp_runtime::format::{Element, Layout, Map, Precision, Preprocessing, Resize, Shape as TensorShape, Slot, field};
+use resmlp_runtime::format::{
+    Element, Layout, Map, Precision, Preprocessing, Resize, Shape as TensorShape, Slot, field,
+};
 use resmlp_runtime::{
     AlignedBytes, Engine, Kernels, Model, ModelError, ParallelFor, RunError, Serial, Threads, checksum, repack,
 };
@@ -346,7 +348,7 @@ fn packed(network: &QuantisedNetwork, layout: Layout) -> AlignedBytes {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+    #![proptest_config(common::cases(200))]
 
     #[test]
     fn damage_anywhere_is_refused(places in proptest::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..40)) {
