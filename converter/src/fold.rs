@@ -180,14 +180,14 @@ fn product(a: &[f64], b: &[f32], c: &[f64]) -> Vec<f32> {
 /// `layer(input ⊙ y + shift)` as one layer of `y`.
 fn fold_input(layer: &Linear, input: &[f64], shift: &[f64]) -> Linear {
     let Linear { weight, bias } = layer;
-    let mut folded = Linear { weight: Matrix::zeros(weight.rows, weight.cols), bias: vec![0.0; weight.rows] };
-    for r in 0..weight.rows {
-        let mut sum = f64::from(bias[r]);
+    let mut folded = Linear { weight: Matrix::zeros(weight.rows, weight.cols), bias: bias.clone() };
+    for (r, bias) in folded.bias.iter_mut().enumerate() {
+        let mut sum = f64::from(*bias);
         for (k, (to, &w)) in folded.weight.row_mut(r).iter_mut().zip(weight.row(r)).enumerate() {
             *to = (f64::from(w) * input[k]) as f32;
             sum += f64::from(w) * shift[k];
         }
-        folded.bias[r] = sum as f32;
+        *bias = sum as f32;
     }
     folded
 }

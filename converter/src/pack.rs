@@ -179,7 +179,9 @@ impl Writer {
 
     fn f32s(&mut self, slot: Slot, block: usize, values: &[f32]) -> Result<(), PackError> {
         debug_assert!(matches!(slot.shape(), Shape::Vector(Element::F32 | Element::Bias, _)));
-        match values.iter().find(|v| !(v.abs() <= MAX_MULTIPLIER)) {
+        // NaN is not in range either.
+        let in_range = |v: f32| v.abs() <= MAX_MULTIPLIER;
+        match values.iter().find(|&&v| !in_range(v)) {
             Some(&value) => Err(PackError::Value { slot, block, value }),
             None => {
                 self.elements(slot, block, values.iter().map(|v| v.to_le_bytes()));

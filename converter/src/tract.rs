@@ -56,7 +56,9 @@ impl TractReference {
     ///
     /// External data is read from the file's folder. The batch size may be free or fixed.
     pub fn from_onnx(path: &Path, image: [usize; 2]) -> Result<Self> {
-        let model = tract_onnx::onnx().model_for_path(path).map_err(|error| failure(Some(path), &error))?;
+        // Inner shapes that exporters write down name the batch, which is fixed here.
+        let onnx = tract_onnx::onnx().with_ignore_value_info(true);
+        let model = onnx.model_for_path(path).map_err(|error| failure(Some(path), &error))?;
         Self::prepare(model, Some(path), image)
     }
 

@@ -98,7 +98,7 @@ pub struct Layout {
 
 impl Layout {
     /// For `i8` dot products of four: a sensible default for every CPU.
-    pub const DEFAULT: Self = Self { rows: 8, columns: 8, group: 4, offset: 0 };
+    pub const DEFAULT: Self = Self { rows: 8, columns: 12, group: 4, offset: 0 };
     /// For 64-bit ARM without dot products.
     pub const NEON: Self = Self { rows: 4, columns: 4, group: 16, offset: 0 };
     /// For 16-bit floating-point models.

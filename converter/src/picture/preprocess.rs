@@ -3,8 +3,9 @@
 use std::fmt;
 
 use clap::ValueEnum;
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use serde::{Deserialize, Serialize};
 
 use super::Picture;
@@ -113,13 +114,10 @@ impl Preprocess {
     ) -> std::result::Result<Vec<u8>, Box<dyn std::error::Error>> {
         let [height, width] = self.image.map(|side| side as u32);
         let filter = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(self.resize.filter()));
-        let mut resizer = Resizer::new();
-        let source = ImageRef::new(picture.width, picture.height, &picture.rgb, PixelType::U8x3)?;
-        let mut narrowed = Image::new(width, picture.height, PixelType::U8x3);
-        resizer.resize(&source, &mut narrowed, &filter.crop(left, 0.0, box_width, f64::from(picture.height)))?;
-        let mut resized = Image::new(width, height, PixelType::U8x3);
-        resizer.resize(&narrowed, &mut resized, &filter.crop(0.0, top, f64::from(width), box_height))?;
-        Ok(resized.into_vec())
+        let across = filter.crop(left, 0.0, box_width, f64::from(picture.height));
+        let narrowed = resize([picture.height, picture.width], &picture.rgb, [picture.height, width], &across)?;
+        let down = filter.crop(0.0, top, f64::from(width), box_height);
+        resize([picture.height, width], &narrowed, [height, width], &down)
     }
 
     /// Height and width to which the whole picture of `[height, width]` would be resized before the crop.
@@ -135,6 +133,20 @@ impl Preprocess {
             [cover_width * height / width, cover_width]
         }
     }
+}
+
+/// Resizes RGB pixels of `[height, width]`; with typed images only the code for this one kind of pixel is compiled.
+fn resize(
+    [height, width]: [u32; 2],
+    pixels: &[u8],
+    [new_height, new_width]: [u32; 2],
+    options: &ResizeOptions,
+) -> std::result::Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let source = TypedImageRef::from_buffer(width, height, pixels)?;
+    let mut resized = vec![0; 3 * new_height as usize * new_width as usize];
+    let mut target = TypedImage::<U8x3>::from_buffer(new_width, new_height, &mut resized)?;
+    Resizer::new().resize_typed(&source, &mut target, options)?;
+    Ok(resized)
 }
 
 /// The span (start, length) of a side of `source` pixels that becomes the centre `kept` of `scaled` pixels.

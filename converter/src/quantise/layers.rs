@@ -4,16 +4,13 @@ use rayon::prelude::*;
 
 use super::gelu::GeluTable;
 use super::network::{QuantisedHead, QuantisedLinear, QuantisedMix, QuantisedMlp, Quantiser, pixels};
-use super::ranges::{self, Range};
+use super::ranges::{self, Histogram, Range};
 use super::weights::{Moments, Rounded, round};
 use crate::fold::{FoldedBlock, FoldedNetwork, Head};
 use crate::forward::{gelu, row_sums, token_means};
 
 /// Samples from which a layer's second moments are taken.
 const MOMENT_SAMPLES: usize = 8192;
-
-/// Samples from which ranges are taken.
-const RANGE_SAMPLES: usize = 4096;
 
 /// Rows whose hidden activations are held at a time.
 const BATCH: usize = 1024;
@@ -92,9 +89,9 @@ pub fn mlp(block: &FoldedBlock, streams: &mut Streams) -> QuantisedMlp {
     let exact_mean = mean_rows(&spread(&streams.exact, dim, MOMENT_SAMPLES), dim);
     let mut expand = expand_layer(block, &input, &samples, &exact_mean);
 
-    let seen = expand.apply(&spread(&samples, dim, RANGE_SAMPLES));
-    let gelu = GeluTable::new(seen.iter().fold(0.0, |m, x| m.max(x.abs())));
-    let (hidden_scale, hidden_zero, steps) = hidden_quantiser(&seen, hidden, gelu.unit);
+    let (ranges, largest) = hidden_ranges(&expand, &input, &streams.quantised);
+    let gelu = GeluTable::new(largest);
+    let (hidden_scale, hidden_zero, steps) = hidden_quantiser(&ranges, gelu.unit);
     expand.scale.iter_mut().for_each(|s| *s /= gelu.unit);
     let contract = QuantisedLinear { weights: Vec::new(), bias: Vec::new(), scale: Vec::new() };
     let gain = block.mlp_gain.clone();
@@ -158,9 +155,9 @@ fn sum_quantiser(sums: &[f32], dim: usize) -> Quantiser {
 
 /// 8-bit ranges of each channel of `stream`, and the real value in the middle of each.
 fn input_quantiser(stream: &[f32], dim: usize) -> (Quantiser, Vec<f32>) {
-    let samples = spread(stream, dim, RANGE_SAMPLES);
-    let range = |d: usize| ranges::best(&mut samples.iter().skip(d).step_by(dim).copied().collect(), None);
-    let ranges: Vec<Range> = (0..dim).into_par_iter().map(range).collect();
+    let mut histograms: Vec<Histogram> = ranges::extremes(stream, dim).into_iter().map(Histogram::new).collect();
+    ranges::count(&mut histograms, stream);
+    let ranges: Vec<Range> = histograms.par_iter().map(|h| h.best(false)).collect();
     let widest = ranges.iter().fold(0f32, |m, r| m.max(r.step()));
     let least = (widest * LEAST_STEP).max(1e-6);
     let scale: Vec<f32> = ranges.iter().map(|r| 1.0 / r.step().max(least)).collect();
@@ -169,19 +166,35 @@ fn input_quantiser(stream: &[f32], dim: usize) -> (Quantiser, Vec<f32>) {
     (Quantiser { scale, offset }, centres)
 }
 
-/// Scales (fractions of 2^15 of `unit`), zero points and real steps of the hidden activations, whose inputs were `seen`.
-fn hidden_quantiser(seen: &[f32], hidden: usize, unit: f32) -> (Vec<i16>, Vec<i8>, Vec<f32>) {
-    let one = |h: usize| {
-        let mut values: Vec<f32> = seen.iter().skip(h).step_by(hidden).map(|&x| gelu(x)).collect();
-        let low = values.iter().fold(0f32, |m, &v| m.min(v));
-        let range = ranges::best(&mut values, Some(low));
-        let scale = (32768.0 * unit / range.step()).round().clamp(1.0, 32767.0);
+/// The range of GELU's results for each hidden unit, and the largest input of all in magnitude.
+fn hidden_ranges(expand: &QuantisedLinear, input: &Quantiser, stream: &[f32]) -> (Vec<Range>, f32) {
+    let (dim, hidden) = (input.scale.len(), expand.bias.len());
+    let mut largest = 0f32;
+    let mut histograms: Vec<Histogram> = Vec::new();
+    // Evenly spread rows first: they set the bounds of the histograms, with room for what is still to come.
+    let first = expand.apply(&input.apply(&spread(stream, dim, BATCH)));
+    for range in ranges::extremes(&first, hidden) {
+        histograms.push(Histogram::new(Range { low: -0.2, high: 4.0 * range.high.max(0.1) }));
+    }
+    for rows in stream.chunks(BATCH * dim) {
+        let mut values = expand.apply(&input.apply(rows));
+        largest = values.iter().fold(largest, |m, x| m.max(x.abs()));
+        values.par_chunks_mut(hidden).for_each(|row| row.iter_mut().for_each(|x| *x = gelu(*x)));
+        ranges::count(&mut histograms, &values);
+    }
+    (histograms.par_iter().map(|h| h.best(true)).collect(), largest)
+}
+
+/// Scales (fractions of 2^15 of `unit`), zero points and real steps of the hidden activations.
+fn hidden_quantiser(ranges: &[Range], unit: f32) -> (Vec<i16>, Vec<i8>, Vec<f32>) {
+    let one = |range: &Range| {
+        let range = Range { low: range.low.min(0.0), high: range.high.max(0.0) };
+        let scale = (32768.0 * unit / range.step()).floor().clamp(1.0, 32767.0);
         let step = 32768.0 * unit / scale;
-        (scale as i16, (-128.0 - low / step).round().clamp(-128.0, 127.0) as i8, step)
+        (scale as i16, (-128.0 - range.low / step).round().clamp(-128.0, 127.0) as i8, step)
     };
-    let all: Vec<_> = (0..hidden).into_par_iter().map(one).collect();
     let mut out = (Vec::new(), Vec::new(), Vec::new());
-    for (scale, zero, step) in all {
+    for (scale, zero, step) in ranges.iter().map(one) {
         out.0.push(scale);
         out.1.push(zero);
         out.2.push(step);
@@ -226,8 +239,13 @@ fn mean_rows(rows: &[f32], dim: usize) -> Vec<f32> {
     token_means(rows, rows.len() / dim, dim)
 }
 
-/// At most `count` of the rows of `rows`, evenly spread.
+/// At most `count` of the rows of `rows`, spread evenly but without a period: neighbouring rows are neighbouring patches.
 fn spread(rows: &[f32], dim: usize, count: usize) -> Vec<f32> {
-    let stride = (rows.len() / dim).div_ceil(count).max(1);
-    rows.chunks_exact(dim).step_by(stride).flatten().copied().collect()
+    const GOLDEN: f64 = 0.618_033_988_749_894_9;
+    let all = rows.len() / dim;
+    if all <= count {
+        return rows.to_vec();
+    }
+    let row = |i: usize| ((i as f64 * GOLDEN).fract() * all as f64) as usize;
+    (0..count).flat_map(|i| &rows[row(i).min(all - 1) * dim..][..dim]).copied().collect()
 }

@@ -1,10 +1,18 @@
-//! Chooses the ranges of 8-bit activations: those with the smallest mean squared error on the samples.
+//! Chooses the ranges of 8-bit activations: those with the smallest mean squared error over all calibration values.
+//!
+//! All values count, not a sample of them: a token in a thousand can carry values ten times as large as the rest, and to
+//! clip it costs more than the finer steps for the others bring.
 
-/// Samples of a channel that are looked at.
-const SAMPLES: usize = 2048;
+use rayon::prelude::*;
 
-/// Shares of the samples that a candidate range leaves out at one end.
-const TAILS: [f64; 6] = [0.0, 0.0005, 0.001, 0.002, 0.004, 0.008];
+/// Bins of a histogram; a range has 255 steps.
+const BINS: usize = 1024;
+
+/// Shares of the values that a candidate range leaves out at one end.
+const TAILS: [f64; 7] = [0.0, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3];
+
+/// Channels that are counted together: a cache line of them.
+const TOGETHER: usize = 16;
 
 /// A range of real values that 256 evenly spaced levels cover.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,68 +34,130 @@ impl Range {
     pub fn step(&self) -> f32 {
         ((self.high - self.low) / 255.0).max(f32::MIN_POSITIVE)
     }
-
-    fn error(&self, samples: &[f32]) -> f64 {
-        let (step, inverse) = (self.step(), 1.0 / self.step());
-        let error = |x: f32| {
-            let level = ((x - self.low) * inverse).round_ties_even().clamp(0.0, 255.0);
-            (x - (self.low + level * step)).powi(2)
-        };
-        samples.iter().map(|&x| f64::from(error(x))).sum()
-    }
 }
 
-/// The best range for values of which `samples` are representative; both ends are searched, or the upper one alone.
-pub fn best(samples: &mut Vec<f32>, fixed_low: Option<f32>) -> Range {
-    thin(samples);
-    samples.sort_unstable_by(f32::total_cmp);
-    let Some(last) = samples.len().checked_sub(1) else { return Range { low: 0.0, high: 0.0 } };
-    let at = |share: f64| samples[((last as f64 * share).round() as usize).min(last)];
-    let mut best = (f64::INFINITY, Range { low: samples[0], high: samples[last] });
-    let lows: Vec<f32> = match fixed_low {
-        Some(low) => vec![low],
-        None => TAILS.iter().map(|&t| at(t)).collect(),
-    };
-    for &low in &lows {
-        for tail in TAILS {
-            let range = Range { low, high: at(1.0 - tail).max(low) };
-            let error = range.error(samples);
-            if error < best.0 {
-                best = (error, range);
+/// How often values of one channel occurred. Values outside its bounds count in its first and last bin.
+#[derive(Clone, Debug)]
+pub struct Histogram {
+    bounds: Range,
+    seen: Range,
+    counts: Vec<u32>,
+}
+
+impl Histogram {
+    /// Of nothing yet.
+    pub fn new(bounds: Range) -> Self {
+        let seen = Range { low: f32::INFINITY, high: f32::NEG_INFINITY };
+        Self { bounds, seen, counts: vec![0; BINS] }
+    }
+
+    /// Counts one value.
+    pub fn add(&mut self, value: f32) {
+        let place = (value - self.bounds.low) / self.width();
+        self.counts[(place as usize).min(BINS - 1)] += 1;
+        self.seen = Range { low: self.seen.low.min(value), high: self.seen.high.max(value) };
+    }
+
+    fn width(&self) -> f32 {
+        ((self.bounds.high - self.bounds.low) / BINS as f32).max(f32::MIN_POSITIVE)
+    }
+
+    fn middle(&self, bin: usize) -> f32 {
+        (self.bounds.low + (bin as f32 + 0.5) * self.width()).clamp(self.seen.low, self.seen.high)
+    }
+
+    /// The value below which this share of all values lies.
+    fn quantile(&self, share: f64) -> f32 {
+        let total: u64 = self.counts.iter().map(|&c| u64::from(c)).sum();
+        let wanted = (total as f64 * share) as u64;
+        let mut below = 0;
+        for (bin, &count) in self.counts.iter().enumerate() {
+            below += u64::from(count);
+            if below > wanted {
+                return self.middle(bin);
             }
         }
+        self.seen.high
     }
-    best.1
+
+    /// Summed squared error of 256 levels over `range`: rounding within, clipping outside.
+    fn error(&self, range: Range) -> f64 {
+        let rounding = f64::from(range.step()).powi(2) / 12.0;
+        let bins = self.counts.iter().enumerate().filter(|&(_, &count)| count > 0);
+        bins.map(|(bin, &count)| {
+            let x = self.middle(bin);
+            f64::from(count) * (rounding + f64::from(x - x.clamp(range.low, range.high)).powi(2))
+        })
+        .sum()
+    }
+
+    /// The range with the smallest error; with `keep_low` it starts at the smallest value.
+    pub fn best(&self, keep_low: bool) -> Range {
+        if self.seen.low > self.seen.high {
+            return Range { low: 0.0, high: 0.0 };
+        }
+        let lows: Vec<f32> = TAILS.iter().map(|&t| if t == 0.0 { self.seen.low } else { self.quantile(t) }).collect();
+        let highs = TAILS.map(|t| if t == 0.0 { self.seen.high } else { self.quantile(1.0 - t) });
+        let lows = if keep_low { &lows[..1] } else { &lows };
+        let candidates = lows.iter().flat_map(|&low| highs.iter().map(move |&high| Range { low, high: high.max(low) }));
+        let scored = candidates.map(|range| (self.error(range), range));
+        scored.min_by(|a, b| a.0.total_cmp(&b.0)).map_or(self.seen, |(_, range)| range)
+    }
 }
 
-/// Keeps at most [`SAMPLES`] samples, evenly spaced, and the two extremes.
-fn thin(samples: &mut Vec<f32>) {
-    if samples.len() <= SAMPLES {
-        return;
+/// Counts the columns of `rows` (`[count, dim]`) into one histogram each.
+pub fn count(histograms: &mut [Histogram], rows: &[f32]) {
+    let dim = histograms.len();
+    histograms.par_chunks_mut(TOGETHER).enumerate().for_each(|(group, histograms)| {
+        for row in rows.chunks_exact(dim) {
+            let values = &row[group * TOGETHER..][..histograms.len()];
+            histograms.iter_mut().zip(values).for_each(|(h, &v)| h.add(v));
+        }
+    });
+}
+
+/// The range of each column of `rows`, `[count, dim]`.
+pub fn extremes(rows: &[f32], dim: usize) -> Vec<Range> {
+    let mut ranges = vec![Range { low: f32::INFINITY, high: f32::NEG_INFINITY }; dim];
+    for row in rows.chunks_exact(dim) {
+        for (range, &x) in ranges.iter_mut().zip(row) {
+            *range = Range { low: range.low.min(x), high: range.high.max(x) };
+        }
     }
-    let Range { low, high } = Range::of(samples.iter());
-    let count = samples.len();
-    *samples = (0..SAMPLES).map(|i| samples[i * count / SAMPLES]).chain([low, high]).collect();
+    ranges
 }
 
 #[cfg(test)]
 mod tests {
-    use super::best;
+    use super::{Histogram, Range, count};
 
-    #[test]
-    fn an_outlier_is_clipped_when_that_helps_the_rest() {
-        let mut samples: Vec<f32> = (0..2000).map(|i| (i as f32 * 0.7).sin()).collect();
-        samples[7] = 3.0;
-        let range = best(&mut samples.clone(), None);
-        assert!(range.high <= 3.0 && range.low >= -1.0);
-        samples[7] = 1e6;
-        let range = best(&mut samples, None);
-        assert!(range.high == 1e6, "one value so far out costs more than the rest: {range:?}");
+    fn histogram(values: &[f32]) -> Histogram {
+        let mut histograms = [Histogram::new(Range::of(values.iter()))];
+        count(&mut histograms, values);
+        histograms[0].clone()
     }
 
     #[test]
-    fn constant_and_empty_inputs_have_a_range() {
-        assert!(best(&mut vec![2.5; 10], None).step() > 0.0);
-        assert!(best(&mut Vec::new(), None).step() > 0.0);
+    fn a_mild_outlier_is_clipped_and_a_costly_one_is_not() {
+        let mut values: Vec<f32> = (0..1_000_000).map(|i| (i as f32 * 0.7).sin()).collect();
+        values[7] = 2.0;
+        let range = histogram(&values).best(false);
+        assert!(range.high < 1.1 && range.low < -0.99, "{range:?}");
+        values[7] = 300.0;
+        let range = histogram(&values).best(false);
+        assert!(range.high == 300.0, "one value so far out costs more than the rest: {range:?}");
+    }
+
+    #[test]
+    fn constant_and_empty_channels_have_a_range() {
+        assert!(histogram(&[2.5; 10]).best(false).step() > 0.0);
+        assert!(histogram(&[]).best(false).step() > 0.0);
+    }
+
+    #[test]
+    fn values_beyond_the_bounds_still_count() {
+        let mut h = Histogram::new(Range { low: 0.0, high: 1.0 });
+        [0.5, 0.6, -3.0, 9.0].into_iter().for_each(|v| h.add(v));
+        assert_eq!(h.best(false), Range { low: -3.0, high: 9.0 });
     }
 }

@@ -1,6 +1,11 @@
 //! Random networks and the plainest evaluation of them, for the tests.
 #![allow(dead_code)]
 
+pub mod fixtures;
+pub mod numerics;
+pub mod quantised;
+pub mod unpack;
+
 use resmlp_converter::network::{Affine, AffinePlacement, Block, Dialect, Linear, Matrix, Network};
 
 /// The sizes of a network.
@@ -20,7 +25,7 @@ pub struct Shape {
 pub struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -152,7 +157,7 @@ fn affine(affine: &Affine, x: &[f64]) -> Vec<f64> {
     pairs.zip(x).map(|((&alpha, &beta), x)| f64::from(alpha) * x + f64::from(beta)).collect()
 }
 
-fn apply(linear: &Linear, x: &[f64]) -> Vec<f64> {
+pub fn apply(linear: &Linear, x: &[f64]) -> Vec<f64> {
     let row = |r: usize| {
         let products = linear.weight.row(r).iter().zip(x).map(|(&w, x)| f64::from(w) * x);
         products.sum::<f64>() + f64::from(linear.bias[r])
@@ -160,7 +165,7 @@ fn apply(linear: &Linear, x: &[f64]) -> Vec<f64> {
     (0..linear.weight.rows).map(row).collect()
 }
 
-fn gelu(x: f64) -> f64 {
+pub fn gelu(x: f64) -> f64 {
     0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2))
 }
 

@@ -49,11 +49,16 @@ fn pack_pixels(dims: &Dims, image: &[u8], token: usize, row: usize, panels: &mut
     let (layout, k) = (dims.layout, dims.padded(Extent::Patch));
     let shift = (layout.offset as u8).wrapping_sub(128);
     let group = layout.group as usize;
-    let groups = panels
-        .get_mut(layout.index(layout.rows as usize, k, row, 0)..)
-        .unwrap_or_default()
-        .chunks_mut(group * layout.rows as usize);
-    let places = groups.flat_map(|g| g.iter_mut().take(group));
+    let places = panels.get_mut(layout.index(layout.rows as usize, k, row, 0)..).unwrap_or_default();
+    let groups = places.chunks_mut(group * layout.rows as usize);
+    if group == 4 && (3 * dims.patch).is_multiple_of(4) {
+        let pixels = patches::rows(dims, image, token).flat_map(|row| row.as_chunks().0);
+        for (places, pixels) in groups.filter_map(|group| group.first_chunk_mut::<4>()).zip(pixels) {
+            *places = pixels.map(|pixel| pixel.wrapping_add(shift));
+        }
+        return;
+    }
+    let places = groups.flat_map(|places| places.iter_mut().take(group));
     for (place, pixel) in places.zip(patches::values(dims, image, token)) {
         *place = pixel.wrapping_add(shift);
     }
@@ -63,7 +68,7 @@ fn pack_pixels(dims: &Dims, image: &[u8], token: usize, row: usize, panels: &mut
 fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
     let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
     let layout = dims.layout;
-    let (k, rows) = (dims.padded(Extent::Tokens), dims.padded(Extent::TokenRows));
+    let (k, rows) = (dims.padded(Extent::Tokens), dims.tokens());
     let left: &[u8] = model.tensor(Slot::MixWeights, block);
     let mix_rows = MixRows {
         correction: model.tensor(Slot::MixRowCorrection, block),
@@ -102,7 +107,7 @@ fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError>
         let activations = rest.get_mut(..rows * hidden).ok_or(Mismatch)?;
         kernels.quantise_rows(layout, &tile, quantiser.part(0, dim)?, input)?;
         for (first, right) in expand.panels() {
-            let product = Product { layout, k: dim, rows, left: input, right };
+            let product = Product { layout, k: dim, rows: tile.rows(), left: input, right };
             kernels.gelu(product, gelu.part(first)?, Hidden { panels: activations, k: hidden, first })?;
         }
         rescale(&mut tile, gain, 0);
@@ -132,7 +137,7 @@ fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Result<(), Ru
     quantise_sums(layout, sums, PerChannel::new(model, Slot::HeadInputScale, Slot::HeadInputOffset, 0), left);
     let correction: &[i32] = model.tensor(Slot::HeadCorrection, 0);
     for (first, right) in Weights::new(model, Slot::HeadWeights, 0, dim).panels() {
-        kernels.sums(Product { layout, k: dim, rows, left, right }, results)?;
+        kernels.sums(Product { layout, k: dim, rows: 2, left, right }, results)?;
         let (high, low) = results.split_at(width);
         let sums = high.iter().zip(low).zip(correction.iter().skip(first));
         let coefficients = scale.iter().zip(bias).skip(first);
@@ -169,7 +174,7 @@ fn add_product(
     tile: &mut Block,
 ) -> Result<(), Mismatch> {
     let Weights { layout, k, .. } = *weights;
-    let (rows, width) = (left.len() / k.max(1), layout.columns as usize);
+    let (rows, width) = (tile.rows(), layout.columns as usize);
     for (first, right) in weights.panels() {
         let columns =
             StreamColumns { bias: part(columns.bias, first, width)?, scale: part(columns.scale, first, width)? };

@@ -3,7 +3,17 @@
 //! A kernel computes a portion of a result: it never allocates, never schedules, and trusts the caller for nothing. The
 //! functions here check every length once and then call the table.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+#[cfg(target_arch = "aarch64")]
+mod aarch64_dotprod;
+#[cfg(target_arch = "aarch64")]
+mod aarch64_f16;
+#[cfg(target_arch = "aarch64")]
+mod aarch64_neon;
 mod erf;
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+mod fours;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -29,6 +39,10 @@ pub struct Kernels {
 
 /// Best first.
 static ALL: &[&Kernels] = &[
+    #[cfg(target_arch = "aarch64")]
+    &aarch64_dotprod::KERNELS,
+    #[cfg(target_arch = "aarch64")]
+    &aarch64_neon::KERNELS,
     #[cfg(target_arch = "x86_64")]
     &x86_64_avx2::KERNELS,
     &scalar::KERNELS,
@@ -90,9 +104,9 @@ pub(crate) struct Product<'a> {
     pub layout: Layout,
     /// Padded length of the contraction.
     pub k: usize,
-    /// Rows of the left matrix, a multiple of `layout.rows`.
+    /// Rows wanted; the left matrix may have more, to fill its last panel.
     pub rows: usize,
-    /// `rows * k` bytes in panels.
+    /// Whole panels of `k` columns.
     pub left: &'a [u8],
     /// `layout.columns * k` bytes: one panel.
     pub right: &'a [u8],
@@ -136,7 +150,7 @@ pub(crate) struct GeluColumns<'a> {
 
 /// Where a tile's hidden activations go: left panels of the next product.
 pub(crate) struct Hidden<'a> {
-    /// `rows * k` bytes in panels.
+    /// Whole panels of `k` columns.
     pub panels: &'a mut [u8],
     /// Padded number of hidden units.
     pub k: usize,
@@ -180,7 +194,7 @@ struct Int8 {
     mix: unsafe fn(Product, MixRows, MixColumns, &mut Block),
     /// `hidden = requantise(gelu(scale · (product + bias)))`.
     gelu: unsafe fn(Product, GeluColumns, Hidden),
-    /// The sums alone, `[row][column]`; as many rows as there is room for.
+    /// The sums alone, `[row][column]`.
     sums: unsafe fn(Product, &mut [i32]),
 }
 
@@ -204,12 +218,16 @@ fn check(fits: bool) -> Result<(), Mismatch> {
 }
 
 impl Product<'_> {
+    fn padded_rows(&self) -> usize {
+        self.rows.next_multiple_of((self.layout.rows as usize).max(1))
+    }
+
     fn fits(&self) -> bool {
         let columns = self.layout.columns as usize;
         self.layout.is_valid()
-            && self.rows.is_multiple_of(self.layout.rows as usize)
+            && self.k > 0
             && self.k.is_multiple_of(self.layout.group as usize)
-            && self.left.len() == self.rows * self.k
+            && self.left.len() == self.padded_rows() * self.k
             && self.right.len() == columns * self.k
     }
 }
@@ -258,21 +276,21 @@ impl Kernels {
         Ok(())
     }
 
-    /// `stream += scale · (product + bias)` for one right panel's columns; rows that `stream` lacks are left out.
+    /// `stream += scale · (product + bias)` for one right panel's columns.
     pub(crate) fn add(&self, product: Product, columns: StreamColumns, stream: &mut Block) -> Result<(), Mismatch> {
         let width = product.layout.columns as usize;
         check(
             self.reads(product.layout)
                 && product.fits()
                 && [columns.bias.len(), columns.scale.len(), stream.columns()] == [width; 3]
-                && stream.rows() <= product.rows,
+                && stream.rows() == product.rows,
         )?;
         // SAFETY: to hold `self` proves the instructions; the lengths were checked.
         unsafe { (self.int8.add)(product, columns, stream) };
         Ok(())
     }
 
-    /// Patch mixing for one right panel's channels; rows that `stream` lacks are left out.
+    /// Patch mixing for one right panel's channels.
     pub(crate) fn mix(
         &self,
         product: Product,
@@ -284,18 +302,19 @@ impl Kernels {
         check(
             self.reads(product.layout)
                 && product.fits()
-                && rows.correction.len() == product.rows
-                && [rows.scale.len(), rows.sum.len(), rows.bias.len()] == [product.rows; 3]
+                && rows.correction.len() == product.padded_rows()
+                && [rows.scale.len(), rows.sum.len(), rows.bias.len()] == [product.padded_rows(); 3]
                 && [columns.scale.len(), columns.sum_gain.len(), columns.bias_gain.len()] == [width; 3]
                 && stream.columns() == width
-                && stream.rows() <= product.rows,
+                && stream.rows() == product.rows,
         )?;
         // SAFETY: to hold `self` proves the instructions; the lengths were checked.
         unsafe { (self.int8.mix)(product, rows, columns, stream) };
         Ok(())
     }
 
-    /// Hidden activations of one right panel, into left panels of the next product.
+    /// Hidden activations of one right panel, into left panels of the next product. Rows that only fill a panel up hold
+    /// anything afterwards.
     pub(crate) fn gelu(&self, product: Product, columns: GeluColumns, hidden: Hidden) -> Result<(), Mismatch> {
         let width = product.layout.columns as usize;
         check(
@@ -307,18 +326,17 @@ impl Kernels {
                 && hidden.k.is_multiple_of(product.layout.group as usize)
                 && hidden.first.is_multiple_of(width)
                 && hidden.first + width <= hidden.k
-                && hidden.panels.len() == product.rows * hidden.k,
+                && hidden.panels.len() == product.padded_rows() * hidden.k,
         )?;
         // SAFETY: to hold `self` proves the instructions; the lengths were checked.
         unsafe { (self.int8.gelu)(product, columns, hidden) };
         Ok(())
     }
 
-    /// The sums alone, of as many rows as `out` has room for.
+    /// The sums alone, `[row][column]`.
     pub(crate) fn sums(&self, product: Product, out: &mut [i32]) -> Result<(), Mismatch> {
         let width = product.layout.columns as usize;
-        let fits = out.len().is_multiple_of(width) && out.len() <= product.rows * width;
-        check(self.reads(product.layout) && product.fits() && fits)?;
+        check(self.reads(product.layout) && product.fits() && out.len() == product.rows * width)?;
         // SAFETY: to hold `self` proves the instructions; the lengths were checked.
         unsafe { (self.int8.sums)(product, out) };
         Ok(())

@@ -96,7 +96,7 @@ fn add(p: Product, columns: StreamColumns, stream: &mut Block) {
 }
 
 fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
-    let per_row = rows.correction.iter().zip(rows.scale).zip(rows.sum).zip(rows.bias);
+    let per_row = rows.correction.iter().zip(rows.scale).zip(rows.sum).zip(rows.bias).take(p.rows);
     for (row, (((&correction, &row_scale), &row_sum), &row_bias)) in per_row.enumerate() {
         let gains = columns.scale.iter().zip(columns.sum_gain).zip(columns.bias_gain);
         for (column, (y, ((&scale, &sum_gain), &bias_gain))) in stream.row_mut(row).iter_mut().zip(gains).enumerate() {

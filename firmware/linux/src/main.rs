@@ -1,0 +1,53 @@
+//! `resmlp-device`: runs and measures packed models on a board.
+//!
+//! Results go to stdout, notes and errors to stderr. Exit codes: 0, 1 for an error, 2 for a command line that cannot be
+//! followed.
+
+mod arguments;
+mod bench;
+mod error;
+mod machine;
+mod model;
+mod picture;
+mod run;
+
+use std::io::{ErrorKind, Write, stderr, stdout};
+use std::process::ExitCode;
+
+use arguments::Command;
+use error::{Error, Result};
+
+fn main() -> ExitCode {
+    match arguments::parse(lexopt::Parser::from_env()).and_then(execute) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say("error", &error.to_string());
+            ExitCode::from(if matches!(error, Error::Usage(_)) { 2 } else { 1 })
+        }
+    }
+}
+
+fn execute(command: Command) -> Result<()> {
+    let text = match command {
+        Command::Help => arguments::USAGE.to_owned(),
+        Command::Version => concat!("resmlp-device ", env!("CARGO_PKG_VERSION")).to_owned(),
+        Command::Run(options) => run::execute(&options)?,
+        Command::Bench(options) => bench::execute(&options)?,
+    };
+    print(&text)
+}
+
+/// Prints `text` and a line's end on stdout; a reader that has gone away (`| head`) is no error.
+fn print(text: &str) -> Result<()> {
+    let mut out = stdout().lock();
+    match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::about("stdout", &error)),
+        _ => Ok(()),
+    }
+}
+
+/// Says on stderr what is no result: `kind` is `note`, `warning` or `error`.
+fn say(kind: &str, text: &str) {
+    // Nobody can be told where stderr is closed.
+    let _ = writeln!(stderr().lock(), "{kind}: {text}");
+}

@@ -1,0 +1,71 @@
+//! A model file in memory, and the kernels that run it.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, Precision, Threads, repack};
+
+use crate::arguments::Common;
+use crate::error::{Error, Result};
+use crate::say;
+
+/// A validated model, its weights as the kernels read them.
+pub struct Opened {
+    path: PathBuf,
+    bytes: AlignedBytes,
+    kernels: &'static Kernels,
+    threads: usize,
+    /// Whether the weights had to be rearranged.
+    pub repacked: bool,
+}
+
+/// Reads the model and rearranges its weights where the kernels want another layout, with a note.
+pub fn open(options: &Common) -> Result<Opened> {
+    let path = &options.model;
+    let kernels = kernels(options.kernels.as_deref())?;
+    let bytes = read(path).map_err(|error| Error::about(path.display(), &error))?;
+    let model = Model::parse(&bytes).map_err(|error| Error::about(path.display(), &error))?;
+    let dims = *model.dims();
+    // 16-bit models have one layout for all kernels.
+    let other = kernels.layout().filter(|&layout| dims.precision == Precision::Int8 && layout != dims.layout);
+    let rearranged = other.map(|layout| repack(&model, layout)).transpose();
+    let rearranged = rearranged.map_err(|error| Error::about(path.display(), &error))?;
+    let repacked = rearranged.is_some();
+    if repacked {
+        say("note", &format!("the weights are rearranged for the {} kernels at load", kernels.name()));
+    }
+    Ok(Opened { path: path.clone(), bytes: rearranged.unwrap_or(bytes), kernels, threads: options.threads, repacked })
+}
+
+impl Opened {
+    /// An engine with threads of its own.
+    pub fn engine(&self) -> Result<Engine<'_, Threads>> {
+        let threads = Threads::new(self.threads)
+            .map_err(|error| Error::about(format_args!("cannot start {} threads", self.threads), &error))?;
+        let model = Model::parse(&self.bytes).map_err(|error| self.failure(&error))?;
+        Engine::new(model, self.kernels, threads).map_err(|error| self.failure(&error))
+    }
+
+    /// An error about this model.
+    pub fn failure(&self, problem: &dyn std::fmt::Display) -> Error {
+        Error::about(self.path.display(), problem)
+    }
+}
+
+/// The file's bytes, in one copy.
+fn read(path: &Path) -> std::io::Result<AlignedBytes> {
+    let mut file = File::open(path)?;
+    let len = usize::try_from(file.metadata()?.len()).map_err(std::io::Error::other)?;
+    let mut bytes = AlignedBytes::zeroed(len);
+    file.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn kernels(name: Option<&str>) -> Result<&'static Kernels> {
+    let Some(name) = name else { return Ok(Kernels::fastest()) };
+    Kernels::named(name).ok_or_else(|| {
+        let names: Vec<&str> = Kernels::supported().map(Kernels::name).collect();
+        Error::Usage(format!("--kernels {name}: this CPU has no such kernels, expected one of: {}", names.join(", ")))
+    })
+}

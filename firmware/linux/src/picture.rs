@@ -1,0 +1,121 @@
+//! Pictures that already have the model's size: bare bytes, or PPM.
+
+use std::fs::File;
+use std::io::{Read, stdin};
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// Bytes that a PPM's header may take.
+const MAX_HEADER: usize = 4096;
+
+/// Reads a picture of `[height, width]`, `[height, width, 3]` of u8, from a file or (`-`) from standard input.
+///
+/// # Errors
+/// Where there are neither just those bytes nor a PPM (P6) of that size with 8 bits a value.
+pub fn read(path: &Path, size: [usize; 2]) -> Result<Vec<u8>> {
+    let source: std::io::Result<Box<dyn Read>> = match path.to_str() {
+        Some("-") => Ok(Box::new(stdin())),
+        _ => File::open(path).map(|file| Box::new(file) as Box<dyn Read>),
+    };
+    let [height, width] = size;
+    let len = height * width * 3;
+    let mut bytes = Vec::new();
+    // One byte more than any accepted picture has, to tell a longer one.
+    let read = source.and_then(|source| source.take((len + MAX_HEADER + 1) as u64).read_to_end(&mut bytes));
+    read.map_err(|error| Error::about(path.display(), &error))?;
+    pixels(bytes, size).map_err(|problem| Error::about(path.display(), &problem))
+}
+
+fn pixels(mut bytes: Vec<u8>, [height, width]: [usize; 2]) -> std::result::Result<Vec<u8>, String> {
+    let len = height * width * 3;
+    if bytes.len() == len {
+        return Ok(bytes);
+    }
+    let expected = format!("expected {len} bytes ({height} × {width} RGB), or a PPM of {height} × {width}");
+    let Some(rest) = bytes.strip_prefix(b"P6") else {
+        let more = if bytes.len() > len + MAX_HEADER { "more than " } else { "" };
+        return Err(format!("found {more}{} bytes, {expected}", bytes.len().min(len + MAX_HEADER)));
+    };
+    let ([found_width, found_height, most], rest) = header(rest).ok_or("its PPM header is damaged")?;
+    if [found_height, found_width] != [height, width] {
+        return Err(format!("found a PPM of {found_height} × {found_width}, {expected}"));
+    }
+    if most != 255 {
+        return Err(format!("found a PPM with values up to {most}, expected 255"));
+    }
+    if rest.len() != len {
+        return Err(format!("found {} bytes behind the PPM header, expected {len}", rest.len()));
+    }
+    let start = bytes.len() - len;
+    bytes.drain(..start);
+    Ok(bytes)
+}
+
+/// Width, height, largest value, and what follows the one space behind them; a `#` starts a comment.
+fn header(mut rest: &[u8]) -> Option<([usize; 3], &[u8])> {
+    let mut numbers = [0; 3];
+    for number in &mut numbers {
+        let digits = skip_space(rest)?;
+        let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
+        let (text, after) = digits.split_at_checked(end)?;
+        *number = str::from_utf8(text).ok()?.parse().ok()?;
+        rest = after;
+    }
+    let (space, pixels) = rest.split_first()?;
+    space.is_ascii_whitespace().then_some((numbers, pixels))
+}
+
+/// What follows spaces and comments; `None` where there are none.
+fn skip_space(mut rest: &[u8]) -> Option<&[u8]> {
+    let before = rest.len();
+    loop {
+        match rest.split_first() {
+            Some((b'#', after)) => rest = after.get(after.iter().position(|&byte| byte == b'\n')?..)?,
+            Some((byte, after)) if byte.is_ascii_whitespace() => rest = after,
+            _ => return (rest.len() < before).then_some(rest),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Height 2, width 1.
+    const PIXELS: [u8; 6] = [1, 2, 3, 4, 5, 6];
+
+    fn ppm(header: &str) -> Vec<u8> {
+        [header.as_bytes(), &PIXELS].concat()
+    }
+
+    #[test]
+    fn bare_bytes_and_ppm_are_the_same_picture() {
+        let headers = ["", "P6 1 2 255\n", "P6\n# by hand\n1 2\n#\n255 ", "P6\t1\r\n2 # 9\n255\n"];
+        for header in headers {
+            assert_eq!(pixels(ppm(header), [2, 1]).as_deref(), Ok(&PIXELS[..]), "{header:?}");
+        }
+        // Bare bytes that begin as a PPM does.
+        assert_eq!(pixels(b"P61 2 255 ...".repeat(3), [13, 1]), Ok(b"P61 2 255 ...".repeat(3)));
+    }
+
+    #[test]
+    fn others_are_refused() {
+        for (header, problem) in [
+            ("P6 2 1 255\n", "1 × 2, expected 6 bytes (2 × 1 RGB)"),
+            ("P6 1 2 65535\n", "up to 65535"),
+            ("P6 1 2 255\nx", "7 bytes behind"),
+            ("P6 1 2", "damaged"),
+            ("P6 1 2 99999999999999999999999 ", "damaged"),
+            ("P6", "damaged"),
+            ("P61 2 255\n", "damaged"),
+            ("P5 1 2 255\n", "found 17 bytes"),
+            ("x", "found 7 bytes"),
+        ] {
+            let found = pixels(ppm(header), [2, 1]).unwrap_err();
+            assert!(found.contains(problem), "{header:?}: {found}");
+        }
+        assert!(pixels(vec![0; 6 + MAX_HEADER + 1], [2, 1]).unwrap_err().contains("more than"));
+        assert!(pixels(vec![], [2, 1]).unwrap_err().contains("found 0 bytes"));
+    }
+}

@@ -1,0 +1,85 @@
+//! `run`: classifies pictures.
+
+use std::fmt::Write;
+
+use resmlp_runtime::top;
+use serde::Serialize;
+
+use crate::arguments::Run;
+use crate::error::{Error, Result};
+use crate::{model, picture};
+
+/// Classes that are shown for a picture.
+const SHOWN: usize = 5;
+
+#[derive(Serialize)]
+struct Outcome {
+    kernels: &'static str,
+    results: Vec<Classified>,
+}
+
+/// One picture's result; an embedding model has no `top`.
+#[derive(Serialize)]
+struct Classified {
+    image: String,
+    logits: Vec<f32>,
+    top: Vec<Guess>,
+}
+
+#[derive(Serialize)]
+struct Guess {
+    index: usize,
+    label: Option<String>,
+    probability: f64,
+}
+
+/// Classifies the pictures; returns what is to be printed.
+pub fn execute(options: &Run) -> Result<String> {
+    let opened = model::open(&options.common)?;
+    let engine = opened.engine()?;
+    let dims = *engine.model().dims();
+    let labels: Vec<&str> = engine.model().labels().collect();
+    let mut scratch = vec![0; engine.scratch_len()];
+    let mut results = Vec::new();
+    for path in &options.pictures {
+        let picture = picture::read(path, dims.image)?;
+        let mut logits = vec![0.0; dims.outputs];
+        engine.run(&picture, &mut scratch, &mut logits).map_err(|error| opened.failure(&error))?;
+        let top = if dims.has_head { guesses(&logits, &labels) } else { vec![] };
+        results.push(Classified { image: path.display().to_string(), logits, top });
+    }
+    let outcome = Outcome { kernels: engine.kernels().name(), results };
+    if options.common.json {
+        serde_json::to_string(&outcome).map_err(|error| Error::about("JSON", &error))
+    } else {
+        Ok(text(&outcome))
+    }
+}
+
+fn guesses(logits: &[f32], labels: &[&str]) -> Vec<Guess> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let weight = |logit: f32| f64::from(logit - largest).exp();
+    let sum: f64 = logits.iter().map(|&logit| weight(logit)).sum();
+    let guess = |(index, logit)| Guess {
+        index,
+        label: labels.get(index).map(|&label| label.to_owned()),
+        probability: weight(logit) / sum,
+    };
+    top::<SHOWN>(logits).into_iter().map(guess).collect()
+}
+
+fn text(outcome: &Outcome) -> String {
+    let mut text = String::new();
+    for result in &outcome.results {
+        text += &format!("{}\n", result.image);
+        for guess in &result.top {
+            let label = guess.label.clone().unwrap_or_else(|| format!("class {}", guess.index));
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "  {:5.1} %  {label}", guess.probability * 100.0);
+        }
+        if result.top.is_empty() {
+            let _ = writeln!(text, "  embedding of {} channels (--json prints it)", result.logits.len());
+        }
+    }
+    text + "kernels: " + outcome.kernels
+}

@@ -1,0 +1,220 @@
+//! The program from outside: what `resmlp deploy` and people's scripts rely on.
+
+#[path = "../../../runtime/examples/random_model/model.rs"]
+mod model;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use resmlp_runtime::{Dims, Engine, Kernels, Layout, Model, Precision, Serial};
+use serde_json::Value;
+
+const DIMS: Dims = Dims {
+    precision: Precision::Int8,
+    image: [16, 24],
+    patch: 8,
+    dim: 20,
+    hidden: 75,
+    depth: 2,
+    outputs: 7,
+    has_head: true,
+    has_gains: false,
+    layout: Layout::DEFAULT,
+};
+
+/// A folder with a model `m.rmlp` of these dimensions and a picture for it, `p.rgb`.
+struct Place {
+    folder: tempfile::TempDir,
+    model: Vec<u8>,
+    picture: Vec<u8>,
+}
+
+impl Place {
+    fn new(dims: &Dims) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let model = model::random_model(dims).to_vec();
+        let picture: Vec<u8> = model::random(3).take(dims.image[0] * dims.image[1] * 3).map(|v| v as u8).collect();
+        std::fs::write(folder.path().join("m.rmlp"), &model).unwrap();
+        std::fs::write(folder.path().join("p.rgb"), &picture).unwrap();
+        Self { folder, model, picture }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn program(&self, words: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_resmlp-device"));
+        command.args(words.split_whitespace()).current_dir(self.folder.path());
+        command
+    }
+
+    /// Runs what must succeed and parses the JSON object on its stdout.
+    fn json(&self, words: &str) -> Value {
+        let output = self.program(words).output().unwrap();
+        assert!(output.status.success(), "{words}: {}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Runs what must fail with `code` and returns its stderr.
+    fn fails(&self, words: &str, code: i32) -> String {
+        let output = self.program(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{words}: {}", text(&output.stderr));
+        assert!(output.stdout.is_empty(), "{words}: {}", text(&output.stdout));
+        text(&output.stderr)
+    }
+
+    /// The logits as the library gives them.
+    fn expected_logits(&self) -> Vec<f32> {
+        let bytes = resmlp_runtime::AlignedBytes::from(&*self.model);
+        let engine = Engine::new(Model::parse(&bytes).unwrap(), Kernels::scalar(), Serial).unwrap();
+        let (mut scratch, mut logits) = (vec![0; engine.scratch_len()], vec![0.0; engine.model().dims().outputs]);
+        engine.run(&self.picture, &mut scratch, &mut logits).unwrap();
+        logits
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn logits(result: &Value) -> Vec<f32> {
+    result["logits"].as_array().unwrap().iter().map(|logit| logit.as_f64().unwrap() as f32).collect()
+}
+
+#[test]
+fn run_gives_the_librarys_logits_bit_for_bit() {
+    let place = Place::new(&DIMS);
+    let expected = place.expected_logits();
+    let largest = expected.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let distinct: std::collections::BTreeSet<u32> = expected.iter().map(|logit| logit.to_bits()).collect();
+    assert_eq!(distinct.len(), expected.len(), "the model is not lively: {expected:?}");
+    for kernels in Kernels::supported() {
+        for threads in [1, 3] {
+            let options = format!("run m.rmlp p.rgb p.rgb --kernels {} --threads {threads} --json", kernels.name());
+            let found = place.json(&options);
+            assert_eq!(found["kernels"], kernels.name());
+            assert_eq!(found["results"].as_array().unwrap().len(), 2);
+            for result in found["results"].as_array().unwrap() {
+                assert_eq!(result["image"], "p.rgb");
+                assert_eq!(logits(result), expected, "{options}");
+                let top = result["top"].as_array().unwrap();
+                assert_eq!(expected[top[0]["index"].as_u64().unwrap() as usize], largest);
+                let probabilities: Vec<f64> = top.iter().map(|guess| guess["probability"].as_f64().unwrap()).collect();
+                assert!(probabilities.is_sorted_by(|a, b| a >= b) && probabilities.iter().sum::<f64>() <= 1.0 + 1e-9);
+                assert!(top.len() == 5 && top[0]["label"].is_null());
+            }
+        }
+    }
+}
+
+#[test]
+fn pictures_come_as_bytes_or_ppm_or_through_a_pipe() {
+    let place = Place::new(&DIMS);
+    let ppm = [b"P6\n24 16\n255\n", &place.picture[..]].concat();
+    std::fs::write(place.path("p.ppm"), &ppm).unwrap();
+    let found = place.json("run m.rmlp p.ppm --json");
+    assert_eq!(logits(&found["results"][0]), place.expected_logits());
+
+    let mut command = place.program("run m.rmlp - --json");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(&ppm).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(logits(&found["results"][0]), place.expected_logits());
+}
+
+#[test]
+fn an_embedding_has_no_top() {
+    let place = Place::new(&Dims { has_head: false, outputs: DIMS.dim, ..DIMS });
+    let found = place.json("run m.rmlp p.rgb --json");
+    assert_eq!(found["results"][0]["top"], Value::Array(vec![]));
+    assert_eq!(logits(&found["results"][0]), place.expected_logits());
+    let output = place.program("run m.rmlp p.rgb").output().unwrap();
+    assert!(text(&output.stdout).contains("embedding of 20 channels"));
+}
+
+#[test]
+fn bench_has_the_fields_that_scripts_read() {
+    for precision in [Precision::Int8, Precision::F16] {
+        let layout = if precision == Precision::Int8 { Layout::DEFAULT } else { Layout::F16 };
+        let place = Place::new(&Dims { precision, layout, ..DIMS });
+        let found = place.json("bench m.rmlp --runs 7 --warmup 2 --threads 2 --kernels scalar --json");
+        for (field, expected) in [
+            ("model", Value::from("m.rmlp")),
+            ("kernels", "scalar".into()),
+            ("threads", 2.into()),
+            ("runs", 7.into()),
+            ("warmup", 2.into()),
+            ("model_bytes", place.model.len().into()),
+            ("repacked", false.into()),
+        ] {
+            assert_eq!(found[field], expected, "{field}");
+        }
+        let times = ["min", "median", "p90", "p99", "max"].map(|name| found["latency_ms"][name].as_f64().unwrap());
+        assert!(times[0] > 0.0 && times.is_sorted(), "{times:?}");
+        assert!(found["gmac_per_s"].as_f64().unwrap() > 0.0 && found["scratch_bytes"].as_u64().unwrap() > 0);
+        let layers = found["layers"].as_array().unwrap();
+        assert_eq!(layers.len(), 2 + 2 * DIMS.depth);
+        assert_eq!(layers.iter().map(|layer| layer["macs"].as_u64().unwrap()).sum::<u64>(), DIMS.macs());
+        assert!(layers.iter().all(|layer| layer["ms"].as_f64().unwrap() > 0.0 && layer["name"].is_string()));
+        assert_eq!(found["trusted"], found["warnings"].as_array().unwrap().is_empty());
+        assert_eq!(found["machine"]["architecture"], std::env::consts::ARCH);
+        assert!(found["before"]["clocks"].is_array() && found["after"].get("throttled").is_some());
+    }
+}
+
+#[test]
+fn bench_without_json_is_for_people() {
+    let place = Place::new(&DIMS);
+    let output = place.program("bench m.rmlp --runs 3 --threads 2000").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    // More threads than any machine that runs this test has cores.
+    let output = place.program("bench m.rmlp --runs 3 --threads 1000").output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("warning: 1000 threads share"), "{}", text(&output.stderr));
+    let found = text(&output.stdout);
+    assert!(found.contains("block.1.mlp") && found.contains("not to be trusted"), "{found}");
+}
+
+#[test]
+fn errors_name_the_file_and_what_was_expected() {
+    let place = Place::new(&DIMS);
+    std::fs::write(place.path("short.rgb"), [0; 9]).unwrap();
+    std::fs::write(place.path("cut.rmlp"), &place.model[..place.model.len() - 1]).unwrap();
+    let mut damaged = place.model.clone();
+    damaged[1000] ^= 1;
+    std::fs::write(place.path("damaged.rmlp"), damaged).unwrap();
+    std::fs::write(place.path("empty.rmlp"), []).unwrap();
+    for (words, told) in [
+        ("run missing.rmlp p.rgb", "missing.rmlp: No such file"),
+        ("run m.rmlp missing.rgb", "missing.rgb: No such file"),
+        ("run m.rmlp short.rgb", "short.rgb: found 9 bytes, expected 1152 bytes (16 × 24 RGB)"),
+        ("run p.rgb p.rgb", "p.rgb: not a packed ResMLP model"),
+        ("bench cut.rmlp", "cut.rmlp: "),
+        ("bench damaged.rmlp", "damaged.rmlp: checksum"),
+        ("bench empty.rmlp", "empty.rmlp: 0 bytes are too short"),
+        ("bench .", ".: "),
+    ] {
+        for json in ["", " --json"] {
+            let stderr = place.fails(&format!("{words}{json}"), 1);
+            assert!(stderr.starts_with("error: ") && stderr.contains(told), "{words}: {stderr}");
+        }
+    }
+    let stderr = place.fails("bench m.rmlp --kernels fast", 2);
+    assert!(stderr.contains("expected one of: ") && stderr.contains("scalar"), "{stderr}");
+    assert!(place.fails("bench", 2).contains("--help"));
+}
+
+#[test]
+fn weights_in_another_layout_are_rearranged_with_a_note() {
+    let layout = Layout { rows: 3, columns: 5, group: 2, offset: 0 };
+    let place = Place::new(&Dims { layout, ..DIMS });
+    let Output { status, stdout, stderr } = place.program("run m.rmlp p.rgb --json").output().unwrap();
+    assert!(status.success(), "{}", text(&stderr));
+    let found: Value = serde_json::from_slice(&stdout).unwrap();
+    assert_eq!(logits(&found["results"][0]), place.expected_logits());
+    let rearranges = Kernels::fastest().layout().is_some();
+    assert_eq!(text(&stderr).contains("note: the weights are rearranged"), rearranges, "{}", text(&stderr));
+}

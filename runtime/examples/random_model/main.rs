@@ -1,0 +1,87 @@
+//! Runs a model of the official S12 shape with random weights: what it costs does not depend on their values.
+//!
+//! ```text
+//! cargo run --release -p resmlp-runtime --example random_model -- [kernels [runs [threads [int8 | f16]]]]
+//! ```
+//!
+//! Prints the kernels' name, a checksum of the logits' bits (in `int8` the same for every table and number of threads), and the
+//! time and multiply-accumulate rate of each kind of stage, of every stage's fastest run. Executed instructions per inference are
+//! those of a process with two runs less those of a process with one.
+
+mod model;
+
+use std::time::{Duration, Instant};
+
+use resmlp_runtime::{Dims, Engine, Kernels, Layout, Model, ParallelFor, Precision, Stage, Threads, checksum};
+
+use model::{random, random_model};
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let kernels =
+        arguments.next().map_or_else(Kernels::fastest, |name| Kernels::named(&name).expect("kernels by name"));
+    let [runs, threads] = [1, 1].map(|default| arguments.next().map_or(default, |a| a.parse().expect("a number")));
+    let (precision, layout) = match arguments.next().as_deref() {
+        Some("f16") => (Precision::F16, Layout::F16),
+        _ => (Precision::Int8, kernels.layout().unwrap_or(Layout::DEFAULT)),
+    };
+    let bytes = random_model(&s12(precision, layout));
+    let model = Model::parse(&bytes).expect("a valid model");
+    let engine = Engine::new(model, kernels, Threads::new(threads).expect("threads")).expect("kernels for this layout");
+    report(&engine, runs);
+}
+
+fn s12(precision: Precision, layout: Layout) -> Dims {
+    Dims {
+        precision,
+        image: [224, 224],
+        patch: 16,
+        dim: 384,
+        hidden: 1536,
+        depth: 12,
+        outputs: 1000,
+        has_head: true,
+        has_gains: false,
+        layout,
+    }
+}
+
+/// Times `runs` forward passes, by kind of stage.
+fn report<P: ParallelFor>(engine: &Engine<P>, runs: usize) {
+    let dims = *engine.model().dims();
+    let image: Vec<u8> = random(1).take(dims.image[0] * dims.image[1] * 3).map(|v| v as u8).collect();
+    let mut scratch = vec![0; engine.scratch_len()];
+    let mut logits = vec![0.0; dims.outputs];
+    let mut fastest = vec![Duration::MAX; 2 * dims.depth + 2];
+    for _ in 0..runs {
+        let mut last = Instant::now();
+        let mut observe = |stage, _: &[f32]| {
+            let time = std::mem::replace(&mut last, Instant::now()).elapsed();
+            let fastest = &mut fastest[index(stage)];
+            *fastest = time.min(*fastest);
+        };
+        engine.run_observed(&image, &mut scratch, &mut logits, &mut observe).expect("a run");
+    }
+    let bits: Vec<u8> = logits.iter().flat_map(|l| l.to_bits().to_le_bytes()).collect();
+    println!("{} {:?} logits {:08x}", engine.kernels().name(), dims.precision, checksum(&bits));
+    let [n, d, h] = [dims.tokens(), dims.dim, dims.hidden].map(|v| v as u64);
+    let [mix, mlp] = [n * n * d, 2 * n * d * h].map(|macs| macs * dims.depth as u64);
+    let line = |name, times: &mut dyn Iterator<Item = &Duration>, macs: u64| {
+        let seconds: f64 = times.map(Duration::as_secs_f64).sum();
+        println!("{name:5} {:8.3} ms {:7.2} GMAC/s", 1e3 * seconds, 1e-9 * macs as f64 / seconds);
+    };
+    line("stem", &mut fastest.iter().take(1), n * d * dims.patch_len() as u64);
+    line("head", &mut fastest.iter().skip(1).take(1), d * dims.outputs as u64);
+    line("mix", &mut fastest.iter().skip(2).step_by(2), mix);
+    line("mlp", &mut fastest.iter().skip(3).step_by(2), mlp);
+    line("all", &mut fastest.iter(), dims.macs());
+}
+
+fn index(stage: Stage) -> usize {
+    match stage {
+        Stage::Stem => 0,
+        Stage::Head => 1,
+        Stage::Mix(block) => 2 + 2 * block,
+        Stage::Mlp(block) => 3 + 2 * block,
+    }
+}

@@ -1,0 +1,416 @@
+//! What the 8-bit tables for aarch64 share: everything but the products themselves.
+//!
+//! A table brings a [`Tile`]: the sums of a few rows and a right panel, as *units* of four rows and four columns. Loops over
+//! units are unrolled, so that the sums stay in registers.
+
+use core::arch::aarch64::*;
+use core::array::from_fn;
+
+use super::fours::four;
+use super::{GeluColumns, Hidden, MixColumns, MixRows, Product, Quantiser, StreamColumns};
+use crate::format::{GELU_ENTRIES, Layout};
+use crate::parallel::Block;
+
+/// Repeats a block for each index below `$end`, at most four, without a loop: registers cannot be indexed.
+macro_rules! unroll {
+    ($index:ident < $end:expr => $body:block) => {
+        unroll!($index < $end => $body 0 1 2 3)
+    };
+    ($index:ident < $end:expr => $body:block $($value:literal)*) => {
+        {$({
+            const $index: usize = $value;
+            if $index < $end $body
+        })*}
+    };
+}
+
+/// Four rows and four columns, a register a row.
+pub(super) type Unit = [int32x4_t; 4];
+
+/// Products of `4 * DOWN` rows and `4 * ACROSS` columns, which is all columns of a right panel.
+pub(super) trait Tile<const DOWN: usize, const ACROSS: usize> {
+    /// The panels it reads; their rows and groups are multiples of four.
+    const LAYOUT: Layout;
+
+    /// The products of `rows` rows, at least one, added to `start`; the units of rows behind may be anything.
+    ///
+    /// # Safety
+    /// At `left` are whole panels with these rows, but no more than `4 * DOWN`, and at `right` is one panel, of `k` columns.
+    unsafe fn multiply(
+        left: *const u8,
+        right: *const u8,
+        k: usize,
+        rows: usize,
+        start: &[[Unit; ACROSS]; DOWN],
+    ) -> [[Unit; ACROSS]; DOWN];
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn load_i32(v: [i32; 4]) -> int32x4_t {
+    // SAFETY: 16 bytes.
+    unsafe { vld1q_s32(v.as_ptr()) }
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn load_f32(v: [f32; 4]) -> float32x4_t {
+    // SAFETY: 16 bytes.
+    unsafe { vld1q_f32(v.as_ptr()) }
+}
+
+/// Four 16-bit numbers twice.
+#[inline]
+#[target_feature(enable = "neon")]
+fn twice([a, b, c, d]: [i16; 4]) -> int16x8_t {
+    // SAFETY: 16 bytes.
+    unsafe { vld1q_s16([a, b, c, d, a, b, c, d].as_ptr()) }
+}
+
+/// Stores bytes `[row][column]` of four rows and columns: a row's four bytes every `group` bytes.
+///
+/// # Safety
+/// `out` has `3 * group + 4` bytes.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn store_unit(group: usize, bytes: uint8x16_t, out: *mut u8) {
+    let words = vreinterpretq_u32_u8(bytes);
+    // SAFETY: the caller's promise; nothing is asked of the address.
+    unsafe {
+        if group == 4 {
+            return vst1q_u8(out, bytes);
+        }
+        out.cast::<u32>().write_unaligned(vgetq_lane_u32::<0>(words));
+        out.add(group).cast::<u32>().write_unaligned(vgetq_lane_u32::<1>(words));
+        out.add(2 * group).cast::<u32>().write_unaligned(vgetq_lane_u32::<2>(words));
+        out.add(3 * group).cast::<u32>().write_unaligned(vgetq_lane_u32::<3>(words));
+    }
+}
+
+/// Runs `store` with the first row and the sums of every tile. They begin with `start`, which `restart` may change for the
+/// tile whose first row it is told.
+#[inline]
+#[target_feature(enable = "neon")]
+fn for_each_tile<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>(
+    p: &Product,
+    mut start: [[Unit; ACROSS]; DOWN],
+    restart: impl Fn(usize, &mut [[Unit; ACROSS]; DOWN]),
+    mut store: impl FnMut(usize, [[Unit; ACROSS]; DOWN]),
+) {
+    for first in (0..p.rows).step_by(4 * DOWN) {
+        restart(first, &mut start);
+        // SAFETY: the product's lengths fit, as the table's callers have checked, and `first` is the first row of a panel.
+        let sums = unsafe {
+            let left = p.left.as_ptr().add(first * p.k);
+            T::multiply(left, p.right.as_ptr(), p.k, p.rows - first, &start)
+        };
+        store(first, sums);
+    }
+}
+
+/// Adds `term(down, row of the unit, across)` to the rows of the stream that start at `first`.
+#[inline]
+#[target_feature(enable = "neon")]
+fn add_tile<const DOWN: usize, const ACROSS: usize>(
+    stream: &mut Block,
+    first: usize,
+    term: impl Fn(usize, usize, usize) -> float32x4_t,
+) {
+    let (rows, stride, start) = (stream.rows(), stream.stride(), stream.as_mut_ptr());
+    unroll!(D < DOWN => {
+        unroll!(I < 4 => {
+            let row = first + 4 * D + I;
+            if row >= rows {
+                return;
+            }
+            unroll!(C < ACROSS => {
+                // SAFETY: the row is in the block, and the table's callers have checked that the block is as wide as a panel.
+                unsafe {
+                    let y = start.add(row * stride + 4 * C);
+                    vst1q_f32(y, vaddq_f32(vld1q_f32(y), term(D, I, C)));
+                }
+            });
+        });
+    });
+}
+
+#[target_feature(enable = "neon")]
+pub(super) fn add<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>(
+    p: Product,
+    columns: StreamColumns,
+    stream: &mut Block,
+) {
+    let bias: [_; ACROSS] = from_fn(|c| load_i32(four(columns.bias, c)));
+    let scale: [_; ACROSS] = from_fn(|c| load_f32(four(columns.scale, c)));
+    let start = [bias.map(|bias| [bias; 4]); DOWN];
+    for_each_tile::<T, DOWN, ACROSS>(
+        &p,
+        start,
+        |_, _| {},
+        |first, sums| {
+            add_tile::<DOWN, ACROSS>(stream, first, |down, i, across| {
+                vmulq_f32(vcvtq_f32_s32(sums[down][across][i]), scale[across])
+            });
+        },
+    );
+}
+
+#[target_feature(enable = "neon")]
+pub(super) fn mix<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>(
+    p: Product,
+    rows: MixRows,
+    columns: MixColumns,
+    stream: &mut Block,
+) {
+    let [scale, sum_gain, bias_gain]: [[_; ACROSS]; 3] =
+        [columns.scale, columns.sum_gain, columns.bias_gain].map(|gains| from_fn(|c| load_f32(four(gains, c))));
+    let zeros = [[[vdupq_n_s32(0); 4]; ACROSS]; DOWN];
+    let correct = |first, start: &mut [[Unit; ACROSS]; DOWN]| {
+        unroll!(D < DOWN => {
+            start[D] = [four(rows.correction, first / 4 + D).map(|correction| vdupq_n_s32(correction)); ACROSS];
+        });
+    };
+    for_each_tile::<T, DOWN, ACROSS>(&p, zeros, correct, |first, sums| {
+        let mut of_rows = [[vdupq_n_f32(0.0); 3]; DOWN];
+        unroll!(D < DOWN => {
+            of_rows[D] = [rows.scale, rows.sum, rows.bias].map(|values| load_f32(four(values, first / 4 + D)));
+        });
+        add_tile::<DOWN, ACROSS>(stream, first, |down, i, across| {
+            let [row_scale, row_sum, row_bias] = of_rows[down];
+            let sums = times_lane(vcvtq_f32_s32(sums[down][across][i]), row_scale, i);
+            let sum = times_lane(sum_gain[across], row_sum, i);
+            let bias = times_lane(bias_gain[across], row_bias, i);
+            vaddq_f32(vmulq_f32(sums, scale[across]), vaddq_f32(sum, bias))
+        });
+    });
+}
+
+/// `x` times number `lane` of `factors`, the last where there is no such number.
+#[inline]
+#[target_feature(enable = "neon")]
+fn times_lane(x: float32x4_t, factors: float32x4_t, lane: usize) -> float32x4_t {
+    match lane {
+        0 => vmulq_laneq_f32::<0>(x, factors),
+        1 => vmulq_laneq_f32::<1>(x, factors),
+        2 => vmulq_laneq_f32::<2>(x, factors),
+        _ => vmulq_laneq_f32::<3>(x, factors),
+    }
+}
+
+#[target_feature(enable = "neon")]
+pub(super) fn sums<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>(p: Product, out: &mut [i32]) {
+    let start = [[[vdupq_n_s32(0); 4]; ACROSS]; DOWN];
+    for_each_tile::<T, DOWN, ACROSS>(
+        &p,
+        start,
+        |_, _| {},
+        |first, sums| {
+            let mut rows = out.as_chunks_mut::<4>().0.chunks_exact_mut(ACROSS).skip(first);
+            for (units, i) in sums.iter().flat_map(|units| (0..4).map(move |i| (units, i))) {
+                for (out, unit) in rows.next().unwrap_or(&mut []).iter_mut().zip(units) {
+                    // SAFETY: 16 bytes.
+                    unsafe { vst1q_s32(out.as_mut_ptr(), unit[i]) };
+                }
+            }
+        },
+    );
+}
+
+#[target_feature(enable = "neon")]
+pub(super) fn gelu<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>(
+    p: Product,
+    columns: GeluColumns,
+    hidden: Hidden,
+) {
+    let (layout, rows) = (T::LAYOUT, T::LAYOUT.rows as usize);
+    let table = Table::new(columns.table, columns.shift);
+    let coefficients: [_; ACROSS] = from_fn(|c| Gelu::new(&columns, c));
+    let start = [from_fn(|c| [load_i32(four(columns.bias, c)); 4]); DOWN];
+    for_each_tile::<T, DOWN, ACROSS>(
+        &p,
+        start,
+        |_, _| {},
+        |first, sums| {
+            let mut x = [[[vdupq_n_s16(0); 2]; ACROSS]; DOWN];
+            unroll!(D < DOWN => { unroll!(C < ACROSS => { x[D][C] = coefficients[C].scaled(sums[D][C]) }) });
+            let corrections = table.corrections(&x);
+            unroll!(D < DOWN => {
+                if 4 * D < rows || first + 4 * D < p.rows {
+                    let at = layout.index(rows, hidden.k, first + 4 * D, hidden.first);
+                    unroll!(C < ACROSS => {
+                        let bytes = coefficients[C].activations(x[D][C], corrections[D][C]);
+                        // SAFETY: the callers have checked that the hidden panels have these columns, and the row is in
+                        // one of them: in the tile's first, or in one that has wanted rows.
+                        unsafe {
+                            let out = hidden.panels.as_mut_ptr().add(at + C * 4 * rows);
+                            store_unit(layout.group as usize, bytes, out);
+                        }
+                    });
+                }
+            });
+        },
+    );
+}
+
+/// The coefficients of four columns.
+#[derive(Clone, Copy)]
+struct Gelu {
+    scale: float32x4_t,
+    requantise: int16x8_t,
+    zero: int16x8_t,
+}
+
+impl Gelu {
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn new(columns: &GeluColumns, index: usize) -> Self {
+        Self {
+            scale: load_f32(four(columns.scale, index)),
+            requantise: twice(four(columns.requantise, index)),
+            zero: twice(four(columns.zero, index).map(i16::from)),
+        }
+    }
+
+    /// In 16-bit GELU units.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn scaled(&self, unit: Unit) -> [int16x8_t; 2] {
+        narrowed(unit.map(|sums| vmulq_f32(vcvtq_f32_s32(sums), self.scale)))
+    }
+
+    /// Bytes `[row][column]`.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn activations(&self, x: [int16x8_t; 2], corrections: uint8x16_t) -> uint8x16_t {
+        let x = x.map(|x| vreinterpretq_u16_s16(vmaxq_s16(x, vdupq_n_s16(0))));
+        let y = [vsubw_u8(x[0], vget_low_u8(corrections)), vsubw_high_u8(x[1], corrections)];
+        let [top, bottom] = y.map(|y| vqaddq_s16(vqrdmulhq_s16(vreinterpretq_s16_u16(y), self.requantise), self.zero));
+        vreinterpretq_u8_s8(vqmovn_high_s16(vqmovn_s16(top), bottom))
+    }
+}
+
+/// Rounds to nearest, ties to even, and limits to 16 bits: rows 0 and 1, rows 2 and 3.
+#[inline]
+#[target_feature(enable = "neon")]
+fn narrowed(rows: [float32x4_t; 4]) -> [int16x8_t; 2] {
+    let [a, b, c, d] = rows.map(|x| vcvtnq_s32_f32(x));
+    [vqmovn_high_s32(vqmovn_s32(a), b), vqmovn_high_s32(vqmovn_s32(c), d)]
+}
+
+struct Table {
+    quarters: [uint8x16x4_t; 4],
+    /// To the right, as `ushl` wants it.
+    shift: int16x8_t,
+}
+
+impl Table {
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn new(table: &[u8; GELU_ENTRIES], shift: u32) -> Self {
+        // SAFETY: 64 bytes each, of 256.
+        let quarters = [0, 64, 128, 192].map(|at| unsafe { vld1q_u8_x4(table.as_ptr().add(at)) });
+        Self { quarters, shift: vdupq_n_s16(-(shift as i16)) }
+    }
+
+    /// The entries at `|x|`. A quarter of the table after the other is held in registers.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn corrections<const DOWN: usize, const ACROSS: usize>(
+        &self,
+        x: &[[[int16x8_t; 2]; ACROSS]; DOWN],
+    ) -> [[uint8x16_t; ACROSS]; DOWN] {
+        let mut index = [[vdupq_n_u8(0); ACROSS]; DOWN];
+        let mut found = index;
+        unroll!(D < DOWN => {
+            unroll!(C < ACROSS => {
+                // As unsigned numbers: |-32768| is 32768.
+                let [top, bottom] = x[D][C].map(|x| vshlq_u16(vreinterpretq_u16_s16(vabsq_s16(x)), self.shift));
+                index[D][C] = vqmovn_high_u16(vqmovn_u16(top), bottom);
+                found[D][C] = vqtbl4q_u8(self.quarters[0], index[D][C]);
+            });
+        });
+        unroll!(Q < 4 => {
+            if Q > 0 {
+                unroll!(D < DOWN => {
+                    unroll!(C < ACROSS => {
+                        // What is out of a quarter's range keeps what was found before.
+                        index[D][C] = vsubq_u8(index[D][C], vdupq_n_u8(64));
+                        found[D][C] = vqtbx4q_u8(found[D][C], self.quarters[Q], index[D][C]);
+                    });
+                });
+            }
+        });
+        found
+    }
+}
+
+/// Bytes `[row][column]` of four rows and columns of the stream.
+///
+/// # Safety
+/// Each row has four elements.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn quantised(rows: [*const f32; 4], scale: float32x4_t, offset: float32x4_t) -> uint8x16_t {
+    // SAFETY: the caller's promise.
+    let rows = rows.map(|x| unsafe { vld1q_f32(x) });
+    let [top, bottom] = narrowed(rows.map(|x| vaddq_f32(vmulq_f32(x, scale), offset)));
+    vreinterpretq_u8_s8(vqmovn_high_s16(vqmovn_s16(top), bottom))
+}
+
+/// Rows `first..first + 4`; where rows are missing, the last one takes their place.
+#[inline]
+fn rows_from(stream: &Block, first: usize) -> [*const f32; 4] {
+    [0, 1, 2, 3].map(|i| stream.row((first + i).min(stream.rows() - 1)).as_ptr())
+}
+
+#[target_feature(enable = "neon")]
+pub(super) fn quantise_rows(layout: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
+    let (panel, group, k_len) = (layout.rows as usize, layout.group as usize, stream.columns());
+    for first in (0..stream.rows()).step_by(4) {
+        let rows = rows_from(stream, first);
+        let coefficients = q.scale.as_chunks().0.iter().zip(q.offset.as_chunks().0);
+        for (k, (scale, offset)) in (0..).step_by(4).zip(coefficients) {
+            // SAFETY: the quantiser is as long as a row, and the panels have room for all rows, as the callers have checked.
+            unsafe {
+                let rows = rows.map(|row| row.add(k));
+                let out = out.as_mut_ptr().add(layout.index(panel, k_len, first, k));
+                store_unit(group, quantised(rows, load_f32(*scale), load_f32(*offset)), out);
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "neon")]
+pub(super) fn quantise_columns<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>(
+    _: Layout,
+    stream: &Block,
+    q: Quantiser,
+    out: &mut [u8],
+) {
+    let (panel, group) = (4 * ACROSS, T::LAYOUT.group as usize);
+    let [scale, offset]: [[_; ACROSS]; 2] = [q.scale, q.offset].map(|v| from_fn(|c| load_f32(four(v, c))));
+    // SAFETY: 16 bytes.
+    let transpose = unsafe { vld1q_u8([0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15].as_ptr()) };
+    for first in (0..stream.rows()).step_by(4) {
+        let rows = rows_from(stream, first);
+        let whole = stream.rows() - first >= 4;
+        let at = T::LAYOUT.index(panel, 0, 0, first);
+        let Some(out) = out.get_mut(at..at + (panel - 1) * group + 4) else { return };
+        for c in 0..ACROSS {
+            // SAFETY: the block has `4 * ACROSS` columns, as the callers have checked.
+            let bytes = unsafe { quantised(rows.map(|row| row.add(4 * c)), scale[c], offset[c]) };
+            let bytes = vqtbl1q_u8(bytes, transpose);
+            if whole {
+                // SAFETY: each of the panel's columns has four bytes every `group` bytes.
+                unsafe { store_unit(group, bytes, out.as_mut_ptr().add(4 * c * group)) };
+                continue;
+            }
+            let mut columns = [[0; 4]; 4];
+            // SAFETY: 16 bytes.
+            unsafe { vst1q_u8(columns.as_mut_ptr().cast(), bytes) };
+            for (out, column) in out.chunks_mut(group).skip(4 * c).zip(columns) {
+                out.iter_mut().zip(column).take(stream.rows() - first).for_each(|(out, byte)| *out = byte);
+            }
+        }
+    }
+}
