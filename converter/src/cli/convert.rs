@@ -72,8 +72,11 @@ enum PrecisionFlag {
 enum Target {
     /// A layout that most machines read as it is
     Any,
+    #[value(name = "raspberry-pi-3")]
     RaspberryPi3,
+    #[value(name = "raspberry-pi-4")]
     RaspberryPi4,
+    #[value(name = "raspberry-pi-5")]
     RaspberryPi5,
     JetsonNano,
     JetsonOrin,
