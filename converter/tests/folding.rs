@@ -66,7 +66,7 @@ fn harden(network: &mut Network, random: &mut Random) {
     const HARD: [f32; 10] = [0.0, -0.0, 1e-30, -1e-12, 1e-5, 9e-4, -1e-3, 1.0, -40.0, 3e3];
     for affine in affines(network) {
         for alpha in &mut affine.alpha {
-            if random.next() % 4 == 0 {
+            if random.next().is_multiple_of(4) {
                 *alpha = HARD[(random.next() % HARD.len() as u64) as usize];
             }
         }
