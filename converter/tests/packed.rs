@@ -348,7 +348,7 @@ fn packed(network: &QuantisedNetwork, layout: Layout) -> AlignedBytes {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+    #![proptest_config(common::cases(200))]
 
     #[test]
     fn damage_anywhere_is_refused(places in proptest::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..40)) {

@@ -1,6 +1,6 @@
 //! Models of any shape with random weights; tests that need a model, and no checkpoint, include this file too.
 
-use resmlp_runtime::format::{Element, Extent, HEADER_LEN, MAGIC, Map, Shape, Slot, VERSION, field};
+use resmlp_runtime::format::{Element, HEADER_LEN, MAGIC, Map, Shape, Slot, VERSION, field};
 use resmlp_runtime::{AlignedBytes, Dims, Layout, Precision, checksum};
 
 /// A valid file: weights without padding are random, and multipliers keep the activations lively.
@@ -37,6 +37,7 @@ fn fill(slot: Slot, dims: &Dims, bytes: &mut [u8], random: &mut impl Iterator<It
         Slot::MixScale if int8 => 0.2 / (74.0 * 40.0),
         Slot::MixScale => 0.4,
         Slot::MixInputScale | Slot::MlpInputScale => 30.0,
+        Slot::MixStreamGain | Slot::MlpStreamGain => 1.0,
         // Sums over tokens of numbers of about 1 become 16-bit numbers, whose high and low bytes both matter.
         Slot::HeadInputScale => 4096.0 / (dims.tokens() as f32).sqrt(),
         _ => 0.01,
@@ -44,15 +45,13 @@ fn fill(slot: Slot, dims: &Dims, bytes: &mut [u8], random: &mut impl Iterator<It
     if bytes.is_empty() {
         return; // a tensor that such a model has not
     }
-    let exact = |extent: Extent| dims.exact(extent);
-    let any = random.by_ref();
     match slot.shape() {
         Shape::Left(rows, k) | Shape::Right(rows, k) => {
             let panel = if matches!(slot.shape(), Shape::Left(..)) { dims.layout.rows } else { dims.layout.columns };
             let (size, padded) = (if int8 { 1 } else { 2 }, dims.padded(k));
-            for (row, k) in (0..exact(rows)).flat_map(|row| (0..exact(k)).map(move |k| (row, k))) {
+            for (row, k) in (0..dims.exact(rows)).flat_map(|row| (0..dims.exact(k)).map(move |k| (row, k))) {
                 let at = size * dims.layout.index(panel as usize, padded, row, k);
-                let weight = any.next().unwrap_or(0);
+                let weight = random.next().unwrap_or(0);
                 match int8 {
                     true => bytes[at] = ((weight % 255) as i64 - 127) as u8,
                     // ±(0.5..1)
@@ -60,21 +59,29 @@ fn fill(slot: Slot, dims: &Dims, bytes: &mut [u8], random: &mut impl Iterator<It
                 }
             }
         }
-        Shape::Vector(Element::F32, _) => fill_with(bytes, value.to_le_bytes()),
-        Shape::Vector(Element::I16, _) => fill_with(bytes, 5000i16.to_le_bytes()),
-        Shape::Vector(..) => {}
+        Shape::Vector(element, extent) => {
+            for (bytes, random) in bytes.chunks_exact_mut(element.size()).zip(random).take(dims.exact(extent)) {
+                match element {
+                    Element::F32 => bytes.copy_from_slice(&(value * around_one(random)).to_le_bytes()),
+                    Element::Bias if !int8 => bytes.copy_from_slice(&(value * around_one(random)).to_le_bytes()),
+                    Element::I32 | Element::Bias => bytes.copy_from_slice(&(random as i32 >> 20).to_le_bytes()),
+                    Element::I16 => bytes.copy_from_slice(&(random as i16 & 0x1fff).to_le_bytes()),
+                    Element::I8 => bytes.copy_from_slice(&[random as u8 & 0x1f]),
+                }
+            }
+        }
         Shape::Gelu => {
-            bytes
-                .iter_mut()
-                .enumerate()
-                .for_each(|(i, b)| *b = (87.0 * (-((i as f32 - 96.0) / 60.0).powi(2)).exp()) as u8);
+            for (i, entry) in bytes.iter_mut().enumerate() {
+                *entry = (87.0 * (-((i as f32 - 96.0) / 60.0).powi(2)).exp()) as u8;
+            }
             bytes.iter_mut().skip(256).for_each(|shift| *shift = 2);
         }
     }
 }
 
-fn fill_with<const N: usize>(bytes: &mut [u8], value: [u8; N]) {
-    bytes.as_chunks_mut().0.fill(value);
+/// Between 0.75 and 1.25.
+fn around_one(random: u64) -> f32 {
+    1.0 + (random as i16 as f32) / 131_072.0
 }
 
 fn header(dims: &Dims, bytes: &mut AlignedBytes) {
@@ -95,6 +102,7 @@ fn header(dims: &Dims, bytes: &mut AlignedBytes) {
         (field::DEPTH, sizes[3]),
         (field::OUTPUTS, sizes[4]),
         (field::HAS_HEAD, u32::from(dims.has_head)),
+        (field::HAS_GAINS, u32::from(dims.has_gains)),
         (field::ROWS, rows),
         (field::COLUMNS, columns),
         (field::GROUP, group),

@@ -3,10 +3,10 @@
 use super::{Pass, RunError, Stage, patches, rescale, sum_over_tokens};
 use crate::format::{Dims, Extent, Layout, Slot};
 use crate::kernels::{
-    GeluColumns, Hidden, Kernels, Mismatch, MixColumns, MixRows, Product, Quantiser, StreamColumns, round_clamp,
+    GeluColumns, Hidden, Mismatch, MixColumns, MixRows, Product, Quantiser, StreamColumns, round_clamp,
 };
 use crate::model::Model;
-use crate::parallel::{Block, Cut, ParallelFor};
+use crate::parallel::{Cut, ParallelFor};
 use crate::plan::aligned;
 
 pub(super) fn run<P: ParallelFor>(
@@ -31,16 +31,17 @@ pub(super) fn run<P: ParallelFor>(
 /// `y[n,:] = We · patch[n] + be`
 fn stem<P: ParallelFor>(pass: &mut Pass<P>, image: &[u8]) -> Result<(), RunError> {
     let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
-    let k = dims.padded(Extent::Patch);
-    let weights = Weights::new(model, Slot::StemWeights, 0, k);
-    let columns = AddColumns::new(model, Slot::StemBias, Slot::StemScale, 0);
+    let (layout, k) = (dims.layout, dims.padded(Extent::Patch));
+    let right = model.tensor(Slot::StemWeights, 0);
+    let columns = StreamColumns { bias: model.tensor(Slot::StemBias, 0), scale: model.tensor(Slot::StemScale, 0) };
     pass.for_each_block(Cut::Rows(pass.plan.tile), |first, mut tile, scratch| {
-        let pixels = scratch.get_mut(..panel_rows(dims, tile.rows()) * k).ok_or(Mismatch)?;
-        for row in 0..tile.rows() {
+        let rows = tile.rows();
+        let left = scratch.get_mut(..panel_rows(dims, rows) * k).ok_or(Mismatch)?;
+        for row in 0..rows {
             tile.row_mut(row).fill(0.0);
-            pack_pixels(dims, image, first + row, row, pixels);
+            pack_pixels(dims, image, first + row, row, left);
         }
-        add_product(kernels, &weights, pixels, &columns, &mut tile)
+        kernels.add(Product { layout, k, rows, left, right }, columns, &mut tile)
     })
 }
 
@@ -96,22 +97,28 @@ fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError>
     let layout = dims.layout;
     let [dim, hidden] = [Extent::Dim, Extent::Hidden].map(|e| dims.padded(e));
     let quantiser = PerChannel::new(model, Slot::MlpInputScale, Slot::MlpInputOffset, block);
-    let expand = Weights::new(model, Slot::ExpandWeights, block, dim);
-    let gelu = GeluLayer::new(model, block)?;
-    let contract = Weights::new(model, Slot::ContractWeights, block, hidden);
-    let columns = AddColumns::new(model, Slot::ContractBias, Slot::ContractScale, block);
+    let [expand, contract] = [Slot::ExpandWeights, Slot::ContractWeights].map(|s| model.tensor::<u8>(s, block));
+    let (table, shift) = model.gelu(block).ok_or(Mismatch)?;
+    let gelu = GeluColumns {
+        bias: model.tensor(Slot::ExpandBias, block),
+        scale: model.tensor(Slot::ExpandScale, block),
+        requantise: model.tensor(Slot::HiddenScale, block),
+        zero: model.tensor(Slot::HiddenZero, block),
+        table,
+        shift,
+    };
+    let [bias, scale] = [Slot::ContractBias, Slot::ContractScale];
+    let columns = StreamColumns { bias: model.tensor(bias, block), scale: model.tensor(scale, block) };
     let gain: &[f32] = model.tensor(Slot::MlpStreamGain, block);
     pass.for_each_block(Cut::Rows(pass.plan.tile), |_, mut tile, scratch| {
-        let rows = panel_rows(dims, tile.rows());
-        let (input, rest) = scratch.split_at_mut_checked(rows * dim).ok_or(Mismatch)?;
-        let activations = rest.get_mut(..rows * hidden).ok_or(Mismatch)?;
+        let (rows, padded) = (tile.rows(), panel_rows(dims, tile.rows()));
+        let (input, rest) = scratch.split_at_mut_checked(padded * dim).ok_or(Mismatch)?;
+        let activations = rest.get_mut(..padded * hidden).ok_or(Mismatch)?;
         kernels.quantise_rows(layout, &tile, quantiser.part(0, dim)?, input)?;
-        for (first, right) in expand.panels() {
-            let product = Product { layout, k: dim, rows: tile.rows(), left: input, right };
-            kernels.gelu(product, gelu.part(first)?, Hidden { panels: activations, k: hidden, first })?;
-        }
+        let product = Product { layout, k: dim, rows, left: input, right: expand };
+        kernels.gelu(product, gelu, Hidden { panels: &mut *activations, k: hidden, first: 0 })?;
         rescale(&mut tile, gain, 0);
-        add_product(kernels, &contract, activations, &columns, &mut tile)
+        kernels.add(Product { layout, k: hidden, rows, left: activations, right: contract }, columns, &mut tile)
     })
 }
 
@@ -136,7 +143,8 @@ fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Result<(), Ru
     let results: &mut [i32] = bytemuck::try_cast_slice_mut(results).map_err(|_| Mismatch)?;
     quantise_sums(layout, sums, PerChannel::new(model, Slot::HeadInputScale, Slot::HeadInputOffset, 0), left);
     let correction: &[i32] = model.tensor(Slot::HeadCorrection, 0);
-    for (first, right) in Weights::new(model, Slot::HeadWeights, 0, dim).panels() {
+    let panels = model.tensor::<u8>(Slot::HeadWeights, 0).chunks_exact((width * dim).max(1));
+    for (first, right) in (0..).step_by(width.max(1)).zip(panels) {
         kernels.sums(Product { layout, k: dim, rows: 2, left, right }, results)?;
         let (high, low) = results.split_at(width);
         let sums = high.iter().zip(low).zip(correction.iter().skip(first));
@@ -165,25 +173,6 @@ fn quantise_sums(layout: Layout, sums: &[f32], quantiser: PerChannel, panels: &m
     }
 }
 
-/// `tile += scale · (left · weights + bias)`, one right panel after the other.
-fn add_product(
-    kernels: &Kernels,
-    weights: &Weights,
-    left: &[u8],
-    columns: &AddColumns,
-    tile: &mut Block,
-) -> Result<(), Mismatch> {
-    let Weights { layout, k, .. } = *weights;
-    let (rows, width) = (tile.rows(), layout.columns as usize);
-    for (first, right) in weights.panels() {
-        let columns =
-            StreamColumns { bias: part(columns.bias, first, width)?, scale: part(columns.scale, first, width)? };
-        let mut out = tile.part(0..rows, first..first + width);
-        kernels.add(Product { layout, k, rows, left, right }, columns, &mut out)?;
-    }
-    Ok(())
-}
-
 /// `rows` rounded up to whole left panels.
 fn panel_rows(dims: &Dims, rows: usize) -> usize {
     rows.next_multiple_of((dims.layout.rows as usize).max(1))
@@ -191,36 +180,6 @@ fn panel_rows(dims: &Dims, rows: usize) -> usize {
 
 fn part<T>(values: &[T], first: usize, len: usize) -> Result<&[T], Mismatch> {
     values.get(first..).and_then(|v| v.get(..len)).ok_or(Mismatch)
-}
-
-/// Right panels.
-struct Weights<'m> {
-    layout: Layout,
-    k: usize,
-    bytes: &'m [u8],
-}
-
-impl<'m> Weights<'m> {
-    fn new(model: &Model<'m>, slot: Slot, block: usize, k: usize) -> Self {
-        Self { layout: model.dims().layout, k, bytes: model.tensor(slot, block) }
-    }
-
-    /// The panels, each with its first column.
-    fn panels(&self) -> impl Iterator<Item = (usize, &'m [u8])> + use<'m> {
-        let width = self.layout.columns as usize;
-        self.bytes.chunks_exact((width * self.k).max(1)).enumerate().map(move |(i, panel)| (i * width, panel))
-    }
-}
-
-struct AddColumns<'m> {
-    bias: &'m [i32],
-    scale: &'m [f32],
-}
-
-impl<'m> AddColumns<'m> {
-    fn new(model: &Model<'m>, bias: Slot, scale: Slot, block: usize) -> Self {
-        Self { bias: model.tensor(bias, block), scale: model.tensor(scale, block) }
-    }
 }
 
 struct PerChannel<'m> {
@@ -235,36 +194,5 @@ impl<'m> PerChannel<'m> {
 
     fn part(&self, first: usize, len: usize) -> Result<Quantiser<'m>, Mismatch> {
         Ok(Quantiser { scale: part(self.scale, first, len)?, offset: part(self.offset, first, len)? })
-    }
-}
-
-struct GeluLayer<'m> {
-    all: GeluColumns<'m>,
-    width: usize,
-}
-
-impl<'m> GeluLayer<'m> {
-    fn new(model: &Model<'m>, block: usize) -> Result<Self, Mismatch> {
-        let (table, shift) = model.gelu(block).ok_or(Mismatch)?;
-        let all = GeluColumns {
-            bias: model.tensor(Slot::ExpandBias, block),
-            scale: model.tensor(Slot::ExpandScale, block),
-            requantise: model.tensor(Slot::HiddenScale, block),
-            zero: model.tensor(Slot::HiddenZero, block),
-            table,
-            shift,
-        };
-        Ok(Self { all, width: model.dims().layout.columns as usize })
-    }
-
-    fn part(&self, first: usize) -> Result<GeluColumns<'m>, Mismatch> {
-        let GeluColumns { bias, scale, requantise, zero, .. } = self.all;
-        Ok(GeluColumns {
-            bias: part(bias, first, self.width)?,
-            scale: part(scale, first, self.width)?,
-            requantise: part(requantise, first, self.width)?,
-            zero: part(zero, first, self.width)?,
-            ..self.all
-        })
     }
 }

@@ -6,7 +6,7 @@
 use core::arch::aarch64::*;
 use core::array::from_fn;
 
-use super::fours::four;
+use super::fours::{four, rows};
 use super::{GeluColumns, Hidden, MixColumns, MixRows, Product, Quantiser, StreamColumns};
 use crate::format::{GELU_ENTRIES, Layout};
 use crate::parallel::Block;
@@ -158,7 +158,7 @@ pub(super) fn add<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>
 #[target_feature(enable = "neon")]
 pub(super) fn mix<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>(
     p: Product,
-    rows: MixRows,
+    of_rows: MixRows,
     columns: MixColumns,
     stream: &mut Block,
 ) {
@@ -167,16 +167,16 @@ pub(super) fn mix<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>
     let zeros = [[[vdupq_n_s32(0); 4]; ACROSS]; DOWN];
     let correct = |first, start: &mut [[Unit; ACROSS]; DOWN]| {
         unroll!(D < DOWN => {
-            start[D] = [four(rows.correction, first / 4 + D).map(|correction| vdupq_n_s32(correction)); ACROSS];
+            start[D] = [four(of_rows.correction, first / 4 + D).map(|correction| vdupq_n_s32(correction)); ACROSS];
         });
     };
     for_each_tile::<T, DOWN, ACROSS>(&p, zeros, correct, |first, sums| {
-        let mut of_rows = [[vdupq_n_f32(0.0); 3]; DOWN];
+        let mut factors = [[vdupq_n_f32(0.0); 3]; DOWN];
         unroll!(D < DOWN => {
-            of_rows[D] = [rows.scale, rows.sum, rows.bias].map(|values| load_f32(four(values, first / 4 + D)));
+            factors[D] = [of_rows.scale, of_rows.sum, of_rows.bias].map(|values| load_f32(four(values, first / 4 + D)));
         });
         add_tile::<DOWN, ACROSS>(stream, first, |down, i, across| {
-            let [row_scale, row_sum, row_bias] = of_rows[down];
+            let [row_scale, row_sum, row_bias] = factors[down];
             let sums = times_lane(vcvtq_f32_s32(sums[down][across][i]), row_scale, i);
             let sum = times_lane(sum_gain[across], row_sum, i);
             let bias = times_lane(bias_gain[across], row_bias, i);
@@ -319,6 +319,7 @@ impl Table {
         &self,
         x: &[[[int16x8_t; 2]; ACROSS]; DOWN],
     ) -> [[uint8x16_t; ACROSS]; DOWN] {
+        let [first, second, third, fourth] = self.quarters;
         let mut index = [[vdupq_n_u8(0); ACROSS]; DOWN];
         let mut found = index;
         unroll!(D < DOWN => {
@@ -326,20 +327,21 @@ impl Table {
                 // As unsigned numbers: |-32768| is 32768.
                 let [top, bottom] = x[D][C].map(|x| vshlq_u16(vreinterpretq_u16_s16(vabsq_s16(x)), self.shift));
                 index[D][C] = vqmovn_high_u16(vqmovn_u16(top), bottom);
-                found[D][C] = vqtbl4q_u8(self.quarters[0], index[D][C]);
+                found[D][C] = vqtbl4q_u8(first, index[D][C]);
             });
         });
-        unroll!(Q < 4 => {
-            if Q > 0 {
-                unroll!(D < DOWN => {
-                    unroll!(C < ACROSS => {
-                        // What is out of a quarter's range keeps what was found before.
-                        index[D][C] = vsubq_u8(index[D][C], vdupq_n_u8(64));
-                        found[D][C] = vqtbx4q_u8(found[D][C], self.quarters[Q], index[D][C]);
-                    });
+        let mut look_up = |quarter| {
+            unroll!(D < DOWN => {
+                unroll!(C < ACROSS => {
+                    // What is out of a quarter's range keeps what was found before.
+                    index[D][C] = vsubq_u8(index[D][C], vdupq_n_u8(64));
+                    found[D][C] = vqtbx4q_u8(found[D][C], quarter, index[D][C]);
                 });
-            }
-        });
+            });
+        };
+        look_up(second);
+        look_up(third);
+        look_up(fourth);
         found
     }
 }
@@ -357,17 +359,11 @@ unsafe fn quantised(rows: [*const f32; 4], scale: float32x4_t, offset: float32x4
     vreinterpretq_u8_s8(vqmovn_high_s16(vqmovn_s16(top), bottom))
 }
 
-/// Rows `first..first + 4`; where rows are missing, the last one takes their place.
-#[inline]
-fn rows_from(stream: &Block, first: usize) -> [*const f32; 4] {
-    [0, 1, 2, 3].map(|i| stream.row((first + i).min(stream.rows() - 1)).as_ptr())
-}
-
 #[target_feature(enable = "neon")]
 pub(super) fn quantise_rows(layout: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
     let (panel, group, k_len) = (layout.rows as usize, layout.group as usize, stream.columns());
     for first in (0..stream.rows()).step_by(4) {
-        let rows = rows_from(stream, first);
+        let rows = rows(stream, first).map(|row| row.as_ptr());
         let coefficients = q.scale.as_chunks().0.iter().zip(q.offset.as_chunks().0);
         for (k, (scale, offset)) in (0..).step_by(4).zip(coefficients) {
             // SAFETY: the quantiser is as long as a row, and the panels have room for all rows, as the callers have checked.
@@ -392,7 +388,7 @@ pub(super) fn quantise_columns<T: Tile<DOWN, ACROSS>, const DOWN: usize, const A
     // SAFETY: 16 bytes.
     let transpose = unsafe { vld1q_u8([0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15].as_ptr()) };
     for first in (0..stream.rows()).step_by(4) {
-        let rows = rows_from(stream, first);
+        let rows = rows(stream, first).map(|row| row.as_ptr());
         let whole = stream.rows() - first >= 4;
         let at = T::LAYOUT.index(panel, 0, 0, first);
         let Some(out) = out.get_mut(at..at + (panel - 1) * group + 4) else { return };

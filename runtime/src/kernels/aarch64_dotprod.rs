@@ -67,7 +67,7 @@ macro_rules! bottom {
 }
 
 /// Runs `$two` on two groups of the contraction after the other, and `$one` on those that are left. The sums are in v0 to v23,
-/// a unit in four registers; the bodies use v24 to v29 for operands.
+/// a unit in four registers; the bodies use v24 to v30 for operands.
 macro_rules! groups {
     ($two:expr, $one:expr, $left:ident, $right:ident, $groups:ident, $start:ident, $load:expr, $($sums:tt)*) => {
         asm!(
@@ -95,7 +95,7 @@ macro_rules! groups {
             groups = in(reg) $groups,
             n = out(reg) _,
             $($sums)*
-            out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _,
+            out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _, out("v30") _,
             options(nostack, readonly),
         )
     };
@@ -162,32 +162,29 @@ impl Tile<2, 3> for Dotprod {
         // SAFETY: as above.
         unsafe {
             groups!(
-                concat!(
-                    "ldp q24, q25, [{left}], #64\n",
-                    "ldp q26, q27, [{right}], #96\n",
-                    "ldp q28, q29, [{right}, #-64]\n",
-                    top!(24, 26 27 28),
-                    bottom!(25, 26 27 28),
-                    "ldp q24, q25, [{left}, #-32]\n",
-                    "ldp q26, q27, [{right}, #-32]\n",
-                    top!(24, 29 26 27),
-                    bottom!(25, 29 26 27),
-                ),
-                concat!(
-                    "ldp q24, q25, [{left}], #32\n",
-                    "ldp q26, q27, [{right}], #48\n",
-                    "ldr q28, [{right}, #-16]\n",
-                    top!(24, 26 27 28),
-                    bottom!(25, 26 27 28),
-                ),
-                left, right, groups, start, concat!(load!("v0.4s-v3.4s" "v4.4s-v7.4s" "v8.4s-v11.4s"), load!("v12.4s-v15.4s" "v16.4s-v19.4s" "v20.4s-v23.4s")),
-                out("v0") a0, out("v1") a1, out("v2") a2, out("v3") a3,
-                out("v4") b0, out("v5") b1, out("v6") b2, out("v7") b3,
-                out("v8") c0, out("v9") c1, out("v10") c2, out("v11") c3,
-                out("v12") d0, out("v13") d1, out("v14") d2, out("v15") d3,
-                out("v16") e0, out("v17") e1, out("v18") e2, out("v19") e3,
-                out("v20") f0, out("v21") f1, out("v22") f2, out("v23") f3,
-            );
+                            concat!(
+                                "ld1 {{v24.16b-v27.16b}}, [{left}], #64\n",
+                                "ld1 {{v28.16b-v30.16b}}, [{right}], #48\n",
+                                top!(24, 28 29 30),
+                                bottom!(25, 28 29 30),
+                                "ld1 {{v28.16b-v30.16b}}, [{right}], #48\n",
+                                top!(26, 28 29 30),
+                                bottom!(27, 28 29 30),
+                            ),
+                            concat!(
+                                "ldp q24, q25, [{left}], #32\n",
+                                "ld1 {{v28.16b-v30.16b}}, [{right}], #48\n",
+                                top!(24, 28 29 30),
+                                bottom!(25, 28 29 30),
+                            ),
+            left, right, groups, start, concat!(load!("v0.4s-v3.4s" "v4.4s-v7.4s" "v8.4s-v11.4s"), load!("v12.4s-v15.4s" "v16.4s-v19.4s" "v20.4s-v23.4s")),
+                            out("v0") a0, out("v1") a1, out("v2") a2, out("v3") a3,
+                            out("v4") b0, out("v5") b1, out("v6") b2, out("v7") b3,
+                            out("v8") c0, out("v9") c1, out("v10") c2, out("v11") c3,
+                            out("v12") d0, out("v13") d1, out("v14") d2, out("v15") d3,
+                            out("v16") e0, out("v17") e1, out("v18") e2, out("v19") e3,
+                            out("v20") f0, out("v21") f1, out("v22") f2, out("v23") f3,
+                        );
         }
         [[[a0, a1, a2, a3], [b0, b1, b2, b3], [c0, c1, c2, c3]], [[d0, d1, d2, d3], [e0, e1, e2, e3], [f0, f1, f2, f3]]]
     }

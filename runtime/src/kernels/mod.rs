@@ -24,6 +24,8 @@ mod x86_64_f16c;
 
 pub(crate) use scalar::round_clamp;
 
+use core::ops::Range;
+
 use crate::format::{GELU_ENTRIES, Layout};
 use crate::parallel::Block;
 
@@ -96,7 +98,7 @@ impl core::fmt::Debug for Kernels {
     }
 }
 
-/// The product of a left matrix in panels and one right panel; both are 8-bit, one of them is weights.
+/// The product of a left and a right matrix in panels; both are 8-bit, one of them is weights.
 ///
 /// Activations are stored with [`Layout::offset`] added; the bias or the row correction takes its effect away again.
 #[derive(Clone, Copy)]
@@ -108,7 +110,7 @@ pub(crate) struct Product<'a> {
     pub rows: usize,
     /// Whole panels of `k` columns.
     pub left: &'a [u8],
-    /// `layout.columns * k` bytes: one panel.
+    /// Whole panels of `k` columns. The functions of a table are given one.
     pub right: &'a [u8],
 }
 
@@ -217,14 +219,27 @@ fn check(fits: bool) -> Result<(), Mismatch> {
     if fits { Ok(()) } else { Err(Mismatch) }
 }
 
-impl Product<'_> {
+/// A part of what was checked to be longer.
+fn part_of<'a, T>(values: &'a [T], part: &Range<usize>) -> &'a [T] {
+    values.get(part.clone()).unwrap_or(&[])
+}
+
+impl<'a> Product<'a> {
+    /// The products with each right panel, and its first column.
+    fn right_panels(self) -> impl Iterator<Item = (usize, Product<'a>)> {
+        let columns = self.layout.columns as usize;
+        let panels = self.right.chunks_exact((columns * self.k).max(1));
+        panels.enumerate().map(move |(i, right)| (i * columns, Product { right, ..self }))
+    }
+
     fn padded_rows(&self) -> usize {
         self.rows.next_multiple_of((self.layout.rows as usize).max(1))
     }
 
-    fn fits(&self) -> bool {
-        let columns = self.layout.columns as usize;
+    /// Whether the right matrix has this many columns, and all lengths are right.
+    fn fits(&self, columns: usize) -> bool {
         self.layout.is_valid()
+            && columns.is_multiple_of(self.layout.columns as usize)
             && self.k > 0
             && self.k.is_multiple_of(self.layout.group as usize)
             && self.left.len() == self.padded_rows() * self.k
@@ -276,17 +291,21 @@ impl Kernels {
         Ok(())
     }
 
-    /// `stream += scale · (product + bias)` for one right panel's columns.
+    /// `stream += scale · (product + bias)`.
     pub(crate) fn add(&self, product: Product, columns: StreamColumns, stream: &mut Block) -> Result<(), Mismatch> {
-        let width = product.layout.columns as usize;
+        let (rows, width) = (stream.rows(), stream.columns());
         check(
             self.reads(product.layout)
-                && product.fits()
-                && [columns.bias.len(), columns.scale.len(), stream.columns()] == [width; 3]
-                && stream.rows() == product.rows,
+                && product.fits(width)
+                && [columns.bias.len(), columns.scale.len()] == [width; 2]
+                && rows == product.rows,
         )?;
-        // SAFETY: to hold `self` proves the instructions; the lengths were checked.
-        unsafe { (self.int8.add)(product, columns, stream) };
+        for (first, product) in product.right_panels() {
+            let part = first..first + product.layout.columns as usize;
+            let columns = StreamColumns { bias: part_of(columns.bias, &part), scale: part_of(columns.scale, &part) };
+            // SAFETY: to hold `self` proves the instructions; the lengths were checked.
+            unsafe { (self.int8.add)(product, columns, &mut stream.part(0..rows, part)) };
+        }
         Ok(())
     }
 
@@ -301,7 +320,7 @@ impl Kernels {
         let width = product.layout.columns as usize;
         check(
             self.reads(product.layout)
-                && product.fits()
+                && product.fits(width)
                 && rows.correction.len() == product.padded_rows()
                 && [rows.scale.len(), rows.sum.len(), rows.bias.len()] == [product.padded_rows(); 3]
                 && [columns.scale.len(), columns.sum_gain.len(), columns.bias_gain.len()] == [width; 3]
@@ -313,30 +332,39 @@ impl Kernels {
         Ok(())
     }
 
-    /// Hidden activations of one right panel, into left panels of the next product. Rows that only fill a panel up hold
-    /// anything afterwards.
+    /// Hidden activations, into left panels of the next product. Rows that only fill a panel up hold anything afterwards.
     pub(crate) fn gelu(&self, product: Product, columns: GeluColumns, hidden: Hidden) -> Result<(), Mismatch> {
-        let width = product.layout.columns as usize;
+        let Hidden { panels, k, first } = hidden;
+        let width = columns.bias.len();
         check(
             self.reads(product.layout)
-                && product.fits()
-                && [columns.bias.len(), columns.scale.len()] == [width; 2]
-                && [columns.requantise.len(), columns.zero.len()] == [width; 2]
+                && product.fits(width)
+                && [columns.scale.len(), columns.requantise.len(), columns.zero.len()] == [width; 3]
                 && columns.shift <= 7
-                && hidden.k.is_multiple_of(product.layout.group as usize)
-                && hidden.first.is_multiple_of(width)
-                && hidden.first + width <= hidden.k
-                && hidden.panels.len() == product.padded_rows() * hidden.k,
+                && k.is_multiple_of(product.layout.group as usize)
+                && first.is_multiple_of(product.layout.columns as usize)
+                && first + width <= k
+                && panels.len() == product.padded_rows() * k,
         )?;
-        // SAFETY: to hold `self` proves the instructions; the lengths were checked.
-        unsafe { (self.int8.gelu)(product, columns, hidden) };
+        for (column, product) in product.right_panels() {
+            let part = column..column + product.layout.columns as usize;
+            let columns = GeluColumns {
+                bias: part_of(columns.bias, &part),
+                scale: part_of(columns.scale, &part),
+                requantise: part_of(columns.requantise, &part),
+                zero: part_of(columns.zero, &part),
+                ..columns
+            };
+            // SAFETY: to hold `self` proves the instructions; the lengths were checked.
+            unsafe { (self.int8.gelu)(product, columns, Hidden { panels: &mut *panels, k, first: first + column }) };
+        }
         Ok(())
     }
 
     /// The sums alone, `[row][column]`.
     pub(crate) fn sums(&self, product: Product, out: &mut [i32]) -> Result<(), Mismatch> {
         let width = product.layout.columns as usize;
-        check(self.reads(product.layout) && product.fits() && out.len() == product.rows * width)?;
+        check(self.reads(product.layout) && product.fits(width) && out.len() == product.rows * width)?;
         // SAFETY: to hold `self` proves the instructions; the lengths were checked.
         unsafe { (self.int8.sums)(product, out) };
         Ok(())

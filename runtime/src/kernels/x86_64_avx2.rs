@@ -8,7 +8,7 @@
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
-use super::fours::{four, row, row_mut};
+use super::fours::{four, rows};
 use super::x86_64_f16c as f16c;
 use super::{GeluColumns, Hidden, Int8, Kernels, MixColumns, MixRows, Product, Quantiser, StreamColumns};
 use crate::format::{GELU_ENTRIES, Layout};
@@ -174,10 +174,14 @@ fn twice_i32([a, b, c, d]: [i32; 4]) -> __m256i {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn add_to_rows(stream: &mut Block, row: usize, unit: usize, x: __m256) {
+    let (rows, stride, start) = (stream.rows(), stream.stride(), stream.as_mut_ptr());
     for (row, x) in [(row, _mm256_castps256_ps128(x)), (row + 2, _mm256_extractf128_ps::<1>(x))] {
-        if let Some(y) = row_mut(stream, row).get_mut(unit) {
-            // SAFETY: 16 bytes, at any address.
-            unsafe { _mm_storeu_ps(y.as_mut_ptr(), _mm_add_ps(load_floats(y), x)) };
+        if row < rows {
+            // SAFETY: the row is in the block, and the table's callers have checked that the block is as wide as a panel.
+            unsafe {
+                let y = start.add(row * stride + 4 * unit);
+                _mm_storeu_ps(y, _mm_add_ps(_mm_loadu_ps(y), x));
+            }
         }
     }
 }
@@ -355,16 +359,17 @@ fn round(x: __m256, high: f32) -> __m256i {
 fn quantise_rows(_: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
     let panels = out.chunks_exact_mut(ROWS * stream.columns().max(1));
     for (first, panel) in (0..stream.rows()).step_by(ROWS).zip(panels) {
-        let rows = [0, 1, 2, 3, 4, 5, 6, 7].map(|i| row(stream, first + i));
+        let [[a, b, c, d], [e, f, g, h]] =
+            [first, first + 4].map(|first| rows(stream, first).map(|row| row.as_chunks().0));
         let coefficients = q.scale.as_chunks().0.iter().zip(q.offset.as_chunks().0);
         for (u, (out, (scale, offset))) in panel.as_chunks_mut().0.iter_mut().zip(coefficients).enumerate() {
-            let floats = rows.map(|row| row.get(u).unwrap_or(&[0.0; 4]));
             let (scale, offset) = (twice(scale), twice(offset));
-            let [a, b, c, d] = FIRST_ROWS.map(|row| {
-                let x = _mm256_set_m128(load_floats(floats[row + 2]), load_floats(floats[row]));
-                round(_mm256_add_ps(_mm256_mul_ps(x, scale), offset), 127.0)
-            });
-            store_group(out, [_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d)]);
+            let floats = |row: &[[f32; 4]]| load_floats(row.get(u).unwrap_or(&[0.0; 4]));
+            let pair = |low, high| {
+                let x = _mm256_mul_ps(_mm256_set_m128(floats(high), floats(low)), scale);
+                round(_mm256_add_ps(x, offset), 127.0)
+            };
+            store_group(out, [_mm256_packs_epi32(pair(a, c), pair(b, d)), _mm256_packs_epi32(pair(e, g), pair(f, h))]);
         }
     }
 }
@@ -374,7 +379,7 @@ fn quantise_columns(_: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
     let transpose = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     let coefficients = [0, 1, 2].map(|u| (load_floats(&four(q.scale, u)), load_floats(&four(q.offset, u))));
     for (first, out) in (0..stream.rows()).step_by(GROUP).zip(out.as_chunks_mut::<{ COLUMNS * GROUP }>().0) {
-        let rows = [0, 1, 2, 3].map(|i| row(stream, first + i));
+        let rows = rows(stream, first).map(|row| row.as_chunks().0);
         let mut group = [[[0; GROUP]; 4]; UNITS];
         for (u, (out, (scale, offset))) in group.iter_mut().zip(coefficients).enumerate() {
             let [a, b, c, d] = rows.map(|row| {

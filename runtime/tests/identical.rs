@@ -1,0 +1,96 @@
+//! The promise: a model's logits do not depend on kernels, threads or the layout of its weights, bit for bit.
+
+#[path = "../examples/random_model/model.rs"]
+mod model;
+
+use resmlp_runtime::{Dims, Engine, Kernels, Layout, Model, ParallelFor, Precision, Serial, Threads, repack};
+
+/// Shapes with odd tails in every extent.
+const SHAPES: [Dims; 5] = [
+    shape([8, 12], 4, 20, 52, 7),
+    shape([15, 9], 3, 12, 48, 1),
+    shape([7, 7], 1, 33, 17, 100),
+    shape([32, 32], 8, 96, 384, 13),
+    shape([5, 5], 5, 1, 1, 2),
+];
+
+const fn shape(image: [usize; 2], patch: usize, dim: usize, hidden: usize, outputs: usize) -> Dims {
+    let (depth, layout) = (2, Layout::DEFAULT);
+    Dims {
+        precision: Precision::Int8,
+        image,
+        patch,
+        dim,
+        hidden,
+        depth,
+        outputs,
+        has_head: true,
+        has_gains: false,
+        layout,
+    }
+}
+
+/// The shapes with and without a head and gains.
+fn all_dims() -> impl Iterator<Item = Dims> {
+    SHAPES.into_iter().flat_map(|dims| {
+        let embedding = Dims { has_head: false, outputs: dims.dim, ..dims };
+        [dims, Dims { has_gains: true, ..dims }, embedding]
+    })
+}
+
+fn picture(dims: &Dims) -> Vec<u8> {
+    (0..dims.image[0] * dims.image[1] * 3).map(|i| (i * i * 31 % 251) as u8).collect()
+}
+
+fn logits(bytes: &[u8], kernels: &'static Kernels, parallel: impl ParallelFor) -> Vec<u32> {
+    let model = Model::parse(bytes).unwrap();
+    let dims = *model.dims();
+    let engine = Engine::new(model, kernels, parallel).unwrap();
+    let (mut scratch, mut logits) = (vec![0xa5; engine.scratch_len()], vec![0.0; dims.outputs]);
+    engine.run(&picture(&dims), &mut scratch, &mut logits).unwrap();
+    assert!(logits.iter().all(|l| l.is_finite()));
+    assert!(dims.outputs == 1 || logits.iter().any(|&l| l != logits[0]), "{dims:?}: the same logits for all classes");
+    logits.into_iter().map(f32::to_bits).collect()
+}
+
+#[test]
+fn every_table_and_number_of_threads_gives_the_same_logits() {
+    for dims in all_dims() {
+        let bytes = model::random_model(&dims);
+        let expected = logits(&bytes, Kernels::scalar(), Serial);
+        for kernels in Kernels::supported() {
+            let packed = repack(&Model::parse(&bytes).unwrap(), kernels.layout().unwrap_or(dims.layout)).unwrap();
+            for threads in 1..=8 {
+                let found = logits(&packed, kernels, Threads::new(threads).unwrap());
+                assert_eq!(found, expected, "{} on {threads} threads, {dims:?}", kernels.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn repacking_changes_no_logit_and_can_be_undone() {
+    let panels = [[1, 1, 1], [3, 5, 2], [4, 4, 16], [8, 8, 4], [16, 64, 8], [33, 7, 3], [2, 12, 1], [64, 3, 33]];
+    for dims in all_dims() {
+        let bytes = model::random_model(&dims);
+        let expected = logits(&bytes, Kernels::scalar(), Serial);
+        for (i, [rows, columns, group]) in panels.into_iter().enumerate() {
+            let layout = Layout { rows, columns, group, offset: if i % 2 == 0 { 128 } else { 0 } };
+            let packed = repack(&Model::parse(&bytes).unwrap(), layout).unwrap();
+            assert_eq!(Model::parse(&packed).unwrap().dims().layout, layout);
+            assert_eq!(logits(&packed, Kernels::scalar(), Serial), expected, "{layout:?}, {dims:?}");
+            let back = repack(&Model::parse(&packed).unwrap(), dims.layout).unwrap();
+            assert!(*back == *bytes, "{layout:?} and back, {dims:?}");
+        }
+    }
+}
+
+#[test]
+fn sixteen_bit_models_are_repacked_only_into_panels_they_can_have() {
+    let dims = Dims { precision: Precision::F16, layout: Layout::F16, ..SHAPES[0] };
+    let bytes = model::random_model(&dims);
+    let model = Model::parse(&bytes).unwrap();
+    let packed = repack(&model, Layout { rows: 3, columns: 5, ..Layout::F16 }).unwrap();
+    assert!(*repack(&Model::parse(&packed).unwrap(), Layout::F16).unwrap() == *bytes);
+    assert!(repack(&model, Layout::DEFAULT).is_err());
+}
