@@ -79,7 +79,6 @@ impl<'a> Block<'a> {
     }
 
     /// The first element; row `r` starts `r * stride` elements behind it.
-    #[cfg(target_arch = "aarch64")]
     pub fn as_mut_ptr(&mut self) -> *mut f32 {
         self.start
     }
