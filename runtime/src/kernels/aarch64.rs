@@ -32,7 +32,13 @@ pub(super) trait Tile<const DOWN: usize, const ACROSS: usize> {
     /// The panels it reads; their rows and groups are multiples of four.
     const LAYOUT: Layout;
 
-    /// The products of `rows` rows, at least one, added to `start`; the units of rows behind may be anything.
+    /// Brings units into the order in which they are summed up, or back.
+    #[inline(always)]
+    fn arrange(units: [[Unit; ACROSS]; DOWN]) -> [[Unit; ACROSS]; DOWN] {
+        units
+    }
+
+    /// The products of `rows` rows, at least one, added to `start`, both arranged; the units of rows behind may be anything.
     ///
     /// # Safety
     /// At `left` are whole panels with these rows, but no more than `4 * DOWN`, and at `right` is one panel, of `k` columns.
@@ -79,24 +85,51 @@ unsafe fn store_unit(group: usize, bytes: uint8x16_t, out: *mut u8) {
     }
 }
 
-/// Runs `store` with the first row and the sums of every tile. They begin with `start`, which `restart` may change for the
-/// tile whose first row it is told.
+/// Stores units of the same four rows at `places` from `out`. Two that share groups are stored together.
+///
+/// # Safety
+/// [`store_unit`]'s, for each of them.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn store_units<const ACROSS: usize>(
+    group: usize,
+    units: [uint8x16_t; ACROSS],
+    places: [usize; ACROSS],
+    out: *mut u8,
+) {
+    // SAFETY: the caller's promise; a pair takes the four rows' whole groups.
+    unsafe {
+        if group == 8 && ACROSS == 3 {
+            let (pair, lone) = if places[0] % 8 == 0 { (0, 2) } else { (1, 0) };
+            let [a, b] = [pair, pair + 1].map(|c| vreinterpretq_u32_u8(units[c]));
+            vst1q_u32(out.add(places[pair]).cast(), vzip1q_u32(a, b));
+            vst1q_u32(out.add(places[pair] + 16).cast(), vzip2q_u32(a, b));
+            return store_unit(group, units[lone], out.add(places[lone]));
+        }
+        unroll!(C < ACROSS => { store_unit(group, units[C], out.add(places[C])) });
+    }
+}
+
+/// Runs `store` with the first row and the sums of every tile. They begin with what `start` makes of the first row, or with the
+/// same as in the tile before.
 #[inline]
 #[target_feature(enable = "neon")]
 fn for_each_tile<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>(
     p: &Product,
-    mut start: [[Unit; ACROSS]; DOWN],
-    restart: impl Fn(usize, &mut [[Unit; ACROSS]; DOWN]),
+    start: impl Fn(usize) -> Option<[[Unit; ACROSS]; DOWN]>,
     mut store: impl FnMut(usize, [[Unit; ACROSS]; DOWN]),
 ) {
+    let mut sums = [[[vdupq_n_s32(0); 4]; ACROSS]; DOWN];
     for first in (0..p.rows).step_by(4 * DOWN) {
-        restart(first, &mut start);
+        if let Some(start) = start(first) {
+            sums = T::arrange(start);
+        }
         // SAFETY: the product's lengths fit, as the table's callers have checked, and `first` is the first row of a panel.
         let sums = unsafe {
             let left = p.left.as_ptr().add(first * p.k);
-            T::multiply(left, p.right.as_ptr(), p.k, p.rows - first, &start)
+            T::multiply(left, p.right.as_ptr(), p.k, p.rows - first, &sums)
         };
-        store(first, sums);
+        store(first, T::arrange(sums));
     }
 }
 
@@ -137,8 +170,7 @@ pub(super) fn add<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>
     let start = [bias.map(|bias| [bias; 4]); DOWN];
     for_each_tile::<T, DOWN, ACROSS>(
         &p,
-        start,
-        |_, _| {},
+        |first| (first == 0).then_some(start),
         |first, sums| {
             add_tile::<DOWN, ACROSS>(stream, first, |down, i, across| {
                 vmulq_f32(vcvtq_f32_s32(sums[down][across][i]), scale[across])
@@ -156,10 +188,10 @@ pub(super) fn mix<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>
 ) {
     let [scale, sum_gain, bias_gain]: [[_; ACROSS]; 3] =
         [columns.scale, columns.sum_gain, columns.bias_gain].map(|gains| from_fn(|c| load_f32(four(gains, c))));
-    let zeros = [[[vdupq_n_s32(0); 4]; ACROSS]; DOWN];
     // Where a tile has rows that no panel has, the last four take their place.
     let at = |row: usize| row.min(of_rows.scale.len() - 4);
-    let correct = |first, start: &mut [[Unit; ACROSS]; DOWN]| {
+    let start = |first| {
+        let mut start = [[[vdupq_n_s32(0); 4]; ACROSS]; DOWN];
         unroll!(D < DOWN => {
             // SAFETY: the vectors are as long as the panels' rows, as the callers have checked.
             let correction = unsafe { vld1q_s32(of_rows.correction.as_ptr().add(at(first + 4 * D))) };
@@ -171,8 +203,9 @@ pub(super) fn mix<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>
             ];
             start[D] = [rows; ACROSS];
         });
+        Some(start)
     };
-    for_each_tile::<T, DOWN, ACROSS>(&p, zeros, correct, |first, sums| {
+    for_each_tile::<T, DOWN, ACROSS>(&p, start, |first, sums| {
         let mut factors = [[vdupq_n_f32(0.0); 3]; DOWN];
         unroll!(D < DOWN => {
             let at = at(first + 4 * D);
@@ -212,8 +245,7 @@ pub(super) fn sums<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize
     let start = [[[vdupq_n_s32(0); 4]; ACROSS]; DOWN];
     for_each_tile::<T, DOWN, ACROSS>(
         &p,
-        start,
-        |_, _| {},
+        |first| (first == 0).then_some(start),
         |first, sums| {
             let mut rows = out.as_chunks_mut::<4>().0.chunks_exact_mut(ACROSS).skip(first);
             for (units, i) in sums.iter().flat_map(|units| (0..4).map(move |i| (units, i))) {
@@ -233,29 +265,25 @@ pub(super) fn gelu<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize
     hidden: Hidden,
 ) {
     let (layout, rows) = (T::LAYOUT, T::LAYOUT.rows as usize);
+    let places: [_; ACROSS] = from_fn(|c| layout.index(rows, 0, 0, hidden.first + 4 * c));
     let table = Table { entries: columns.table, shift: vdupq_n_s16(8 - columns.shift as i16) };
     let coefficients: [_; ACROSS] = from_fn(|c| Gelu::new(&columns, c));
     let start = [from_fn(|c| [load_i32(four(columns.bias, c)); 4]); DOWN];
     for_each_tile::<T, DOWN, ACROSS>(
         &p,
-        start,
-        |_, _| {},
+        |first| (first == 0).then_some(start),
         |first, sums| {
             let mut x = [[[vdupq_n_s16(0); 2]; ACROSS]; DOWN];
             unroll!(D < DOWN => { unroll!(C < ACROSS => { x[D][C] = coefficients[C].scaled(sums[D][C]) }) });
             let corrections = table.corrections(&x);
             unroll!(D < DOWN => {
                 if 4 * D < rows || first + 4 * D < p.rows {
-                    let at = layout.index(rows, hidden.k, first + 4 * D, hidden.first);
-                    unroll!(C < ACROSS => {
-                        let bytes = coefficients[C].activations(x[D][C], corrections[D][C]);
-                        // SAFETY: the callers have checked that the hidden panels have these columns, and the row is in
-                        // one of them: in the tile's first, or in one that has wanted rows.
-                        unsafe {
-                            let out = hidden.panels.as_mut_ptr().add(at + C * 4 * rows);
-                            store_unit(layout.group as usize, bytes, out);
-                        }
-                    });
+                    let row = layout.index(rows, hidden.k, first + 4 * D, 0);
+                    let mut bytes = [vdupq_n_u8(0); ACROSS];
+                    unroll!(C < ACROSS => { bytes[C] = coefficients[C].activations(x[D][C], corrections[D][C]) });
+                    // SAFETY: the callers have checked that the hidden panels have these columns, and the row is in one of
+                    // them: in the tile's first, or in one that has wanted rows.
+                    unsafe { store_units(layout.group as usize, bytes, places, hidden.panels.as_mut_ptr().add(row)) };
                 }
             });
         },
