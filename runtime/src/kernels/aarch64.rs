@@ -100,7 +100,7 @@ unsafe fn store_units<const ACROSS: usize>(
     // SAFETY: the caller's promise; a pair takes the four rows' whole groups.
     unsafe {
         if group == 8 && ACROSS == 3 {
-            let (pair, lone) = if places[0] % 8 == 0 { (0, 2) } else { (1, 0) };
+            let (pair, lone) = if places[0].is_multiple_of(8) { (0, 2) } else { (1, 0) };
             let [a, b] = [pair, pair + 1].map(|c| vreinterpretq_u32_u8(units[c]));
             vst1q_u32(out.add(places[pair]).cast(), vzip1q_u32(a, b));
             vst1q_u32(out.add(places[pair] + 16).cast(), vzip2q_u32(a, b));
