@@ -6,7 +6,7 @@
 use core::arch::aarch64::*;
 use core::array::from_fn;
 
-use super::fours::{four, rows};
+use super::fours::four;
 use super::{GeluColumns, Hidden, MixColumns, MixRows, Product, Quantiser, StreamColumns};
 use crate::format::{GELU_ENTRIES, Layout};
 use crate::parallel::Block;
@@ -32,7 +32,13 @@ pub(super) trait Tile<const DOWN: usize, const ACROSS: usize> {
     /// The panels it reads; their rows and groups are multiples of four.
     const LAYOUT: Layout;
 
-    /// The products of `rows` rows, at least one, added to `start`; the units of rows behind may be anything.
+    /// Brings units into the order in which they are summed up, or back.
+    #[inline(always)]
+    fn arrange(units: [[Unit; ACROSS]; DOWN]) -> [[Unit; ACROSS]; DOWN] {
+        units
+    }
+
+    /// The products of `rows` rows, at least one, added to `start`, both arranged; the units of rows behind may be anything.
     ///
     /// # Safety
     /// At `left` are whole panels with these rows, but no more than `4 * DOWN`, and at `right` is one panel, of `k` columns.
@@ -59,14 +65,6 @@ fn load_f32(v: [f32; 4]) -> float32x4_t {
     unsafe { vld1q_f32(v.as_ptr()) }
 }
 
-/// Four 16-bit numbers twice.
-#[inline]
-#[target_feature(enable = "neon")]
-fn twice([a, b, c, d]: [i16; 4]) -> int16x8_t {
-    // SAFETY: 16 bytes.
-    unsafe { vld1q_s16([a, b, c, d, a, b, c, d].as_ptr()) }
-}
-
 /// Stores bytes `[row][column]` of four rows and columns: a row's four bytes every `group` bytes.
 ///
 /// # Safety
@@ -87,24 +85,51 @@ unsafe fn store_unit(group: usize, bytes: uint8x16_t, out: *mut u8) {
     }
 }
 
-/// Runs `store` with the first row and the sums of every tile. They begin with `start`, which `restart` may change for the
-/// tile whose first row it is told.
+/// Stores units of the same four rows at `places` from `out`. Two that share groups are stored together.
+///
+/// # Safety
+/// [`store_unit`]'s, for each of them.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn store_units<const ACROSS: usize>(
+    group: usize,
+    units: [uint8x16_t; ACROSS],
+    places: [usize; ACROSS],
+    out: *mut u8,
+) {
+    // SAFETY: the caller's promise; a pair takes the four rows' whole groups.
+    unsafe {
+        if group == 8 && ACROSS == 3 {
+            let (pair, lone) = if places[0].is_multiple_of(8) { (0, 2) } else { (1, 0) };
+            let [a, b] = [pair, pair + 1].map(|c| vreinterpretq_u32_u8(units[c]));
+            vst1q_u32(out.add(places[pair]).cast(), vzip1q_u32(a, b));
+            vst1q_u32(out.add(places[pair] + 16).cast(), vzip2q_u32(a, b));
+            return store_unit(group, units[lone], out.add(places[lone]));
+        }
+        unroll!(C < ACROSS => { store_unit(group, units[C], out.add(places[C])) });
+    }
+}
+
+/// Runs `store` with the first row and the sums of every tile. They begin with what `start` makes of the first row, or with the
+/// same as in the tile before.
 #[inline]
 #[target_feature(enable = "neon")]
 fn for_each_tile<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>(
     p: &Product,
-    mut start: [[Unit; ACROSS]; DOWN],
-    restart: impl Fn(usize, &mut [[Unit; ACROSS]; DOWN]),
+    start: impl Fn(usize) -> Option<[[Unit; ACROSS]; DOWN]>,
     mut store: impl FnMut(usize, [[Unit; ACROSS]; DOWN]),
 ) {
+    let mut sums = [[[vdupq_n_s32(0); 4]; ACROSS]; DOWN];
     for first in (0..p.rows).step_by(4 * DOWN) {
-        restart(first, &mut start);
+        if let Some(start) = start(first) {
+            sums = T::arrange(start);
+        }
         // SAFETY: the product's lengths fit, as the table's callers have checked, and `first` is the first row of a panel.
         let sums = unsafe {
             let left = p.left.as_ptr().add(first * p.k);
-            T::multiply(left, p.right.as_ptr(), p.k, p.rows - first, &start)
+            T::multiply(left, p.right.as_ptr(), p.k, p.rows - first, &sums)
         };
-        store(first, sums);
+        store(first, T::arrange(sums));
     }
 }
 
@@ -145,8 +170,7 @@ pub(super) fn add<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>
     let start = [bias.map(|bias| [bias; 4]); DOWN];
     for_each_tile::<T, DOWN, ACROSS>(
         &p,
-        start,
-        |_, _| {},
+        |first| (first == 0).then_some(start),
         |first, sums| {
             add_tile::<DOWN, ACROSS>(stream, first, |down, i, across| {
                 vmulq_f32(vcvtq_f32_s32(sums[down][across][i]), scale[across])
@@ -164,16 +188,35 @@ pub(super) fn mix<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>
 ) {
     let [scale, sum_gain, bias_gain]: [[_; ACROSS]; 3] =
         [columns.scale, columns.sum_gain, columns.bias_gain].map(|gains| from_fn(|c| load_f32(four(gains, c))));
-    let zeros = [[[vdupq_n_s32(0); 4]; ACROSS]; DOWN];
-    let correct = |first, start: &mut [[Unit; ACROSS]; DOWN]| {
+    // Where a tile has rows that no panel has, the last four take their place.
+    let at = |row: usize| row.min(of_rows.scale.len() - 4);
+    let start = |first| {
+        let mut start = [[[vdupq_n_s32(0); 4]; ACROSS]; DOWN];
         unroll!(D < DOWN => {
-            start[D] = [four(of_rows.correction, first / 4 + D).map(|correction| vdupq_n_s32(correction)); ACROSS];
+            // SAFETY: the vectors are as long as the panels' rows, as the callers have checked.
+            let correction = unsafe { vld1q_s32(of_rows.correction.as_ptr().add(at(first + 4 * D))) };
+            let rows = [
+                vdupq_laneq_s32::<0>(correction),
+                vdupq_laneq_s32::<1>(correction),
+                vdupq_laneq_s32::<2>(correction),
+                vdupq_laneq_s32::<3>(correction),
+            ];
+            start[D] = [rows; ACROSS];
         });
+        Some(start)
     };
-    for_each_tile::<T, DOWN, ACROSS>(&p, zeros, correct, |first, sums| {
+    for_each_tile::<T, DOWN, ACROSS>(&p, start, |first, sums| {
         let mut factors = [[vdupq_n_f32(0.0); 3]; DOWN];
         unroll!(D < DOWN => {
-            factors[D] = [of_rows.scale, of_rows.sum, of_rows.bias].map(|values| load_f32(four(values, first / 4 + D)));
+            let at = at(first + 4 * D);
+            // SAFETY: as above.
+            factors[D] = unsafe {
+                [
+                    vld1q_f32(of_rows.scale.as_ptr().add(at)),
+                    vld1q_f32(of_rows.sum.as_ptr().add(at)),
+                    vld1q_f32(of_rows.bias.as_ptr().add(at)),
+                ]
+            };
         });
         add_tile::<DOWN, ACROSS>(stream, first, |down, i, across| {
             let [row_scale, row_sum, row_bias] = factors[down];
@@ -202,8 +245,7 @@ pub(super) fn sums<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize
     let start = [[[vdupq_n_s32(0); 4]; ACROSS]; DOWN];
     for_each_tile::<T, DOWN, ACROSS>(
         &p,
-        start,
-        |_, _| {},
+        |first| (first == 0).then_some(start),
         |first, sums| {
             let mut rows = out.as_chunks_mut::<4>().0.chunks_exact_mut(ACROSS).skip(first);
             for (units, i) in sums.iter().flat_map(|units| (0..4).map(move |i| (units, i))) {
@@ -223,36 +265,32 @@ pub(super) fn gelu<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize
     hidden: Hidden,
 ) {
     let (layout, rows) = (T::LAYOUT, T::LAYOUT.rows as usize);
-    let table = Table::new(columns.table, columns.shift);
+    let places: [_; ACROSS] = from_fn(|c| layout.index(rows, 0, 0, hidden.first + 4 * c));
+    let table = Table { entries: columns.table, shift: vdupq_n_s16(8 - columns.shift as i16) };
     let coefficients: [_; ACROSS] = from_fn(|c| Gelu::new(&columns, c));
     let start = [from_fn(|c| [load_i32(four(columns.bias, c)); 4]); DOWN];
     for_each_tile::<T, DOWN, ACROSS>(
         &p,
-        start,
-        |_, _| {},
+        |first| (first == 0).then_some(start),
         |first, sums| {
             let mut x = [[[vdupq_n_s16(0); 2]; ACROSS]; DOWN];
             unroll!(D < DOWN => { unroll!(C < ACROSS => { x[D][C] = coefficients[C].scaled(sums[D][C]) }) });
             let corrections = table.corrections(&x);
             unroll!(D < DOWN => {
                 if 4 * D < rows || first + 4 * D < p.rows {
-                    let at = layout.index(rows, hidden.k, first + 4 * D, hidden.first);
-                    unroll!(C < ACROSS => {
-                        let bytes = coefficients[C].activations(x[D][C], corrections[D][C]);
-                        // SAFETY: the callers have checked that the hidden panels have these columns, and the row is in
-                        // one of them: in the tile's first, or in one that has wanted rows.
-                        unsafe {
-                            let out = hidden.panels.as_mut_ptr().add(at + C * 4 * rows);
-                            store_unit(layout.group as usize, bytes, out);
-                        }
-                    });
+                    let row = layout.index(rows, hidden.k, first + 4 * D, 0);
+                    let mut bytes = [vdupq_n_u8(0); ACROSS];
+                    unroll!(C < ACROSS => { bytes[C] = coefficients[C].activations(x[D][C], corrections[D][C]) });
+                    // SAFETY: the callers have checked that the hidden panels have these columns, and the row is in one of
+                    // them: in the tile's first, or in one that has wanted rows.
+                    unsafe { store_units(layout.group as usize, bytes, places, hidden.panels.as_mut_ptr().add(row)) };
                 }
             });
         },
     );
 }
 
-/// The coefficients of four columns.
+/// The coefficients of four columns, in each register as often as they fit.
 #[derive(Clone, Copy)]
 struct Gelu {
     scale: float32x4_t,
@@ -266,8 +304,8 @@ impl Gelu {
     fn new(columns: &GeluColumns, index: usize) -> Self {
         Self {
             scale: load_f32(four(columns.scale, index)),
-            requantise: twice(four(columns.requantise, index)),
-            zero: twice(four(columns.zero, index).map(i16::from)),
+            requantise: vreinterpretq_s16_u64(vdupq_n_u64(bytemuck::cast(four(columns.requantise, index)))),
+            zero: vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(bytemuck::cast(four(columns.zero, index))))),
         }
     }
 
@@ -297,21 +335,13 @@ fn narrowed(rows: [float32x4_t; 4]) -> [int16x8_t; 2] {
     [vqmovn_high_s32(vqmovn_s32(a), b), vqmovn_high_s32(vqmovn_s32(c), d)]
 }
 
-struct Table {
-    quarters: [uint8x16x4_t; 4],
-    /// To the right, as `ushl` wants it.
+struct Table<'a> {
+    entries: &'a [u8; GELU_ENTRIES],
+    /// To the left: what makes the upper byte of `|x|` the index.
     shift: int16x8_t,
 }
 
-impl Table {
-    #[inline]
-    #[target_feature(enable = "neon")]
-    fn new(table: &[u8; GELU_ENTRIES], shift: u32) -> Self {
-        // SAFETY: 64 bytes each, of 256.
-        let quarters = [0, 64, 128, 192].map(|at| unsafe { vld1q_u8_x4(table.as_ptr().add(at)) });
-        Self { quarters, shift: vdupq_n_s16(-(shift as i16)) }
-    }
-
+impl Table<'_> {
     /// The entries at `|x|`. A quarter of the table after the other is held in registers.
     #[inline]
     #[target_feature(enable = "neon")]
@@ -319,14 +349,16 @@ impl Table {
         &self,
         x: &[[[int16x8_t; 2]; ACROSS]; DOWN],
     ) -> [[uint8x16_t; ACROSS]; DOWN] {
-        let [first, second, third, fourth] = self.quarters;
+        // SAFETY: each of four quarters has 64 bytes.
+        let quarter = |index: usize| unsafe { vld1q_u8_x4(self.entries.as_ptr().add(64 * index)) };
+        let first = quarter(0);
         let mut index = [[vdupq_n_u8(0); ACROSS]; DOWN];
         let mut found = index;
         unroll!(D < DOWN => {
             unroll!(C < ACROSS => {
-                // As unsigned numbers: |-32768| is 32768.
-                let [top, bottom] = x[D][C].map(|x| vshlq_u16(vreinterpretq_u16_s16(vabsq_s16(x)), self.shift));
-                index[D][C] = vqmovn_high_u16(vqmovn_u16(top), bottom);
+                // As unsigned numbers: |-32768| is 32768. What is shifted out leaves 65535, whose upper byte is the last index.
+                let [top, bottom] = x[D][C].map(|x| vqshlq_u16(vreinterpretq_u16_s16(vabsq_s16(x)), self.shift));
+                index[D][C] = vuzp2q_u8(vreinterpretq_u8_u16(top), vreinterpretq_u8_u16(bottom));
                 found[D][C] = vqtbl4q_u8(first, index[D][C]);
             });
         });
@@ -339,9 +371,9 @@ impl Table {
                 });
             });
         };
-        look_up(second);
-        look_up(third);
-        look_up(fourth);
+        look_up(quarter(1));
+        look_up(quarter(2));
+        look_up(quarter(3));
         found
     }
 }
@@ -359,18 +391,27 @@ unsafe fn quantised(rows: [*const f32; 4], scale: float32x4_t, offset: float32x4
     vreinterpretq_u8_s8(vqmovn_high_s16(vqmovn_s16(top), bottom))
 }
 
+/// Rows `first..first + 4`; where rows are missing, the last one takes their place.
+#[inline]
+fn four_rows(stream: &Block, first: usize) -> [*const f32; 4] {
+    let (start, stride, last) = (stream.row(0).as_ptr(), stream.stride(), stream.rows().saturating_sub(1));
+    let row = |i: usize| start.wrapping_add((first + i).min(last) * stride);
+    [row(0), row(1), row(2), row(3)]
+}
+
 #[target_feature(enable = "neon")]
 pub(super) fn quantise_rows(layout: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
-    let (panel, group, k_len) = (layout.rows as usize, layout.group as usize, stream.columns());
+    let (panel, group, columns) = (layout.rows as usize, layout.group as usize, stream.columns());
+    let (scale, offset) = (q.scale.as_ptr(), q.offset.as_ptr());
     for first in (0..stream.rows()).step_by(4) {
-        let rows = rows(stream, first).map(|row| row.as_ptr());
-        let coefficients = q.scale.as_chunks().0.iter().zip(q.offset.as_chunks().0);
-        for (k, (scale, offset)) in (0..).step_by(4).zip(coefficients) {
-            // SAFETY: the quantiser is as long as a row, and the panels have room for all rows, as the callers have checked.
+        let [a, b, c, d] = four_rows(stream, first);
+        for k in (0..columns).step_by(4) {
+            // SAFETY: rows and quantiser have `columns` elements, a multiple of four, and the panels have room for all rows, as
+            // the callers have checked.
             unsafe {
-                let rows = rows.map(|row| row.add(k));
-                let out = out.as_mut_ptr().add(layout.index(panel, k_len, first, k));
-                store_unit(group, quantised(rows, load_f32(*scale), load_f32(*offset)), out);
+                let rows = [a.add(k), b.add(k), c.add(k), d.add(k)];
+                let bytes = quantised(rows, vld1q_f32(scale.add(k)), vld1q_f32(offset.add(k)));
+                store_unit(group, bytes, out.as_mut_ptr().add(layout.index(panel, columns, first, k)));
             }
         }
     }
@@ -388,25 +429,31 @@ pub(super) fn quantise_columns<T: Tile<DOWN, ACROSS>, const DOWN: usize, const A
     // SAFETY: 16 bytes.
     let transpose = unsafe { vld1q_u8([0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15].as_ptr()) };
     for first in (0..stream.rows()).step_by(4) {
-        let rows = rows(stream, first).map(|row| row.as_ptr());
-        let whole = stream.rows() - first >= 4;
+        let [a, b, c, d] = four_rows(stream, first);
+        let found = stream.rows() - first;
         let at = T::LAYOUT.index(panel, 0, 0, first);
-        let Some(out) = out.get_mut(at..at + (panel - 1) * group + 4) else { return };
-        for c in 0..ACROSS {
+        unroll!(C < ACROSS => {
             // SAFETY: the block has `4 * ACROSS` columns, as the callers have checked.
-            let bytes = unsafe { quantised(rows.map(|row| row.add(4 * c)), scale[c], offset[c]) };
-            let bytes = vqtbl1q_u8(bytes, transpose);
-            if whole {
-                // SAFETY: each of the panel's columns has four bytes every `group` bytes.
-                unsafe { store_unit(group, bytes, out.as_mut_ptr().add(4 * c * group)) };
-                continue;
+            let rows = unsafe { [a.add(4 * C), b.add(4 * C), c.add(4 * C), d.add(4 * C)] };
+            // SAFETY: the same.
+            let bytes = vqtbl1q_u8(unsafe { quantised(rows, scale[C], offset[C]) }, transpose);
+            if found >= 4 {
+                // SAFETY: the panel has room for all rows, as the callers have checked: four bytes every `group` bytes.
+                unsafe { store_unit(group, bytes, out.as_mut_ptr().add(at + 4 * C * group)) };
+            } else {
+                store_part(bytes, found, out.get_mut(at + 4 * C * group..).unwrap_or(&mut []).chunks_mut(group));
             }
-            let mut columns = [[0; 4]; 4];
-            // SAFETY: 16 bytes.
-            unsafe { vst1q_u8(columns.as_mut_ptr().cast(), bytes) };
-            for (out, column) in out.chunks_mut(group).skip(4 * c).zip(columns) {
-                out.iter_mut().zip(column).take(stream.rows() - first).for_each(|(out, byte)| *out = byte);
-            }
-        }
+        });
+    }
+}
+
+/// Stores the first `found` of four bytes of each column.
+#[inline(never)]
+fn store_part<'o>(bytes: uint8x16_t, found: usize, columns: impl Iterator<Item = &'o mut [u8]>) {
+    let mut of_columns = [[0u8; 4]; 4];
+    // SAFETY: 16 bytes.
+    unsafe { vst1q_u8(of_columns.as_mut_ptr().cast(), bytes) };
+    for (out, bytes) in columns.zip(of_columns) {
+        out.iter_mut().zip(bytes).take(found).for_each(|(out, byte)| *out = byte);
     }
 }

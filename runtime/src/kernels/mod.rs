@@ -6,9 +6,13 @@
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 #[cfg(target_arch = "aarch64")]
+mod aarch64_8x12;
+#[cfg(target_arch = "aarch64")]
 mod aarch64_dotprod;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_f16;
+#[cfg(target_arch = "aarch64")]
+mod aarch64_i8mm;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_neon;
 mod erf;
@@ -41,6 +45,8 @@ pub struct Kernels {
 
 /// Best first.
 static ALL: &[&Kernels] = &[
+    #[cfg(target_arch = "aarch64")]
+    &aarch64_i8mm::KERNELS,
     #[cfg(target_arch = "aarch64")]
     &aarch64_dotprod::KERNELS,
     #[cfg(target_arch = "aarch64")]

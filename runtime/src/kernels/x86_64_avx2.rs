@@ -8,7 +8,7 @@
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
-use super::fours::{four, rows};
+use super::fours::four;
 use super::x86_64_f16c as f16c;
 use super::{GeluColumns, Hidden, Int8, Kernels, MixColumns, MixRows, Product, Quantiser, StreamColumns};
 use crate::format::{GELU_ENTRIES, Layout};
@@ -353,6 +353,11 @@ impl Table {
 #[target_feature(enable = "avx2")]
 fn round(x: __m256, high: f32) -> __m256i {
     _mm256_cvtps_epi32(_mm256_min_ps(x, _mm256_set1_ps(high)))
+}
+
+/// Rows `first..first + 4` of a stream that has rows; where rows are missing, the last one takes their place.
+fn rows<'s>(stream: &'s Block, first: usize) -> [&'s [f32]; 4] {
+    [0, 1, 2, 3].map(|i| stream.row((first + i).min(stream.rows().saturating_sub(1))))
 }
 
 #[target_feature(enable = "avx2")]
