@@ -271,7 +271,7 @@ fn scales_that_are_not_finite_or_too_large_are_refused() {
             let largest = with(&file, at, &(-(1i32 << 30) as f32).to_le_bytes());
             accepted.set(accepted.get() + usize::from(Model::parse(&largest).is_ok()));
         });
-        assert!(accepted.get() > 100, "{} floats may be that large", accepted.get());
+        assert!(accepted.get() > 50, "{} floats may be that large", accepted.get());
     }
 }
 
