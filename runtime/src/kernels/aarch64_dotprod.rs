@@ -2,13 +2,14 @@
 
 use super::aarch64::{self, Tile, Unit};
 use super::aarch64_8x12::multiply_8x12;
+use super::aarch64_detect::{Extension, has};
 use super::{Int8, Kernels, aarch64_f16};
 use crate::format::Layout;
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "aarch64-dotprod",
     layout: Some(Dotprod::LAYOUT),
-    supported,
+    supported: || has(Extension::Dotprod),
     int8: Int8 {
         quantise_rows: aarch64::quantise_rows,
         quantise_columns: aarch64::quantise_columns::<Dotprod, 2, 3>,
@@ -19,14 +20,6 @@ pub(super) static KERNELS: Kernels = Kernels {
     },
     f16: aarch64_f16::NEON,
 };
-
-fn supported() -> bool {
-    #[cfg(feature = "std")]
-    let found = std::arch::is_aarch64_feature_detected!("dotprod");
-    #[cfg(not(feature = "std"))]
-    let found = cfg!(target_feature = "dotprod");
-    found
-}
 
 /// Eight rows and twelve columns.
 struct Dotprod;
