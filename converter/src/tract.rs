@@ -56,9 +56,9 @@ impl TractReference {
     ///
     /// External data is read from the file's folder. The batch size may be free or fixed.
     pub fn from_onnx(path: &Path, image: [usize; 2]) -> Result<Self> {
-        // Inner shapes that exporters write down name the batch, which is fixed here.
-        let onnx = tract_onnx::onnx().with_ignore_value_info(true);
-        let model = onnx.model_for_path(path).map_err(|error| failure(Some(path), &error))?;
+        // What the file says of later shapes is for any batch; tract derives them from the input's.
+        let reader = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
+        let model = reader.model_for_path(path).map_err(|error| failure(Some(path), &error))?;
         Self::prepare(model, Some(path), image)
     }
 

@@ -44,6 +44,7 @@ fn packed_logits(fixture: &Fixture, precision: Precision, pictures: &[Vec<u8>]) 
         precision,
         layout: Layout::DEFAULT,
         pictures,
+        sensitivity: false,
     };
     let converted = convert(&request, || ()).unwrap();
     let model = PackedModel::new(&path, AlignedBytes::from(&*converted.bytes), None).unwrap();

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Random, Shape, apply, evaluate, gelu};
+use common::{Evaluated, Random, Shape, apply, evaluate, gelu};
 use proptest::prelude::*;
 use resmlp_converter::classify::normalise;
 use resmlp_converter::fold::{FoldedNetwork, Head, fold};
@@ -10,7 +10,7 @@ use resmlp_converter::network::{Affine, AffinePlacement, Network};
 use resmlp_converter::picture::Preprocess;
 
 /// The folded network in `f64`, one scalar at a time; the stream after the stem and each half block, `[tokens, dim]`.
-fn folded(network: &FoldedNetwork, picture: &[u8]) -> common::Evaluated {
+fn folded(network: &FoldedNetwork, picture: &[u8]) -> Evaluated {
     let dim = network.dim();
     let mut stream: Vec<Vec<f64>> = patches(network, picture).iter().map(|p| apply(&network.stem, p)).collect();
     let mut stages = vec![stream.concat()];
@@ -45,7 +45,7 @@ fn folded(network: &FoldedNetwork, picture: &[u8]) -> common::Evaluated {
             affine.map(|((&s, &b), m)| f64::from(s) * m + f64::from(b)).collect()
         }
     };
-    common::Evaluated { logits, stages }
+    Evaluated { logits, stages }
 }
 
 /// Patches of bytes, flattened as (row, column, colour).
@@ -66,7 +66,7 @@ fn harden(network: &mut Network, random: &mut Random) {
     const HARD: [f32; 10] = [0.0, -0.0, 1e-30, -1e-12, 1e-5, 9e-4, -1e-3, 1.0, -40.0, 3e3];
     for affine in affines(network) {
         for alpha in &mut affine.alpha {
-            if random.next() % 4 == 0 {
+            if random.next().is_multiple_of(4) {
                 *alpha = HARD[(random.next() % HARD.len() as u64) as usize];
             }
         }
@@ -85,13 +85,27 @@ fn shapes() -> impl Strategy<Value = Shape> {
     })
 }
 
-/// Largest difference relative to the largest value, or to one where all are smaller.
-fn difference(found: impl IntoIterator<Item = f64>, expected: &[f64]) -> f64 {
+/// Largest difference relative to `range`; nothing is infinite or NaN.
+fn difference(found: impl IntoIterator<Item = f64>, expected: &[f64], range: f64) -> f64 {
     let found: Vec<f64> = found.into_iter().collect();
     assert_eq!(found.len(), expected.len());
     assert!(found.iter().all(|value| value.is_finite()), "{found:?}");
-    let range = expected.iter().fold(1f64, |max, value| max.max(value.abs()));
     found.iter().zip(expected).fold(0f64, |max, (f, e)| max.max((f - e).abs())) / range
+}
+
+fn largest<'v>(values: impl IntoIterator<Item = &'v f64>) -> f64 {
+    values.into_iter().fold(1f64, |max, value| max.max(value.abs()))
+}
+
+/// The largest of the logits and of the values of which the head takes the mean: with scales as hard as these the mean may
+/// be a small difference of large numbers.
+fn range(network: &Network, evaluated: &Evaluated) -> f64 {
+    let Affine { alpha, beta } = &network.final_affine;
+    let stream = evaluated.stages.last().unwrap().chunks_exact(alpha.len());
+    let affine = |row: &[f64]| -> Vec<f64> {
+        row.iter().zip(alpha.iter().zip(beta)).map(|(y, (&a, &b))| f64::from(a) * y + f64::from(b)).collect()
+    };
+    largest(&evaluated.logits).max(largest(&stream.flat_map(affine).collect::<Vec<_>>()))
 }
 
 /// A network, a picture for it, and how the picture is normalised.
@@ -108,25 +122,27 @@ fn case(shape: &Shape, placement: AffinePlacement, hard: bool, seed: u64) -> (Ne
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+    #![proptest_config(common::cases(1000))]
 
     #[test]
     fn a_folded_network_is_the_same_function(shape in shapes(), stream: bool, hard: bool, seed: u64) {
         let placement = if stream { AffinePlacement::Stream } else { AffinePlacement::Branch };
         let (network, picture, preprocess) = case(&shape, placement, hard, seed);
         let expected = evaluate(&network, &normalise(&picture, &preprocess));
+        let range = range(&network, &expected);
         let network = fold(&network, preprocess.mean, preprocess.std);
-        // What is left are the roundings of the folded weights to `f32`.
+        // What is left are the roundings of the folded weights to `f32`, which scales as hard as these may amplify.
+        let (exact, single) = if hard { (1e-4, 1e-3) } else { (5e-6, 1e-5) };
         let found = folded(&network, &picture);
-        let error = difference(found.logits, &expected.logits);
-        prop_assert!(error <= 2e-6, "{placement:?} in f64: {error:e}");
-        let error = difference(network.forward(&[picture]).into_iter().map(f64::from), &expected.logits);
-        prop_assert!(error <= 1e-4, "{placement:?} in f32: {error:e}");
+        let error = difference(found.logits, &expected.logits, range);
+        prop_assert!(error <= exact, "{placement:?} in f64: {error:e}");
+        let error = difference(network.forward(&[picture]).into_iter().map(f64::from), &expected.logits, range);
+        prop_assert!(error <= single, "{placement:?} in f32: {error:e}");
         if !stream {
             // The stored stream is the true one.
             for (found, expected) in found.stages.iter().zip(&expected.stages) {
-                let error = difference(found.iter().copied(), expected);
-                prop_assert!(error <= 2e-6, "stage: {error:e}");
+                let error = difference(found.iter().copied(), expected, largest(expected));
+                prop_assert!(error <= exact, "stage: {error:e}");
             }
             prop_assert_eq!(network.explicit_scales(), 0);
         }
@@ -139,11 +155,12 @@ fn a_scale_of_zero_stays_explicit_and_finite() {
     for alpha in [0.0, -0.0, 1e-38, -1e-38, f32::MIN_POSITIVE / 2.0] {
         let (mut network, picture, preprocess) = case(&shape, AffinePlacement::Stream, false, 3);
         affines(&mut network).for_each(|affine| affine.alpha[2] = alpha);
-        let expected = evaluate(&network, &normalise(&picture, &preprocess)).logits;
+        let expected = evaluate(&network, &normalise(&picture, &preprocess));
+        let range = range(&network, &expected);
         let network = fold(&network, preprocess.mean, preprocess.std);
         // One for each half block.
         assert_eq!(network.explicit_scales(), 4, "{alpha:e}");
-        let error = difference(network.forward(&[picture]).into_iter().map(f64::from), &expected);
+        let error = difference(network.forward(&[picture]).into_iter().map(f64::from), &expected.logits, range);
         assert!(error <= 1e-5, "{alpha:e}: {error:e}");
     }
 }

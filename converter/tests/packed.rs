@@ -11,7 +11,9 @@ use resmlp_converter::fold::fold;
 use resmlp_converter::network::AffinePlacement;
 use resmlp_converter::pack::{self, Extras};
 use resmlp_converter::quantise::QuantisedNetwork;
-use resmlp_runtime::format::{Element, Layout, Map, Precision, Preprocessing, Resize, Shape as TensorShape, Slot, field};
+use resmlp_runtime::format::{
+    Element, HEADER_LEN, Layout, Map, Precision, Preprocessing, Resize, Shape as TensorShape, Slot, field,
+};
 use resmlp_runtime::{
     AlignedBytes, Engine, Kernels, Model, ModelError, ParallelFor, RunError, Serial, Threads, checksum, repack,
 };
@@ -262,10 +264,14 @@ fn scales_that_are_not_finite_or_too_large_are_refused() {
     let floats: Wanted = |shape| matches!(shape, TensorShape::Vector(Element::F32, _)).then_some(4);
     let and_biases: Wanted = |shape| matches!(shape, TensorShape::Vector(Element::F32 | Element::Bias, _)).then_some(4);
     for (file, wanted) in [(tiny(), floats), (tiny_f16(), and_biases)] {
+        let accepted = std::cell::Cell::new(0);
         each_element(&file, wanted, |slot, block, at| {
             bad.iter().for_each(|value| refused_as(&with(&file, at, &value.to_le_bytes()), slot, block));
-            assert!(Model::parse(&with(&file, at, &(-(1i32 << 30) as f32).to_le_bytes())).is_ok());
+            // The largest magnitude, where it is no padding.
+            let largest = with(&file, at, &(-(1i32 << 30) as f32).to_le_bytes());
+            accepted.set(accepted.get() + usize::from(Model::parse(&largest).is_ok()));
         });
+        assert!(accepted.get() > 50, "{} floats may be that large", accepted.get());
     }
 }
 
@@ -289,6 +295,37 @@ fn a_gelu_shift_of_8_is_refused() {
 }
 
 // Round trips --------------------------------------------------------------------------------------------------------
+
+/// Bytes that carry a number: everything else behind the texts is padding.
+fn meaningful_bytes(model: &Model) -> usize {
+    let dims = model.dims();
+    let weight = if dims.precision == Precision::Int8 { 1 } else { 2 };
+    let present = |slot: &&Slot| slot.len(dims).is_some_and(|len| len > 0);
+    let bytes = |slot: &Slot| {
+        let one = match slot.shape() {
+            TensorShape::Left(rows, k) | TensorShape::Right(rows, k) => dims.exact(rows) * dims.exact(k) * weight,
+            TensorShape::Vector(element, extent) => dims.exact(extent) * element.size(),
+            TensorShape::Gelu => 257,
+        };
+        one * if slot.is_per_block() { dims.depth } else { 1 }
+    };
+    Slot::ALL.iter().filter(present).map(bytes).sum()
+}
+
+#[test]
+fn padding_that_is_not_zero_is_refused() {
+    for file in [tiny(), tiny_f16()] {
+        let Ok(model) = Model::parse(&file) else { panic!("the file is good") };
+        let texts = model.labels().map(|label| label.len() + 1).sum::<usize>() + model.provenance().len();
+        let start = HEADER_LEN + texts;
+        let accepted = |&at: &usize| Model::parse(&with(&file, at, &[file[at] ^ 1])).is_ok();
+        let accepted = (start..file.len()).filter(accepted).count();
+        let meaningful = meaningful_bytes(&model);
+        assert!(meaningful < file.len() - start, "there is some padding");
+        assert!(accepted <= meaningful, "{accepted} bytes may change, {meaningful} mean something");
+        assert!(accepted * 10 > meaningful * 9, "most numbers may change: {accepted} of {meaningful}");
+    }
+}
 
 fn shapes() -> impl Strategy<Value = Shape> {
     let odd = |most: usize| (0..most / 2).prop_map(|half| 2 * half + 1);
@@ -346,7 +383,7 @@ fn packed(network: &QuantisedNetwork, layout: Layout) -> AlignedBytes {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+    #![proptest_config(common::cases(200))]
 
     #[test]
     fn damage_anywhere_is_refused(places in proptest::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..40)) {

@@ -52,6 +52,14 @@ impl fmt::Display for Stage {
     }
 }
 
+impl Stage {
+    /// The steps of a network of `depth` blocks, in their order.
+    pub fn all(depth: usize) -> impl Iterator<Item = Stage> + Clone {
+        let blocks = (0..depth).flat_map(|block| [Stage::Mix(block), Stage::Mlp(block)]);
+        core::iter::once(Stage::Stem).chain(blocks).chain(core::iter::once(Stage::Head))
+    }
+}
+
 /// Why a forward pass did not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -176,14 +184,28 @@ impl<'m, P: ParallelFor> Engine<'m, P> {
             stream,
             scratch,
         };
-        match dims.precision {
-            Precision::Int8 => int8::run(&mut pass, image, logits, observe),
-            Precision::F16 => f16::run(&mut pass, image, logits, observe),
+        for stage in Stage::all(dims.depth) {
+            pass.run(stage, image, logits)?;
+            observe(stage, pass.stream);
         }
+        Ok(())
     }
 }
 
 impl<P: ParallelFor> Pass<'_, '_, P> {
+    fn run(&mut self, stage: Stage, image: &[u8], logits: &mut [f32]) -> Result<(), RunError> {
+        match (self.model.dims().precision, stage) {
+            (Precision::Int8, Stage::Stem) => int8::stem(self, image),
+            (Precision::Int8, Stage::Mix(block)) => int8::mix(self, block),
+            (Precision::Int8, Stage::Mlp(block)) => int8::mlp(self, block),
+            (Precision::Int8, Stage::Head) => int8::head(self, logits),
+            (Precision::F16, Stage::Stem) => f16::stem(self, image),
+            (Precision::F16, Stage::Mix(block)) => f16::mix(self, block),
+            (Precision::F16, Stage::Mlp(block)) => f16::mlp(self, block),
+            (Precision::F16, Stage::Head) => f16::head(self, logits),
+        }
+    }
+
     /// Runs `task` over blocks of the stream on all workers.
     fn for_each_block(
         &mut self,
@@ -200,6 +222,10 @@ impl<P: ParallelFor> Pass<'_, '_, P> {
         });
         if failed.into_inner() { Err(RunError::Internal) } else { Ok(()) }
     }
+}
+
+fn part<T>(values: &[T], first: usize, len: usize) -> Result<&[T], Mismatch> {
+    values.get(first..).and_then(|v| v.get(..len)).ok_or(Mismatch)
 }
 
 /// Multiplies every row of `block` by `gain`, from channel `first` on; models without gains have an empty one.

@@ -13,7 +13,7 @@ pub const ALIGNMENT: usize = 64;
 pub const HEADER_LEN: usize = 128;
 /// Entries of a GELU table.
 pub const GELU_ENTRIES: usize = 256;
-/// Largest magnitude of a multiplier in a file: no product or sum of the forward pass can then overflow an `f32`.
+/// Largest magnitude of a multiplier in a file: more is no trained network's, and what one layer adds stays finite.
 pub const MAX_MULTIPLIER: f32 = (1u32 << 30) as f32;
 
 /// Byte offsets of the header's fields; all are little-endian.

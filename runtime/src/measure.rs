@@ -175,7 +175,7 @@ impl<P: ParallelFor> Pass<'_, '_, P> {
     fn time_layers(&mut self, runs: usize) -> Result<Vec<Layer>, RunError> {
         let dims = self.engine.model().dims();
         let mut stages: Vec<(Stage, Vec<Duration>)> =
-            stages(dims).map(|stage| (stage, Vec::with_capacity(runs))).collect();
+            Stage::all(dims.depth).map(|stage| (stage, Vec::with_capacity(runs))).collect();
         for _ in 0..runs {
             let mut left = stages.iter_mut();
             let mut start = Instant::now();
@@ -194,12 +194,6 @@ impl<P: ParallelFor> Pass<'_, '_, P> {
         };
         Ok(stages.into_iter().map(layer).collect())
     }
-}
-
-/// All stages in the order of the forward pass.
-pub fn stages(dims: &Dims) -> impl Iterator<Item = Stage> + use<> {
-    let blocks = (0..dims.depth).flat_map(|block| [Stage::Mix(block), Stage::Mlp(block)]);
-    core::iter::once(Stage::Stem).chain(blocks).chain([Stage::Head])
 }
 
 /// How many runs of this many milliseconds fit into [`TIME`].
@@ -250,9 +244,9 @@ mod tests {
     fn stages_share_all_operations() {
         let embedding = Dims { outputs: 9, has_head: false, ..DIMS };
         for dims in [DIMS, embedding] {
-            assert_eq!(stages(&dims).map(|stage| stage_macs(&dims, stage)).sum::<u64>(), dims.macs());
+            assert_eq!(Stage::all(dims.depth).map(|stage| stage_macs(&dims, stage)).sum::<u64>(), dims.macs());
         }
-        let names: Vec<_> = stages(&DIMS).map(|stage| stage.to_string()).collect();
+        let names: Vec<_> = Stage::all(DIMS.depth).map(|stage| stage.to_string()).collect();
         let expected =
             ["stem", "block.0.mix", "block.0.mlp", "block.1.mix", "block.1.mlp", "block.2.mix", "block.2.mlp", "head"];
         assert_eq!(names, expected);

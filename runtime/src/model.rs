@@ -1,5 +1,7 @@
 //! A packed model, validated once; afterwards its views cannot fail.
 
+mod padding;
+
 use core::fmt;
 
 use bytemuck::AnyBitPattern;
@@ -62,7 +64,7 @@ pub enum ModelError {
         /// Name of the field.
         name: &'static str,
     },
-    /// A tensor has a value outside its range.
+    /// A tensor has a value outside its range, or padding that is not zero.
     Tensor {
         /// Which one.
         slot: Slot,
@@ -86,7 +88,9 @@ impl fmt::Display for ModelError {
             Self::Misaligned => write!(f, "the model's bytes must start at a multiple of {ALIGNMENT}"),
             Self::Layout { kernels } => write!(f, "the weights are not laid out for the {kernels} kernels"),
             Self::Field { name } => write!(f, "header field '{name}' is out of range"),
-            Self::Tensor { slot, block } => write!(f, "tensor {slot:?} of block {block} has a value out of range"),
+            Self::Tensor { slot, block } => {
+                write!(f, "tensor {slot:?} of block {block} has a value out of range or padding that is not zero")
+            }
         }
     }
 }
@@ -128,7 +132,12 @@ impl<'m> Model<'m> {
             return Err(ModelError::Length { found: bytes.len(), expected: map.file_len() as u64 });
         }
         let (labels, rest) = text(rest, labels_len, "labels")?;
-        let (provenance, _) = text(rest, provenance_len, "provenance")?;
+        let (provenance, rest) = text(rest, provenance_len, "provenance")?;
+        let texts_end = bytes.len() - rest.len();
+        let gap = rest.get(..texts_end.next_multiple_of(ALIGNMENT) - texts_end).unwrap_or(&[]);
+        if gap.iter().any(|&b| b != 0) {
+            return Err(ModelError::Field { name: "padding" });
+        }
         if !labels.is_empty() && labels.lines().count() != dims.outputs {
             return Err(ModelError::Field { name: "labels" });
         }
@@ -178,7 +187,7 @@ impl<'m> Model<'m> {
         for &slot in Slot::ALL {
             let blocks = if slot.is_per_block() { self.dims.depth } else { 1 };
             for block in 0..blocks {
-                if !self.tensor_is_valid(slot, block) {
+                if !self.tensor_is_valid(slot, block) || !self.padding_is_zero(slot, block) {
                     return Err(ModelError::Tensor { slot, block });
                 }
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::device;
 use crate::process::{Result, run as run_command, run_by_line};
 use crate::tally::{Tally, TestOutput};
 use crate::toolchain::{BARE_METAL, LINUX, Toolchain};
@@ -36,7 +37,7 @@ impl Step {
         Self { targets, ..self }
     }
 
-    /// The runtime's tests, for aarch64 Linux under an emulator.
+    /// Something for aarch64 Linux, under an emulator.
     const fn emulated(name: &'static str, about: &'static str, action: fn(&Toolchain) -> Result<Tally>) -> Self {
         Self::new(name, about, action).with(&[Tool::Aarch64Linker, Tool::QemuUser]).building_for(&[LINUX])
     }
@@ -47,14 +48,15 @@ pub fn all() -> Vec<Step> {
     vec![
         Step::new("format", "the code is formatted", format).with(&[Tool::Rustfmt]),
         Step::new("lint", "clippy, all packages", lint).with(&[Tool::Clippy]),
-        Step::new("host", "all tests, on this machine", host),
+        Step::new("host", "all tests, on this machine", host).with(&[Tool::SshServer]),
         Step::new("runtime-checked", "the runtime's tests with overflow checks", runtime_checked),
         Step::new("bare-metal", "the runtime builds without std or alloc", bare_metal).building_for(&BARE_METAL),
-        Step::new("lint-arm", "clippy, the runtime for ARM", lint_arm).with(&[Tool::Clippy]).building_for(&[LINUX]),
+        Step::new("lint-arm", "clippy, what runs on ARM", lint_arm).with(&[Tool::Clippy]).building_for(&[LINUX]),
         Step::emulated("cortex-a53", "the runtime's tests as on a Raspberry Pi 3", |arm| emulated(arm, "cortex-a53")),
         Step::emulated("cortex-a72", "… on a Raspberry Pi 4", |arm| emulated(arm, "cortex-a72")),
         Step::emulated("cortex-a76", "… on a Raspberry Pi 5: dotprod, fp16", |arm| emulated(arm, "cortex-a76")),
         Step::emulated("max", "… on a core that has everything: i8mm too", |arm| emulated(arm, "max")),
+        Step::emulated("device", "the program for boards, on all of these", device::check),
     ]
 }
 
@@ -121,7 +123,8 @@ fn lint(_: &Toolchain) -> Result<Tally> {
 
 fn lint_arm(arm: &Toolchain) -> Result<Tally> {
     let mut clippy = arm.cargo("clippy");
-    clippy.args(["--release", "--package", RUNTIME, "--all-targets", "--target", LINUX, "--", "--deny", "warnings"]);
+    clippy.args(["--release", "--package", RUNTIME, "--package", device::PACKAGE, "--all-targets", "--target", LINUX]);
+    clippy.args(["--", "--deny", "warnings"]);
     check(&mut clippy)
 }
 
@@ -203,7 +206,7 @@ impl Report {
             let names: BTreeSet<&str> = skipped.iter().map(String::as_str).collect();
             let names: Vec<&str> = names.into_iter().collect();
             println!(
-                "skipped {} tests (name in RESMLP_SHARED the folder with the shared data): {}",
+                "skipped {} tests (those that want shared data find it by the variable RESMLP_SHARED): {}",
                 skipped.len(),
                 names.join(", ")
             );
@@ -223,7 +226,7 @@ mod tests {
     #[test]
     fn quick_leaves_out_what_emulates() {
         let left_out: Vec<_> = names(false, &[]).into_iter().filter(|name| !names(true, &[]).contains(name)).collect();
-        assert_eq!(left_out, ["cortex-a53", "cortex-a72", "cortex-a76", "max"]);
+        assert_eq!(left_out, ["cortex-a53", "cortex-a72", "cortex-a76", "max", "device"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Counts tests from what `cargo test -- --show-output` prints.
 //!
-//! A test that lacks data prints `skipped: NAME (needs shared data)` and returns, which the test harness counts as
+//! A test that lacks something prints `skipped: NAME (needs SOMETHING)` and returns, which the test harness counts as
 //! passed and keeps to itself; `--show-output` brings such lines out. The rest of what passing tests print is hidden.
 
 use std::ops::AddAssign;
@@ -12,7 +12,7 @@ pub struct Tally {
     pub passed: usize,
     /// Tests that ran and failed.
     pub failed: usize,
-    /// Names of tests that did not run, for lack of data or because they are marked `#[ignore]`.
+    /// Names of tests that did not run, for lack of something or because they are marked `#[ignore]`.
     pub skipped: Vec<String>,
 }
 
@@ -68,7 +68,7 @@ impl TestOutput {
     fn read_printed(&mut self, line: &str) {
         if let Some(header) = line.strip_prefix("---- ") {
             self.current = header.strip_suffix(" stdout ----").map(str::to_string);
-        } else if line.starts_with("skipped: ") && line.ends_with(" (needs shared data)") {
+        } else if line.starts_with("skipped: ") && line.contains(" (needs ") {
             self.skipped_themselves.extend(self.current.take());
         }
     }
@@ -110,7 +110,7 @@ skipped: photographs (needs shared data)
 skipped: photographs, second half (needs shared data)
 
 ---- accuracy stdout ----
-skipped: accuracy (needs shared data)
+skipped: accuracy (needs a board)
 
 
 successes:

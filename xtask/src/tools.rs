@@ -23,6 +23,8 @@ pub enum Tool {
     Aarch64Linker,
     /// Runs programs for aarch64 Linux, as any of several cores.
     QemuUser,
+    /// What the test of `resmlp deploy` reaches over ssh. Where it is missing that test is skipped.
+    SshServer,
 }
 
 impl Tool {
@@ -35,6 +37,10 @@ impl Tool {
                 Package { name: "libc6-dev-arm64-cross", purpose: "link programs for aarch64 Linux" },
             ],
             Self::QemuUser => &[Package { name: "qemu-user-static", purpose: "run the aarch64 tests" }],
+            Self::SshServer => &[
+                Package { name: "openssh-server", purpose: "test `resmlp deploy`" },
+                Package { name: "openssh-client", purpose: "test `resmlp deploy`" },
+            ],
         }
     }
 
@@ -52,6 +58,11 @@ impl Tool {
                 host == LINUX || find_program(AARCH64_GCC).is_some() && has_libc("libc.a") && has_libc("libc.so.6")
             }
             Self::QemuUser => qemu_user().is_some(),
+            // On a machine that systemd has started, the package would open it to the network: that is its user's choice.
+            Self::SshServer => {
+                let has_server = find_program("sshd").is_some() || Path::new("/usr/sbin/sshd").is_file();
+                has_server && find_program("scp").is_some() || Path::new("/run/systemd/system").is_dir()
+            }
         }
     }
 }
@@ -107,4 +118,11 @@ pub fn emulate_aarch64(cargo: &mut Command, core: &str) -> Result<()> {
     }
     cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", runner).env("QEMU_CPU", core);
     Ok(())
+}
+
+/// The command that begins an emulated run of a static program for aarch64 Linux as on `core`.
+pub fn emulated(program: &Path, core: &str) -> Result<Command> {
+    let mut command = Command::new(qemu_user().ok_or("qemu-user is missing")?);
+    command.arg(program).env("QEMU_CPU", core);
+    Ok(command)
 }

@@ -61,7 +61,8 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     args.threads.apply()?;
     let start = Instant::now();
     let model = open::packed(&args.file, &args.kernels)?;
-    let checkpoint = matching_checkpoint(&args.against, &args.preprocess, model.preprocess().image)?;
+    let image = args.preprocess.image_size.unwrap_or(model.preprocess().image);
+    let checkpoint = matching_checkpoint(&args.against, image)?;
     let preprocess = args.preprocess.over(model.preprocess())?;
     if preprocess != *model.preprocess() {
         terminal::warning("the pictures are prepared in another way than the model was made for");
@@ -79,12 +80,10 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     })
 }
 
-/// Reads the checkpoint for pictures of the model's height and width; one that does not have them is read as it is, so that
+/// Reads the checkpoint for pictures of this height and width; one that does not have them is read as it is, so that
 /// the comparison can say in what it differs.
-fn matching_checkpoint(path: &Path, flags: &PreprocessFlags, image: [usize; 2]) -> Result<Checkpoint> {
-    let image_size = flags.image_size.or(Some(image));
-    let fitting = open::checkpoint(path, &PreprocessFlags { image_size, ..flags.clone() });
-    fitting.or_else(|error| open::checkpoint(path, &PreprocessFlags::default()).map_err(|_| error))
+fn matching_checkpoint(path: &Path, image: [usize; 2]) -> Result<Checkpoint> {
+    open::checkpoint(path, Some(image)).or_else(|error| open::checkpoint(path, None).map_err(|_| error))
 }
 
 /// Compares on all pictures of `dataset`; also says how many of them could not be read.

@@ -72,8 +72,11 @@ enum PrecisionFlag {
 enum Target {
     /// A layout that most machines read as it is
     Any,
+    #[value(name = "raspberry-pi-3")]
     RaspberryPi3,
+    #[value(name = "raspberry-pi-4")]
     RaspberryPi4,
+    #[value(name = "raspberry-pi-5")]
     RaspberryPi5,
     JetsonNano,
     JetsonOrin,
@@ -114,7 +117,7 @@ pub struct Outcome {
 pub fn execute(args: &Args) -> Result<Outcome> {
     args.threads.apply()?;
     let start = Instant::now();
-    let checkpoint = open::checkpoint(&args.file, &args.preprocess)?;
+    let checkpoint = open::checkpoint(&args.file, args.preprocess.image_size)?;
     let preprocess = args.preprocess.for_image(checkpoint.network.image)?;
     let labels = open::labels(&args.labels, checkpoint.network.outputs())?;
     let calibration = match (args.precision, &args.calibrate) {

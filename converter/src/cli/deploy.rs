@@ -1,7 +1,8 @@
 //! `resmlp deploy`: measures a model on a board that ssh reaches.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -37,6 +38,10 @@ pub struct Args {
     /// Measured runs [default: the board's program chooses]
     #[arg(long, value_name = "N")]
     runs: Option<u32>,
+
+    /// What ssh's option -o takes, such as Port=2222 or IdentityFile=KEY; may be given several times
+    #[arg(long, value_name = "NAME=VALUE")]
+    ssh_option: Vec<OsString>,
 }
 
 /// What the board reported: the fields of `bench`, and where they come from.
@@ -50,7 +55,9 @@ pub struct Outcome {
 pub fn execute(args: &Args) -> Result<Outcome> {
     require_file(&args.program, "build it with `cargo xtask device`")?;
     require_file(&args.model, "expected a packed model")?;
-    let board = Board { host: &args.host };
+    let board = Board::new(args)?;
+    let processor = board.ssh("uname -m")?;
+    require_match(&args.program, &args.host, processor.trim())?;
     terminal::note(&format!("copying to {}", args.host));
     let folder = board.make_folder()?;
     let outcome = board
@@ -61,8 +68,46 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     let removed = board.ssh(&format!("rm -rf {folder}"));
     let text = outcome?;
     removed?;
-    let report = serde_json::from_str(&text).map_err(|error| board.failure("bench", format!("no report: {error}")))?;
+    report(&text, args).map_err(|problem| board.failure("bench", problem))
+}
+
+/// The board's report under the names that the user knows, its warnings shown.
+fn report(text: &str, args: &Args) -> std::result::Result<Outcome, String> {
+    let mut report: serde_json::Map<String, Value> =
+        serde_json::from_str(text).map_err(|error| format!("no report: {error}"))?;
+    report.insert("model".to_owned(), args.model.display().to_string().into());
+    let warnings = report.get("warnings").and_then(Value::as_array).into_iter().flatten();
+    warnings.filter_map(Value::as_str).for_each(terminal::warning);
     Ok(Outcome { host: args.host.clone(), report })
+}
+
+/// Refuses a program for another processor than the board's, which `uname -m` names.
+fn require_match(program: &Path, host: &str, processor: &str) -> Result<()> {
+    let built_for = elf_processor(program)?;
+    match built_for {
+        Some(built_for) if built_for != processor => {
+            let message = format!(
+                "built for {built_for}, but the processor of {host} is {processor}; expected --program to name a \
+                 resmlp-device for {processor} (`cargo xtask device` builds it for aarch64, \
+                 `cargo build --release --package resmlp-device` for this machine)"
+            );
+            Err(Error::file(program, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What `uname -m` calls the processor that a Linux program runs on; `None` where its header does not say one we know.
+fn elf_processor(program: &Path) -> Result<Option<&'static str>> {
+    let mut header = Vec::new();
+    let read = std::fs::File::open(program).and_then(|file| file.take(20).read_to_end(&mut header));
+    read.map_err(|error| Error::io(program, error))?;
+    let machine = header.get(18..20).filter(|_| header.starts_with(b"\x7fELF"));
+    Ok(match machine {
+        Some([0xb7, 0]) => Some("aarch64"),
+        Some([0x3e, 0]) => Some("x86_64"),
+        _ => None,
+    })
 }
 
 fn bench_command(folder: &str, args: &Args) -> String {
@@ -83,9 +128,30 @@ fn bench_command(folder: &str, args: &Args) -> String {
 /// A machine that ssh and scp reach with the user's own configuration.
 struct Board<'a> {
     host: &'a str,
+    /// For ssh and scp alike.
+    options: Vec<OsString>,
+    /// Holds the socket through which all commands share one connection: a password is asked for once.
+    _sockets: tempfile::TempDir,
 }
 
-impl Board<'_> {
+impl<'a> Board<'a> {
+    fn new(args: &'a Args) -> Result<Self> {
+        let folder = std::env::temp_dir();
+        let sockets = tempfile::tempdir().map_err(|error| Error::io(folder, error))?;
+        let mut options = Vec::new();
+        for option in &args.ssh_option {
+            options.extend(["-o".into(), option.clone()]);
+        }
+        // Windows' ssh cannot share a connection.
+        if cfg!(unix) {
+            let mut path = OsString::from("ControlPath=");
+            // Short: a socket's path may have about a hundred letters.
+            path.push(sockets.path().join("s"));
+            options.extend(["-oControlMaster=auto".into(), "-oControlPersist=60".into(), "-o".into(), path]);
+        }
+        Ok(Self { host: &args.host, options, _sockets: sockets })
+    }
+
     /// Makes a folder for this run and returns its path, which needs no quoting.
     fn make_folder(&self) -> Result<String> {
         let folder = self.ssh("mktemp -d")?.trim().to_owned();
@@ -108,7 +174,7 @@ impl Board<'_> {
 
     /// Runs a program and returns its stdout; its stderr and its questions go to the user's terminal.
     fn output(&self, program: &str, arguments: &[&OsStr]) -> Result<String> {
-        let output = Command::new(program).args(arguments).stderr(Stdio::inherit()).output();
+        let output = Command::new(program).args(&self.options).args(arguments).stderr(Stdio::inherit()).output();
         let output = output.map_err(|error| Error::io(program, error))?;
         if !output.status.success() {
             return Err(self.failure(program, format!("ended with {}", output.status)));
@@ -118,6 +184,15 @@ impl Board<'_> {
 
     fn failure(&self, what: &str, message: String) -> Error {
         Error::file(self.host, format!("{what}: {message}"))
+    }
+}
+
+impl Drop for Board<'_> {
+    fn drop(&mut self) {
+        let mut exit = Command::new("ssh");
+        exit.args(&self.options).args(["-O", "exit", "--", self.host]);
+        // Where no connection is open there is none to close.
+        let _ = exit.stdout(Stdio::null()).stderr(Stdio::null()).status();
     }
 }
 
@@ -146,16 +221,23 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rows = vec![("host", self.host.clone())];
         for (name, value) in &self.report {
-            match value {
-                Value::String(text) => rows.push((name, text.clone())),
-                Value::Object(fields) => {
-                    let fields: Vec<_> = fields.iter().map(|(name, value)| format!("{name} {value}")).collect();
-                    rows.push((name, fields.join(", ")));
-                }
-                Value::Array(_) => {}
-                value => rows.push((name, value.to_string())),
+            if let Value::Object(fields) = value {
+                let fields = fields.iter().filter_map(|(name, value)| Some(format!("{name} {}", single(value)?)));
+                rows.push((name, fields.collect::<Vec<_>>().join(", ")));
+            } else if let Some(value) = single(value) {
+                rows.push((name, value));
             }
         }
         f.write_str(&table(&rows))
+    }
+}
+
+/// A value that fits into a line; `None` for what does not, or is not known.
+fn single(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) if number.is_f64() => number.as_f64().map(|number| format!("{number:.3}")),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }

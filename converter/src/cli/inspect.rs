@@ -88,7 +88,7 @@ pub fn execute(args: &Args) -> Result<Outcome> {
         args.preprocess.refuse_for(&args.file)?;
         return model(&args.file, bytes);
     }
-    Ok(checkpoint(&open::checkpoint(&args.file, &args.preprocess)?, bytes))
+    Ok(checkpoint(&open::checkpoint(&args.file, args.preprocess.image_size)?, bytes))
 }
 
 fn checkpoint(checkpoint: &Checkpoint, bytes: u64) -> Outcome {

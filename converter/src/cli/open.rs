@@ -11,9 +11,9 @@ use resmlp_converter::source::{self, Checkpoint, LoadOptions};
 use super::flags::{KernelFlags, LabelFlags, PreprocessFlags};
 use super::terminal;
 
-/// Reads a checkpoint and says what was chosen while reading.
-pub fn checkpoint(path: &Path, flags: &PreprocessFlags) -> Result<Checkpoint> {
-    let checkpoint = source::load(path, &LoadOptions { image: flags.image_size })?;
+/// Reads a checkpoint for pictures of `image` (height, width), where that is known, and says what was chosen while reading.
+pub fn checkpoint(path: &Path, image: Option<[usize; 2]>) -> Result<Checkpoint> {
+    let checkpoint = source::load(path, &LoadOptions { image })?;
     checkpoint.notes.iter().for_each(|note| terminal::note(note));
     Ok(checkpoint)
 }
@@ -43,7 +43,7 @@ pub fn classifier(
         preprocess.refuse_for(path)?;
         return Ok(Box::new(packed(path, kernels)?));
     }
-    let checkpoint = checkpoint(path, preprocess)?;
+    let checkpoint = checkpoint(path, preprocess.image_size)?;
     let network = &checkpoint.network;
     let names = self::labels(labels, network.outputs())?;
     let preprocess = preprocess.for_image(network.image)?;

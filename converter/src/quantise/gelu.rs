@@ -32,9 +32,11 @@ impl GeluTable {
         let peak = (0..=100).map(|i| correction(reach * i as f32 / 100.0)).fold(0.0, f32::max);
         // 16 bits hold the input, 8 bits hold the correction.
         let least = (largest * MARGIN / 32767.0).max(peak / 255.0);
-        let unit_for = |shift: u32| reach / (GELU_ENTRIES << shift) as f32;
-        let shift = (0..=7).rev().find(|&s| unit_for(s) >= least).unwrap_or(0);
-        let unit = unit_for(shift).max(least);
+        // A table of wider bins reaches as far with a finer unit: both round, the bins at the correction's slope of 1/2.
+        let unit_for = |shift: u32| (reach / (GELU_ENTRIES << shift) as f32).max(least);
+        let rounding = |shift: u32| unit_for(shift) * (1.0 + 0.25 * (1u32 << shift) as f32);
+        let shift = (0..=7).min_by(|&a, &b| rounding(a).total_cmp(&rounding(b))).unwrap_or(0);
+        let unit = unit_for(shift);
         let middle = ((1u32 << shift) - 1) as f32 / 2.0;
         let entry = |i: usize| {
             let x = ((i << shift) as f32 + middle) * unit;

@@ -172,8 +172,7 @@ pub fn unpack(file: &[u8]) -> Unpacked {
         let (weights, bias, _) = linear(file, hid, d);
         let expand = QuantisedLinear { bias: plain(&bias, &weights, h.offset), weights, scale: f32s(file, hid) };
         let table = file.bytes(257);
-        let gelu =
-            GeluTable { unit: 1.0, entries: table[..256].try_into().unwrap(), shift: u32::from(table[256]) };
+        let gelu = GeluTable { unit: 1.0, entries: table[..256].try_into().unwrap(), shift: u32::from(table[256]) };
         let hidden_scale = file.vector(hid[0], hid[1], i16::from_le_bytes);
         let hidden_zero = file.vector(hid[0], hid[1], i8::from_le_bytes);
         let weights = file.matrix(h.columns, [h.dim, h.hidden], [d[1], hid[1]]);
@@ -192,7 +191,6 @@ pub fn unpack(file: &[u8]) -> Unpacked {
         QuantisedHead::Embedding { scale: f32s(&mut file, out), bias: f32s(&mut file, out) }
     };
     assert_eq!(file.at, file.file.len(), "the file ends with the last tensor");
-    let network =
-        QuantisedNetwork { image: h.image, patch: h.patch, dim: h.dim, hidden: h.hidden, stem, blocks, head };
+    let network = QuantisedNetwork { image: h.image, patch: h.patch, dim: h.dim, hidden: h.hidden, stem, blocks, head };
     Unpacked { header: h, labels, provenance, network }
 }

@@ -1,32 +1,13 @@
 //! The forward pass with 16-bit floating-point weights: sums and activations are `f32`.
 
-use super::{Pass, RunError, Stage, patches, rescale, sum_over_tokens};
+use super::{Pass, RunError, part, patches, rescale, sum_over_tokens};
 use crate::format::{Extent, Slot};
 use crate::kernels::{FloatColumns, Kernels, Mismatch, MixColumns, MixRows, Rows};
 use crate::model::Model;
 use crate::parallel::{Block, Cut, ParallelFor};
 use crate::plan::aligned;
 
-pub(super) fn run<P: ParallelFor>(
-    pass: &mut Pass<P>,
-    image: &[u8],
-    logits: &mut [f32],
-    observe: &mut dyn FnMut(Stage, &[f32]),
-) -> Result<(), RunError> {
-    stem(pass, image)?;
-    observe(Stage::Stem, pass.stream);
-    for block in 0..pass.model.dims().depth {
-        mix(pass, block)?;
-        observe(Stage::Mix(block), pass.stream);
-        mlp(pass, block)?;
-        observe(Stage::Mlp(block), pass.stream);
-    }
-    head(pass, logits)?;
-    observe(Stage::Head, pass.stream);
-    Ok(())
-}
-
-fn stem<P: ParallelFor>(pass: &mut Pass<P>, image: &[u8]) -> Result<(), RunError> {
+pub(super) fn stem<P: ParallelFor>(pass: &mut Pass<P>, image: &[u8]) -> Result<(), RunError> {
     let (kernels, dims) = (pass.kernels, pass.model.dims());
     let k = dims.patch_len();
     let layer = Layer::new(pass.model, [Slot::StemWeights, Slot::StemBias, Slot::StemScale], 0, k);
@@ -40,7 +21,7 @@ fn stem<P: ParallelFor>(pass: &mut Pass<P>, image: &[u8]) -> Result<(), RunError
     })
 }
 
-fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
+pub(super) fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
     let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
     let panel = dims.layout.rows as usize;
     let left: &[u16] = model.tensor(Slot::MixWeights, block);
@@ -62,7 +43,7 @@ fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError>
     })
 }
 
-fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
+pub(super) fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
     let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
     let [dim, hidden] = [Extent::Dim, Extent::Hidden].map(|e| dims.padded(e));
     let expand = Layer::new(model, [Slot::ExpandWeights, Slot::ExpandBias, Slot::ExpandScale], block, dim);
@@ -76,7 +57,7 @@ fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError>
     })
 }
 
-fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Result<(), RunError> {
+pub(super) fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Result<(), RunError> {
     let (model, dims) = (pass.model, pass.model.dims());
     let dim = dims.padded(Extent::Dim);
     let width = dims.layout.columns as usize;
@@ -103,10 +84,6 @@ fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Result<(), Ru
 
 fn floats(bytes: &mut [u8], len: usize) -> Result<&mut [f32], Mismatch> {
     bytemuck::try_cast_slice_mut(bytes.get_mut(..4 * len).ok_or(Mismatch)?).map_err(|_| Mismatch)
-}
-
-fn part<T>(values: &[T], first: usize, len: usize) -> Result<&[T], Mismatch> {
-    values.get(first..).and_then(|v| v.get(..len)).ok_or(Mismatch)
 }
 
 /// A linear layer in right panels.

@@ -1,6 +1,6 @@
 //! The forward pass with 8-bit weights and activations.
 
-use super::{Pass, RunError, Stage, patches, rescale, sum_over_tokens};
+use super::{Pass, RunError, part, patches, rescale, sum_over_tokens};
 use crate::format::{Dims, Extent, Layout, Slot};
 use crate::kernels::{
     GeluColumns, Hidden, Mismatch, MixColumns, MixRows, Product, Quantiser, StreamColumns, round_clamp,
@@ -9,27 +9,8 @@ use crate::model::Model;
 use crate::parallel::{Cut, ParallelFor};
 use crate::plan::aligned;
 
-pub(super) fn run<P: ParallelFor>(
-    pass: &mut Pass<P>,
-    image: &[u8],
-    logits: &mut [f32],
-    observe: &mut dyn FnMut(Stage, &[f32]),
-) -> Result<(), RunError> {
-    stem(pass, image)?;
-    observe(Stage::Stem, pass.stream);
-    for block in 0..pass.model.dims().depth {
-        mix(pass, block)?;
-        observe(Stage::Mix(block), pass.stream);
-        mlp(pass, block)?;
-        observe(Stage::Mlp(block), pass.stream);
-    }
-    head(pass, logits)?;
-    observe(Stage::Head, pass.stream);
-    Ok(())
-}
-
 /// `y[n,:] = We · patch[n] + be`
-fn stem<P: ParallelFor>(pass: &mut Pass<P>, image: &[u8]) -> Result<(), RunError> {
+pub(super) fn stem<P: ParallelFor>(pass: &mut Pass<P>, image: &[u8]) -> Result<(), RunError> {
     let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
     let (layout, k) = (dims.layout, dims.padded(Extent::Patch));
     let right = model.tensor(Slot::StemWeights, 0);
@@ -76,7 +57,7 @@ fn pack_groups<'a, const GROUP: usize>(
 }
 
 /// `y[n,d] += s[d] · Σ_m Wt[n,m] · y[m,d] + p[d] · r[n] + q[d] · bt[n]`: every task has channels of its own.
-fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
+pub(super) fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
     let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
     let layout = dims.layout;
     let (k, rows) = (dims.padded(Extent::Tokens), dims.tokens());
@@ -102,7 +83,7 @@ fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError>
 }
 
 /// `y[n,:] += W2 · gelu(W1 · y[n,:] + b1) + b2`: every task has tokens of its own, whose hidden activations stay in cache.
-fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
+pub(super) fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
     let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
     let layout = dims.layout;
     let [dim, hidden] = [Extent::Dim, Extent::Hidden].map(|e| dims.padded(e));
@@ -133,7 +114,7 @@ fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError>
 }
 
 /// `logits = Wh · mean_n(y) + bh`, with the mean in 16 bits: two rows of 8 bits.
-fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Result<(), RunError> {
+pub(super) fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Result<(), RunError> {
     let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
     let layout = dims.layout;
     let (dim, rows, width) = (dims.padded(Extent::Dim), panel_rows(dims, 2), layout.columns as usize);
@@ -186,10 +167,6 @@ fn quantise_sums(layout: Layout, sums: &[f32], quantiser: PerChannel, panels: &m
 /// `rows` rounded up to whole left panels.
 fn panel_rows(dims: &Dims, rows: usize) -> usize {
     rows.next_multiple_of((dims.layout.rows as usize).max(1))
-}
-
-fn part<T>(values: &[T], first: usize, len: usize) -> Result<&[T], Mismatch> {
-    values.get(first..).and_then(|v| v.get(..len)).ok_or(Mismatch)
 }
 
 struct PerChannel<'m> {

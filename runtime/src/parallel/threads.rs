@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::vec::Vec;
@@ -15,6 +15,9 @@ use super::ParallelFor;
 const SPINS: usize = 20_000;
 
 /// A fixed set of threads, the calling one among them. Nothing is allocated after [`Threads::new`].
+///
+/// Tasks are claimed one by one: where the machine is busy with other work and a thread does not get its core back in
+/// time, the others do its share instead of waiting for it.
 pub struct Threads {
     shared: Arc<Shared>,
     helpers: Vec<JoinHandle<()>>,
@@ -26,18 +29,18 @@ pub struct Threads {
 type Task = *const (dyn Fn(usize) + Sync + 'static);
 
 struct Shared {
-    /// Counts the phases; a change is the signal to start.
-    phase: AtomicUsize,
-    /// Helpers that have not ended the phase yet.
-    pending: AtomicUsize,
+    /// Number of the phase in the upper half, tasks that nobody has claimed yet in the lower one.
+    state: AtomicU64,
+    /// Tasks of the phase that have not ended.
+    unfinished: AtomicUsize,
     stop: AtomicBool,
-    /// Written before `phase` changes, read after.
-    job: UnsafeCell<Option<(Task, usize)>>,
-    /// First panic of a helper in this phase.
+    /// The phase's task: written while no task is unfinished, read by who has claimed an index of the phase.
+    task: UnsafeCell<Option<Task>>,
+    /// First panic of the phase.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-// SAFETY: `job` is written only while no helper reads it: before `phase` is released and after `pending` was seen at zero.
+// SAFETY: `task` is written only while no task is unfinished, and read only between a claim and the end of what was claimed.
 unsafe impl Sync for Shared {}
 // SAFETY: the task pointer is used only during `for_each`, whose caller keeps the task alive and whose task is `Sync`.
 unsafe impl Send for Shared {}
@@ -49,18 +52,17 @@ impl Threads {
     /// Where the system refuses to start a thread.
     pub fn new(workers: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            phase: AtomicUsize::new(0),
-            pending: AtomicUsize::new(0),
+            state: AtomicU64::new(0),
+            unfinished: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
-            job: UnsafeCell::new(None),
+            task: UnsafeCell::new(None),
             panic: Mutex::new(None),
         });
         let mut threads =
             Self { shared: shared.clone(), helpers: Vec::new(), handles: Vec::new(), turn: Mutex::new(()) };
         for index in 1..workers.max(1) {
             let shared = shared.clone();
-            let helper =
-                thread::Builder::new().name(format!("resmlp-{index}")).spawn(move || shared.help(index, workers))?;
+            let helper = thread::Builder::new().name(format!("resmlp-{index}")).spawn(move || shared.help())?;
             threads.handles.push(helper.thread().clone());
             threads.helpers.push(helper);
         }
@@ -69,75 +71,70 @@ impl Threads {
 }
 
 impl Shared {
-    fn help(&self, index: usize, workers: usize) {
-        let mut seen = 0;
-        loop {
-            seen = self.wait_for_phase(seen);
-            if self.stop.load(Ordering::Acquire) {
-                return;
-            }
-            // SAFETY: the phase was published after the job was written, and is not changed before `pending` is zero.
-            if let Some((task, count)) = unsafe { *self.job.get() } {
-                // SAFETY: `for_each` keeps the task alive until `pending` is zero.
-                let task = unsafe { &*task };
-                let run = || (index..count).step_by(workers).for_each(task);
-                if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
-                    self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(payload);
-                }
-            }
-            self.pending.fetch_sub(1, Ordering::Release);
-        }
-    }
-
-    fn wait_for_phase(&self, seen: usize) -> usize {
+    fn help(&self) {
         let mut polls = 0;
-        loop {
-            let phase = self.phase.load(Ordering::Acquire);
-            if phase != seen {
-                return phase;
+        while !self.stop.load(Ordering::Acquire) {
+            if self.run_claimed() {
+                polls = 0;
+                continue;
             }
             polls += 1;
             if polls < SPINS { core::hint::spin_loop() } else { thread::park() }
         }
     }
 
-    fn wait_for_helpers(&self) {
+    /// Claims one task and runs it; says whether there was one.
+    fn run_claimed(&self) -> bool {
+        let claim = |state: u64| (state & u64::from(u32::MAX) != 0).then(|| state - 1);
+        let Ok(state) = self.state.fetch_update(Ordering::Acquire, Ordering::Acquire, claim) else { return false };
+        let index = (state & u64::from(u32::MAX)) as usize - 1;
+        // SAFETY: this phase has an unfinished task, the one just claimed: nobody writes `task` before it has ended, and
+        // `for_each` keeps alive what it points to.
+        if let Some(task) = unsafe { (*self.task.get()).map(|task| &*task) }
+            && let Err(payload) = catch_unwind(AssertUnwindSafe(|| task(index)))
+        {
+            self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(payload);
+        }
+        self.unfinished.fetch_sub(1, Ordering::Release);
+        true
+    }
+
+    fn wait_until_finished(&self) {
         let mut polls = 0usize;
-        while self.pending.load(Ordering::Acquire) != 0 {
+        while self.unfinished.load(Ordering::Acquire) != 0 {
             polls += 1;
             if polls < SPINS { core::hint::spin_loop() } else { thread::yield_now() }
         }
     }
-
-    fn start_phase(&self, helpers: &[Thread]) {
-        self.pending.store(helpers.len(), Ordering::Relaxed);
-        self.phase.fetch_add(1, Ordering::Release);
-        helpers.iter().for_each(Thread::unpark);
-    }
 }
 
-// SAFETY: worker w runs the indices w, w + workers, …, so each runs once; the calling thread waits for all helpers, also
-// where its own share panics.
+// SAFETY: every index of a phase is claimed once, by whoever takes the counter down; `for_each` waits for all of them.
+// Panics are caught where they happen, so nothing unwinds past the wait.
 unsafe impl ParallelFor for Threads {
     fn workers(&self) -> usize {
         self.handles.len() + 1
     }
 
     fn for_each(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
-        if self.handles.is_empty() || count <= 1 {
+        let phase_len = u32::try_from(count).unwrap_or(0);
+        if self.handles.is_empty() || phase_len <= 1 {
             return (0..count).for_each(task);
         }
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: only the lifetime is changed; this function does not return before every helper is done with the task.
+        let shared = &*self.shared;
+        // SAFETY: only the lifetime is changed; this function does not return before every task has ended.
         let lasting = unsafe { core::mem::transmute::<*const (dyn Fn(usize) + Sync), Task>(task) };
-        // SAFETY: no phase is running (`turn` is held and every phase is waited for), so no helper reads the job.
-        unsafe { *self.shared.job.get() = Some((lasting, count)) };
-        self.shared.start_phase(&self.handles);
-        let own = catch_unwind(AssertUnwindSafe(|| (0..count).step_by(self.workers()).for_each(task)));
-        self.shared.wait_for_helpers();
-        let helpers = self.shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // SAFETY: `turn` is held and the last phase was waited for, so no task is unfinished and nobody reads `task`.
+        unsafe { *shared.task.get() = Some(lasting) };
+        shared.unfinished.store(count, Ordering::Relaxed);
+        let phase = shared.state.load(Ordering::Relaxed) >> 32;
+        shared.state.store(phase.wrapping_add(1) << 32 | u64::from(phase_len), Ordering::Release);
+        self.handles.iter().take(count - 1).for_each(Thread::unpark);
+        while shared.run_claimed() {}
+        shared.wait_until_finished();
+        let panic = shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(turn);
-        if let Some(payload) = own.err().or(helpers) {
+        if let Some(payload) = panic {
             resume_unwind(payload);
         }
     }
@@ -146,7 +143,7 @@ unsafe impl ParallelFor for Threads {
 impl Drop for Threads {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
-        self.shared.start_phase(&self.handles);
+        self.handles.iter().for_each(Thread::unpark);
         for helper in self.helpers.drain(..) {
             // A helper catches its task's panics, so there is nothing to hear from it.
             let _ = helper.join();

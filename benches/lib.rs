@@ -1,0 +1,1 @@
+//! Times forward passes; see `benches/forward.rs`.

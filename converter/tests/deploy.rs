@@ -1,0 +1,159 @@
+//! `resmlp deploy`, to a stand-in for a board and through a real ssh server on this machine.
+#![cfg(unix)]
+
+#[path = "common/sshd.rs"]
+mod sshd;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use sshd::Sshd;
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The one error line of a command that failed.
+fn error(output: &Output) -> String {
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or(&stderr).to_owned()
+}
+
+fn resmlp(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_resmlp"));
+    command.args(words);
+    command
+}
+
+/// A board whose ssh and scp are scripts that do on this machine what they would do there.
+struct StandIn {
+    folder: tempfile::TempDir,
+    /// Where the board makes its temporary folders.
+    temporary: PathBuf,
+}
+
+impl StandIn {
+    /// `processor` is what `uname -m` says there.
+    fn new(processor: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let temporary = folder.path().join("board");
+        std::fs::create_dir(&temporary).unwrap();
+        std::fs::write(folder.path().join("some model.rmlp"), "model").unwrap();
+        let board = Self { folder, temporary };
+        let options = "while [ \"$1\" != -- ]; do case \"$1\" in -O) exit 0;; -o) shift;; esac; shift; done; shift";
+        board.write("ssh", &format!("{options}; [ \"$1\" = pi@board ] || exit 9; exec sh -c \"$2\""));
+        board.write("scp", &format!("{options}; exec cp \"$1\" \"${{2#pi@board:}}\""));
+        board.write("uname", &format!("[ \"$1\" = -m ] && echo {processor}"));
+        board
+    }
+
+    fn write(&self, name: &str, script: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    fn deploy(&self, program: &Path) -> Output {
+        let own = std::iter::once(self.folder.path().to_owned());
+        let path = std::env::join_paths(own.chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())));
+        let output = resmlp(&["deploy", "pi@board", "--json", "--threads", "4", "--kernels", "neon", "--model"])
+            .arg(self.folder.path().join("some model.rmlp"))
+            .arg("--program")
+            .arg(program)
+            .env("PATH", path.unwrap())
+            .env("TMPDIR", &self.temporary)
+            .output()
+            .unwrap();
+        assert_eq!(std::fs::read_dir(&self.temporary).unwrap().count(), 0, "the board is left as it was");
+        output
+    }
+}
+
+#[test]
+fn the_boards_report_comes_back() {
+    let board = StandIn::new("aarch64");
+    let program = board.write(
+        "resmlp-device",
+        "[ -f \"$2\" ] && echo \"{\\\"warnings\\\": [\\\"it is hot\\\"], \\\"line\\\": \\\"$1 $3 $4 $5 $6 $7\\\"}\"",
+    );
+    let output = board.deploy(&program);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["host"], "pi@board");
+    assert!(found["model"].as_str().unwrap().ends_with("some model.rmlp"));
+    assert_eq!(found["line"], "bench --json --threads 4 --kernels neon");
+    assert!(text(&output.stderr).contains("warning: it is hot"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_board_without_a_report_is_named() {
+    let board = StandIn::new("aarch64");
+    for script in ["exit 3", "echo no report"] {
+        let found = error(&board.deploy(&board.write("resmlp-device", script)));
+        assert!(found.contains("pi@board"), "{found}");
+    }
+}
+
+#[test]
+fn a_program_for_another_processor_is_refused() {
+    // As the header of a Linux program begins, with the processor's number behind its 18 bytes.
+    let elf = |machine: u8| [b"\x7fELF\x02\x01\x01", &[0; 11][..], &[machine, 0]].concat();
+    for (processor, machine, built_for) in [("armv7l", 0xb7, "aarch64"), ("aarch64", 0x3e, "x86_64")] {
+        let board = StandIn::new(processor);
+        let program = board.folder.path().join("resmlp-device");
+        std::fs::write(&program, elf(machine)).unwrap();
+        let found = error(&board.deploy(&program));
+        let told = format!("resmlp-device: built for {built_for}, but the processor of pi@board is {processor};");
+        assert!(found.contains(&told), "{found}");
+    }
+}
+
+#[test]
+fn through_a_real_ssh_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(server) = Sshd::start(folder.path()) else {
+        println!("skipped: through_a_real_ssh_server (needs an ssh server: sshd, ssh-keygen)");
+        return;
+    };
+    let program = device_program();
+    let model = folder.path().join("m.rmlp");
+    let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/safetensors/deit-f32.safetensors");
+    let convert = resmlp(&["convert", "--precision", "f16", "--output"]).arg(&model).arg(checkpoint).output().unwrap();
+    assert!(convert.status.success(), "{}", text(&convert.stderr));
+    let deploy = |options: &[String]| {
+        let mut command = resmlp(&["deploy", "--json", "--runs", "3", "--threads", "1", "--kernels", "scalar"]);
+        command.arg(server.host()).arg("--model").arg(&model).arg("--program").arg(&program);
+        command.args(options.iter().flat_map(|option| ["--ssh-option", option])).output().unwrap()
+    };
+
+    let output = deploy(&server.options());
+    assert!(output.status.success(), "{}{}", text(&output.stderr), server.log());
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["host"], server.host());
+    assert_eq!(found["model"], model.to_str().unwrap());
+    assert_eq!((&found["kernels"], &found["runs"], &found["threads"]), (&"scalar".into(), &3.into(), &1.into()));
+    assert!(found["latency_ms"]["median"].as_f64().unwrap() > 0.0);
+    assert_eq!(found["machine"]["architecture"], std::env::consts::ARCH);
+    // ssh, scp, scp, ssh, …: one connection for all of them.
+    assert_eq!(server.log().matches("Accepted publickey").count(), 1, "{}", server.log());
+
+    // A key that the server does not know.
+    let stranger = server.options_with_another_key();
+    assert!(error(&deploy(&stranger)).contains(&server.host()));
+}
+
+/// `resmlp-device` for this machine, up to date.
+fn device_program() -> PathBuf {
+    let resmlp = Path::new(env!("CARGO_BIN_EXE_resmlp"));
+    let target = resmlp.ancestors().nth(2).unwrap();
+    let cargo = std::env::var_os("CARGO").unwrap();
+    let mut build = Command::new(cargo);
+    build.args(["build", "--release", "--package", "resmlp-device", "--target-dir"]).arg(target);
+    let output = build.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    target.join("release/resmlp-device")
+}
