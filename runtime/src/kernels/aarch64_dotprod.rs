@@ -65,18 +65,20 @@ impl Tile<2, 3> for Dotprod {
         extension: "dotprod", step: 4, log_many: 4,
         top: {
             many: concat!(
-                "ldr q24, [{left}], #64\n",
-                "ldp q26, q27, [{right}], #96\n",
-                "ldp q28, q29, [{right}, #-64]\n",
+                "ldr q24, [{left}], #32\n",
+                "ldp q26, q27, [{right}], #48\n",
+                "ldr q28, [{right}, #-16]\n",
                 top!(24, 26 27 28),
-                "ldr q24, [{left}, #-32]\n",
-                "ldp q26, q27, [{right}, #-32]\n",
-                top!(24, 29 26 27),
+                "ldr q25, [{left}], #32\n",
+                "ldp q29, q30, [{right}], #48\n",
+                "ldr q31, [{right}, #-16]\n",
+                top!(25, 29 30 31),
             ),
             one: concat!(
                 "ldr q24, [{left}], #32\n",
-                "ld1 {{v28.16b-v30.16b}}, [{right}], #48\n",
-                top!(24, 28 29 30),
+                "ldp q26, q27, [{right}], #48\n",
+                "ldr q28, [{right}, #-16]\n",
+                top!(24, 26 27 28),
             )
         },
         all: {
