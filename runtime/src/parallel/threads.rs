@@ -51,27 +51,31 @@ impl Threads {
     /// # Errors
     /// Where the system refuses to start a thread.
     pub fn new(workers: usize) -> io::Result<Self> {
+        let helpers = workers.max(1) - 1;
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
-            unfinished: AtomicUsize::new(0),
+            // Each helper's first task is to have started: what the system allocates for a thread is allocated then.
+            unfinished: AtomicUsize::new(helpers),
             stop: AtomicBool::new(false),
             task: UnsafeCell::new(None),
             panic: Mutex::new(None),
         });
         let mut threads =
             Self { shared: shared.clone(), helpers: Vec::new(), handles: Vec::new(), turn: Mutex::new(()) };
-        for index in 1..workers.max(1) {
+        for index in 1..=helpers {
             let shared = shared.clone();
             let helper = thread::Builder::new().name(format!("resmlp-{index}")).spawn(move || shared.help())?;
             threads.handles.push(helper.thread().clone());
             threads.helpers.push(helper);
         }
+        shared.wait_until_finished();
         Ok(threads)
     }
 }
 
 impl Shared {
     fn help(&self) {
+        self.unfinished.fetch_sub(1, Ordering::Release);
         let mut polls = 0;
         while !self.stop.load(Ordering::Acquire) {
             if self.run_claimed() {
