@@ -59,7 +59,7 @@ macro_rules! bottom {
 }
 
 impl Tile<2, 3> for Dotprod {
-    const LAYOUT: Layout = Layout { rows: 8, columns: 12, group: 4, offset: 0 };
+    const LAYOUT: Layout = Layout::DEFAULT;
 
     multiply_8x12! {
         extension: "dotprod", step: 4, log_many: 4,

@@ -78,7 +78,7 @@ macro_rules! top_eight {
 }
 
 impl Tile<2, 3> for I8mm {
-    const LAYOUT: Layout = Layout { rows: 8, columns: 12, group: 8, offset: 0 };
+    const LAYOUT: Layout = Layout::I8MM;
 
     /// Rows of four columns become two rows and columns a register, and the other way round.
     #[inline(always)]

@@ -22,7 +22,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     f16: f16c::F16C,
 };
 
-const LAYOUT: Layout = Layout { rows: 8, columns: 12, group: 4, offset: 0 };
+const LAYOUT: Layout = Layout::DEFAULT;
 const ROWS: usize = LAYOUT.rows as usize;
 const COLUMNS: usize = LAYOUT.columns as usize;
 const GROUP: usize = LAYOUT.group as usize;
