@@ -6,6 +6,7 @@
 use core::arch::x86_64::*;
 
 use super::fours::four;
+use super::x86_64::prefetch;
 use super::x86_64_f16c as f16c;
 use super::{GeluColumns, Hidden, Int8, Kernels, MixColumns, MixRows, Product, Quantiser, StreamColumns};
 use crate::format::{GELU_ENTRIES, Layout};
@@ -87,7 +88,10 @@ unsafe fn multiply<const R: usize, const RIGHT: bool>(
 /// the first row.
 macro_rules! for_each_panel {
     ($product:expr, $right:literal, $start:expr, $use:expr) => {
+        let mut ahead = $product.right.as_ptr_range().end;
+        let share = $product.right.len().div_ceil($product.rows.div_ceil(ROWS));
         for first in (0..$product.rows).step_by(ROWS) {
+            ahead = prefetch(ahead, share);
             let start: Sums<ROWS> = $start(first);
             let (right, groups) = ($product.right.as_ptr(), $product.k / GROUP);
             let left = $product.left.as_ptr().wrapping_add(first * $product.k);
