@@ -99,6 +99,10 @@ pub struct Layout {
 impl Layout {
     /// For `i8` dot products of four: a sensible default for every CPU.
     pub const DEFAULT: Self = Self { rows: 8, columns: 12, group: 4, offset: 0 };
+    /// For 64-bit ARM with matrix multiplication.
+    pub const I8MM: Self = Self { rows: 8, columns: 12, group: 8, offset: 0 };
+    /// For x86-64 with AVX-512 VNNI, which wants one operand unsigned.
+    pub const VNNI: Self = Self { rows: 8, columns: 48, group: 4, offset: 128 };
     /// For 64-bit ARM without dot products.
     pub const NEON: Self = Self { rows: 4, columns: 4, group: 16, offset: 0 };
     /// For 16-bit floating-point models.

@@ -12,7 +12,7 @@ mod model;
 
 use std::time::{Duration, Instant};
 
-use resmlp_runtime::{Dims, Engine, Kernels, Layout, Model, ParallelFor, Precision, Stage, Threads, checksum};
+use resmlp_runtime::{Dims, Engine, Kernels, Layout, Model, ParallelFor, Precision, Stage, Threads, checksum, repack};
 
 use model::{random, random_model};
 
@@ -23,9 +23,12 @@ fn main() {
     let [runs, threads] = [1, 1].map(|default| arguments.next().map_or(default, |a| a.parse().expect("a number")));
     let (precision, layout) = match arguments.next().as_deref() {
         Some("f16") => (Precision::F16, Layout::F16),
-        _ => (Precision::Int8, kernels.layout().unwrap_or(Layout::DEFAULT)),
+        _ => (Precision::Int8, Layout::DEFAULT),
     };
-    let bytes = random_model(&s12(precision, layout));
+    let mut bytes = random_model(&s12(precision, layout));
+    if let (Precision::Int8, Some(layout)) = (precision, kernels.layout()) {
+        bytes = repack(&Model::parse(&bytes).expect("a valid model"), layout).expect("a valid layout");
+    }
     let model = Model::parse(&bytes).expect("a valid model");
     let engine = Engine::new(model, kernels, Threads::new(threads).expect("threads")).expect("kernels for this layout");
     report(&engine, runs);

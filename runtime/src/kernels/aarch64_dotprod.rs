@@ -2,13 +2,14 @@
 
 use super::aarch64::{self, Tile, Unit};
 use super::aarch64_8x12::multiply_8x12;
+use super::aarch64_detect::{Extension, has};
 use super::{Int8, Kernels, aarch64_f16};
 use crate::format::Layout;
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "aarch64-dotprod",
     layout: Some(Dotprod::LAYOUT),
-    supported,
+    supported: || has(Extension::Dotprod),
     int8: Int8 {
         quantise_rows: aarch64::quantise_rows,
         quantise_columns: aarch64::quantise_columns::<Dotprod, 2, 3>,
@@ -19,14 +20,6 @@ pub(super) static KERNELS: Kernels = Kernels {
     },
     f16: aarch64_f16::NEON,
 };
-
-fn supported() -> bool {
-    #[cfg(feature = "std")]
-    let found = std::arch::is_aarch64_feature_detected!("dotprod");
-    #[cfg(not(feature = "std"))]
-    let found = cfg!(target_feature = "dotprod");
-    found
-}
 
 /// Eight rows and twelve columns.
 struct Dotprod;
@@ -66,24 +59,26 @@ macro_rules! bottom {
 }
 
 impl Tile<2, 3> for Dotprod {
-    const LAYOUT: Layout = Layout { rows: 8, columns: 12, group: 4, offset: 0 };
+    const LAYOUT: Layout = Layout::DEFAULT;
 
     multiply_8x12! {
         extension: "dotprod", step: 4, log_many: 4,
         top: {
             many: concat!(
-                "ldr q24, [{left}], #64\n",
-                "ldp q26, q27, [{right}], #96\n",
-                "ldp q28, q29, [{right}, #-64]\n",
+                "ldr q24, [{left}], #32\n",
+                "ldp q26, q27, [{right}], #48\n",
+                "ldr q28, [{right}, #-16]\n",
                 top!(24, 26 27 28),
-                "ldr q24, [{left}, #-32]\n",
-                "ldp q26, q27, [{right}, #-32]\n",
-                top!(24, 29 26 27),
+                "ldr q25, [{left}], #32\n",
+                "ldp q29, q30, [{right}], #48\n",
+                "ldr q31, [{right}, #-16]\n",
+                top!(25, 29 30 31),
             ),
             one: concat!(
                 "ldr q24, [{left}], #32\n",
-                "ld1 {{v28.16b-v30.16b}}, [{right}], #48\n",
-                top!(24, 28 29 30),
+                "ldp q26, q27, [{right}], #48\n",
+                "ldr q28, [{right}, #-16]\n",
+                top!(24, 26 27 28),
             )
         },
         all: {

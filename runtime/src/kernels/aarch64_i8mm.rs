@@ -5,13 +5,14 @@ use core::arch::aarch64::*;
 
 use super::aarch64::{self, Tile, Unit};
 use super::aarch64_8x12::multiply_8x12;
+use super::aarch64_detect::{Extension, has};
 use super::{Int8, Kernels, aarch64_f16};
 use crate::format::Layout;
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "aarch64-i8mm",
     layout: Some(I8mm::LAYOUT),
-    supported,
+    supported: || has(Extension::I8mm),
     int8: Int8 {
         quantise_rows: aarch64::quantise_rows,
         quantise_columns: aarch64::quantise_columns::<I8mm, 2, 3>,
@@ -22,14 +23,6 @@ pub(super) static KERNELS: Kernels = Kernels {
     },
     f16: aarch64_f16::NEON,
 };
-
-fn supported() -> bool {
-    #[cfg(feature = "std")]
-    let found = std::arch::is_aarch64_feature_detected!("i8mm");
-    #[cfg(not(feature = "std"))]
-    let found = cfg!(target_feature = "i8mm");
-    found
-}
 
 /// Eight rows and twelve columns.
 struct I8mm;
@@ -85,7 +78,7 @@ macro_rules! top_eight {
 }
 
 impl Tile<2, 3> for I8mm {
-    const LAYOUT: Layout = Layout { rows: 8, columns: 12, group: 8, offset: 0 };
+    const LAYOUT: Layout = Layout::I8MM;
 
     /// Rows of four columns become two rows and columns a register, and the other way round.
     #[inline(always)]

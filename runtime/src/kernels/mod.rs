@@ -8,6 +8,8 @@ mod aarch64;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_8x12;
 #[cfg(target_arch = "aarch64")]
+mod aarch64_detect;
+#[cfg(target_arch = "aarch64")]
 mod aarch64_dotprod;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_f16;
@@ -22,7 +24,11 @@ mod scalar;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
+mod x86_64;
+#[cfg(target_arch = "x86_64")]
 mod x86_64_avx2;
+#[cfg(target_arch = "x86_64")]
+mod x86_64_avx512;
 #[cfg(target_arch = "x86_64")]
 mod x86_64_f16c;
 
@@ -51,6 +57,8 @@ static ALL: &[&Kernels] = &[
     &aarch64_dotprod::KERNELS,
     #[cfg(target_arch = "aarch64")]
     &aarch64_neon::KERNELS,
+    #[cfg(target_arch = "x86_64")]
+    &x86_64_avx512::KERNELS,
     #[cfg(target_arch = "x86_64")]
     &x86_64_avx2::KERNELS,
     &scalar::KERNELS,

@@ -9,6 +9,7 @@ use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
 use super::fours::four;
+use super::x86_64::prefetch;
 use super::x86_64_f16c as f16c;
 use super::{GeluColumns, Hidden, Int8, Kernels, MixColumns, MixRows, Product, Quantiser, StreamColumns};
 use crate::format::{GELU_ENTRIES, Layout};
@@ -22,7 +23,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     f16: f16c::F16C,
 };
 
-const LAYOUT: Layout = Layout { rows: 8, columns: 12, group: 4, offset: 0 };
+const LAYOUT: Layout = Layout::DEFAULT;
 const ROWS: usize = LAYOUT.rows as usize;
 const COLUMNS: usize = LAYOUT.columns as usize;
 const GROUP: usize = LAYOUT.group as usize;
@@ -111,7 +112,10 @@ fn block_sums(p: &Product, left: &[u8], sums: &mut [Sums; BLOCK]) {
     *sums = [[_mm256_setzero_si256(); COLUMNS]; BLOCK];
     for (chunk, right) in p.right.as_chunks().0.chunks(CHUNK).enumerate() {
         let right = widen(right, &mut buffer);
+        let share = (right.len() * COLUMNS * GROUP).div_ceil(left.len() / (ROWS * p.k));
+        let mut ahead = p.right.as_ptr().wrapping_add(p.right.len() + chunk * CHUNK * COLUMNS * GROUP);
         for (panel, sums) in left.chunks_exact(ROWS * p.k).zip(sums.iter_mut()) {
+            ahead = prefetch(ahead, share);
             let left = panel.as_chunks().0.chunks(CHUNK).nth(chunk).unwrap_or(&[]);
             multiply::<0>(left, right, sums);
             multiply::<{ COLUMNS / 2 }>(left, right, sums);

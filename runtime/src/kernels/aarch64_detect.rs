@@ -1,0 +1,48 @@
+//! Which instructions this core has: asked of the system, or of the core's own ID registers.
+//!
+//! Without an operating system (feature `bare-metal`) the registers are read directly, which takes EL1 or higher. Without either,
+//! only what the compiler was told counts.
+
+/// Instruction sets beyond plain NEON.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extension {
+    Dotprod,
+    I8mm,
+}
+
+#[cfg(feature = "std")]
+pub(super) fn has(extension: Extension) -> bool {
+    match extension {
+        Extension::Dotprod => std::arch::is_aarch64_feature_detected!("dotprod"),
+        Extension::I8mm => std::arch::is_aarch64_feature_detected!("i8mm"),
+    }
+}
+
+#[cfg(all(not(feature = "std"), feature = "bare-metal"))]
+pub(super) fn has(extension: Extension) -> bool {
+    let (isar0, isar1): (u64, u64);
+    // SAFETY: reads two ID registers, as who turns the feature on allows.
+    unsafe {
+        core::arch::asm!(
+            "mrs {}, ID_AA64ISAR0_EL1",
+            "mrs {}, ID_AA64ISAR1_EL1",
+            out(reg) isar0,
+            out(reg) isar1,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    // Fields of four bits, from the Arm Architecture Reference Manual, D19.2: zero where there is no such extension.
+    let field = match extension {
+        Extension::Dotprod => isar0 >> 44,
+        Extension::I8mm => isar1 >> 52,
+    };
+    field & 0xf != 0
+}
+
+#[cfg(not(any(feature = "std", feature = "bare-metal")))]
+pub(super) fn has(extension: Extension) -> bool {
+    match extension {
+        Extension::Dotprod => cfg!(target_feature = "dotprod"),
+        Extension::I8mm => cfg!(target_feature = "i8mm"),
+    }
+}

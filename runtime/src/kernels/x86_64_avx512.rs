@@ -1,0 +1,393 @@
+//! AVX-512 with VNNI and VBMI (Ice Lake, Zen 4 and later): `vpdpbusd` on eight rows and forty-eight columns at a time.
+//!
+//! The instruction wants one operand unsigned, so activations are stored with 128 added. A *quad* of rows and sixteen columns
+//! becomes bytes `[four columns][row][column]`: half a group of a left panel in each 128 bits.
+
+use core::arch::x86_64::*;
+
+use super::fours::four;
+use super::x86_64::prefetch;
+use super::x86_64_f16c as f16c;
+use super::{GeluColumns, Hidden, Int8, Kernels, MixColumns, MixRows, Product, Quantiser, StreamColumns};
+use crate::format::{GELU_ENTRIES, Layout};
+use crate::parallel::Block;
+
+pub(super) static KERNELS: Kernels = Kernels {
+    name: "x86_64-avx512-vnni",
+    layout: Some(LAYOUT),
+    supported,
+    int8: Int8 { quantise_rows, quantise_columns, add, mix, gelu, sums },
+    f16: f16c::F16C,
+};
+
+const LAYOUT: Layout = Layout::VNNI;
+const ROWS: usize = LAYOUT.rows as usize;
+const COLUMNS: usize = LAYOUT.columns as usize;
+const GROUP: usize = LAYOUT.group as usize;
+/// Registers across.
+const ACROSS: usize = COLUMNS / 16;
+
+fn supported() -> bool {
+    #[cfg(feature = "std")]
+    let found = f16c::detected()
+        && std::is_x86_feature_detected!("avx512f")
+        && std::is_x86_feature_detected!("avx512bw")
+        && std::is_x86_feature_detected!("avx512vnni")
+        && std::is_x86_feature_detected!("avx512vbmi");
+    #[cfg(not(feature = "std"))]
+    let found = cfg!(all(
+        target_feature = "avx512f",
+        target_feature = "avx512bw",
+        target_feature = "avx512vnni",
+        target_feature = "avx512vbmi",
+        target_feature = "fma",
+        target_feature = "f16c"
+    ));
+    found
+}
+
+/// Sums of rows and `COLUMNS` columns.
+type Sums<const R: usize> = [[__m512i; ACROSS]; R];
+
+/// Adds the products of the first `R` rows of a left panel and a right panel. Activations are the left matrix, or if `RIGHT`,
+/// the right one.
+///
+/// # Safety
+/// At `left` and `right` are panels of `groups` groups.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn multiply<const R: usize, const RIGHT: bool>(
+    left: *const u8,
+    right: *const u8,
+    groups: usize,
+    mut sums: Sums<R>,
+) -> Sums<R> {
+    for group in 0..groups {
+        // SAFETY: a group has four bytes of each of eight rows and forty-eight columns.
+        let (left, right) = unsafe { (left.add(group * ROWS * GROUP), right.add(group * COLUMNS * GROUP)) };
+        let mut columns = [_mm512_setzero_si512(); ACROSS];
+        for (across, columns) in columns.iter_mut().enumerate() {
+            // SAFETY: the same.
+            *columns = unsafe { _mm512_loadu_si512(right.add(64 * across).cast()) };
+        }
+        for (row, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: the same.
+            let row = _mm512_set1_epi32(unsafe { left.add(row * GROUP).cast::<i32>().read_unaligned() });
+            for (sum, columns) in sums.iter_mut().zip(columns) {
+                *sum = match RIGHT {
+                    false => _mm512_dpbusd_epi32(*sum, row, columns),
+                    true => _mm512_dpbusd_epi32(*sum, columns, row),
+                };
+            }
+        }
+    }
+    sums
+}
+
+/// Runs `$use` with the first row and the rows of sums of every left panel, four or eight; they begin as `$start` makes them for
+/// the first row.
+macro_rules! for_each_panel {
+    ($product:expr, $right:literal, $start:expr, $use:expr) => {
+        let mut ahead = $product.right.as_ptr_range().end;
+        let share = $product.right.len().div_ceil($product.rows.div_ceil(ROWS));
+        for first in (0..$product.rows).step_by(ROWS) {
+            ahead = prefetch(ahead, share);
+            let start: Sums<ROWS> = $start(first);
+            let (right, groups) = ($product.right.as_ptr(), $product.k / GROUP);
+            let left = $product.left.as_ptr().wrapping_add(first * $product.k);
+            if $product.rows - first > 4 {
+                // SAFETY: the product's lengths fit, as the callers have checked, and `first` is the first row of a panel.
+                let sums = unsafe { multiply::<8, $right>(left, right, groups, start) };
+                $use(first, &sums);
+            } else {
+                let [a, b, c, d, ..] = start;
+                // SAFETY: the same.
+                let sums = unsafe { multiply::<4, $right>(left, right, groups, [a, b, c, d]) };
+                $use(first, &sums);
+            }
+        }
+    };
+}
+
+/// Sixteen of the values of `COLUMNS` columns.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn floats(values: &[f32], across: usize) -> __m512 {
+    match values.as_chunks::<16>().0.get(across) {
+        // SAFETY: 64 bytes, at any address.
+        Some(values) => unsafe { _mm512_loadu_ps(values.as_ptr()) },
+        None => _mm512_setzero_ps(),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn integers(values: &[i32], across: usize) -> __m512i {
+    match values.as_chunks::<16>().0.get(across) {
+        // SAFETY: 64 bytes, at any address.
+        Some(values) => unsafe { _mm512_loadu_si512(values.as_ptr().cast()) },
+        None => _mm512_setzero_si512(),
+    }
+}
+
+/// Value `row`; zero where there is none.
+fn of_row<T: Copy + Default>(values: &[T], row: usize) -> T {
+    values.get(row).copied().unwrap_or_default()
+}
+
+/// Adds to columns `16 * across..` of a row of the stream.
+///
+/// # Safety
+/// The stream has that row and those columns.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn add_to_row(stream: &mut Block, row: usize, across: usize, x: __m512) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let y = stream.as_mut_ptr().add(row * stream.stride() + 16 * across);
+        _mm512_storeu_ps(y, _mm512_add_ps(_mm512_loadu_ps(y), x));
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn add(p: Product, columns: StreamColumns, stream: &mut Block) {
+    let bias = [integers(columns.bias, 0), integers(columns.bias, 1), integers(columns.bias, 2)];
+    let scale = [floats(columns.scale, 0), floats(columns.scale, 1), floats(columns.scale, 2)];
+    for_each_panel!(p, false, |_| [bias; ROWS], |first, sums: &[[__m512i; ACROSS]]| {
+        for (row, sums) in (first..p.rows).zip(sums) {
+            for (across, (&sum, scale)) in sums.iter().zip(scale).enumerate() {
+                // SAFETY: the stream has as many rows and columns as the product, as the callers have checked.
+                unsafe { add_to_row(stream, row, across, _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale)) };
+            }
+        }
+    });
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
+    let gains = |across| [columns.scale, columns.sum_gain, columns.bias_gain].map(|gains| floats(gains, across));
+    let gains = [gains(0), gains(1), gains(2)];
+    let start = |first| {
+        let mut start = [[_mm512_setzero_si512(); ACROSS]; ROWS];
+        for (row, start) in (first..).zip(&mut start) {
+            *start = [_mm512_set1_epi32(of_row(rows.correction, row)); ACROSS];
+        }
+        start
+    };
+    for_each_panel!(p, true, start, |first, sums: &[[__m512i; ACROSS]]| {
+        for (row, sums) in (first..p.rows).zip(sums) {
+            let row_scale = _mm512_set1_ps(of_row(rows.scale, row));
+            let row_sum = _mm512_set1_ps(of_row(rows.sum, row));
+            let row_bias = _mm512_set1_ps(of_row(rows.bias, row));
+            for (across, (&sum, [scale, sum_gain, bias_gain])) in sums.iter().zip(gains).enumerate() {
+                let scaled = _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), row_scale), scale);
+                let constant = _mm512_add_ps(_mm512_mul_ps(sum_gain, row_sum), _mm512_mul_ps(bias_gain, row_bias));
+                // SAFETY: the stream has as many rows and columns as the product, as the callers have checked.
+                unsafe { add_to_row(stream, row, across, _mm512_add_ps(scaled, constant)) };
+            }
+        }
+    });
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn sums(p: Product, out: &mut [i32]) {
+    let zeros = [[_mm512_setzero_si512(); ACROSS]; ROWS];
+    for_each_panel!(p, false, |_| zeros, |first, sums: &[[__m512i; ACROSS]]| {
+        for (out, sums) in out.as_chunks_mut::<COLUMNS>().0.iter_mut().skip(first).zip(sums) {
+            for (out, &sum) in out.as_chunks_mut::<16>().0.iter_mut().zip(sums) {
+                // SAFETY: 64 bytes, at any address.
+                unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), sum) };
+            }
+        }
+    });
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx512vbmi")]
+fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
+    let table = Table::new(columns.table, columns.shift);
+    let coefficients = [Gelu::new(&columns, 0), Gelu::new(&columns, 1), Gelu::new(&columns, 2)];
+    let bias = [integers(columns.bias, 0), integers(columns.bias, 1), integers(columns.bias, 2)];
+    let Hidden { panels, k, first: column } = hidden;
+    for_each_panel!(p, false, |_| [bias; ROWS], |first: usize, sums: &[[__m512i; ACROSS]]| {
+        let groups = panels.get_mut(first * k + column * ROWS..).unwrap_or(&mut []).as_chunks_mut().0;
+        let quads = sums.as_chunks::<4>().0;
+        let (Some(top), Some(bottom)) = (quads.first(), quads.last()) else { return };
+        for (across, (out, gelu)) in groups.iter_mut().zip(&coefficients).enumerate() {
+            let [top, bottom] = [top, bottom].map(|rows| gelu.activations(rows.map(|row| row[across]), &table));
+            store_quads(out, top, bottom);
+        }
+    });
+}
+
+/// Stores two quads as the four groups of a left panel that they are. A panel whose last four rows are not wanted gets anything
+/// there.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store_quads(out: &mut [u8; 128], top: __m512i, bottom: __m512i) {
+    let low = _mm512_permutex2var_epi64(top, _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), bottom);
+    let high = _mm512_permutex2var_epi64(top, _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15), bottom);
+    // SAFETY: 128 bytes, at any address.
+    unsafe {
+        _mm512_storeu_si512(out.as_mut_ptr().cast(), low);
+        _mm512_storeu_si512(out.as_mut_ptr().add(64).cast(), high);
+    }
+}
+
+/// Packs 16-bit numbers of two rows each to a quad of bytes with 128 added.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn quad(top: __m512i, bottom: __m512i) -> __m512i {
+    _mm512_xor_si512(_mm512_packs_epi16(top, bottom), _mm512_set1_epi8(-128))
+}
+
+/// Rounds to nearest, ties to even. What lies below the `i32` range becomes the least `i32`, which packing saturates.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn round(x: __m512, high: f32) -> __m512i {
+    _mm512_cvtps_epi32(_mm512_min_ps(x, _mm512_set1_ps(high)))
+}
+
+/// The coefficients of sixteen columns; those of 16 bits twice, as two rows are packed.
+struct Gelu {
+    scale: __m512,
+    requantise: __m512i,
+    zero: __m512i,
+}
+
+impl Gelu {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn new(columns: &GeluColumns, across: usize) -> Self {
+        let twice = |fours: [[i16; 4]; 4]| {
+            let [a, b, c, d] = fours.map(bytemuck::cast);
+            _mm512_setr_epi64(a, a, b, b, c, c, d, d)
+        };
+        let fours = |make: &dyn Fn(usize) -> [i16; 4]| {
+            twice([make(4 * across), make(4 * across + 1), make(4 * across + 2), make(4 * across + 3)])
+        };
+        Self {
+            scale: floats(columns.scale, across),
+            requantise: fours(&|c| four(columns.requantise, c)),
+            zero: fours(&|c| four(columns.zero, c).map(i16::from)),
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+    fn activations(&self, [a, b, c, d]: [__m512i; 4], table: &Table) -> __m512i {
+        let scaled = |sums| round(_mm512_mul_ps(_mm512_cvtepi32_ps(sums), self.scale), 32767.0);
+        let top = _mm512_packs_epi32(scaled(a), scaled(b));
+        let bottom = _mm512_packs_epi32(scaled(c), scaled(d));
+        let corrections = table.look_up(top, bottom);
+        let none = _mm512_setzero_si512();
+        quad(
+            self.requantised(top, _mm512_unpacklo_epi8(corrections, none)),
+            self.requantised(bottom, _mm512_unpackhi_epi8(corrections, none)),
+        )
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn requantised(&self, x: __m512i, correction: __m512i) -> __m512i {
+        let y = _mm512_sub_epi16(_mm512_max_epi16(x, _mm512_setzero_si512()), correction);
+        _mm512_adds_epi16(_mm512_mulhrs_epi16(y, self.requantise), self.zero)
+    }
+}
+
+/// A quarter of the entries in each register.
+struct Table {
+    quarters: [__m512i; 4],
+    shift: __m128i,
+}
+
+impl Table {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn new(table: &[u8; GELU_ENTRIES], shift: u32) -> Self {
+        let mut quarters = [_mm512_setzero_si512(); 4];
+        for (quarter, bytes) in quarters.iter_mut().zip(table.as_chunks::<64>().0) {
+            // SAFETY: 64 bytes, at any address.
+            *quarter = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
+        }
+        Self { quarters, shift: _mm_cvtsi32_si128(shift as i32) }
+    }
+
+    /// The entries at `|x|` of 16-bit numbers, packed.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+    fn look_up(&self, top: __m512i, bottom: __m512i) -> __m512i {
+        // As unsigned numbers: |-32768| is 32768.
+        let index = |x| _mm512_min_epu16(_mm512_srl_epi16(_mm512_abs_epi16(x), self.shift), _mm512_set1_epi16(255));
+        let index = _mm512_packus_epi16(index(top), index(bottom));
+        let [a, b, c, d] = self.quarters;
+        let (low, high) = (_mm512_permutex2var_epi8(a, index, b), _mm512_permutex2var_epi8(c, index, d));
+        _mm512_mask_blend_epi8(_mm512_movepi8_mask(index), low, high)
+    }
+}
+
+/// A quad of the stream: rows at four addresses, of which the columns in `mask` are read.
+///
+/// # Safety
+/// The rows have these columns.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn quantised(rows: [*const f32; 4], mask: __mmask16, scale: __m512, offset: __m512) -> __m512i {
+    let round = |row| {
+        // SAFETY: the caller's promise.
+        let x = unsafe { _mm512_maskz_loadu_ps(mask, row) };
+        round(_mm512_add_ps(_mm512_mul_ps(x, scale), offset), 127.0)
+    };
+    let [a, b, c, d] = rows;
+    quad(_mm512_packs_epi32(round(a), round(b)), _mm512_packs_epi32(round(c), round(d)))
+}
+
+/// Rows `first..first + 4`, from column `column`; where rows are missing, the last one takes their place.
+fn four_rows(stream: &Block, first: usize, column: usize) -> [*const f32; 4] {
+    let (start, stride, last) = (stream.row(0).as_ptr(), stream.stride(), stream.rows().saturating_sub(1));
+    let row = |i: usize| start.wrapping_add((first + i).min(last) * stride + column);
+    [row(0), row(1), row(2), row(3)]
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+fn quantise_rows(_: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
+    let columns = stream.columns();
+    let panels = out.chunks_exact_mut(ROWS * columns.max(1));
+    for (first, panel) in (0..stream.rows()).step_by(ROWS).zip(panels) {
+        for (column, out) in (0..columns).step_by(16).zip(panel.chunks_mut(16 * ROWS)) {
+            let mask = (1u32 << (columns - column).min(16)).wrapping_sub(1) as __mmask16;
+            let rows = [first, first + 4].map(|first| four_rows(stream, first, column));
+            // SAFETY: rows and quantiser have the columns in the mask, as the callers have checked.
+            let [top, bottom] = unsafe {
+                let scale = _mm512_maskz_loadu_ps(mask, q.scale.as_ptr().add(column));
+                let offset = _mm512_maskz_loadu_ps(mask, q.offset.as_ptr().add(column));
+                [quantised(rows[0], mask, scale, offset), quantised(rows[1], mask, scale, offset)]
+            };
+            match out.first_chunk_mut() {
+                Some(out) => store_quads(out, top, bottom),
+                None => {
+                    let mut groups = [0; 16 * ROWS];
+                    store_quads(&mut groups, top, bottom);
+                    out.iter_mut().zip(groups).for_each(|(out, byte)| *out = byte);
+                }
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+fn quantise_columns(_: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
+    let transpose = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    let transpose = _mm512_broadcast_i32x4(transpose);
+    for (first, out) in (0..stream.rows()).step_by(GROUP).zip(out.chunks_exact_mut(COLUMNS * GROUP)) {
+        // Which bytes of each group are rows that there are.
+        let found = 0x1111_1111_1111_1111 * ((1u64 << (stream.rows() - first).min(GROUP)) - 1);
+        for (across, out) in out.as_chunks_mut::<64>().0.iter_mut().enumerate() {
+            let (scale, offset) = (floats(q.scale, across), floats(q.offset, across));
+            // SAFETY: the block has `COLUMNS` columns, as the callers have checked.
+            let bytes = unsafe { quantised(four_rows(stream, first, 16 * across), !0, scale, offset) };
+            let bytes = _mm512_shuffle_epi8(bytes, transpose);
+            // SAFETY: 64 bytes, at any address.
+            unsafe { _mm512_mask_storeu_epi8(out.as_mut_ptr().cast(), found, bytes) };
+        }
+    }
+}
