@@ -41,6 +41,16 @@ pub enum PackError {
         /// The first value that does not fit.
         value: f32,
     },
+    /// A fixed-point multiplier does not fit the format.
+    #[error("tensor {slot:?} of block {block} has the value {value}, expected 0 or more, and less than 1/2")]
+    Fraction {
+        /// Which tensor.
+        slot: Slot,
+        /// In which block.
+        block: usize,
+        /// The first value that does not fit.
+        value: f32,
+    },
     /// The reader refuses what was written.
     #[error("the packed model does not validate: {0}")]
     Invalid(#[from] resmlp_runtime::ModelError),
@@ -82,7 +92,8 @@ pub fn int8(network: &QuantisedNetwork, layout: Layout, extras: &Extras) -> Resu
         file.f32s(Slot::MixBiasGain, i, &mix.bias_gain)?;
         let mlp = &block.mlp;
         file.quantiser([Slot::MlpInputScale, Slot::MlpInputOffset], i, &mlp.input)?;
-        file.linear([Slot::ExpandWeights, Slot::ExpandBias, Slot::ExpandScale], i, &mlp.expand)?;
+        file.sums([Slot::ExpandWeights, Slot::ExpandBias], i, &mlp.expand);
+        file.fractions(Slot::ExpandScale, i, &mlp.expand.scale)?;
         file.gelu(i, &mlp.gelu.entries, mlp.gelu.shift);
         file.elements(Slot::HiddenScale, i, mlp.hidden_scale.iter().map(|v| v.to_le_bytes()));
         file.elements(Slot::HiddenZero, i, mlp.hidden_zero.iter().map(|v| v.to_le_bytes()));
@@ -178,13 +189,28 @@ impl Writer {
     }
 
     fn f32s(&mut self, slot: Slot, block: usize, values: &[f32]) -> Result<(), PackError> {
-        debug_assert!(matches!(slot.shape(), Shape::Vector(Element::F32 | Element::Bias, _)));
+        debug_assert!(matches!(slot.shape(), Shape::Vector(Element::F32 | Element::Bias | Element::Fixed, _)));
         // NaN is not in range either.
         let in_range = |v: f32| v.abs() <= MAX_MULTIPLIER;
         match values.iter().find(|&&v| !in_range(v)) {
             Some(&value) => Err(PackError::Value { slot, block, value }),
             None => {
                 self.elements(slot, block, values.iter().map(|v| v.to_le_bytes()));
+                Ok(())
+            }
+        }
+    }
+
+    /// In fixed point: as fractions of 2^31.
+    fn fractions(&mut self, slot: Slot, block: usize, values: &[f32]) -> Result<(), PackError> {
+        debug_assert!(matches!(slot.shape(), Shape::Vector(Element::Fixed, _)));
+        let in_range = |v: f32| (0.0..0.5).contains(&v);
+        match values.iter().find(|&&v| !in_range(v)) {
+            Some(&value) => Err(PackError::Fraction { slot, block, value }),
+            None => {
+                let fixed: Vec<i32> =
+                    values.iter().map(|v| (v * (1u32 << 31) as f32).round_ties_even() as i32).collect();
+                self.i32s(slot, block, &fixed);
                 Ok(())
             }
         }
@@ -209,11 +235,16 @@ impl Writer {
         block: usize,
         l: &QuantisedLinear,
     ) -> Result<(), PackError> {
+        self.sums([weights, bias], block, l);
+        self.f32s(scale, block, &l.scale)
+    }
+
+    /// Weights, and biases that take the offset of stored activations out of the sums again.
+    fn sums(&mut self, [weights, bias]: [Slot; 2], block: usize, l: &QuantisedLinear) {
         self.int8_weights(weights, block, &l.weights);
         let corrections = self.corrections(&l.weights, l.bias.len());
         let biases: Vec<i32> = l.bias.iter().zip(corrections).map(|(b, c)| b.wrapping_add(c)).collect();
         self.i32s(bias, block, &biases);
-        self.f32s(scale, block, &l.scale)
     }
 
     /// What takes the offset of stored activations out of the sums again, row by row.

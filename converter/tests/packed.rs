@@ -12,7 +12,7 @@ use resmlp_converter::network::AffinePlacement;
 use resmlp_converter::pack::{self, Extras};
 use resmlp_converter::quantise::QuantisedNetwork;
 use resmlp_runtime::format::{
-    Element, HEADER_LEN, Layout, Map, Precision, Preprocessing, Resize, Shape as TensorShape, Slot, field,
+    Element, HEADER_LEN, Layout, Map, Precision, Preprocessing, Resize, Shape as TensorShape, Slot, VERSION, field,
 };
 use resmlp_runtime::{
     AlignedBytes, Engine, Kernels, Model, ModelError, ParallelFor, RunError, Serial, Threads, checksum, repack,
@@ -125,13 +125,13 @@ fn a_misaligned_start_is_refused() {
 
 #[test]
 fn another_version_is_refused_by_its_number() {
-    for found in [0, 2, 3, u32::MAX] {
+    for found in [0, 1, 3, u32::MAX] {
         // Before the checksum: a newer version may have another.
         let mut file = tiny();
         file[field::VERSION..][..4].copy_from_slice(&found.to_le_bytes());
         let error = Model::parse(&file).unwrap_err();
         assert_eq!(error, ModelError::Version { found });
-        assert!(error.to_string().contains(&format!("version {found}, expected 1")));
+        assert!(error.to_string().contains(&format!("version {found}, expected {VERSION}")));
     }
 }
 
@@ -262,8 +262,9 @@ fn scales_that_are_not_finite_or_too_large_are_refused() {
     let bad = [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1.1e9, -1.1e9, f32::MAX];
     type Wanted = fn(TensorShape) -> Option<usize>;
     let floats: Wanted = |shape| matches!(shape, TensorShape::Vector(Element::F32, _)).then_some(4);
-    let and_biases: Wanted = |shape| matches!(shape, TensorShape::Vector(Element::F32 | Element::Bias, _)).then_some(4);
-    for (file, wanted) in [(tiny(), floats), (tiny_f16(), and_biases)] {
+    let all: Wanted =
+        |shape| matches!(shape, TensorShape::Vector(Element::F32 | Element::Bias | Element::Fixed, _)).then_some(4);
+    for (file, wanted) in [(tiny(), floats), (tiny_f16(), all)] {
         let accepted = std::cell::Cell::new(0);
         each_element(&file, wanted, |slot, block, at| {
             bad.iter().for_each(|value| refused_as(&with(&file, at, &value.to_le_bytes()), slot, block));
@@ -273,6 +274,20 @@ fn scales_that_are_not_finite_or_too_large_are_refused() {
         });
         assert!(accepted.get() > 50, "{} floats may be that large", accepted.get());
     }
+}
+
+#[test]
+fn fractions_that_are_negative_or_not_below_a_half_are_refused() {
+    let file = tiny();
+    let fractions = |shape| matches!(shape, TensorShape::Vector(Element::Fixed, _)).then_some(4);
+    let accepted = std::cell::Cell::new(0);
+    each_element(&file, fractions, |slot, block, at| {
+        let bad = [-1, i32::MIN, 1 << 30, i32::MAX];
+        bad.iter().for_each(|value: &i32| refused_as(&with(&file, at, &value.to_le_bytes()), slot, block));
+        let largest = with(&file, at, &((1i32 << 30) - 1).to_le_bytes());
+        accepted.set(accepted.get() + usize::from(Model::parse(&largest).is_ok()));
+    });
+    assert!(accepted.get() > 0, "where it is no padding, a number below a half is accepted");
 }
 
 #[test]

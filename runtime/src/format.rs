@@ -6,7 +6,7 @@
 /// First eight bytes of every packed model.
 pub const MAGIC: [u8; 8] = *b"RESMLP\r\n";
 /// The version of format and numerics that this code reads and writes.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Every tensor starts at a multiple of this many bytes.
 pub const ALIGNMENT: usize = 64;
 /// Length of the header in bytes.
@@ -15,6 +15,8 @@ pub const HEADER_LEN: usize = 128;
 pub const GELU_ENTRIES: usize = 256;
 /// Largest magnitude of a multiplier in a file: more is no trained network's, and what one layer adds stays finite.
 pub const MAX_MULTIPLIER: f32 = (1u32 << 30) as f32;
+/// Fixed-point multipliers, fractions of 2^31, are below it: under 1/2, so that twice a multiplier is an `i32` too.
+pub const MAX_FIXED: i32 = 1 << 30;
 
 /// Byte offsets of the header's fields; all are little-endian.
 pub mod field {
@@ -250,6 +252,8 @@ pub enum Element {
     I32,
     /// An `i32` in int8 models and an `f32` in f16 models: the bias is in the units of the sum.
     Bias,
+    /// In int8 models an `i32`, the fraction of 2^31, below [`MAX_FIXED`]; an `f32` in f16 models.
+    Fixed,
     /// Two's complement, 16 bits.
     I16,
     /// Two's complement, 8 bits.
@@ -328,7 +332,7 @@ slots! {
     /// Added to the sums.
     ExpandBias: Vector(Bias, Hidden), Always;
     /// Sums to GELU units.
-    ExpandScale: Vector(F32, Hidden), Always;
+    ExpandScale: Vector(Fixed, Hidden), Always;
     /// `relu(x) - gelu(x)` over `|x|`, in GELU units.
     GeluTable: Gelu, Int8;
     /// GELU units to 8 bits, as a fraction of 2^15.
@@ -394,7 +398,7 @@ impl Element {
     /// Bytes of one element.
     pub const fn size(self) -> usize {
         match self {
-            Element::F32 | Element::I32 | Element::Bias => 4,
+            Element::F32 | Element::I32 | Element::Bias | Element::Fixed => 4,
             Element::I16 => 2,
             Element::I8 => 1,
         }

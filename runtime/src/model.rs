@@ -7,8 +7,8 @@ use core::fmt;
 use bytemuck::AnyBitPattern;
 
 use crate::format::{
-    ALIGNMENT, Dims, Element, GELU_ENTRIES, HEADER_LEN, Layout, MAGIC, MAX_MULTIPLIER, Map, Precision, Preprocessing,
-    Resize, Shape, Slot, VERSION, field,
+    ALIGNMENT, Dims, Element, GELU_ENTRIES, HEADER_LEN, Layout, MAGIC, MAX_FIXED, MAX_MULTIPLIER, Map, Precision,
+    Preprocessing, Resize, Shape, Slot, VERSION, field,
 };
 
 /// A validated view of a packed model's bytes.
@@ -206,6 +206,10 @@ impl<'m> Model<'m> {
                 self.tensor::<u16>(slot, block).iter().fold(true, |ok, &w| ok & (w & 0x7c00 != 0x7c00))
             }
             Shape::Vector(Element::F32, _) => self.multipliers_are_valid(slot, block),
+            Shape::Vector(Element::Fixed, _) if int8 => {
+                self.tensor::<i32>(slot, block).iter().all(|m| (0..MAX_FIXED).contains(m))
+            }
+            Shape::Vector(Element::Fixed, _) => self.multipliers_are_valid(slot, block),
             Shape::Vector(Element::Bias, _) => int8 || self.multipliers_are_valid(slot, block),
             Shape::Vector(Element::I16, _) => self.tensor::<i16>(slot, block).iter().all(|&m| m >= 0),
             Shape::Vector(Element::I32 | Element::I8, _) => true,

@@ -2,8 +2,8 @@
 
 use crate::format::{ALIGNMENT, Dims, Extent, Precision};
 
-/// Memory that all workers' tiles of tokens together may take, bytes: small enough for an L2 cache.
-const TILE_BYTES: usize = 160 << 10;
+/// Memory that all workers' tiles of tokens together may take, bytes: small enough for an L2 cache, and half of S12's tokens.
+const TILE_BYTES: usize = 200 << 10;
 
 /// Lengths in bytes unless said otherwise; every part starts at a multiple of [`ALIGNMENT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,17 +33,15 @@ impl Plan {
             Precision::Int8 => 1,
             Precision::F16 => 4,
         };
-        // A tile holds its tokens' hidden activations and the stem's or the channel MLP's input.
-        let inputs = match dims.precision {
-            Precision::Int8 => dim.max(patch),
-            Precision::F16 => patch.saturating_sub(hidden),
+        // A tile holds its tokens' patches, or the channel MLP's input, which is the stream itself for f16, and hidden activations.
+        let per_token = match dims.precision {
+            Precision::Int8 => patch.max(dim + hidden),
+            Precision::F16 => patch.max(hidden),
         };
         let panels = tokens.div_ceil(rows);
         let workers = workers.clamp(1, panels);
-        let per_panel = (rows * (inputs + hidden)).checked_mul(size)?;
-        let largest = (TILE_BYTES / workers / per_panel).clamp(1, panels.div_ceil(workers));
-        let tiles = panels.div_ceil(largest).next_multiple_of(workers);
-        let tile_panels = panels.div_ceil(tiles);
+        let per_panel = (rows * per_token).checked_mul(size)?;
+        let tile_panels = tile_panels(panels, workers, TILE_BYTES / workers / per_panel.max(1));
         let head = Self::head_len(dims);
         let mix = tokens_k.checked_mul(columns)?.checked_mul(size)?;
         let per_worker = (tile_panels.checked_mul(per_panel)?).max(mix).max(head);
@@ -84,6 +82,16 @@ impl Plan {
     }
 }
 
+/// Panels of a tile, at most `largest`: as many as can be, since every tile reads all weights, among the sizes with which all
+/// workers are done soonest.
+fn tile_panels(panels: usize, workers: usize, largest: usize) -> usize {
+    // The worker with most to do takes a tile in every round, and in the last round the first of those that are left.
+    let most = |tile: usize| match (panels / tile / workers * tile, panels % (tile * workers)) {
+        (rounds, left) => rounds + left.min(tile),
+    };
+    (1..=largest.clamp(1, panels.max(1))).rev().min_by_key(|&tile| most(tile)).unwrap_or(1)
+}
+
 /// `n` rounded up to [`ALIGNMENT`].
 pub(crate) fn aligned(n: usize) -> usize {
     n.next_multiple_of(ALIGNMENT)
@@ -93,7 +101,7 @@ pub(crate) fn aligned(n: usize) -> usize {
 mod tests {
     use std::vec;
 
-    use super::Plan;
+    use super::{Plan, tile_panels};
     use crate::format::{Dims, Layout, Precision};
 
     const S12: Dims = Dims {
@@ -125,6 +133,31 @@ mod tests {
             assert!(tiles * plan.tile >= plan.tokens && (tiles - 1) * plan.tile < plan.tokens);
             assert_eq!(plan.tile % 8, 0);
         }
+    }
+
+    #[test]
+    fn no_worker_has_more_panels_than_it_must() {
+        for (panels, workers) in (1..=60).flat_map(|panels: usize| (1..=8).map(move |workers| (panels, workers))) {
+            for largest in 1..=20 {
+                let tile = tile_panels(panels, workers, largest);
+                assert!((1..=largest).contains(&tile));
+                // As they are claimed: each tile by the worker that has done least.
+                let mut done = vec![0; workers];
+                let mut left = panels;
+                while left > 0 {
+                    let next = tile.min(left);
+                    *done.iter_mut().min().unwrap() += next;
+                    left -= next;
+                }
+                assert_eq!(done.iter().max(), Some(&panels.div_ceil(workers)), "{panels} {workers} {largest}: {tile}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_tile_is_as_large_as_fits() {
+        assert_eq!([1, 2, 4].map(|workers| tile_panels(25, workers, 13 / workers)), [13, 6, 3]);
+        assert_eq!(Plan::new(&S12, 1).unwrap().tile, 104);
     }
 
     #[test]

@@ -25,13 +25,13 @@ pub struct GeluTable {
 }
 
 impl GeluTable {
-    /// The finest table for inputs up to `largest` in magnitude.
-    pub fn new(largest: f32) -> Self {
+    /// The finest table for inputs up to `largest` in magnitude whose unit is at least `least`.
+    pub fn new(largest: f32, least: f32) -> Self {
         let largest = largest.max(1e-6);
         let reach = largest.min(REACH);
         let peak = (0..=100).map(|i| correction(reach * i as f32 / 100.0)).fold(0.0, f32::max);
         // 16 bits hold the input, 8 bits hold the correction.
-        let least = (largest * MARGIN / 32767.0).max(peak / 255.0);
+        let least = (largest * MARGIN / 32767.0).max(peak / 255.0).max(least);
         // A table of wider bins reaches as far with a finer unit: both round, the bins at the correction's slope of 1/2.
         let unit_for = |shift: u32| (reach / (GELU_ENTRIES << shift) as f32).max(least);
         let rounding = |shift: u32| unit_for(shift) * (1.0 + 0.25 * (1u32 << shift) as f32);
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn close_to_gelu_over_the_whole_range() {
         for largest in [0.001f32, 0.1, 1.0, 4.0, 10.0, 100.0] {
-            let table = GeluTable::new(largest);
+            let table = GeluTable::new(largest, 0.0);
             let mut worst = 0f32;
             for i in -1000..=1000 {
                 let x = largest * i as f32 / 1000.0;

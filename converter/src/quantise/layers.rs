@@ -90,7 +90,9 @@ pub fn mlp(block: &FoldedBlock, streams: &mut Streams) -> QuantisedMlp {
     let mut expand = expand_layer(block, &input, &samples, &exact_mean);
 
     let (ranges, largest) = hidden_ranges(&expand, &input, &streams.quantised);
-    let gelu = GeluTable::new(largest);
+    // A sum becomes less than half as many units.
+    let widest = expand.scale.iter().fold(0f32, |widest, s| widest.max(*s));
+    let gelu = GeluTable::new(largest, 2.000_001 * widest);
     let (hidden_scale, hidden_zero, steps) = hidden_quantiser(&ranges, gelu.unit);
     expand.scale.iter_mut().for_each(|s| *s /= gelu.unit);
     let contract = QuantisedLinear { weights: Vec::new(), bias: Vec::new(), scale: Vec::new() };

@@ -60,7 +60,7 @@ pub struct QuantisedMix {
 pub struct QuantisedMlp {
     /// Stream to the 8-bit input.
     pub input: Quantiser,
-    /// First layer; its results are in the GELU table's units.
+    /// First layer; its results are in the GELU table's units, and its scales below 1/2.
     pub expand: QuantisedLinear,
     /// GELU.
     pub gelu: GeluTable,

@@ -68,7 +68,9 @@ fn mlp(mlp: &QuantisedMlp, row: &mut [f32]) {
     let input: Vec<i32> = row.iter().enumerate().map(|(d, &y)| quantise(&mlp.input, d, y, -128.0, 127.0)).collect();
     let hidden: Vec<i32> = (0..mlp.hidden_scale.len())
         .map(|h| {
-            let x = round(scaled(&mlp.expand, h, &input), -32768.0, 32767.0);
+            let sum = i64::from(sum(&mlp.expand.weights, h, &input) + mlp.expand.bias[h]);
+            let fraction = (f64::from(mlp.expand.scale[h]) * 2f64.powi(31)).round_ties_even() as i64;
+            let x = (sum * fraction + (1 << 30)).div_euclid(1 << 31).clamp(-32768, 32767) as i32;
             let y = gelu(&mlp.gelu, x) * i32::from(mlp.hidden_scale[h]);
             ((y + 16384).div_euclid(32768) + i32::from(mlp.hidden_zero[h])).clamp(-128, 127)
         })

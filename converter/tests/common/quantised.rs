@@ -61,10 +61,12 @@ impl Random {
             bias_gain: self.vector(dim, -0.5, 0.5),
             gain: self.gain(dim, style),
         };
+        let mut expand = self.int8_linear(hidden, dim, 20_000.0, style);
+        expand.scale.iter_mut().for_each(|scale| *scale = scale.min(0.499));
         let largest_scale = if style.extreme { 32767 } else { 2000 };
         let mlp = QuantisedMlp {
             input: self.quantiser(dim, 60.0),
-            expand: self.int8_linear(hidden, dim, 20_000.0, style),
+            expand,
             gelu: GeluTable {
                 unit: 1.0, // not in the file
                 entries: std::array::from_fn(|_| self.next() as u8),

@@ -130,7 +130,7 @@ fn plain(bias: &[i32], weights: &[i8], offset: i32) -> Vec<i32> {
 /// Reads a whole int8 file.
 pub fn unpack(file: &[u8]) -> Unpacked {
     let h = header(file);
-    assert_eq!((h.version, h.file_len, h.precision), (1, file.len() as u64, 0));
+    assert_eq!((h.version, h.file_len, h.precision), (2, file.len() as u64, 0));
     let text = |from: usize, len: usize| String::from_utf8(file[from..from + len].to_vec()).unwrap();
     let (labels, provenance) = (text(128, h.labels_len), text(128 + h.labels_len, h.provenance_len));
     let mut file = Cursor { file, at: 128 + h.labels_len + h.provenance_len, header: h };
@@ -170,7 +170,8 @@ pub fn unpack(file: &[u8]) -> Unpacked {
             QuantisedMix { input, weights, row_scale, row_sum, row_bias, scale, sum_gain, bias_gain, gain: mix_gain };
         let input = quantiser(file);
         let (weights, bias, _) = linear(file, hid, d);
-        let expand = QuantisedLinear { bias: plain(&bias, &weights, h.offset), weights, scale: f32s(file, hid) };
+        let scale = i32s(file, hid).into_iter().map(|fraction| fraction as f32 / 2f32.powi(31)).collect();
+        let expand = QuantisedLinear { bias: plain(&bias, &weights, h.offset), weights, scale };
         let table = file.bytes(257);
         let gelu = GeluTable { unit: 1.0, entries: table[..256].try_into().unwrap(), shift: u32::from(table[256]) };
         let hidden_scale = file.vector(hid[0], hid[1], i16::from_le_bytes);

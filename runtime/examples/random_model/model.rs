@@ -29,7 +29,7 @@ fn fill(slot: Slot, dims: &Dims, bytes: &mut [u8], random: &mut impl Iterator<It
     // What turns a sum of random products into a number of about 1.
     let unit = if int8 { 1.0 / (74.0 * 40.0) } else { 2.0 } / (contraction as f32).sqrt();
     let value = match slot {
-        Slot::ExpandScale if int8 => 512.0 * unit,
+        Slot::ExpandScale if int8 => 2f32.powi(40) * unit,
         Slot::HeadScale if int8 => 1.0 / (74.0 * 4096.0 * (contraction as f32).sqrt()),
         Slot::StemScale | Slot::ExpandScale | Slot::HeadScale => unit,
         Slot::ContractScale => 0.2 * unit,
@@ -62,7 +62,10 @@ fn fill(slot: Slot, dims: &Dims, bytes: &mut [u8], random: &mut impl Iterator<It
         Shape::Vector(element, extent) => {
             for (bytes, random) in bytes.chunks_exact_mut(element.size()).zip(random).take(dims.exact(extent)) {
                 match element {
-                    Element::F32 => bytes.copy_from_slice(&(value * around_one(random)).to_le_bytes()),
+                    Element::Fixed if int8 => {
+                        bytes.copy_from_slice(&((value * around_one(random)) as i32).to_le_bytes())
+                    }
+                    Element::F32 | Element::Fixed => bytes.copy_from_slice(&(value * around_one(random)).to_le_bytes()),
                     Element::Bias if !int8 => bytes.copy_from_slice(&(value * around_one(random)).to_le_bytes()),
                     Element::I32 | Element::Bias => bytes.copy_from_slice(&(random as i32 >> 20).to_le_bytes()),
                     Element::I16 => bytes.copy_from_slice(&(random as i16 & 0x1fff).to_le_bytes()),

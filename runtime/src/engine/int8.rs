@@ -32,28 +32,35 @@ fn pack_pixels(dims: &Dims, image: &[u8], token: usize, row: usize, panels: &mut
     let shift = (layout.offset as u8).wrapping_sub(128);
     let group = layout.group as usize;
     let places = panels.get_mut(layout.index(layout.rows as usize, k, row, 0)..).unwrap_or_default();
-    let groups = places.chunks_mut(group * layout.rows as usize);
+    let step = group * layout.rows as usize;
     let lines = patches::rows(dims, image, token);
     match group {
-        4 if (3 * dims.patch).is_multiple_of(4) => pack_groups::<4>(groups, lines, shift),
-        8 if (3 * dims.patch).is_multiple_of(8) => pack_groups::<8>(groups, lines, shift),
-        16 if (3 * dims.patch).is_multiple_of(16) => pack_groups::<16>(groups, lines, shift),
+        4 if (3 * dims.patch).is_multiple_of(4) => pack_groups::<4>(places, step, lines, shift),
+        8 if (3 * dims.patch).is_multiple_of(8) => pack_groups::<8>(places, step, lines, shift),
+        16 if (3 * dims.patch).is_multiple_of(16) => pack_groups::<16>(places, step, lines, shift),
         _ => {
-            let places = groups.flat_map(|places| places.iter_mut().take(group));
+            let places = places.chunks_mut(step).flat_map(|places| places.iter_mut().take(group));
             places.zip(lines.flatten()).for_each(|(place, pixel)| *place = pixel.wrapping_add(shift));
         }
     }
 }
 
-/// Fills the first `GROUP` bytes of each of `groups` with whole groups of pixels.
+/// Puts whole groups of pixels at every `step` bytes of `places`.
 fn pack_groups<'a, const GROUP: usize>(
-    groups: impl Iterator<Item = &'a mut [u8]>,
+    places: &mut [u8],
+    step: usize,
     lines: impl Iterator<Item = &'a [u8]>,
     shift: u8,
 ) {
-    let places = groups.filter_map(|group| group.first_chunk_mut::<GROUP>());
-    let pixels = lines.flat_map(|line| line.as_chunks::<GROUP>().0);
-    places.zip(pixels).for_each(|(place, pixels)| *place = pixels.map(|pixel| pixel.wrapping_add(shift)));
+    let mut at = 0;
+    for line in lines {
+        for pixels in line.as_chunks::<GROUP>().0 {
+            if let Some(place) = places.get_mut(at..).and_then(|places| places.first_chunk_mut()) {
+                *place = pixels.map(|pixel| pixel.wrapping_add(shift));
+            }
+            at += step;
+        }
+    }
 }
 
 /// `y[n,d] += s[d] · Σ_m Wt[n,m] · y[m,d] + p[d] · r[n] + q[d] · bt[n]`: every task has channels of its own.

@@ -6,7 +6,7 @@
 use core::arch::aarch64::*;
 use core::array::from_fn;
 
-use super::fours::four;
+use super::fours::fours;
 use super::{GeluColumns, Hidden, MixColumns, MixRows, Product, Quantiser, StreamColumns};
 use crate::format::{GELU_ENTRIES, Layout};
 use crate::parallel::Block;
@@ -110,51 +110,58 @@ unsafe fn store_units<const ACROSS: usize>(
     }
 }
 
-/// Runs `store` with the first row and the sums of every tile. They begin with what `start` makes of the first row, or with the
-/// same as in the tile before.
-#[inline]
-#[target_feature(enable = "neon")]
-fn for_each_tile<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>(
-    p: &Product,
-    start: impl Fn(usize) -> Option<[[Unit; ACROSS]; DOWN]>,
-    mut store: impl FnMut(usize, [[Unit; ACROSS]; DOWN]),
-) {
-    let mut sums = [[[vdupq_n_s32(0); 4]; ACROSS]; DOWN];
-    for first in (0..p.rows).step_by(4 * DOWN) {
-        if let Some(start) = start(first) {
-            sums = T::arrange(start);
+/// Runs `$use` with the first row and the sums of every tile, `$whole` where all its rows are wanted. The sums begin with what
+/// `$start` makes of the first row, or with the same as in the tile before.
+macro_rules! for_each_tile {
+    ($tile:ty, $product:expr, $start:expr, |$first:ident, $sums:ident, $whole:ident| $use:block) => {
+        let mut start = [[[vdupq_n_s32(0); 4]; ACROSS]; DOWN];
+        let mut next = 0;
+        while $product.rows - next >= 4 * DOWN {
+            for_each_tile!(@one $tile, $product, $start, next, start, 4 * DOWN, |$first, $sums, $whole: true| $use);
+            next += 4 * DOWN;
+        }
+        if $product.rows > next {
+            let rows = $product.rows - next;
+            for_each_tile!(@one $tile, $product, $start, next, start, rows, |$first, $sums, $whole: false| $use);
+        }
+    };
+    (@one $tile:ty, $product:expr, $start:expr, $next:ident, $begin:ident, $rows:expr,
+        |$first:ident, $sums:ident, $whole:ident: $is_whole:literal| $use:block) => {
+        let ($first, $whole) = ($next, $is_whole);
+        if let Some(start) = $start($first) {
+            $begin = <$tile>::arrange(start);
         }
         // SAFETY: the product's lengths fit, as the table's callers have checked, and `first` is the first row of a panel.
         let sums = unsafe {
-            let left = p.left.as_ptr().add(first * p.k);
-            T::multiply(left, p.right.as_ptr(), p.k, p.rows - first, &sums)
+            let left = $product.left.as_ptr().add($first * $product.k);
+            <$tile>::multiply(left, $product.right.as_ptr(), $product.k, $rows, &$begin)
         };
-        store(first, T::arrange(sums));
-    }
+        let $sums = <$tile>::arrange(sums);
+        $use
+    };
 }
 
-/// Adds `term(down, row of the unit, across)` to the rows of the stream that start at `first`.
+/// Adds `term(down, row of the unit, across)` to the rows of the stream that start at `first`; all are there if `whole`.
 #[inline]
 #[target_feature(enable = "neon")]
 fn add_tile<const DOWN: usize, const ACROSS: usize>(
     stream: &mut Block,
     first: usize,
+    whole: bool,
     term: impl Fn(usize, usize, usize) -> float32x4_t,
 ) {
-    let (rows, stride, start) = (stream.rows(), stream.stride(), stream.as_mut_ptr());
+    let (rows, stride) = (stream.rows(), stream.stride());
+    let mut y = stream.as_mut_ptr().wrapping_add(first * stride);
     unroll!(D < DOWN => {
         unroll!(I < 4 => {
-            let row = first + 4 * D + I;
-            if row >= rows {
+            if !whole && first + 4 * D + I >= rows {
                 return;
             }
             unroll!(C < ACROSS => {
                 // SAFETY: the row is in the block, and the table's callers have checked that the block is as wide as a panel.
-                unsafe {
-                    let y = start.add(row * stride + 4 * C);
-                    vst1q_f32(y, vaddq_f32(vld1q_f32(y), term(D, I, C)));
-                }
+                unsafe { vst1q_f32(y.add(4 * C), vaddq_f32(vld1q_f32(y.add(4 * C)), term(D, I, C))) };
             });
+            y = y.wrapping_add(stride);
         });
     });
 }
@@ -165,18 +172,14 @@ pub(super) fn add<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>
     columns: StreamColumns,
     stream: &mut Block,
 ) {
-    let bias: [_; ACROSS] = from_fn(|c| load_i32(four(columns.bias, c)));
-    let scale: [_; ACROSS] = from_fn(|c| load_f32(four(columns.scale, c)));
+    let bias: [_; ACROSS] = fours(columns.bias).map(|four| load_i32(four));
+    let scale: [_; ACROSS] = fours(columns.scale).map(|four| load_f32(four));
     let start = [bias.map(|bias| [bias; 4]); DOWN];
-    for_each_tile::<T, DOWN, ACROSS>(
-        &p,
-        |first| (first == 0).then_some(start),
-        |first, sums| {
-            add_tile::<DOWN, ACROSS>(stream, first, |down, i, across| {
-                vmulq_f32(vcvtq_f32_s32(sums[down][across][i]), scale[across])
-            });
-        },
-    );
+    for_each_tile!(T, p, |first| (first == 0).then_some(start), |first, sums, whole| {
+        add_tile::<DOWN, ACROSS>(stream, first, whole, |down, i, across| {
+            vmulq_f32(vcvtq_f32_s32(sums[down][across][i]), scale[across])
+        });
+    });
 }
 
 #[target_feature(enable = "neon")]
@@ -187,7 +190,7 @@ pub(super) fn mix<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>
     stream: &mut Block,
 ) {
     let [scale, sum_gain, bias_gain]: [[_; ACROSS]; 3] =
-        [columns.scale, columns.sum_gain, columns.bias_gain].map(|gains| from_fn(|c| load_f32(four(gains, c))));
+        [columns.scale, columns.sum_gain, columns.bias_gain].map(|gains| fours(gains).map(|four| load_f32(four)));
     // Where a tile has rows that no panel has, the last four take their place.
     let at = |row: usize| row.min(of_rows.scale.len() - 4);
     let start = |first| {
@@ -205,7 +208,7 @@ pub(super) fn mix<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>
         });
         Some(start)
     };
-    for_each_tile::<T, DOWN, ACROSS>(&p, start, |first, sums| {
+    for_each_tile!(T, p, start, |first, sums, whole| {
         let mut factors = [[vdupq_n_f32(0.0); 3]; DOWN];
         unroll!(D < DOWN => {
             let at = at(first + 4 * D);
@@ -218,7 +221,7 @@ pub(super) fn mix<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>
                 ]
             };
         });
-        add_tile::<DOWN, ACROSS>(stream, first, |down, i, across| {
+        add_tile::<DOWN, ACROSS>(stream, first, whole, |down, i, across| {
             let [row_scale, row_sum, row_bias] = factors[down];
             let sums = times_lane(vcvtq_f32_s32(sums[down][across][i]), row_scale, i);
             let sum = times_lane(sum_gain[across], row_sum, i);
@@ -243,19 +246,15 @@ fn times_lane(x: float32x4_t, factors: float32x4_t, lane: usize) -> float32x4_t 
 #[target_feature(enable = "neon")]
 pub(super) fn sums<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>(p: Product, out: &mut [i32]) {
     let start = [[[vdupq_n_s32(0); 4]; ACROSS]; DOWN];
-    for_each_tile::<T, DOWN, ACROSS>(
-        &p,
-        |first| (first == 0).then_some(start),
-        |first, sums| {
-            let mut rows = out.as_chunks_mut::<4>().0.chunks_exact_mut(ACROSS).skip(first);
-            for (units, i) in sums.iter().flat_map(|units| (0..4).map(move |i| (units, i))) {
-                for (out, unit) in rows.next().unwrap_or(&mut []).iter_mut().zip(units) {
-                    // SAFETY: 16 bytes.
-                    unsafe { vst1q_s32(out.as_mut_ptr(), unit[i]) };
-                }
+    for_each_tile!(T, p, |first| (first == 0).then_some(start), |first, sums, _whole| {
+        let mut rows = out.as_chunks_mut::<4>().0.chunks_exact_mut(ACROSS).skip(first);
+        for (units, i) in sums.iter().flat_map(|units| (0..4).map(move |i| (units, i))) {
+            for (out, unit) in rows.next().unwrap_or(&mut []).iter_mut().zip(units) {
+                // SAFETY: 16 bytes.
+                unsafe { vst1q_s32(out.as_mut_ptr(), unit[i]) };
             }
-        },
-    );
+        }
+    });
 }
 
 #[target_feature(enable = "neon")]
@@ -267,33 +266,31 @@ pub(super) fn gelu<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize
     let (layout, rows) = (T::LAYOUT, T::LAYOUT.rows as usize);
     let places: [_; ACROSS] = from_fn(|c| layout.index(rows, 0, 0, hidden.first + 4 * c));
     let table = Table { entries: columns.table, shift: vdupq_n_s16(8 - columns.shift as i16) };
-    let coefficients: [_; ACROSS] = from_fn(|c| Gelu::new(&columns, c));
-    let start = [from_fn(|c| [load_i32(four(columns.bias, c)); 4]); DOWN];
-    for_each_tile::<T, DOWN, ACROSS>(
-        &p,
-        |first| (first == 0).then_some(start),
-        |first, sums| {
-            let mut x = [[[vdupq_n_s16(0); 2]; ACROSS]; DOWN];
-            unroll!(D < DOWN => { unroll!(C < ACROSS => { x[D][C] = coefficients[C].scaled(sums[D][C]) }) });
-            let corrections = table.corrections(&x);
-            unroll!(D < DOWN => {
-                if 4 * D < rows || first + 4 * D < p.rows {
-                    let row = layout.index(rows, hidden.k, first + 4 * D, 0);
-                    let mut bytes = [vdupq_n_u8(0); ACROSS];
-                    unroll!(C < ACROSS => { bytes[C] = coefficients[C].activations(x[D][C], corrections[D][C]) });
-                    // SAFETY: the callers have checked that the hidden panels have these columns, and the row is in one of
-                    // them: in the tile's first, or in one that has wanted rows.
-                    unsafe { store_units(layout.group as usize, bytes, places, hidden.panels.as_mut_ptr().add(row)) };
-                }
-            });
-        },
-    );
+    let (scale, requantise, zero) =
+        (fours::<_, ACROSS>(columns.scale), fours::<_, ACROSS>(columns.requantise), fours::<_, ACROSS>(columns.zero));
+    let coefficients: [_; ACROSS] = from_fn(|c| Gelu::new(scale[c], requantise[c], zero[c]));
+    let start = [fours(columns.bias).map(|four| [load_i32(four); 4]); DOWN];
+    for_each_tile!(T, p, |first| (first == 0).then_some(start), |first, sums, whole| {
+        let mut x = [[[vdupq_n_s16(0); 2]; ACROSS]; DOWN];
+        unroll!(D < DOWN => { unroll!(C < ACROSS => { x[D][C] = coefficients[C].scaled(sums[D][C]) }) });
+        let corrections = table.corrections(&x);
+        unroll!(D < DOWN => {
+            if whole || 4 * D < rows || first + 4 * D < p.rows {
+                let row = layout.index(rows, hidden.k, first + 4 * D, 0);
+                let mut bytes = [vdupq_n_u8(0); ACROSS];
+                unroll!(C < ACROSS => { bytes[C] = coefficients[C].activations(x[D][C], corrections[D][C]) });
+                // SAFETY: the callers have checked that the hidden panels have these columns, and the row is in one of
+                // them: in the tile's first, or in one that has wanted rows.
+                unsafe { store_units(layout.group as usize, bytes, places, hidden.panels.as_mut_ptr().add(row)) };
+            }
+        });
+    });
 }
 
 /// The coefficients of four columns, in each register as often as they fit.
 #[derive(Clone, Copy)]
 struct Gelu {
-    scale: float32x4_t,
+    scale: int32x4_t,
     requantise: int16x8_t,
     zero: int16x8_t,
 }
@@ -301,11 +298,11 @@ struct Gelu {
 impl Gelu {
     #[inline]
     #[target_feature(enable = "neon")]
-    fn new(columns: &GeluColumns, index: usize) -> Self {
+    fn new(scale: [i32; 4], requantise: [i16; 4], zero: [i8; 4]) -> Self {
         Self {
-            scale: load_f32(four(columns.scale, index)),
-            requantise: vreinterpretq_s16_u64(vdupq_n_u64(bytemuck::cast(four(columns.requantise, index)))),
-            zero: vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(bytemuck::cast(four(columns.zero, index))))),
+            scale: load_i32(scale),
+            requantise: vreinterpretq_s16_u64(vdupq_n_u64(bytemuck::cast(requantise))),
+            zero: vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(bytemuck::cast(zero)))),
         }
     }
 
@@ -313,7 +310,7 @@ impl Gelu {
     #[inline]
     #[target_feature(enable = "neon")]
     fn scaled(&self, unit: Unit) -> [int16x8_t; 2] {
-        narrowed(unit.map(|sums| vmulq_f32(vcvtq_f32_s32(sums), self.scale)))
+        narrowed(unit.map(|sums| vqrdmulhq_s32(sums, self.scale)))
     }
 
     /// Bytes `[row][column]`.
@@ -327,11 +324,10 @@ impl Gelu {
     }
 }
 
-/// Rounds to nearest, ties to even, and limits to 16 bits: rows 0 and 1, rows 2 and 3.
+/// Limits to 16 bits: rows 0 and 1, rows 2 and 3.
 #[inline]
 #[target_feature(enable = "neon")]
-fn narrowed(rows: [float32x4_t; 4]) -> [int16x8_t; 2] {
-    let [a, b, c, d] = rows.map(|x| vcvtnq_s32_f32(x));
+fn narrowed([a, b, c, d]: [int32x4_t; 4]) -> [int16x8_t; 2] {
     [vqmovn_high_s32(vqmovn_s32(a), b), vqmovn_high_s32(vqmovn_s32(c), d)]
 }
 
@@ -387,34 +383,56 @@ impl Table<'_> {
 unsafe fn quantised(rows: [*const f32; 4], scale: float32x4_t, offset: float32x4_t) -> uint8x16_t {
     // SAFETY: the caller's promise.
     let rows = rows.map(|x| unsafe { vld1q_f32(x) });
-    let [top, bottom] = narrowed(rows.map(|x| vaddq_f32(vmulq_f32(x, scale), offset)));
+    let [top, bottom] = narrowed(rows.map(|x| vcvtnq_s32_f32(vaddq_f32(vmulq_f32(x, scale), offset))));
     vreinterpretq_u8_s8(vqmovn_high_s16(vqmovn_s16(top), bottom))
 }
 
-/// Rows `first..first + 4`; where rows are missing, the last one takes their place.
-#[inline]
-fn four_rows(stream: &Block, first: usize) -> [*const f32; 4] {
-    let (start, stride, last) = (stream.row(0).as_ptr(), stream.stride(), stream.rows().saturating_sub(1));
-    let row = |i: usize| start.wrapping_add((first + i).min(last) * stride);
-    [row(0), row(1), row(2), row(3)]
+/// Runs `$use` with every four rows of the stream, and how many of them there are: where some are missing, the last one takes
+/// their place.
+macro_rules! for_each_four_rows {
+    ($stream:expr, |$first:ident, $rows:ident, $found:ident| $use:block) => {
+        let (count, stride) = ($stream.rows(), $stream.stride());
+        let mut row = $stream.row(0).as_ptr();
+        let mut next = 0;
+        while count - next >= 4 {
+            let ($first, $found) = (next, 4);
+            let $rows = [0, 1, 2, 3].map(|i| row.wrapping_add(i * stride));
+            $use
+            row = row.wrapping_add(4 * stride);
+            next += 4;
+        }
+        if count > next {
+            let ($first, $found) = (next, count - next);
+            let $rows = [0, 1, 2, 3].map(|i: usize| row.wrapping_add(i.min($found - 1) * stride));
+            $use
+        }
+    };
 }
 
 #[target_feature(enable = "neon")]
-pub(super) fn quantise_rows(layout: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
-    let (panel, group, columns) = (layout.rows as usize, layout.group as usize, stream.columns());
+pub(super) fn quantise_rows<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>(
+    _: Layout,
+    stream: &Block,
+    q: Quantiser,
+    out: &mut [u8],
+) {
+    let (panel, group, columns) = (T::LAYOUT.rows as usize, T::LAYOUT.group as usize, stream.columns());
     let (scale, offset) = (q.scale.as_ptr(), q.offset.as_ptr());
-    for first in (0..stream.rows()).step_by(4) {
-        let [a, b, c, d] = four_rows(stream, first);
-        for k in (0..columns).step_by(4) {
-            // SAFETY: rows and quantiser have `columns` elements, a multiple of four, and the panels have room for all rows, as
-            // the callers have checked.
-            unsafe {
-                let rows = [a.add(k), b.add(k), c.add(k), d.add(k)];
-                let bytes = quantised(rows, vld1q_f32(scale.add(k)), vld1q_f32(offset.add(k)));
-                store_unit(group, bytes, out.as_mut_ptr().add(layout.index(panel, columns, first, k)));
-            }
+    for_each_four_rows!(stream, |first, rows, _found| {
+        let mut place = out.as_mut_ptr().wrapping_add(T::LAYOUT.index(panel, columns, first, 0));
+        for k in (0..columns).step_by(group) {
+            unroll!(Q < group / 4 => {
+                // SAFETY: rows and quantiser have `columns` elements, a multiple of the group, and the panels have room for all
+                // rows, as the callers have checked.
+                unsafe {
+                    let k = k + 4 * Q;
+                    let bytes = quantised(rows.map(|row| row.add(k)), vld1q_f32(scale.add(k)), vld1q_f32(offset.add(k)));
+                    store_unit(group, bytes, place.add(4 * Q));
+                }
+            });
+            place = place.wrapping_add(panel * group);
         }
-    }
+    });
 }
 
 #[target_feature(enable = "neon")]
@@ -425,18 +443,15 @@ pub(super) fn quantise_columns<T: Tile<DOWN, ACROSS>, const DOWN: usize, const A
     out: &mut [u8],
 ) {
     let (panel, group) = (4 * ACROSS, T::LAYOUT.group as usize);
-    let [scale, offset]: [[_; ACROSS]; 2] = [q.scale, q.offset].map(|v| from_fn(|c| load_f32(four(v, c))));
+    let [scale, offset]: [[_; ACROSS]; 2] = [q.scale, q.offset].map(|values| fours(values).map(|four| load_f32(four)));
     // SAFETY: 16 bytes.
     let transpose = unsafe { vld1q_u8([0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15].as_ptr()) };
-    for first in (0..stream.rows()).step_by(4) {
-        let [a, b, c, d] = four_rows(stream, first);
-        let found = stream.rows() - first;
+    for_each_four_rows!(stream, |first, rows, found| {
         let at = T::LAYOUT.index(panel, 0, 0, first);
         unroll!(C < ACROSS => {
             // SAFETY: the block has `4 * ACROSS` columns, as the callers have checked.
-            let rows = unsafe { [a.add(4 * C), b.add(4 * C), c.add(4 * C), d.add(4 * C)] };
-            // SAFETY: the same.
-            let bytes = vqtbl1q_u8(unsafe { quantised(rows, scale[C], offset[C]) }, transpose);
+            let bytes = unsafe { quantised(rows.map(|row| row.add(4 * C)), scale[C], offset[C]) };
+            let bytes = vqtbl1q_u8(bytes, transpose);
             if found >= 4 {
                 // SAFETY: the panel has room for all rows, as the callers have checked: four bytes every `group` bytes.
                 unsafe { store_unit(group, bytes, out.as_mut_ptr().add(at + 4 * C * group)) };
@@ -444,7 +459,7 @@ pub(super) fn quantise_columns<T: Tile<DOWN, ACROSS>, const DOWN: usize, const A
                 store_part(bytes, found, out.get_mut(at + 4 * C * group..).unwrap_or(&mut []).chunks_mut(group));
             }
         });
-    }
+    });
 }
 
 /// Stores the first `found` of four bytes of each column.

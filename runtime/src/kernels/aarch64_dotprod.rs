@@ -11,7 +11,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     layout: Some(Dotprod::LAYOUT),
     supported: || has(Extension::Dotprod),
     int8: Int8 {
-        quantise_rows: aarch64::quantise_rows,
+        quantise_rows: aarch64::quantise_rows::<Dotprod, 2, 3>,
         quantise_columns: aarch64::quantise_columns::<Dotprod, 2, 3>,
         add: aarch64::add::<Dotprod, 2, 3>,
         mix: aarch64::mix::<Dotprod, 2, 3>,

@@ -14,7 +14,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     layout: Some(I8mm::LAYOUT),
     supported: || has(Extension::I8mm),
     int8: Int8 {
-        quantise_rows: aarch64::quantise_rows,
+        quantise_rows: aarch64::quantise_rows::<I8mm, 2, 3>,
         quantise_columns: aarch64::quantise_columns::<I8mm, 2, 3>,
         add: aarch64::add::<I8mm, 2, 3>,
         mix: aarch64::mix::<I8mm, 2, 3>,

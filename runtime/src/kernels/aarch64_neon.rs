@@ -13,7 +13,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     layout: Some(Neon::LAYOUT),
     supported: || true,
     int8: Int8 {
-        quantise_rows: aarch64::quantise_rows,
+        quantise_rows: aarch64::quantise_rows::<Neon, 4, 1>,
         quantise_columns: aarch64::quantise_columns::<Neon, 4, 1>,
         add: aarch64::add::<Neon, 4, 1>,
         mix: aarch64::mix::<Neon, 4, 1>,

@@ -156,7 +156,8 @@ pub(crate) struct MixColumns<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct GeluColumns<'a> {
     pub bias: &'a [i32],
-    pub scale: &'a [f32],
+    /// Fractions of 2^31, below 2^30.
+    pub scale: &'a [i32],
     pub requantise: &'a [i16],
     pub zero: &'a [i8],
     pub table: &'a [u8; GELU_ENTRIES],

@@ -29,6 +29,11 @@ pub(crate) fn round_clamp(x: f32, low: f32, high: f32) -> i32 {
     ((x + MAGIC) - MAGIC) as i32
 }
 
+/// `x · fraction / 2^31`, rounded to the nearest integer, ties upwards. With |fraction| below 2^31 no result overflows.
+fn times_fraction(x: i32, fraction: i32) -> i32 {
+    ((i64::from(x) * i64::from(fraction) + (1 << 30)) >> 31) as i32
+}
+
 /// The stored form of an 8-bit activation.
 fn stored(activation: i32, layout: Layout) -> u8 {
     (activation as u8).wrapping_add(layout.offset as u8)
@@ -115,7 +120,7 @@ fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
         let coefficients = columns.bias.iter().zip(columns.scale).zip(columns.requantise).zip(columns.zero);
         for (column, (((&bias, &scale), &requantise), &zero)) in coefficients.enumerate() {
             let sum = activations_by_weights(&p, row, column).wrapping_add(bias);
-            let x = round_clamp(sum as f32 * scale, -32768.0, 32767.0);
+            let x = times_fraction(sum, scale).clamp(-32768, 32767);
             let index = (x.unsigned_abs() >> columns.shift).min(255) as u8;
             let correction = columns.table.get(usize::from(index)).copied().unwrap_or(0);
             let y = x.max(0) - i32::from(correction);

@@ -9,7 +9,7 @@ use half::f16;
 use super::{
     FloatColumns, GeluColumns, Hidden, Kernels, MixColumns, MixRows, Product, Quantiser, Rows, StreamColumns, scalar,
 };
-use crate::format::{GELU_ENTRIES, Layout};
+use crate::format::{GELU_ENTRIES, Layout, MAX_FIXED};
 use crate::parallel::Block;
 
 /// SplitMix64: the same cases on every machine.
@@ -59,6 +59,12 @@ impl Random {
         let any = (self.next() as i32 as f32) * 2f32.powi(-31);
         let exponent = self.below(60) as i32 - 40;
         self.pick(&[0.5, -0.25, 0.0, 0.125, any, any, any * 2f32.powi(exponent), 2f32.powi(30), 2f32.powi(-140)])
+    }
+
+    fn fraction(&mut self) -> i32 {
+        let any = (self.next() >> 34) as i32;
+        let exponent = self.below(31);
+        self.pick(&[any >> exponent, any >> exponent, any, 0, 1, MAX_FIXED / 2, MAX_FIXED - 1])
     }
 
     fn number(&mut self) -> f32 {
@@ -172,7 +178,7 @@ fn hidden_activations_are_identical() {
     for_every_table(|kernels, layout, random| {
         let case = Case::new(random, layout, ACTIVATIONS_LEFT);
         let width = layout.columns as usize;
-        let (bias, scale) = (random.many(width, Random::sum), random.many(width, Random::multiplier));
+        let (bias, scale) = (random.many(width, Random::sum), random.many(width, Random::fraction));
         let requantise = random.many(width, |r| r.pick(&[0, 1, 40, 129, 1 << 14, i16::MAX]));
         let zero = random.many(width, |r| r.next() as i8);
         let table: [u8; GELU_ENTRIES] = random.many(GELU_ENTRIES, |r| r.next() as u8).try_into().unwrap();
@@ -208,12 +214,12 @@ fn every_gelu_index_is_looked_up() {
         let (left, right) = (vec![0; rows * k], vec![0; width * k]);
         let product = Product { layout, k, rows, left: &left, right: &right };
         for start in (-(1 << 15)..1 << 15).step_by(if cfg!(miri) { 8192 } else { 16 * width }) {
-            let bias: Vec<i32> = (0..width as i32).map(|i| start + 16 * i + random.below(16) as i32).collect();
+            let bias: Vec<i32> = (0..width as i32).map(|i| 4 * (start + 16 * i + random.below(16) as i32)).collect();
             let results = [&scalar::KERNELS, kernels].map(|kernels| {
                 let mut panels = vec![0; rows * hidden_k];
                 let columns = GeluColumns {
                     bias: &bias,
-                    scale: &vec![1.0; width],
+                    scale: &vec![MAX_FIXED / 2; width],
                     requantise: &vec![i16::MAX; width],
                     zero: &vec![if start < 0 { 100 } else { 0 }; width],
                     table: &table,

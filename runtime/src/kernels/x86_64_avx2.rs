@@ -8,7 +8,7 @@
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
-use super::fours::four;
+use super::fours::fours;
 use super::x86_64::prefetch;
 use super::x86_64_f16c as f16c;
 use super::{GeluColumns, Hidden, Int8, Kernels, MixColumns, MixRows, Product, Quantiser, StreamColumns};
@@ -154,12 +154,10 @@ fn unit(sums: &Sums, unit: usize) -> Unit {
 
 #[target_feature(enable = "avx2")]
 fn add(p: Product, columns: StreamColumns, stream: &mut Block) {
-    let mut coefficients = [(_mm256_setzero_si256(), _mm256_setzero_ps()); UNITS];
-    for (u, (bias, scale)) in coefficients.iter_mut().enumerate() {
-        (*bias, *scale) = (twice_i32(four(columns.bias, u)), twice(&four(columns.scale, u)));
-    }
+    let bias: [_; UNITS] = fours(columns.bias).map(|four| twice_i32(four));
+    let scale: [_; UNITS] = fours(columns.scale).map(|four| twice(&four));
     for_each_panel!(p, |panel, sums| {
-        for (u, &(bias, scale)) in coefficients.iter().enumerate() {
+        for (u, (bias, scale)) in bias.into_iter().zip(scale).enumerate() {
             for (sums, row) in unit(sums, u).into_iter().zip(FIRST_ROWS) {
                 let x = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_add_epi32(sums, bias)), scale);
                 add_to_rows(stream, panel * ROWS + row, u, x);
@@ -192,11 +190,8 @@ fn add_to_rows(stream: &mut Block, row: usize, unit: usize, x: __m256) {
 
 #[target_feature(enable = "avx2")]
 fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
-    let gains = [columns.scale, columns.sum_gain, columns.bias_gain];
-    let mut coefficients = [[_mm256_setzero_ps(); 3]; UNITS];
-    for (u, of_unit) in coefficients.iter_mut().enumerate() {
-        of_unit.iter_mut().zip(gains).for_each(|(out, gains)| *out = twice(&four(gains, u)));
-    }
+    let [scale, sum_gain, bias_gain]: [[_; UNITS]; 3] =
+        [columns.scale, columns.sum_gain, columns.bias_gain].map(|gains| fours(gains).map(|four| twice(&four)));
     for_each_panel!(p, |panel, sums| {
         let units = [unit(sums, 0), unit(sums, 1), unit(sums, 2)];
         for (i, row) in FIRST_ROWS.into_iter().enumerate() {
@@ -208,10 +203,11 @@ fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
             let [low, high] = [row, row + 2].map(|row| rows.correction.get(row).copied().unwrap_or(0));
             let correction = _mm256_set_m128i(_mm_set1_epi32(high), _mm_set1_epi32(low));
             let [row_scale, row_sum, row_bias] = [pair(rows.scale), pair(rows.sum), pair(rows.bias)];
-            for (u, (sums, [scale, sum_gain, bias_gain])) in units.iter().zip(coefficients).enumerate() {
+            for (u, sums) in units.iter().enumerate() {
                 let sums = _mm256_cvtepi32_ps(_mm256_add_epi32(sums[i], correction));
-                let scaled = _mm256_mul_ps(_mm256_mul_ps(sums, row_scale), scale);
-                let constant = _mm256_add_ps(_mm256_mul_ps(sum_gain, row_sum), _mm256_mul_ps(bias_gain, row_bias));
+                let scaled = _mm256_mul_ps(_mm256_mul_ps(sums, row_scale), scale[u]);
+                let constant =
+                    _mm256_add_ps(_mm256_mul_ps(sum_gain[u], row_sum), _mm256_mul_ps(bias_gain[u], row_bias));
                 add_to_rows(stream, row, u, _mm256_add_ps(scaled, constant));
             }
         }
@@ -239,7 +235,7 @@ fn sums(p: Product, out: &mut [i32]) {
 #[target_feature(enable = "avx2")]
 fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
     let table = Table::new(columns.table, columns.shift);
-    let coefficients = [Gelu::new(&columns, 0), Gelu::new(&columns, 1), Gelu::new(&columns, 2)];
+    let coefficients = Gelu::of_columns(&columns);
     let Hidden { panels, k, first } = hidden;
     for_each_panel!(p, |panel, sums| {
         let groups = panels.get_mut(panel * ROWS * k + ROWS * first..).unwrap_or(&mut []).as_chunks_mut().0;
@@ -262,31 +258,37 @@ fn store_group(out: &mut [u8; 32], [top, bottom]: [__m256i; 2]) {
 /// The coefficients of a unit's columns.
 struct Gelu {
     bias: __m256i,
-    scale: __m256,
+    scale: Fractions,
     requantise: __m256i,
     zero: __m256i,
 }
 
+/// Factors of eight sums, as fractions of 2^32.
+struct Fractions {
+    /// Of the first, third, fifth and seventh, in the lower halves of 64 bits.
+    even: __m256i,
+    odd: __m256i,
+}
+
 impl Gelu {
     #[target_feature(enable = "avx2")]
-    fn new(columns: &GeluColumns, unit: usize) -> Self {
+    fn of_columns(columns: &GeluColumns) -> [Self; UNITS] {
+        let [bias, scale] = [columns.bias, columns.scale].map(fours::<_, UNITS>);
+        let (requantise, zero) = (fours::<_, UNITS>(columns.requantise), fours::<_, UNITS>(columns.zero));
         let repeated = |[a, b, c, d]: [i16; 4]| _mm256_set1_epi64x(i64::from_le_bytes(bytemuck::cast([a, b, c, d])));
-        Self {
-            bias: twice_i32(four(columns.bias, unit)),
-            scale: twice(&four(columns.scale, unit)),
-            requantise: repeated(four(columns.requantise, unit)),
-            zero: repeated(four(columns.zero, unit).map(i16::from)),
-        }
+        [0, 1, 2].map(|unit: usize| Self {
+            bias: twice_i32(bias[unit]),
+            scale: Fractions::new(scale[unit]),
+            requantise: repeated(requantise[unit]),
+            zero: repeated(zero[unit].map(i16::from)),
+        })
     }
 
     /// Rows 0 1 | 2 3 and 4 5 | 6 7 of a unit as 16-bit numbers that packing limits to 8 bits.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn activations(&self, [a, b, c, d]: Unit, table: &Table) -> [__m256i; 2] {
-        let scaled = |sums| {
-            let x = _mm256_cvtepi32_ps(_mm256_add_epi32(sums, self.bias));
-            round(_mm256_mul_ps(x, self.scale), 32767.0)
-        };
+        let scaled = |sums| self.scale.of(_mm256_add_epi32(sums, self.bias));
         let top = _mm256_packs_epi32(scaled(a), scaled(b));
         let bottom = _mm256_packs_epi32(scaled(c), scaled(d));
         let [top_correction, bottom_correction] = table.corrections(top, bottom);
@@ -298,6 +300,26 @@ impl Gelu {
     fn requantised(&self, x: __m256i, correction: __m256i) -> __m256i {
         let y = _mm256_sub_epi16(_mm256_max_epi16(x, _mm256_setzero_si256()), correction);
         _mm256_adds_epi16(_mm256_mulhrs_epi16(y, self.requantise), self.zero)
+    }
+}
+
+impl Fractions {
+    /// Of four columns, as fractions of 2^31 below 2^30.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn new(fractions: [i32; 4]) -> Self {
+        let even = twice_i32(fractions.map(|fraction| fraction << 1));
+        Self { even, odd: _mm256_srli_epi64::<32>(even) }
+    }
+
+    /// Rounds to nearest, ties upwards.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn of(&self, x: __m256i) -> __m256i {
+        let half = _mm256_set1_epi64x(1 << 31);
+        let even = _mm256_add_epi64(_mm256_mul_epi32(x, self.even), half);
+        let odd = _mm256_add_epi64(_mm256_mul_epi32(_mm256_srli_epi64::<32>(x), self.odd), half);
+        _mm256_blend_epi32::<0b1010_1010>(_mm256_srli_epi64::<32>(even), odd)
     }
 }
 
@@ -386,11 +408,12 @@ fn quantise_rows(_: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
 #[target_feature(enable = "avx2")]
 fn quantise_columns(_: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
     let transpose = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    let coefficients = [0, 1, 2].map(|u| (load_floats(&four(q.scale, u)), load_floats(&four(q.offset, u))));
+    let scale: [_; UNITS] = fours(q.scale).map(|four| load_floats(&four));
+    let offset: [_; UNITS] = fours(q.offset).map(|four| load_floats(&four));
     for (first, out) in (0..stream.rows()).step_by(GROUP).zip(out.as_chunks_mut::<{ COLUMNS * GROUP }>().0) {
         let rows = rows(stream, first).map(|row| row.as_chunks().0);
         let mut group = [[[0; GROUP]; 4]; UNITS];
-        for (u, (out, (scale, offset))) in group.iter_mut().zip(coefficients).enumerate() {
+        for (u, (out, (scale, offset))) in group.iter_mut().zip(scale.into_iter().zip(offset)).enumerate() {
             let [a, b, c, d] = rows.map(|row| {
                 let x = load_floats(row.get(u).unwrap_or(&[0.0; 4]));
                 _mm_cvtps_epi32(_mm_min_ps(_mm_add_ps(_mm_mul_ps(x, scale), offset), _mm_set1_ps(127.0)))

@@ -5,7 +5,7 @@
 
 use core::arch::x86_64::*;
 
-use super::fours::four;
+use super::fours::fours;
 use super::x86_64::prefetch;
 use super::x86_64_f16c as f16c;
 use super::{GeluColumns, Hidden, Int8, Kernels, MixColumns, MixRows, Product, Quantiser, StreamColumns};
@@ -249,7 +249,7 @@ fn round(x: __m512, high: f32) -> __m512i {
 
 /// The coefficients of sixteen columns; those of 16 bits twice, as two rows are packed.
 struct Gelu {
-    scale: __m512,
+    scale: Fractions,
     requantise: __m512i,
     zero: __m512i,
 }
@@ -262,22 +262,19 @@ impl Gelu {
             let [a, b, c, d] = fours.map(bytemuck::cast);
             _mm512_setr_epi64(a, a, b, b, c, c, d, d)
         };
-        let fours = |make: &dyn Fn(usize) -> [i16; 4]| {
-            twice([make(4 * across), make(4 * across + 1), make(4 * across + 2), make(4 * across + 3)])
-        };
+        let sixteen = 16 * across..;
         Self {
-            scale: floats(columns.scale, across),
-            requantise: fours(&|c| four(columns.requantise, c)),
-            zero: fours(&|c| four(columns.zero, c).map(i16::from)),
+            scale: Fractions::new(integers(columns.scale, across)),
+            requantise: twice(fours(columns.requantise.get(sixteen.clone()).unwrap_or(&[]))),
+            zero: twice(fours(columns.zero.get(sixteen).unwrap_or(&[])).map(|four| four.map(i16::from))),
         }
     }
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
     fn activations(&self, [a, b, c, d]: [__m512i; 4], table: &Table) -> __m512i {
-        let scaled = |sums| round(_mm512_mul_ps(_mm512_cvtepi32_ps(sums), self.scale), 32767.0);
-        let top = _mm512_packs_epi32(scaled(a), scaled(b));
-        let bottom = _mm512_packs_epi32(scaled(c), scaled(d));
+        let top = _mm512_packs_epi32(self.scale.of(a), self.scale.of(b));
+        let bottom = _mm512_packs_epi32(self.scale.of(c), self.scale.of(d));
         let corrections = table.look_up(top, bottom);
         let none = _mm512_setzero_si512();
         quad(
@@ -291,6 +288,33 @@ impl Gelu {
     fn requantised(&self, x: __m512i, correction: __m512i) -> __m512i {
         let y = _mm512_sub_epi16(_mm512_max_epi16(x, _mm512_setzero_si512()), correction);
         _mm512_adds_epi16(_mm512_mulhrs_epi16(y, self.requantise), self.zero)
+    }
+}
+
+/// Factors of sixteen sums, as fractions of 2^32.
+struct Fractions {
+    /// Of the first, third … in the lower halves of 64 bits.
+    even: __m512i,
+    odd: __m512i,
+}
+
+impl Fractions {
+    /// Of fractions of 2^31 below 2^30.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn new(fractions: __m512i) -> Self {
+        let even = _mm512_slli_epi32::<1>(fractions);
+        Self { even, odd: _mm512_srli_epi64::<32>(even) }
+    }
+
+    /// Rounds to nearest, ties upwards.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn of(&self, x: __m512i) -> __m512i {
+        let half = _mm512_set1_epi64(1 << 31);
+        let even = _mm512_add_epi64(_mm512_mul_epi32(x, self.even), half);
+        let odd = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64::<32>(x), self.odd), half);
+        _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64::<32>(even), odd)
     }
 }
 
