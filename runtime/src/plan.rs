@@ -86,9 +86,7 @@ impl Plan {
 /// workers are done soonest.
 fn tile_panels(panels: usize, workers: usize, largest: usize) -> usize {
     // The worker with most to do takes a tile in every round, and in the last round the first of those that are left.
-    let most = |tile: usize| match (panels / tile / workers * tile, panels % (tile * workers)) {
-        (rounds, left) => rounds + left.min(tile),
-    };
+    let most = |tile: usize| panels / (tile * workers) * tile + (panels % (tile * workers)).min(tile);
     (1..=largest.clamp(1, panels.max(1))).rev().min_by_key(|&tile| most(tile)).unwrap_or(1)
 }
 
