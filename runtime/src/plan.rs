@@ -26,7 +26,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// Lays out the memory of a forward pass on `workers` workers; `None` where it exceeds an address space.
     pub fn new(dims: &Dims, workers: usize) -> Option<Self> {
-        let [rows, columns] = [dims.layout.rows, dims.layout.columns].map(|v| v as usize);
+        let [rows, columns] = [dims.layout.rows, dims.layout.columns].map(|v| (v as usize).max(1));
         let [dim, hidden, patch] = [Extent::Dim, Extent::Hidden, Extent::Patch].map(|e| dims.padded(e));
         let [tokens, tokens_k] = [dims.tokens(), dims.padded(Extent::Tokens)];
         let size = match dims.precision {
@@ -38,10 +38,10 @@ impl Plan {
             Precision::Int8 => patch.max(dim + hidden),
             Precision::F16 => patch.max(hidden),
         };
-        let panels = tokens.div_ceil(rows);
-        let workers = workers.clamp(1, panels);
-        let per_panel = (rows * per_token).checked_mul(size)?;
-        let tile_panels = tile_panels(panels, workers, TILE_BYTES / workers / per_panel.max(1));
+        let panels = tokens.div_ceil(rows).max(1);
+        let workers = workers.min(panels).max(1);
+        let per_panel = (rows * per_token).checked_mul(size)?.max(1);
+        let tile_panels = tile_panels(panels, workers, TILE_BYTES / workers / per_panel);
         let head = Self::head_len(dims);
         let mix = tokens_k.checked_mul(columns)?.checked_mul(size)?;
         let per_worker = (tile_panels.checked_mul(per_panel)?).max(mix).max(head);
@@ -86,8 +86,11 @@ impl Plan {
 /// workers are done soonest.
 fn tile_panels(panels: usize, workers: usize, largest: usize) -> usize {
     // The worker with most to do takes a tile in every round, and in the last round the first of those that are left.
-    let most = |tile: usize| panels / (tile * workers) * tile + (panels % (tile * workers)).min(tile);
-    (1..=largest.clamp(1, panels.max(1))).rev().min_by_key(|&tile| most(tile)).unwrap_or(1)
+    let most = |tile: usize| {
+        let round = tile.saturating_mul(workers).max(1);
+        panels / round * tile + (panels % round).min(tile)
+    };
+    (1..=largest.min(panels).max(1)).rev().min_by_key(|&tile| most(tile)).unwrap_or(1)
 }
 
 /// `n` rounded up to [`ALIGNMENT`].

@@ -28,8 +28,7 @@ pub fn build() -> Result<()> {
 fn build_with(toolchain: &Toolchain) -> Result<PathBuf> {
     let mut cargo = toolchain.cargo("build");
     cargo.args(["--release", "--package", PACKAGE, "--target", LINUX]);
-    cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-Ctarget-feature=+crt-static");
-    tools::link_for_aarch64(&mut cargo)?;
+    tools::static_for_aarch64(&mut cargo)?;
     run(&mut cargo)?;
 
     let built = workspace::target_dir().join(LINUX).join("release").join(PACKAGE);

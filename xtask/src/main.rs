@@ -1,8 +1,10 @@
 //! `cargo xtask …`: the one place where builds, emulators and checks are wired. CI calls nothing else.
 
 mod apt;
+mod arm_count;
 mod debian;
 mod device;
+mod no_panic;
 mod process;
 mod steps;
 mod sysroot;
@@ -21,6 +23,7 @@ Usage: cargo xtask <command>
   test [--quick] [--only STEP]…  everything CI runs; installs what is missing (Debian, Ubuntu, Raspberry Pi OS)
                                  --quick leaves out what needs emulators, --only runs the named steps alone
   device                         target/device/resmlp-device, static, aarch64 Linux
+  arm-count                      instructions per inference on emulated ARM cores, and the inner loops in models of cores
 
 Steps of `test`:
 ";
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
     let outcome = match args.as_slice() {
         ["test", options @ ..] => test(options),
         ["device"] => device::build(),
+        ["arm-count"] => arm_count::print(),
         [] | ["help" | "-h" | "--help"] => {
             print!("{}", usage());
             Ok(())

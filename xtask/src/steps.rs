@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::device;
 use crate::process::{Result, run as run_command, run_by_line};
 use crate::tally::{Tally, TestOutput};
 use crate::toolchain::{BARE_METAL, LINUX, Toolchain};
 use crate::tools::{self, Tool};
+use crate::{arm_count, device, no_panic};
 
 const RUNTIME: &str = "resmlp-runtime";
 
@@ -51,11 +51,17 @@ pub fn all() -> Vec<Step> {
         Step::new("host", "all tests, on this machine", host).with(&[Tool::SshServer]),
         Step::new("runtime-checked", "the runtime's tests with overflow checks", runtime_checked),
         Step::new("bare-metal", "the runtime builds without std or alloc", bare_metal).building_for(&BARE_METAL),
+        Step::new("no-panic", "no panic can be reached from the runtime", no_panic::check)
+            .with(&[Tool::Aarch64Linker])
+            .building_for(&[LINUX, no_panic::AARCH64]),
         Step::new("lint-arm", "clippy, what runs on ARM", lint_arm).with(&[Tool::Clippy]).building_for(&[LINUX]),
         Step::emulated("cortex-a53", "the runtime's tests as on a Raspberry Pi 3", |arm| emulated(arm, "cortex-a53")),
         Step::emulated("cortex-a72", "… on a Raspberry Pi 4", |arm| emulated(arm, "cortex-a72")),
         Step::emulated("cortex-a76", "… on a Raspberry Pi 5: dotprod, fp16", |arm| emulated(arm, "cortex-a76")),
         Step::emulated("max", "… on a core that has everything: i8mm too", |arm| emulated(arm, "max")),
+        Step::new("arm-count", "what an inference costs on ARM: no more than it may", arm_count::check)
+            .with(&arm_count::TOOLS)
+            .building_for(&[LINUX]),
         Step::emulated("device", "the program for boards, on all of these", device::check),
     ]
 }
@@ -67,7 +73,7 @@ pub fn select(quick: bool, only: &[&str]) -> Result<Vec<Step>> {
         return Err(format!("no step is called `{unknown}`; `cargo xtask help` lists them"));
     }
     let wanted = |step: &Step| match only {
-        [] => !quick || !step.tools.contains(&Tool::QemuUser),
+        [] => !quick || !step.tools.contains(&Tool::QemuUser) && !step.tools.contains(&Tool::QemuUserPlugins),
         names => names.contains(&step.name),
     };
     Ok(steps.into_iter().filter(wanted).collect())
@@ -226,7 +232,7 @@ mod tests {
     #[test]
     fn quick_leaves_out_what_emulates() {
         let left_out: Vec<_> = names(false, &[]).into_iter().filter(|name| !names(true, &[]).contains(name)).collect();
-        assert_eq!(left_out, ["cortex-a53", "cortex-a72", "cortex-a76", "max", "device"]);
+        assert_eq!(left_out, ["cortex-a53", "cortex-a72", "cortex-a76", "max", "arm-count", "device"]);
     }
 
     #[test]

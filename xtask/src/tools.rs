@@ -12,6 +12,9 @@ use crate::workspace;
 const AARCH64_ROOT: &str = "/usr/aarch64-linux-gnu";
 const AARCH64_GCC: &str = "aarch64-linux-gnu-gcc";
 
+/// The emulator that can load plugins; the one with `-static` behind its name cannot.
+pub const QEMU_WITH_PLUGINS: &str = "qemu-aarch64";
+
 /// A program, or several, that steps need beside cargo and rustc.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tool {
@@ -23,6 +26,12 @@ pub enum Tool {
     Aarch64Linker,
     /// Runs programs for aarch64 Linux, as any of several cores.
     QemuUser,
+    /// The same emulator, linked so that it loads plugins.
+    QemuUserPlugins,
+    /// Compiles C for this machine.
+    CCompiler,
+    /// LLVM's models of cores.
+    Mca,
     /// What the test of `resmlp deploy` reaches over ssh. Where it is missing that test is skipped.
     SshServer,
 }
@@ -37,6 +46,11 @@ impl Tool {
                 Package { name: "libc6-dev-arm64-cross", purpose: "link programs for aarch64 Linux" },
             ],
             Self::QemuUser => &[Package { name: "qemu-user-static", purpose: "run the aarch64 tests" }],
+            Self::QemuUserPlugins => &[Package { name: "qemu-user", purpose: "count executed instructions" }],
+            Self::CCompiler => {
+                &[Package { name: "gcc", purpose: "compile C" }, Package { name: "libc6-dev", purpose: "compile C" }]
+            }
+            Self::Mca => &[Package { name: "llvm-22", purpose: "estimate the inner loops' cycles" }],
             Self::SshServer => &[
                 Package { name: "openssh-server", purpose: "test `resmlp deploy`" },
                 Package { name: "openssh-client", purpose: "test `resmlp deploy`" },
@@ -58,6 +72,9 @@ impl Tool {
                 host == LINUX || find_program(AARCH64_GCC).is_some() && has_libc("libc.a") && has_libc("libc.so.6")
             }
             Self::QemuUser => qemu_user().is_some(),
+            Self::QemuUserPlugins => find_program(QEMU_WITH_PLUGINS).is_some(),
+            Self::CCompiler => find_program("cc").is_some(),
+            Self::Mca => mca().is_some(),
             // On a machine that systemd has started, the package would open it to the network: that is its user's choice.
             Self::SshServer => {
                 let has_server = find_program("sshd").is_some() || Path::new("/usr/sbin/sshd").is_file();
@@ -70,6 +87,17 @@ impl Tool {
 /// The emulator; newer distributions have it without the suffix.
 fn qemu_user() -> Option<&'static str> {
     ["qemu-aarch64-static", "qemu-aarch64"].into_iter().find(|name| find_program(name).is_some())
+}
+
+/// llvm-mca, of a release whose models are known to be good.
+pub fn mca() -> Option<&'static str> {
+    ["llvm-mca-22", "llvm-mca-21", "llvm-mca-20"].into_iter().find(|name| find_program(name).is_some())
+}
+
+/// The disassembler for aarch64.
+pub fn aarch64_objdump() -> Result<&'static str> {
+    let name = if toolchain::host()? == LINUX { "objdump" } else { "aarch64-linux-gnu-objdump" };
+    find_program(name).map(|_| name).ok_or_else(|| format!("{name} is missing"))
 }
 
 /// Installs those of the tools that are missing.
@@ -107,6 +135,12 @@ pub fn link_for_aarch64(cargo: &mut Command) -> Result<()> {
         cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", AARCH64_GCC);
     }
     Ok(())
+}
+
+/// The same, for programs that need no libraries at run time.
+pub fn static_for_aarch64(cargo: &mut Command) -> Result<()> {
+    cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-Ctarget-feature=+crt-static");
+    link_for_aarch64(cargo)
 }
 
 /// Tells cargo how to run programs for aarch64 Linux as on `core`, a name that QEMU knows.

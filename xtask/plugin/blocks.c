@@ -1,0 +1,92 @@
+/* A plugin for qemu-user 7.2 to 8: how often each block of instructions was executed.
+ *
+ *   gcc -O2 -shared -fPIC -o blocks.so blocks.c
+ *   qemu-aarch64 -plugin ./blocks.so,out=FILE PROGRAM
+ *
+ * At exit FILE gets a line a translated block: executions, symbol or '?', and the block's instructions in hexadecimal.
+ * The emulator's package brings no header, so what is used of its interface (version 1) is declared here. */
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct qemu_plugin_tb;
+struct qemu_plugin_insn;
+typedef uint64_t qemu_plugin_id_t;
+enum qemu_plugin_op { QEMU_PLUGIN_INLINE_ADD_U64 };
+
+size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
+struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t);
+const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *);
+const char *qemu_plugin_insn_symbol(const struct qemu_plugin_insn *);
+void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *, enum qemu_plugin_op, void *, uint64_t);
+void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t, void (*)(qemu_plugin_id_t, struct qemu_plugin_tb *));
+void qemu_plugin_register_atexit_cb(qemu_plugin_id_t, void (*)(qemu_plugin_id_t, void *), void *);
+
+#define EXPORT __attribute__((visibility("default")))
+EXPORT int qemu_plugin_version = 1;
+
+struct block {
+    struct block *next;
+    uint64_t executions;
+    const char *symbol;
+    size_t length;
+    uint32_t words[];
+};
+
+/* Blocks are only ever added; several threads may translate. */
+static struct block *blocks;
+static const char *out;
+
+static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+{
+    (void)id;
+    size_t length = qemu_plugin_tb_n_insns(tb);
+    struct block *block = calloc(1, sizeof *block + length * sizeof block->words[0]);
+    if (!block || !length)
+        return;
+    block->length = length;
+    block->symbol = qemu_plugin_insn_symbol(qemu_plugin_tb_get_insn(tb, 0));
+    for (size_t i = 0; i < length; i++)
+        memcpy(&block->words[i], qemu_plugin_insn_data(qemu_plugin_tb_get_insn(tb, i)), sizeof block->words[i]);
+    do
+        block->next = blocks;
+    while (!__sync_bool_compare_and_swap(&blocks, block->next, block));
+    qemu_plugin_register_vcpu_tb_exec_inline(tb, QEMU_PLUGIN_INLINE_ADD_U64, &block->executions, 1);
+}
+
+static void ended(qemu_plugin_id_t id, void *unused)
+{
+    (void)id, (void)unused;
+    FILE *file = fopen(out, "w");
+    if (!file) {
+        perror(out);
+        return;
+    }
+    for (const struct block *block = blocks; block; block = block->next) {
+        if (!block->executions)
+            continue;
+        fprintf(file, "%" PRIu64 " %s", block->executions, block->symbol && *block->symbol ? block->symbol : "?");
+        for (size_t i = 0; i < block->length; i++)
+            fprintf(file, " %08" PRIx32, block->words[i]);
+        fputc('\n', file);
+    }
+    if (fclose(file))
+        perror(out);
+}
+
+EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, char **argv)
+{
+    (void)info;
+    for (int i = 0; i < argc; i++)
+        if (!strncmp(argv[i], "out=", 4))
+            out = argv[i] + 4;
+    if (!out) {
+        fprintf(stderr, "blocks.so wants out=FILE\n");
+        return 1;
+    }
+    qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
+    qemu_plugin_register_atexit_cb(id, ended, NULL);
+    return 0;
+}

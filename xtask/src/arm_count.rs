@@ -1,0 +1,184 @@
+//! `cargo xtask arm-count`: what an inference costs on ARM cores that are not at hand, in executed instructions and, for the
+//! inner loops, in cycles of LLVM's model of the core.
+//!
+//! Counted is a model of the official S12 shape with random weights (`runtime/examples/random_model`), on one thread: a process
+//! with two inferences less one with one. Counts are the same in every run; they are no cycles and know no caches.
+
+mod instructions;
+mod loops;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::process::{Result, run};
+use crate::tally::Tally;
+use crate::toolchain::{LINUX, Toolchain};
+use crate::tools::{self, Tool};
+use crate::workspace;
+use instructions::{Counts, Function, Kind};
+
+/// What counting takes, beside a toolchain for [`LINUX`].
+pub const TOOLS: [Tool; 4] = [Tool::Aarch64Linker, Tool::CCompiler, Tool::QemuUserPlugins, Tool::Mca];
+
+/// A core, the kernels that are best on it, and what an inference may cost at most.
+struct Core {
+    name: &'static str,
+    board: &'static str,
+    kernels: &'static str,
+    /// Millions of instructions.
+    most: f64,
+    /// Share of what is done to sums and activations outside the products' loops; nothing is asked where the loops are so short
+    /// that nothing else could be short beside them.
+    most_epilogue: Option<f64>,
+}
+
+const CORES: [Core; 3] = [
+    Core {
+        name: "cortex-a76",
+        board: "Raspberry Pi 5",
+        kernels: "aarch64-dotprod",
+        most: 235.0,
+        most_epilogue: Some(0.08),
+    },
+    Core {
+        name: "cortex-a72",
+        board: "Raspberry Pi 4",
+        kernels: "aarch64-neon",
+        most: 720.0,
+        most_epilogue: Some(0.08),
+    },
+    Core { name: "max", board: "has all extensions", kernels: "aarch64-i8mm", most: 135.0, most_epilogue: None },
+];
+
+/// Prints both tables.
+pub fn print() -> Result<()> {
+    tools::ensure(&TOOLS)?;
+    check(&Toolchain::for_targets(&[LINUX])?).map(|_| ())
+}
+
+/// Prints both tables, and fails where something costs more than it may.
+pub fn check(arm: &Toolchain) -> Result<Tally> {
+    let program = build(arm)?;
+    let plugin = build_plugin()?;
+    let mut tally = Tally::default();
+    let mut dear = Vec::new();
+    println!("\nExecuted instructions of one S12 inference, in millions:\n\n{}", Inference::HEADING);
+    for core in &CORES {
+        let inference = Inference::count(core, &program, &plugin)?;
+        println!("{}", inference.line(core));
+        dear.extend(inference.too_dear(core));
+        tally.passed += 1;
+    }
+    println!(
+        "\nepilogue: quantising, requantising with GELU, scaling and adding to the stream; without the products' loops\n"
+    );
+    let costs = loops::of(&program)?;
+    println!("{}", costs.table);
+    dear.extend(costs.too_slow);
+    tally.passed += costs.loops;
+    if dear.is_empty() { Ok(tally) } else { Err(dear.join("\n")) }
+}
+
+fn build(arm: &Toolchain) -> Result<PathBuf> {
+    let mut cargo = arm.cargo("build");
+    cargo.args(["--release", "--package", "resmlp-runtime", "--example", "random_model", "--target", LINUX]);
+    tools::static_for_aarch64(&mut cargo)?;
+    run(&mut cargo)?;
+    Ok(workspace::target_dir().join(LINUX).join("release/examples/random_model"))
+}
+
+fn build_plugin() -> Result<PathBuf> {
+    let source = workspace::root().join("xtask/plugin/blocks.c");
+    let folder = workspace::target_dir().join("arm-count");
+    fs::create_dir_all(&folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+    let plugin = folder.join("blocks.so");
+    run(Command::new("cc").args(["-O2", "-shared", "-fPIC", "-o"]).arg(&plugin).arg(source))?;
+    Ok(plugin)
+}
+
+/// What one inference executes.
+struct Inference {
+    all: Counts,
+    products: i64,
+    epilogue: i64,
+}
+
+impl Inference {
+    const HEADING: &'static str = "\
+| core | kernels | total | products' loops | epilogue | other | sdot | smmla | smull, smlal | sadalp | vector loads | other SIMD |
+|---|---|---|---|---|---|---|---|---|---|---|---|";
+
+    fn count(core: &Core, program: &Path, plugin: &Path) -> Result<Self> {
+        let mut functions = BTreeMap::new();
+        for (inferences, sign) in [("1", -1), ("2", 1)] {
+            let written = plugin.with_file_name(format!("{}-{inferences}.txt", core.name));
+            let mut emulator = Command::new(tools::QEMU_WITH_PLUGINS);
+            emulator.args(["-cpu", core.name, "-plugin"]);
+            emulator.arg(format!("{},out={}", plugin.display(), written.display()));
+            run(emulator.arg(program).args([core.kernels, inferences, "1"]))?;
+            let text = fs::read_to_string(&written).map_err(|error| {
+                format!("{}: {error}; this needs qemu-user 7.2 to 8 with plugins", written.display())
+            })?;
+            instructions::add(&mut functions, &text, sign)?;
+        }
+        Ok(Self::sum(&functions))
+    }
+
+    fn sum(functions: &BTreeMap<String, Function>) -> Self {
+        let mut inference = Self { all: Counts::default(), products: 0, epilogue: 0 };
+        for (symbol, function) in functions {
+            inference.all += function.products;
+            inference.all += function.other;
+            inference.products += function.products.total();
+            if is_epilogue(symbol) {
+                inference.epilogue += function.other.total();
+            }
+        }
+        inference
+    }
+
+    fn line(&self, core: &Core) -> String {
+        let millions = |count: i64| format!("{:.1}", count as f64 / 1e6);
+        let share = 100.0 * self.share_of_epilogue();
+        let other = self.all.total() - self.products - self.epilogue;
+        let kinds =
+            [Kind::Dot, Kind::MatrixMultiply, Kind::Multiply, Kind::AddPairs, Kind::VectorLoad, Kind::OtherVector];
+        let kinds: Vec<String> = kinds.iter().map(|&kind| millions(self.all.of_kind(kind))).collect();
+        format!(
+            "| {} ({}) | {} | **{}** | {} | {} ({share:.1} %) | {} | {} |",
+            core.name,
+            core.board,
+            core.kernels,
+            millions(self.all.total()),
+            millions(self.products),
+            millions(self.epilogue),
+            millions(other),
+            kinds.join(" | ")
+        )
+    }
+
+    fn share_of_epilogue(&self) -> f64 {
+        self.epilogue as f64 / self.all.total() as f64
+    }
+
+    fn too_dear(&self, core: &Core) -> Vec<String> {
+        let mut dear = Vec::new();
+        let (total, share) = (self.all.total() as f64 / 1e6, self.share_of_epilogue());
+        if self.products <= 0 || total > core.most {
+            dear.push(format!("{}: {total:.1} million instructions, expected at most {}", core.name, core.most));
+        }
+        if core.most_epilogue.is_some_and(|most| share > most) {
+            dear.push(format!("{}: the epilogue is {:.2} % of all instructions", core.name, 100.0 * share));
+        }
+        dear
+    }
+}
+
+/// Whether a symbol is a kernel's, or the function's that cuts its operands. What is left is the pixels' way into panels, the
+/// mean over tokens, and bookkeeping.
+fn is_epilogue(symbol: &str) -> bool {
+    let kernels = ["4gelu17h", "3mix17h", "3add17h", "13quantise_rows17h", "16quantise_columns17h", "4sums17h"];
+    symbol.contains("kernels") && kernels.iter().any(|name| symbol.contains(name))
+}

@@ -1,0 +1,171 @@
+//! The inner loops of the matrix products, cut from the program as it was built, in llvm-mca's models of cores.
+//!
+//! The models that are real: cortex-a53 and cortex-a55 in order, cortex-a57 (which LLVM also uses for A72), neoverse-n1 (an A76
+//! for servers) and neoverse-n2. They know no caches.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::process::{Result, output_of};
+use crate::tools;
+
+/// A kind of loop: the instruction that shows it, and the least products per cycle on cores.
+struct Wanted {
+    instruction: &'static str,
+    cores: &'static [(&'static str, f64)],
+}
+
+const WANTED: [Wanted; 3] = [
+    Wanted { instruction: "sdot", cores: &[("neoverse-n1", 30.0), ("cortex-a55", 8.6)] },
+    Wanted { instruction: "smull", cores: &[("cortex-a57", 7.8), ("cortex-a55", 3.8), ("cortex-a53", 3.46)] },
+    Wanted { instruction: "smmla", cores: &[("neoverse-n2", 60.0)] },
+];
+
+/// A loop's instructions, as assembler text.
+#[derive(Debug, Clone, PartialEq)]
+struct Loop {
+    body: Vec<(String, String)>,
+}
+
+impl Loop {
+    fn count(&self, instruction: &str) -> usize {
+        self.body.iter().filter(|(name, _)| name == instruction).count()
+    }
+
+    /// Products of 8-bit numbers in one pass.
+    fn products(&self) -> usize {
+        16 * self.count("sdot") + 32 * self.count("smmla") + 8 * (self.count("smull") + self.count("smlal2"))
+    }
+
+    /// With a label in the place of the address that it jumps to.
+    fn assembler(&self) -> String {
+        let mut text = String::from(".Lstart:\n");
+        for (name, operands) in &self.body {
+            text += &match name.as_str() {
+                "b.ne" => "b.ne .Lstart\n".to_owned(),
+                _ => format!("{name} {operands}\n"),
+            };
+        }
+        text
+    }
+}
+
+/// The table of all wanted loops on all their cores.
+pub struct Costs {
+    pub table: String,
+    pub loops: usize,
+    pub too_slow: Vec<String>,
+}
+
+/// Cuts the loops from `program` and runs llvm-mca on them.
+pub fn of(program: &Path) -> Result<Costs> {
+    let mut objdump = Command::new(tools::aarch64_objdump()?);
+    objdump.args(["-d", "--no-show-raw-insn"]).arg(program);
+    let listing = output_of(&mut objdump).ok_or_else(|| format!("objdump fails on {}", program.display()))?;
+    let loops = loops(&listing);
+    let mca = tools::mca().ok_or("llvm-mca is missing")?;
+    let mut costs = Costs {
+        table: format!("Inner loops in {mca}:\n\n| loop | core | products per cycle |\n|---|---|---|\n"),
+        loops: 0,
+        too_slow: Vec::new(),
+    };
+    for wanted in &WANTED {
+        // The unrolled one, which does nearly all the work, has the most.
+        let cut = loops.iter().filter(|l| l.count(wanted.instruction) > 0).max_by_key(|l| l.products());
+        let cut = cut.ok_or_else(|| format!("{} has no loop with {}", program.display(), wanted.instruction))?;
+        for &(core, least) in wanted.cores {
+            let rate = cut.products() as f64 / cycles(&mca, core, &cut.assembler())?;
+            costs.table += &format!(
+                "| {}, {} products in {} instructions | {core} | {rate:.2} |\n",
+                wanted.instruction,
+                cut.products(),
+                cut.body.len()
+            );
+            if rate < least {
+                costs
+                    .too_slow
+                    .push(format!("{} on {core}: {rate:.2} products a cycle, expected {least}", wanted.instruction));
+            }
+        }
+        costs.loops += 1;
+    }
+    Ok(costs)
+}
+
+/// Every loop without a jump inside that multiplies, each once.
+fn loops(listing: &str) -> Vec<Loop> {
+    let mut found = BTreeMap::new();
+    let mut function: Vec<(u64, String, String)> = Vec::new();
+    for line in listing.lines() {
+        if line.ends_with(">:") {
+            function.clear();
+            continue;
+        }
+        let Some((address, instruction)) = line.trim_start().split_once(":\t") else { continue };
+        let Ok(address) = u64::from_str_radix(address, 16) else { continue };
+        let (name, operands) = instruction.split_once(['\t', ' ']).unwrap_or((instruction, ""));
+        let operands = operands.split("//").next().unwrap_or_default().trim();
+        function.push((address, name.to_owned(), operands.to_owned()));
+        let target = operands.split(' ').next().and_then(|target| u64::from_str_radix(target, 16).ok());
+        let Some(target) = target.filter(|&target| name == "b.ne" && target < address) else { continue };
+        let body = function.iter().skip_while(|(at, ..)| *at < target);
+        let body: Vec<_> = body.map(|(_, name, operands)| (name.clone(), operands.clone())).collect();
+        let jumps = body.iter().filter(|(name, _)| name.starts_with('b') && name != "bfi" && name != "bif").count();
+        let cut = Loop { body };
+        if jumps == 1 && cut.products() > 0 {
+            found.insert(cut.assembler(), cut);
+        }
+    }
+    found.into_values().collect()
+}
+
+/// Cycles of one pass, in the steady state.
+fn cycles(mca: &str, core: &str, assembler: &str) -> Result<f64> {
+    const PASSES: usize = 400;
+    let mut command = Command::new(mca);
+    command.args(["-mtriple=aarch64", "-mattr=+dotprod,+i8mm", &format!("-mcpu={core}")]);
+    command.arg(format!("--iterations={PASSES}")).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| format!("cannot start {mca}: {error}"))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(assembler.as_bytes()).map_err(|error| format!("{mca}: {error}"))?;
+    }
+    let output = child.wait_with_output().map_err(|error| format!("{mca}: {error}"))?;
+    let report = String::from_utf8_lossy(&output.stdout);
+    let total = report.lines().find_map(|line| line.strip_prefix("Total Cycles:")?.trim().parse::<f64>().ok());
+    total
+        .map(|total| total / PASSES as f64)
+        .ok_or_else(|| format!("{mca} gives no cycles on {core}: {}", String::from_utf8_lossy(&output.stderr)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LISTING: &str = "\
+0000000000021000 <f>:
+   21000:\tmov\tx0, x1
+   21004:\tldr\tq24, [x0], #32
+   21008:\tsdot\tv0.4s, v26.16b, v24.4b[0]
+   2100c:\tsubs\tx2, x2, #0x1
+   21010:\tb.ne\t21004 <f+0x4>  // b.any
+   21014:\tsubs\tx3, x3, #0x1
+   21018:\tb.ne\t21000 <f>  // b.any
+
+0000000000021020 <g>:
+   21020:\tadd\tx0, x0, #0x1
+   21024:\tb.ne\t21020 <g>  // b.any
+";
+
+    #[test]
+    fn only_inner_loops_with_products_are_cut() {
+        let loops = loops(LISTING);
+        assert_eq!(loops.len(), 1);
+        assert_eq!(loops[0].products(), 16);
+        assert_eq!(
+            loops[0].assembler(),
+            ".Lstart:\nldr q24, [x0], #32\nsdot v0.4s, v26.16b, v24.4b[0]\nsubs x2, x2, #0x1\nb.ne .Lstart\n"
+        );
+    }
+}
