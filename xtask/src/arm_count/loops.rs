@@ -76,7 +76,7 @@ pub fn of(program: &Path) -> Result<Costs> {
         let cut = loops.iter().filter(|l| l.count(wanted.instruction) > 0).max_by_key(|l| l.products());
         let cut = cut.ok_or_else(|| format!("{} has no loop with {}", program.display(), wanted.instruction))?;
         for &(core, least) in wanted.cores {
-            let rate = cut.products() as f64 / cycles(&mca, core, &cut.assembler())?;
+            let rate = cut.products() as f64 / cycles(mca, core, &cut.assembler())?;
             costs.table += &format!(
                 "| {}, {} products in {} instructions | {core} | {rate:.2} |\n",
                 wanted.instruction,
