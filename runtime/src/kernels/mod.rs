@@ -23,6 +23,8 @@ mod fours;
 mod scalar;
 #[cfg(test)]
 mod tests;
+#[cfg(all(target_arch = "arm", target_os = "none"))]
+mod thumb_dsp;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 #[cfg(target_arch = "x86_64")]
@@ -61,6 +63,8 @@ static ALL: &[&Kernels] = &[
     &x86_64_avx512::KERNELS,
     #[cfg(target_arch = "x86_64")]
     &x86_64_avx2::KERNELS,
+    #[cfg(all(target_arch = "arm", target_os = "none"))]
+    &thumb_dsp::KERNELS,
     &scalar::KERNELS,
 ];
 
