@@ -149,7 +149,7 @@ fn is_aligned(p: &Product) -> bool {
 /// Runs `store` with the sums of every tile; they begin with what `start` makes of the tile's number.
 #[inline(always)]
 fn for_each_tile(p: &Product, start: impl Fn(usize) -> Sums, mut store: impl FnMut(usize, Sums)) {
-    for (tile, left) in p.left.chunks_exact(ROWS * p.k).enumerate() {
+    for (tile, left) in p.left.chunks_exact((ROWS * p.k).max(1)).enumerate() {
         let mut sums = start(tile);
         // SAFETY: to hold the table proves the instructions; these are whole panels of `k` columns, which the table's callers and
         // `is_aligned` have checked.
@@ -293,7 +293,7 @@ fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
         shift: columns.shift,
     });
     let first = Layout::DSP.index(ROWS, hidden.k, 0, hidden.first);
-    let mut panels = hidden.panels.chunks_exact_mut(ROWS * hidden.k);
+    let mut panels = hidden.panels.chunks_exact_mut((ROWS * hidden.k).max(1));
     for_each_tile(
         &p,
         |_| [bias; ROWS],
