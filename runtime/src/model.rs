@@ -138,7 +138,7 @@ impl<'m> Model<'m> {
         if gap.iter().any(|&b| b != 0) {
             return Err(ModelError::Field { name: "padding" });
         }
-        if !labels.is_empty() && lines(labels).count() != dims.outputs {
+        if !labels.is_empty() && labels.lines().count() != dims.outputs {
             return Err(ModelError::Field { name: "labels" });
         }
         let model = Self { bytes, dims, map, preprocessing, labels, provenance };
@@ -158,7 +158,7 @@ impl<'m> Model<'m> {
 
     /// The classes' names, one each; none where the model carries no labels.
     pub fn labels(&self) -> impl Iterator<Item = &'m str> + use<'m> {
-        lines(self.labels)
+        self.labels.lines()
     }
 
     #[cfg(feature = "std")]
@@ -236,12 +236,6 @@ pub fn checksum(bytes: &[u8]) -> u32 {
 fn text<'a>(bytes: &'a [u8], len: usize, name: &'static str) -> Result<(&'a str, &'a [u8]), ModelError> {
     let (text, rest) = bytes.split_at_checked(len).ok_or(ModelError::Field { name })?;
     Ok((core::str::from_utf8(text).map_err(|_| ModelError::Field { name })?, rest))
-}
-
-/// The text's lines without their ends. Unlike [`str::lines`] it contains no panic.
-fn lines(text: &str) -> impl Iterator<Item = &str> {
-    let lines = text.as_bytes().split_inclusive(|&byte| byte == b'\n');
-    lines.map(|line| core::str::from_utf8(line).unwrap_or_default().trim_end_matches(['\r', '\n']))
 }
 
 struct Header<'m>(&'m [u8; HEADER_LEN]);

@@ -34,7 +34,7 @@ pub(super) fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
         let width = channels.columns();
         let right = floats(scratch, channels.rows() * width)?;
         for (row, copy) in right.chunks_exact_mut(width).enumerate() {
-            copy.iter_mut().zip(channels.row(row)).for_each(|(copy, y)| *copy = *y);
+            copy.copy_from_slice(channels.row(row));
         }
         rescale(&mut channels, gain, first);
         let [scale, sum_gain, bias_gain] = gains.map(|g| part(g, first, width));

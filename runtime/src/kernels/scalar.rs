@@ -152,8 +152,8 @@ fn float_sums<'a>(left: impl Iterator<Item = f32>, right: impl Iterator<Item = &
 
 fn affine_rows(left: Rows, right: &[u16], columns: FloatColumns, out: &mut Block, store: impl Fn(&mut f32, f32)) {
     let width = out.columns();
-    for (row, left) in left.data.chunks_exact(left.stride.max(1)).take(left.rows).enumerate() {
-        let sums = float_sums(left.iter().copied(), right.chunks_exact(width.max(1)));
+    for (row, left) in left.data.chunks_exact(left.stride).take(left.rows).enumerate() {
+        let sums = float_sums(left.iter().copied(), right.chunks_exact(width));
         let coefficients = columns.scale.iter().zip(columns.bias);
         for ((out, sum), (&scale, &bias)) in out.row_mut(row).iter_mut().zip(sums).zip(coefficients) {
             store(out, sum * scale + bias);
@@ -177,10 +177,10 @@ pub(super) fn mix_f16(
     columns: MixColumns,
     stream: &mut Block,
 ) {
-    let (panel, width) = (panel.max(1), stream.columns().max(1));
-    let k = right.len() / width;
+    let width = stream.columns();
+    let k = right.len() / width.max(1);
     for row in 0..stream.rows() {
-        let weights = left.chunks_exact((panel * k).max(1)).nth(row / panel).unwrap_or(&[]);
+        let weights = left.chunks_exact(panel * k).nth(row / panel).unwrap_or(&[]);
         let weights = weights.iter().skip(row % panel).step_by(panel).map(|&w| f16::from_bits(w).to_f32());
         let mut sums = [0.0; WIDTH];
         for (w, right) in weights.zip(right.chunks_exact(width)) {
