@@ -54,8 +54,7 @@ fn input(model: &Path, picture: &Path) -> Result<String, Box<dyn Error>> {
     let bytes = AlignedBytes::from(fs::read(model)?.as_slice());
     let parsed = Model::parse(&bytes).map_err(|error| format!("{}: {error}", model.display()))?;
     let dims = *parsed.dims();
-    let pixels = pixels(&fs::read(picture)?, dims.image)
-        .map_err(|error| format!("{}: {error}", picture.display()))?;
+    let pixels = pixels(&fs::read(picture)?, dims.image).map_err(|error| format!("{}: {error}", picture.display()))?;
     let copy = PathBuf::from(env::var_os("OUT_DIR").ok_or("no OUT_DIR")?).join("picture.rgb");
     fs::write(&copy, &pixels)?;
     let name = picture.file_name().unwrap_or_default().display().to_string();

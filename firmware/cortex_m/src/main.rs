@@ -14,7 +14,7 @@ use core::fmt::{self, Write};
 use board::Board;
 use cortex_m_rt::entry;
 use input::{MODEL, OUTPUTS, PICTURE, PICTURE_NAME, SCRATCH_LEN};
-use resmlp_runtime::{Engine, Kernels, Model, ModelError, RunError, Serial, top};
+use resmlp_runtime::{Engine, Kernels, Model, ModelError, RunError, Serial, Stage, top};
 
 /// Classes that are shown.
 const SHOWN: usize = 5;
@@ -99,14 +99,38 @@ fn describe(board: &mut Board, model: &Model) -> fmt::Result {
     )
 }
 
+/// The kinds of stages.
+const STAGES: [&str; 4] = ["stem", "patch mixing", "channel MLP", "head"];
+
+/// Index into [`STAGES`].
+fn kind(stage: Stage) -> usize {
+    match stage {
+        Stage::Stem => 0,
+        Stage::Mix(_) => 1,
+        Stage::Mlp(_) => 2,
+        Stage::Head => 3,
+    }
+}
+
 /// A forward pass, and what it costs.
 fn run(board: &mut Board, model: &Model, kernels: &'static Kernels, scratch: &mut [u8]) -> Result<Logits, Failure> {
     let engine = Engine::new(model.clone(), kernels, Serial).map_err(Failure::Model)?;
     let mut logits = [0.0; OUTPUTS];
-    let start = board.count();
-    engine.run(PICTURE, scratch, &mut logits).map_err(Failure::Run)?;
-    let count = board.count() - start;
-    writeln!(board, "{}: {} thousand {} per inference", kernels.name(), count / 1000, board::COUNTED)?;
+    let mut counts = [0; STAGES.len()];
+    let mut last = board.count();
+    let start = last;
+    let mut observe = |stage, _: &[f32]| {
+        let now = board.count();
+        if let Some(count) = counts.get_mut(kind(stage)) {
+            *count += now - last;
+        }
+        last = now;
+    };
+    engine.run_observed(PICTURE, scratch, &mut logits, &mut observe).map_err(Failure::Run)?;
+    writeln!(board, "{}: {} thousand {} per inference", kernels.name(), (last - start) / 1000, board::COUNTED)?;
+    for (name, count) in STAGES.iter().zip(counts) {
+        writeln!(board, "  {name} {}", count / 1000)?;
+    }
     Ok(logits)
 }
 

@@ -3,7 +3,7 @@
 //! A tile is three rows and two columns: its six sums, the two columns' next weights and one row's activations fill the fourteen
 //! registers. `sxtb16` widens bytes 0 and 2, or 1 and 3, of a word; as it does so on both sides, the products still match.
 
-use core::arch::naked_asm;
+use core::arch::{asm, naked_asm};
 
 use super::{F16, GeluColumns, Hidden, Int8, Kernels, MixColumns, MixRows, Product, Quantiser, StreamColumns, scalar};
 use crate::format::{GELU_ENTRIES, Layout};
@@ -163,19 +163,48 @@ fn few<T: Copy + Default, const N: usize>(values: &[T]) -> [T; N] {
     values.first_chunk().copied().unwrap_or([T::default(); N])
 }
 
-/// `x` rounded to the nearest integer, ties to even, and limited to `low..=high`, which lie within ±2^16.
+/// `x` in units of 2^-15, rounded down and limited to 8 bits with their sign.
 #[inline(always)]
-fn rounded(x: f32, low: i32, high: i32) -> i32 {
-    // 1.5 · 2^23: the sum's lowest bits are the integer, wherever the limits let it pass. As sums grow, so do their bits.
+fn shifted(x: i32) -> u8 {
+    let limited: i32;
+    // SAFETY: only computes, with an instruction that every core of these targets has.
+    unsafe { asm!("ssat {}, #8, {}, asr #15", out(reg) limited, in(reg) x, options(pure, nomem, nostack)) };
+    limited as u8
+}
+
+/// `x` limited to the numbers that have `BITS` bits with their sign.
+#[inline(always)]
+fn limited<const BITS: u32>(x: i32) -> i32 {
+    let limited;
+    // SAFETY: as above.
+    unsafe { asm!("ssat {}, #{}, {}", out(reg) limited, const BITS, in(reg) x, options(pure, nomem, nostack)) };
+    limited
+}
+
+/// `x`, or 255 where it is more.
+#[inline(always)]
+fn byte(x: u32) -> u8 {
+    let limited: u32;
+    // SAFETY: as above.
+    unsafe { asm!("usat {}, #8, {}", out(reg) limited, in(reg) x, options(pure, nomem, nostack)) };
+    limited as u8
+}
+
+/// `x` rounded to the nearest integer, ties to even, and limited to `BITS` bits.
+#[inline(always)]
+fn rounded<const BITS: u32>(x: f32) -> i32 {
+    // 1.5 · 2^23: the sum's lowest bits are the integer wherever the limits let it pass; beyond, they grow with the sum.
     const MAGIC: f32 = 12_582_912.0;
-    let bits = (x + MAGIC).to_bits() as i32;
-    // Negative sums are lower than any.
-    ((bits & !(bits >> 31)) - MAGIC.to_bits() as i32).clamp(low, high)
+    let mut bits = (x + MAGIC).to_bits() as i32;
+    // A negative sum becomes zero, which is still below the limits. So written, since compilers prefer longer ways.
+    // SAFETY: only computes.
+    unsafe { asm!("bic {0}, {0}, {0}, asr #31", inout(reg) bits, options(pure, nomem, nostack)) };
+    limited::<BITS>(bits - MAGIC.to_bits() as i32)
 }
 
 #[inline(always)]
 fn quantise(x: f32, scale: f32, offset: f32) -> u8 {
-    rounded(x * scale + offset, -128, 127) as u8
+    rounded::<8>(x * scale + offset) as u8
 }
 
 fn quantise_rows(layout: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
@@ -264,7 +293,8 @@ fn sums(p: Product, out: &mut [i32]) {
 struct Gelu<'a> {
     scale: f32,
     requantise: i32,
-    zero: i32,
+    /// The zero point, and what rounds to nearest, in units of 2^-15.
+    offset: i32,
     table: &'a [u8; GELU_ENTRIES],
     shift: u32,
 }
@@ -272,11 +302,11 @@ struct Gelu<'a> {
 impl Gelu<'_> {
     #[inline(always)]
     fn activation(&self, sum: i32) -> u8 {
-        let x = rounded(sum as f32 * self.scale, -32768, 32767);
-        let index = (x.unsigned_abs() >> self.shift).min(255) as u8;
+        let x = rounded::<16>(sum as f32 * self.scale);
+        let index = byte(x.unsigned_abs() >> self.shift);
         let correction = self.table.get(usize::from(index)).copied().unwrap_or(0);
         let y = x.max(0) - i32::from(correction);
-        (((y * self.requantise + (1 << 14)) >> 15) + self.zero).clamp(-128, 127) as u8
+        shifted(y * self.requantise + self.offset)
     }
 }
 
@@ -288,7 +318,7 @@ fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
     let [a, b] = [0, 1].map(|i| Gelu {
         scale: few::<f32, COLUMNS>(columns.scale)[i],
         requantise: i32::from(few::<i16, COLUMNS>(columns.requantise)[i]),
-        zero: i32::from(few::<i8, COLUMNS>(columns.zero)[i]),
+        offset: (i32::from(few::<i8, COLUMNS>(columns.zero)[i]) << 15) + (1 << 14),
         table: columns.table,
         shift: columns.shift,
     });
