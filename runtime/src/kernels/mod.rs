@@ -21,7 +21,7 @@ mod erf;
 #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 mod fours;
 mod scalar;
-#[cfg(test)]
+#[cfg(any(test, feature = "kernel-tests"))]
 mod tests;
 #[cfg(all(target_arch = "arm", target_os = "none"))]
 mod thumb_dsp;
@@ -37,6 +37,8 @@ mod x86_64_detect;
 mod x86_64_f16c;
 
 pub(crate) use scalar::round_clamp;
+#[cfg(feature = "kernel-tests")]
+pub use tests::COMPARISONS;
 
 use core::ops::Range;
 
