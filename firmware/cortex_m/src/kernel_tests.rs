@@ -34,6 +34,7 @@ fn main() -> ! {
         compare();
         let _ = writeln!(board, "test {name} ... ok");
     }
+    let _ = writeln!(board, "{} million {}", board.count() / 1_000_000, board::COUNTED);
     board.end(true)
 }
 

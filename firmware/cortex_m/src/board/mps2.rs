@@ -52,7 +52,7 @@ impl Board {
     }
 
     /// Instructions since the start.
-    pub fn count(&self) -> u64 {
+    pub fn count(&mut self) -> u64 {
         loop {
             let wraps = WRAPS.load(Ordering::Relaxed);
             let left = SYST::get_current();
