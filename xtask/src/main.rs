@@ -1,6 +1,7 @@
 //! `cargo xtask …`: the one place where builds, emulators and checks are wired. CI calls nothing else.
 
 mod apt;
+mod cortex_m;
 mod debian;
 mod device;
 mod no_panic;
@@ -10,6 +11,8 @@ mod sysroot;
 mod tally;
 mod toolchain;
 mod tools;
+mod transcript;
+mod uf2;
 mod workspace;
 
 use std::process::ExitCode;
@@ -22,6 +25,9 @@ Usage: cargo xtask <command>
   test [--quick] [--only STEP]…  everything CI runs; installs what is missing (Debian, Ubuntu, Raspberry Pi OS)
                                  --quick leaves out what needs emulators, --only runs the named steps alone
   device                         target/device/resmlp-device, static, aarch64 Linux
+  cortex-m                       target/device/cortex-m/<board>.elf, and pico2.uf2
+  qemu cortex-m [--overwrite]    runs them, emulated, and compares what they print with the committed transcripts,
+                                 or renews these
 
 Steps of `test`:
 ";
@@ -32,6 +38,9 @@ fn main() -> ExitCode {
     let outcome = match args.as_slice() {
         ["test", options @ ..] => test(options),
         ["device"] => device::build(),
+        ["cortex-m"] => cortex_m::build(),
+        ["qemu", "cortex-m"] => cortex_m::emulate(false),
+        ["qemu", "cortex-m", "--overwrite"] => cortex_m::emulate(true),
         [] | ["help" | "-h" | "--help"] => {
             print!("{}", usage());
             Ok(())

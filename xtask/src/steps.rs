@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::cortex_m;
 use crate::device;
 use crate::no_panic;
 use crate::process::{Result, run as run_command, run_by_line};
@@ -61,6 +62,9 @@ pub fn all() -> Vec<Step> {
         Step::emulated("cortex-a76", "… on a Raspberry Pi 5: dotprod, fp16", |arm| emulated(arm, "cortex-a76")),
         Step::emulated("max", "… on a core that has everything: i8mm too", |arm| emulated(arm, "max")),
         Step::emulated("device", "the program for boards, on all of these", device::check),
+        Step::new("cortex-m", "a model in the flash of a Cortex-M4, M7 and M33", cortex_m::check)
+            .with(&[Tool::Clippy, Tool::QemuArm])
+            .building_for(&cortex_m::TARGETS),
     ]
 }
 
@@ -71,7 +75,7 @@ pub fn select(quick: bool, only: &[&str]) -> Result<Vec<Step>> {
         return Err(format!("no step is called `{unknown}`; `cargo xtask help` lists them"));
     }
     let wanted = |step: &Step| match only {
-        [] => !quick || !step.tools.contains(&Tool::QemuUser),
+        [] => !quick || ![Tool::QemuUser, Tool::QemuArm].iter().any(|emulator| step.tools.contains(emulator)),
         names => names.contains(&step.name),
     };
     Ok(steps.into_iter().filter(wanted).collect())
@@ -113,7 +117,8 @@ fn prepare(steps: &[Step]) -> Result<Toolchain> {
 }
 
 fn format(_: &Toolchain) -> Result<Tally> {
-    check(Toolchain::Current.cargo("fmt").args(["--all", "--check"]))
+    check(Toolchain::Current.cargo("fmt").args(["--all", "--check"]))?;
+    check(&mut cortex_m::format_check())
 }
 
 /// In the release profile, as all else: build scripts and macros are then compiled once for all steps.
@@ -230,7 +235,7 @@ mod tests {
     #[test]
     fn quick_leaves_out_what_emulates() {
         let left_out: Vec<_> = names(false, &[]).into_iter().filter(|name| !names(true, &[]).contains(name)).collect();
-        assert_eq!(left_out, ["cortex-a53", "cortex-a72", "cortex-a76", "max", "device"]);
+        assert_eq!(left_out, ["cortex-a53", "cortex-a72", "cortex-a76", "max", "device", "cortex-m"]);
     }
 
     #[test]

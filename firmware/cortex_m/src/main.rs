@@ -69,7 +69,12 @@ fn classify(board: &mut Board, scratch: &mut [u8]) -> Result<(), Failure> {
     let layout = model.dims().layout;
     let best = Kernels::best(layout);
     if Kernels::fastest().name() != best.name() {
-        writeln!(board, "note: the weights are not laid out for {}: {} is used", Kernels::fastest().name(), best.name())?;
+        writeln!(
+            board,
+            "note: the weights are not laid out for {}: {} is used",
+            Kernels::fastest().name(),
+            best.name()
+        )?;
     }
     let logits = run(board, &model, best, scratch)?;
     if best.name() != Kernels::scalar().name() {
@@ -87,7 +92,13 @@ fn classify(board: &mut Board, scratch: &mut [u8]) -> Result<(), Failure> {
 fn describe(board: &mut Board, model: &Model) -> fmt::Result {
     let dims = model.dims();
     let [height, width] = dims.image;
-    writeln!(board, "model: {height} x {width} RGB, patch {}, {} tokens, {} channels", dims.patch, dims.tokens(), dims.dim)?;
+    writeln!(
+        board,
+        "model: {height} x {width} RGB, patch {}, {} tokens, {} channels",
+        dims.patch,
+        dims.tokens(),
+        dims.dim
+    )?;
     writeln!(
         board,
         "model: hidden {}, {} blocks, {} outputs, {} kMAC, {} bytes in flash",
@@ -127,10 +138,11 @@ fn run(board: &mut Board, model: &Model, kernels: &'static Kernels, scratch: &mu
         last = now;
     };
     engine.run_observed(PICTURE, scratch, &mut logits, &mut observe).map_err(Failure::Run)?;
-    writeln!(board, "{}: {} thousand {} per inference", kernels.name(), (last - start) / 1000, board::COUNTED)?;
-    for (name, count) in STAGES.iter().zip(counts) {
-        writeln!(board, "  {name} {}", count / 1000)?;
+    write!(board, "{}: {} thousand {} per inference", kernels.name(), (last - start) / 1000, board::COUNTED)?;
+    for ((name, count), before) in STAGES.iter().zip(counts).zip([" (", ", ", ", ", ", "]) {
+        write!(board, "{before}{name} {}", count / 1000)?;
     }
+    writeln!(board, ")")?;
     Ok(logits)
 }
 
@@ -149,7 +161,13 @@ fn show(board: &mut Board, model: &Model, logits: &Logits) -> fmt::Result {
 
 fn report_memory(board: &mut Board) -> fmt::Result {
     let used = memory::used();
-    writeln!(board, "flash: {} of {} bytes, {} without the model", used.flash, used.flash_size, used.flash - MODEL.0.len())?;
+    writeln!(
+        board,
+        "flash: {} of {} bytes, {} without the model",
+        used.flash,
+        used.flash_size,
+        used.flash - MODEL.0.len()
+    )?;
     writeln!(
         board,
         "RAM: {} of {} bytes: statics {} (scratch {SCRATCH_LEN}), stack at most {}",
