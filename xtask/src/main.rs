@@ -25,7 +25,8 @@ Usage: cargo xtask <command>
   test [--quick] [--only STEP]…  everything CI runs; installs what is missing (Debian, Ubuntu, Raspberry Pi OS)
                                  --quick leaves out what needs emulators, --only runs the named steps alone
   device                         target/device/resmlp-device, static, aarch64 Linux
-  cortex-m                       target/device/cortex-m/<board>.elf, and pico2.uf2
+  cortex-m [--model MODEL.rmlp --picture PICTURE.ppm]
+                                 target/device/cortex-m/<board>.elf, and pico2.uf2: with the demo's model, or another
   qemu cortex-m [--overwrite]    runs them, emulated, and compares what they print with the committed transcripts,
                                  or renews these
 
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
     let outcome = match args.as_slice() {
         ["test", options @ ..] => test(options),
         ["device"] => device::build(),
-        ["cortex-m"] => cortex_m::build(),
+        ["cortex-m", options @ ..] => cortex_m::build(options),
         ["qemu", "cortex-m"] => cortex_m::emulate(false),
         ["qemu", "cortex-m", "--overwrite"] => cortex_m::emulate(true),
         [] | ["help" | "-h" | "--help"] => {

@@ -14,7 +14,12 @@ use resmlp_runtime::Kernels;
 use resmlp_runtime::kernels::COMPARISONS;
 
 /// RAM that the emulated boards have beside what the real parts have.
-const HEAP: usize = if cfg!(feature = "mps2-an505") { 0x8000_0000 } else { 0x2100_0000 };
+#[cfg(feature = "mps2-an386")]
+const HEAP: usize = 0x2100_0000;
+#[cfg(feature = "mps2-an500")]
+const HEAP: usize = 0x6000_0000;
+#[cfg(feature = "mps2-an505")]
+const HEAP: usize = 0x8000_0000;
 const HEAP_LEN: usize = 8 << 20;
 
 #[global_allocator]
@@ -34,7 +39,8 @@ fn main() -> ! {
         compare();
         let _ = writeln!(board, "test {name} ... ok");
     }
-    let _ = writeln!(board, "{} million {}", board.count() / 1_000_000, board::COUNTED);
+    let count = board.count();
+    let _ = writeln!(board, "{} million {}", count / 1_000_000, board::COUNTED);
     board.end(true)
 }
 
