@@ -107,6 +107,8 @@ impl Layout {
     pub const VNNI: Self = Self { rows: 8, columns: 48, group: 4, offset: 128 };
     /// For 64-bit ARM without dot products.
     pub const NEON: Self = Self { rows: 4, columns: 4, group: 16, offset: 0 };
+    /// For Cortex-M with the DSP extension.
+    pub const DSP: Self = Self { rows: 3, columns: 2, group: 4, offset: 0 };
     /// For 16-bit floating-point models.
     pub const F16: Self = Self { rows: 8, columns: 8, group: 1, offset: 0 };
 

@@ -14,6 +14,8 @@
 //! * `measure` (with `std`) says how long it takes.
 #![no_std]
 
+#[cfg(any(feature = "kernel-tests", test))]
+extern crate alloc;
 #[cfg(any(feature = "std", test))]
 extern crate std;
 

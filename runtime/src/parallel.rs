@@ -79,6 +79,7 @@ impl<'a> Block<'a> {
     }
 
     /// The first element; row `r` starts `r * stride` elements behind it.
+    #[allow(dead_code, reason = "not every instruction set's kernels need it")]
     pub fn as_mut_ptr(&mut self) -> *mut f32 {
         self.start
     }

@@ -2,6 +2,7 @@
 
 mod apt;
 mod arm_count;
+mod cortex_m;
 mod debian;
 mod device;
 mod no_panic;
@@ -11,6 +12,8 @@ mod sysroot;
 mod tally;
 mod toolchain;
 mod tools;
+mod transcript;
+mod uf2;
 mod workspace;
 
 use std::process::ExitCode;
@@ -24,6 +27,10 @@ Usage: cargo xtask <command>
                                  --quick leaves out what needs emulators, --only runs the named steps alone
   device                         target/device/resmlp-device, static, aarch64 Linux
   arm-count                      instructions per inference on emulated ARM cores, and the inner loops in models of cores
+  cortex-m [--model MODEL.rmlp --picture PICTURE.ppm]
+                                 target/device/cortex-m/<board>.elf, and pico2.uf2: with the demo's model, or another
+  qemu cortex-m [--overwrite]    runs them, emulated, and compares what they print with the committed transcripts,
+                                 or renews these
 
 Steps of `test`:
 ";
@@ -35,6 +42,9 @@ fn main() -> ExitCode {
         ["test", options @ ..] => test(options),
         ["device"] => device::build(),
         ["arm-count"] => arm_count::print(),
+        ["cortex-m", options @ ..] => cortex_m::build(options),
+        ["qemu", "cortex-m"] => cortex_m::emulate(false),
+        ["qemu", "cortex-m", "--overwrite"] => cortex_m::emulate(true),
         [] | ["help" | "-h" | "--help"] => {
             print!("{}", usage());
             Ok(())

@@ -8,7 +8,7 @@ use crate::process::{Result, run as run_command, run_by_line};
 use crate::tally::{Tally, TestOutput};
 use crate::toolchain::{BARE_METAL, LINUX, Toolchain};
 use crate::tools::{self, Tool};
-use crate::{arm_count, device, no_panic};
+use crate::{arm_count, cortex_m, device, no_panic};
 
 const RUNTIME: &str = "resmlp-runtime";
 
@@ -63,6 +63,9 @@ pub fn all() -> Vec<Step> {
             .with(&arm_count::TOOLS)
             .building_for(&[LINUX]),
         Step::emulated("device", "the program for boards, on all of these", device::check),
+        Step::new("cortex-m", "a model in the flash of a Cortex-M4, M7 and M33", cortex_m::check)
+            .with(&[Tool::Clippy, Tool::QemuArm])
+            .building_for(&cortex_m::TARGETS),
     ]
 }
 
@@ -73,7 +76,12 @@ pub fn select(quick: bool, only: &[&str]) -> Result<Vec<Step>> {
         return Err(format!("no step is called `{unknown}`; `cargo xtask help` lists them"));
     }
     let wanted = |step: &Step| match only {
-        [] => !quick || !step.tools.contains(&Tool::QemuUser) && !step.tools.contains(&Tool::QemuUserPlugins),
+        [] => {
+            !quick
+                || ![Tool::QemuUser, Tool::QemuUserPlugins, Tool::QemuArm]
+                    .iter()
+                    .any(|emulator| step.tools.contains(emulator))
+        }
         names => names.contains(&step.name),
     };
     Ok(steps.into_iter().filter(wanted).collect())
@@ -115,7 +123,8 @@ fn prepare(steps: &[Step]) -> Result<Toolchain> {
 }
 
 fn format(_: &Toolchain) -> Result<Tally> {
-    check(Toolchain::Current.cargo("fmt").args(["--all", "--check"]))
+    check(Toolchain::Current.cargo("fmt").args(["--all", "--check"]))?;
+    check(&mut cortex_m::format_check())
 }
 
 /// In the release profile, as all else: build scripts and macros are then compiled once for all steps.
@@ -232,7 +241,8 @@ mod tests {
     #[test]
     fn quick_leaves_out_what_emulates() {
         let left_out: Vec<_> = names(false, &[]).into_iter().filter(|name| !names(true, &[]).contains(name)).collect();
-        assert_eq!(left_out, ["cortex-a53", "cortex-a72", "cortex-a76", "max", "arm-count", "device"]);
+        let emulated = ["cortex-a53", "cortex-a72", "cortex-a76", "max", "arm-count", "device", "cortex-m"];
+        assert_eq!(left_out, emulated);
     }
 
     #[test]

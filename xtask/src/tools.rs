@@ -32,6 +32,8 @@ pub enum Tool {
     CCompiler,
     /// LLVM's models of cores.
     Mca,
+    /// Runs firmware, as on any of several boards.
+    QemuArm,
     /// What the test of `resmlp deploy` reaches over ssh. Where it is missing that test is skipped.
     SshServer,
 }
@@ -51,6 +53,7 @@ impl Tool {
                 &[Package { name: "gcc", purpose: "compile C" }, Package { name: "libc6-dev", purpose: "compile C" }]
             }
             Self::Mca => &[Package { name: "llvm-22", purpose: "estimate the inner loops' cycles" }],
+            Self::QemuArm => &[Package { name: "qemu-system-arm", purpose: "run the firmware" }],
             Self::SshServer => &[
                 Package { name: "openssh-server", purpose: "test `resmlp deploy`" },
                 Package { name: "openssh-client", purpose: "test `resmlp deploy`" },
@@ -75,6 +78,7 @@ impl Tool {
             Self::QemuUserPlugins => find_program(QEMU_WITH_PLUGINS).is_some(),
             Self::CCompiler => find_program("cc").is_some(),
             Self::Mca => mca().is_some(),
+            Self::QemuArm => find_program("qemu-system-arm").is_some(),
             // On a machine that systemd has started, the package would open it to the network: that is its user's choice.
             Self::SshServer => {
                 let has_server = find_program("sshd").is_some() || Path::new("/usr/sbin/sshd").is_file();

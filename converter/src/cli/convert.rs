@@ -80,6 +80,10 @@ enum Target {
     RaspberryPi5,
     JetsonNano,
     JetsonOrin,
+    #[value(name = "raspberry-pi-pico-2")]
+    RaspberryPiPico2,
+    /// Cortex-M4, M7 and M33 with the DSP extension
+    CortexM,
     #[value(name = "x86-64")]
     X86_64,
 }
@@ -89,6 +93,7 @@ impl Target {
         match self {
             Self::Any | Self::RaspberryPi5 | Self::JetsonOrin | Self::X86_64 => Layout::DEFAULT,
             Self::RaspberryPi3 | Self::RaspberryPi4 | Self::JetsonNano => Layout::NEON,
+            Self::RaspberryPiPico2 | Self::CortexM => Layout::DSP,
         }
     }
 }

@@ -21,8 +21,10 @@ mod erf;
 #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 mod fours;
 mod scalar;
-#[cfg(test)]
+#[cfg(any(test, feature = "kernel-tests"))]
 mod tests;
+#[cfg(all(target_arch = "arm", target_os = "none"))]
+mod thumb_dsp;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 #[cfg(target_arch = "x86_64")]
@@ -35,6 +37,8 @@ mod x86_64_detect;
 mod x86_64_f16c;
 
 pub(crate) use scalar::round_clamp;
+#[cfg(feature = "kernel-tests")]
+pub use tests::COMPARISONS;
 
 use core::ops::Range;
 
@@ -63,6 +67,8 @@ static ALL: &[&Kernels] = &[
     &x86_64_avx512::KERNELS,
     #[cfg(target_arch = "x86_64")]
     &x86_64_avx2::KERNELS,
+    #[cfg(all(target_arch = "arm", target_os = "none"))]
+    &thumb_dsp::KERNELS,
     &scalar::KERNELS,
 ];
 

@@ -90,7 +90,7 @@ pub(super) fn quantise_columns(layout: Layout, stream: &Block, q: Quantiser, out
     }
 }
 
-fn add(p: Product, columns: StreamColumns, stream: &mut Block) {
+pub(super) fn add(p: Product, columns: StreamColumns, stream: &mut Block) {
     for row in 0..stream.rows() {
         let coefficients = columns.bias.iter().zip(columns.scale);
         for (column, (y, (&bias, &scale))) in stream.row_mut(row).iter_mut().zip(coefficients).enumerate() {
@@ -100,7 +100,7 @@ fn add(p: Product, columns: StreamColumns, stream: &mut Block) {
     }
 }
 
-fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
+pub(super) fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
     let per_row = rows.correction.iter().zip(rows.scale).zip(rows.sum).zip(rows.bias).take(p.rows);
     for (row, (((&correction, &row_scale), &row_sum), &row_bias)) in per_row.enumerate() {
         let gains = columns.scale.iter().zip(columns.sum_gain).zip(columns.bias_gain);
@@ -115,7 +115,7 @@ fn mixed(sum: f32, [row_scale, row_sum, row_bias]: [f32; 3], [scale, sum_gain, b
     sum * row_scale * scale + (sum_gain * row_sum + bias_gain * row_bias)
 }
 
-fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
+pub(super) fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
     for row in 0..p.rows {
         let coefficients = columns.bias.iter().zip(columns.scale).zip(columns.requantise).zip(columns.zero);
         for (column, (((&bias, &scale), &requantise), &zero)) in coefficients.enumerate() {
@@ -133,7 +133,7 @@ fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
     }
 }
 
-fn sums(p: Product, out: &mut [i32]) {
+pub(super) fn sums(p: Product, out: &mut [i32]) {
     let columns = (p.layout.columns as usize).max(1);
     for (row, out) in out.chunks_exact_mut(columns).enumerate() {
         for (column, out) in out.iter_mut().enumerate() {

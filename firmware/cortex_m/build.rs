@@ -1,0 +1,89 @@
+//! Takes in the board's memory, the model and the picture, and works out how much memory a forward pass needs.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, Serial};
+
+/// Each has a feature and a memory layout of this name.
+const BOARDS: [&str; 4] = ["mps2-an386", "mps2-an500", "mps2-an505", "pico2"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("no OUT_DIR")?);
+    let board = board()?;
+    let memory = format!("memory/{board}.x");
+    fs::copy(&memory, out.join("memory.x"))?;
+    println!("cargo::rerun-if-changed={memory}");
+    println!("cargo::rustc-link-search={}", out.display());
+    for script in ["link.x", "memory-used.x"] {
+        println!("cargo::rustc-link-arg=-T{script}");
+    }
+    fs::copy("memory/memory-used.x", out.join("memory-used.x"))?;
+    println!("cargo::rerun-if-changed=memory/memory-used.x");
+
+    let (model, picture) = (path_in("RESMLP_MODEL")?, path_in("RESMLP_PICTURE")?);
+    let text = input(&model, &picture)?;
+    fs::write(out.join("input.rs"), text)?;
+    Ok(())
+}
+
+/// The one that is asked for.
+fn board() -> Result<&'static str, String> {
+    let wanted = |board: &&str| {
+        let feature = board.replace('-', "_").to_uppercase();
+        env::var_os(format!("CARGO_FEATURE_{feature}")).is_some()
+    };
+    match BOARDS.into_iter().filter(wanted).collect::<Vec<_>>().as_slice() {
+        [board] => Ok(board),
+        found => Err(format!("found {} boards among the features, expected one of {BOARDS:?}", found.len())),
+    }
+}
+
+/// The file that an environment variable names.
+fn path_in(variable: &str) -> Result<PathBuf, Box<dyn Error>> {
+    println!("cargo::rerun-if-env-changed={variable}");
+    let path = env::var_os(variable).ok_or(format!("set {variable}, or build by `cargo xtask cortex-m`"))?;
+    let path = fs::canonicalize(&path).map_err(|error| format!("{}: {error}", Path::new(&path).display()))?;
+    println!("cargo::rerun-if-changed={}", path.display());
+    Ok(path)
+}
+
+/// Rust source of what the program is compiled with.
+fn input(model: &Path, picture: &Path) -> Result<String, Box<dyn Error>> {
+    let bytes = AlignedBytes::from(fs::read(model)?.as_slice());
+    let parsed = Model::parse(&bytes).map_err(|error| format!("{}: {error}", model.display()))?;
+    let dims = *parsed.dims();
+    let pixels = pixels(&fs::read(picture)?, dims.image).map_err(|error| format!("{}: {error}", picture.display()))?;
+    let copy = PathBuf::from(env::var_os("OUT_DIR").ok_or("no OUT_DIR")?).join("picture.rgb");
+    fs::write(&copy, &pixels)?;
+    let name = picture.file_name().unwrap_or_default().display().to_string();
+    // The plan of one worker, whatever the kernels.
+    let scratch = Engine::new(parsed, Kernels::scalar(), Serial)?.scratch_len();
+    Ok(format!(
+        "/// The packed model.\n\
+         pub static MODEL: &Aligned<[u8; {}]> = &Aligned(*include_bytes!({model:?}));\n\
+         /// The picture: height × width × RGB.\n\
+         pub static PICTURE: &[u8; {}] = include_bytes!({copy:?});\n\
+         /// The picture's file.\n\
+         pub const PICTURE_NAME: &str = {name:?};\n\
+         /// Bytes that a forward pass needs.\n\
+         pub const SCRATCH_LEN: usize = {scratch};\n\
+         /// Logits.\n\
+         pub const OUTPUTS: usize = {};\n",
+        bytes.len(),
+        pixels.len(),
+        dims.outputs,
+    ))
+}
+
+/// The pixels of a binary PPM of `[height, width]` with 8 bits a value.
+fn pixels(ppm: &[u8], [height, width]: [usize; 2]) -> Result<Vec<u8>, String> {
+    let header = format!("P6\n{width} {height}\n255\n");
+    let pixels = ppm.strip_prefix(header.as_bytes()).ok_or(format!("expected a PPM that begins with {header:?}"))?;
+    let expected = height * width * 3;
+    if pixels.len() != expected {
+        return Err(format!("found {} bytes of pixels, expected {expected}", pixels.len()));
+    }
+    Ok(pixels.to_vec())
+}

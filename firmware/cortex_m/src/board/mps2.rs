@@ -1,0 +1,79 @@
+//! Arm's MPS2 boards, as QEMU emulates them with `-icount shift=0`: semihosting, and a count of instructions.
+
+use core::fmt;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use cortex_m::Peripherals;
+use cortex_m::peripheral::SYST;
+use cortex_m::peripheral::syst::SystClkSource;
+use cortex_m_rt::exception;
+use cortex_m_semihosting::debug;
+use cortex_m_semihosting::hio::{HostStream, hstdout};
+
+/// QEMU's name of the machine.
+#[cfg(feature = "mps2-an386")]
+pub const NAME: &str = "mps2-an386 (Cortex-M4), emulated";
+#[cfg(feature = "mps2-an500")]
+pub const NAME: &str = "mps2-an500 (Cortex-M7), emulated";
+#[cfg(feature = "mps2-an505")]
+pub const NAME: &str = "mps2-an505 (Cortex-M33), emulated";
+
+/// What [`Board::count`] counts.
+pub const COUNTED: &str = "instructions";
+
+/// An instruction takes a nanosecond, and the system timer counts the board's clock: 25 MHz, and 20 MHz on the an505.
+const PER_TICK: u64 = if cfg!(feature = "mps2-an505") { 50 } else { 40 };
+/// The system timer's largest value: it has 24 bits, and counts down.
+const RELOAD: u32 = 0xff_ffff;
+
+static WRAPS: AtomicU32 = AtomicU32::new(0);
+
+#[exception]
+fn SysTick() {
+    WRAPS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Standard output of the emulator.
+pub struct Board {
+    out: Option<HostStream>,
+}
+
+impl Board {
+    /// Starts to count.
+    pub fn start() -> Self {
+        // SAFETY: called once, and no one else uses the system timer.
+        let mut timer = unsafe { Peripherals::steal() }.SYST;
+        timer.set_clock_source(SystClkSource::Core);
+        timer.set_reload(RELOAD);
+        timer.clear_current();
+        timer.enable_counter();
+        timer.enable_interrupt();
+        Self { out: hstdout().ok() }
+    }
+
+    /// Instructions since the start.
+    pub fn count(&mut self) -> u64 {
+        loop {
+            let wraps = WRAPS.load(Ordering::Relaxed);
+            let left = SYST::get_current();
+            if wraps == WRAPS.load(Ordering::Relaxed) {
+                let ticks = u64::from(wraps) * u64::from(RELOAD + 1) + u64::from(RELOAD.wrapping_sub(left));
+                return ticks * PER_TICK;
+            }
+        }
+    }
+
+    /// Ends the emulator, with an exit code of 0 or 1.
+    pub fn end(self, succeeded: bool) -> ! {
+        debug::exit(if succeeded { debug::EXIT_SUCCESS } else { debug::EXIT_FAILURE });
+        loop {
+            cortex_m::asm::wfi();
+        }
+    }
+}
+
+impl fmt::Write for Board {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.out.as_mut().map_or(Err(fmt::Error), |out| out.write_str(text))
+    }
+}

@@ -1,0 +1,13 @@
+//! There is no panic: a program with a path to one does not link.
+
+use core::panic::PanicInfo;
+
+unsafe extern "C" {
+    #[link_name = "error: this program contains a panic"]
+    safe fn no_panic() -> !;
+}
+
+#[panic_handler]
+fn panic(_: &PanicInfo) -> ! {
+    no_panic()
+}

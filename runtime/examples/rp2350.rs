@@ -1,0 +1,53 @@
+//! What fits a Raspberry Pi Pico 2: prints a table of networks with the flash and the RAM that they take.
+//!
+//! ```text
+//! cargo run --release -p resmlp-runtime --example rp2350
+//! ```
+//!
+//! Flash is the packed model, laid out for these cores, without labels; RAM is what a forward pass asks for.
+
+#[path = "random_model/model.rs"]
+mod model;
+
+use resmlp_runtime::{Dims, Engine, Kernels, Layout, Model, Precision, Serial};
+
+/// Edge of the picture, patch, channels, blocks, classes.
+const NETWORKS: [[usize; 5]; 9] = [
+    [32, 4, 128, 8, 10],
+    [48, 8, 128, 8, 10],
+    [64, 8, 128, 12, 100],
+    [64, 8, 192, 8, 100],
+    [96, 8, 128, 10, 100],
+    [96, 12, 192, 8, 100],
+    [128, 16, 192, 8, 100],
+    [224, 16, 192, 8, 1000],
+    [224, 16, 384, 12, 1000],
+];
+
+fn main() {
+    println!("| picture | patch | tokens | channels | blocks | classes | flash, KB | RAM, KB | picture, KB | MMAC |");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    for [edge, patch, dim, depth, outputs] in NETWORKS {
+        let dims = Dims {
+            precision: Precision::Int8,
+            image: [edge, edge],
+            patch,
+            dim,
+            hidden: 4 * dim,
+            depth,
+            outputs,
+            has_head: true,
+            has_gains: false,
+            layout: Layout::DSP,
+        };
+        let bytes = model::random_model(&dims);
+        let model = Model::parse(&bytes).expect("a valid model");
+        let scratch = Engine::new(model, Kernels::scalar(), Serial).expect("any layout").scratch_len();
+        let [flash, ram, picture] = [bytes.len(), scratch, edge * edge * 3].map(|bytes| bytes.div_ceil(1024));
+        println!(
+            "| {edge}×{edge} | {patch} | {} | {dim} | {depth} | {outputs} | {flash} | {ram} | {picture} | {} |",
+            dims.tokens(),
+            dims.macs() / 1_000_000
+        );
+    }
+}
