@@ -1,73 +1,129 @@
-//! Whole forward passes of the demo's network: every kernel table, one thread and all, beside tract on the same network.
+//! Whole forward passes: every kernel table by network, precision and number of threads, beside tract and rten on the same
+//! network.
 //!
-//! `cargo bench -p resmlp-benches`
+//! `cargo bench -p resmlp-benches --features peers --bench forward`
+//!
+//! The demo's network is the trained one; S12 and S24 are of the published shapes with random weights, in 8 bits calibrated
+//! on noise. With `RESMLP_BENCH_LARGE=1` in the environment B24/16 and B24/8 are measured too, which takes minutes.
+//! `RESMLP_BENCH_INT8_ONNX=FILE` adds rten on a quantised S12, such as `benches/peers.py` leaves behind.
 
-use std::hint::black_box;
-use std::path::PathBuf;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use resmlp_converter::classify::normalise;
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use resmlp_benches::passes::{self, Pass};
+use resmlp_benches::{demo_file, random_model, random_network, shape};
 use resmlp_converter::convert::{Request, convert};
-use resmlp_converter::dataset::Dataset;
-use resmlp_converter::packed::PackedModel;
+use resmlp_converter::network::Network;
 use resmlp_converter::picture::Preprocess;
-use resmlp_converter::source::{self, Checkpoint, LoadOptions};
-use resmlp_converter::tract::TractReference;
-use resmlp_runtime::{AlignedBytes, Kernels, Layout, Precision, Threads};
+use resmlp_converter::source::{self, Checkpoint, Format, LoadOptions};
+use resmlp_runtime::measure::picture;
+use resmlp_runtime::{AlignedBytes, Kernels, Layout, Precision};
 
-fn demo(name: &str) -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../demo")).join(name)
-}
-
-/// The demo's network in both precisions, packed.
-fn models(checkpoint: &Checkpoint, preprocess: &Preprocess, pictures: &[Vec<u8>]) -> [(&'static str, Vec<u8>); 2] {
-    let path = demo("resmlp_cifar10.safetensors");
-    [("int8", Precision::Int8), ("f16", Precision::F16)].map(|(name, precision)| {
-        let request = Request {
-            path: &path,
-            checkpoint,
-            preprocess,
-            labels: vec![],
-            precision,
-            layout: Layout::DEFAULT,
-            pictures,
-            sensitivity: false,
-        };
-        (name, convert(&request, || ()).expect("the demo's network converts").bytes)
-    })
-}
+const PRECISIONS: [(&str, Precision); 2] = [("int8", Precision::Int8), ("f16", Precision::F16)];
 
 fn forward(criterion: &mut Criterion) {
-    let path = demo("resmlp_cifar10.safetensors");
-    let checkpoint = source::load(&path, &LoadOptions::default()).expect("the demo's checkpoint");
-    let network = &checkpoint.network;
-    let preprocess = Preprocess { crop: 1.0, ..Preprocess::imagenet(network.image) };
-    let loaded = Dataset::open(demo("calibration")).and_then(|d| d.load(&preprocess, &|| ())).expect("pictures");
-    let pictures: Vec<Vec<u8>> = loaded.samples.into_iter().map(|sample| sample.pixels).collect();
+    let demo = source::load(&demo_file("resmlp_cifar10.safetensors"), &LoadOptions::default()).expect("the demo");
+    network(criterion, "demo", &demo);
+    for name in ["S12", "S24"] {
+        let network = random_network(&shape(name, Precision::Int8).expect("a published shape"));
+        let parameters = network.parameters();
+        let checkpoint = Checkpoint { network, format: Format::Safetensors, parameters, notes: vec![], onnx: None };
+        self::network(criterion, name, &checkpoint);
+    }
+    if std::env::var("RESMLP_BENCH_LARGE").is_ok_and(|value| value == "1") {
+        ["B24/16", "B24/8"].iter().for_each(|name| large(criterion, name));
+    }
+}
 
-    let mut group = criterion.benchmark_group("demo network");
-    group.throughput(Throughput::Elements(network.macs()));
-    let cores = available_parallelism().map_or(1, usize::from);
-    for (precision, bytes) in models(&checkpoint, &preprocess, &pictures) {
-        for kernels in Kernels::supported() {
-            let bytes = AlignedBytes::from(&*bytes);
-            let model = PackedModel::new(&path, bytes, Some(kernels.name())).expect("the packed model");
-            for threads in if cores == 1 { vec![1] } else { vec![1, cores] } {
-                let engine = model.engine(Threads::new(threads).expect("threads")).expect("the engine");
-                let (mut scratch, mut logits) = (vec![0; engine.scratch_len()], vec![0.0; network.outputs()]);
-                group.bench_function(format!("{precision} {} {threads} threads", kernels.name()), |bencher| {
-                    bencher.iter(|| engine.run(black_box(&pictures[0]), &mut scratch, &mut logits).expect("a run"));
-                });
+/// This project's and the others' passes of one network.
+fn network(criterion: &mut Criterion, name: &str, checkpoint: &Checkpoint) {
+    let network = &checkpoint.network;
+    let mut group = group(criterion, name, network.macs());
+    for (precision_name, precision) in PRECISIONS {
+        let bytes = packed(checkpoint, precision);
+        // The scalar kernels, a hundred times slower than the others, are timed on the demo's network alone.
+        for kernels in Kernels::supported().filter(|k| name == "demo" || k.name() != Kernels::scalar().name()) {
+            let model = passes::leak(AlignedBytes::from(&*bytes), kernels);
+            for threads in threads() {
+                let pass = passes::ours(model.clone(), kernels, threads);
+                time(&mut group, &format!("{precision_name} {}/{threads}", kernels.name()), pass);
             }
         }
     }
-    let tract = TractReference::from_network(network).expect("tract takes the network");
-    let pixels = normalise(&pictures[0], &preprocess);
-    group.bench_function("f32 tract 1 threads", |bencher| {
-        bencher.iter(|| tract.logits(black_box(&pixels)).expect("a run"))
-    });
+    time(&mut group, "f32 tract/1", passes::tract(network));
+    rten(&mut group, name, network);
     group.finish();
+}
+
+/// This project alone, on a model with random weights, in 8 bits.
+fn large(criterion: &mut Criterion, name: &str) {
+    let dims = shape(name, Precision::Int8).expect("a published shape");
+    let mut group = group(criterion, name, dims.macs());
+    let kernels = Kernels::fastest();
+    let model = passes::leak(random_model(&dims), kernels);
+    for threads in threads() {
+        let pass = passes::ours(model.clone(), kernels, threads);
+        time(&mut group, &format!("int8 {}/{threads}", kernels.name()), pass);
+    }
+    group.finish();
+}
+
+#[cfg(feature = "peers")]
+fn rten(group: &mut BenchmarkGroup<WallTime>, name: &str, network: &Network) {
+    use resmlp_converter::export::{Batch, write_onnx};
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("network.onnx");
+    write_onnx(network, Batch::Fixed(1), &path).expect("an ONNX file");
+    let float = ("f32 rten", Some(path.as_os_str().to_owned()));
+    let int8 = ("int8 rten", std::env::var_os("RESMLP_BENCH_INT8_ONNX").filter(|_| name == "S12"));
+    for (id, path) in [float, int8] {
+        let Some(path) = path else { continue };
+        let bytes = std::fs::read(&path).expect("an ONNX file");
+        for threads in threads() {
+            time(group, &format!("{id}/{threads}"), passes::rten(bytes.clone(), network.image, threads));
+        }
+    }
+}
+
+#[cfg(not(feature = "peers"))]
+fn rten(_: &mut BenchmarkGroup<WallTime>, _: &str, _: &Network) {}
+
+fn group<'c>(criterion: &'c mut Criterion, name: &str, macs: u64) -> BenchmarkGroup<'c, WallTime> {
+    let mut group = criterion.benchmark_group(name);
+    group.throughput(Throughput::Elements(macs)).sample_size(10).sampling_mode(SamplingMode::Flat);
+    group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
+    group
+}
+
+fn time(group: &mut BenchmarkGroup<WallTime>, id: &str, mut pass: Pass) {
+    group.bench_function(id, |bencher| bencher.iter(&mut pass));
+}
+
+/// 1, 2, 4, … and as many as there are cores.
+fn threads() -> Vec<usize> {
+    let cores = available_parallelism().map_or(1, usize::from);
+    let mut threads: Vec<usize> = (0..).map(|power| 1 << power).take_while(|&threads| threads < cores).collect();
+    threads.push(cores);
+    threads
+}
+
+fn packed(checkpoint: &Checkpoint, precision: Precision) -> Vec<u8> {
+    let image = checkpoint.network.image;
+    let dims = resmlp_runtime::Dims { image, ..shape("S12", precision).expect("a published shape") };
+    let request = Request {
+        path: "network".as_ref(),
+        checkpoint,
+        preprocess: &Preprocess { crop: 1.0, ..Preprocess::imagenet(image) },
+        labels: vec![],
+        precision,
+        layout: Layout::DEFAULT,
+        pictures: &[picture(&dims)],
+        sensitivity: false,
+    };
+    convert(&request, || ()).expect("the network converts").bytes
 }
 
 criterion_group!(benches, forward);

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use resmlp_runtime::format::{MAGIC, Precision};
-use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, ParallelFor, Preprocessing, Resize, Serial, Stage, repack};
+use resmlp_runtime::{
+    AlignedBytes, Engine, Kernels, Model, ParallelFor, Preprocessing, Resize, Serial, Stage, repack_in_place,
+};
 
 use crate::classify::Classifier;
 use crate::error::{Error, Result};
@@ -30,8 +32,8 @@ pub fn is_packed(path: &Path) -> bool {
 impl PackedModel {
     /// Opens `path` for the kernels named `kernels`, or for the fastest that this CPU has.
     pub fn open(path: &Path, kernels: Option<&str>) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
-        Self::new(path, AlignedBytes::from(&*bytes), kernels)
+        let bytes = AlignedBytes::read(path).map_err(|error| Error::io(path, error))?;
+        Self::new(path, bytes, kernels)
     }
 
     /// The same for bytes that are in memory already; `path` is for messages.
@@ -44,10 +46,11 @@ impl PackedModel {
         let other = kernels
             .layout()
             .filter(|&layout| model.dims().precision == Precision::Int8 && layout != model.dims().layout);
-        let rearranged = other.map(|layout| repack(&model, layout)).transpose();
-        let rearranged = rearranged.map_err(|error| Error::file(path, error.to_string()))?;
-        let repacked = rearranged.is_some();
-        let bytes = rearranged.unwrap_or(bytes);
+        let repacked = other.is_some();
+        let bytes = match other {
+            Some(layout) => repack_in_place(bytes, layout).map_err(|error| Error::file(path, error.to_string()))?,
+            None => bytes,
+        };
         Ok(Self { path: path.to_path_buf(), bytes, kernels, repacked, preprocess, labels })
     }
 

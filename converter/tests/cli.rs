@@ -1,5 +1,9 @@
 //! The command-line tool from outside: what scripts rely on.
 
+#[path = "cli/memory.rs"]
+mod memory;
+#[path = "../../runtime/examples/random_model/model.rs"]
+mod model;
 #[path = "cli/verbs.rs"]
 mod verbs;
 #[path = "cli/wrong_input.rs"]

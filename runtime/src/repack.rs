@@ -1,9 +1,12 @@
 //! Rearranges a model's weights once, at load, for kernels that read panels of another shape.
 
+use std::fs::File;
+use std::io::{Error, Read, Result as IoResult};
+use std::path::Path;
 use std::vec;
 use std::vec::Vec;
 
-use crate::format::{ALIGNMENT, Dims, HEADER_LEN, Layout, Map, Precision, Shape, Slot, field};
+use crate::format::{ALIGNMENT, Dims, Layout, Map, Precision, Shape, Slot, field};
 use crate::model::{Model, ModelError, checksum};
 
 /// Bytes that start at a multiple of [`ALIGNMENT`], as [`Model::parse`] wants them.
@@ -19,6 +22,29 @@ impl AlignedBytes {
         let start = memory.as_ptr().align_offset(ALIGNMENT);
         memory.truncate(start + len);
         Self { memory, start }
+    }
+
+    /// The contents of a file, in one copy.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, or is shorter than the system says.
+    pub fn read(path: &Path) -> IoResult<Self> {
+        let mut file = File::open(path)?;
+        let len = usize::try_from(file.metadata()?.len()).map_err(Error::other)?;
+        let mut bytes = Self::zeroed(len);
+        file.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Takes bytes off the end, or adds zeros there.
+    fn resize(&mut self, len: usize) {
+        let old = self.len();
+        self.memory.resize(self.start + len.max(old) + ALIGNMENT - 1, 0);
+        let start = self.memory.as_ptr().align_offset(ALIGNMENT);
+        self.memory.copy_within(self.start..self.start + old, start);
+        self.start = start;
+        self.memory.truncate(start + old);
+        self.memory.resize(start + len, 0);
     }
 }
 
@@ -49,37 +75,72 @@ impl core::ops::DerefMut for AlignedBytes {
 /// # Errors
 /// Where the model cannot be in such panels: those of a 16-bit model have a group of 1 and an offset of 0.
 pub fn repack(model: &Model, layout: Layout) -> Result<AlignedBytes, ModelError> {
-    let dims = Dims { layout, ..*model.dims() };
+    repack_in_place(AlignedBytes::from(model.bytes()), layout)
+}
+
+/// The same in the memory of `bytes` and about as much more as its largest tensor takes: a model is never held twice.
+///
+/// # Errors
+/// Those of [`Model::parse`] and of [`repack`].
+pub fn repack_in_place(mut bytes: AlignedBytes, layout: Layout) -> Result<AlignedBytes, ModelError> {
+    let model = Model::parse(&bytes)?;
+    let old = *model.dims();
+    let new = Dims { layout, ..old };
     let texts = [model.label_text(), model.provenance()].map(str::len);
-    let map = Map::new(&dims, texts[0], texts[1]).filter(|_| dims.is_valid());
-    let map = map.ok_or(ModelError::Field { name: "dimensions" })?;
-    let mut bytes = AlignedBytes::zeroed(map.file_len());
-    copy(model.bytes().get(..HEADER_LEN + texts[0] + texts[1]).unwrap_or(&[]), &mut bytes, 0);
-    copy(&(map.file_len() as u64).to_le_bytes(), &mut bytes, field::FILE_LEN);
-    let Layout { rows, columns, group, offset } = layout;
-    for (at, value) in [(field::ROWS, rows), (field::COLUMNS, columns), (field::GROUP, group), (field::OFFSET, offset)]
-    {
-        copy(&value.to_le_bytes(), &mut bytes, at);
+    let map = |dims: &Dims| Map::new(dims, texts[0], texts[1]).filter(|_| dims.is_valid());
+    let no_map = ModelError::Field { name: "dimensions" };
+    let (from, to) = map(&old).zip(map(&new)).ok_or(no_map)?;
+    let mut tensors: Vec<(Slot, usize)> =
+        Slot::ALL.iter().flat_map(|&slot| (0..blocks(slot, &old)).map(move |block| (slot, block))).collect();
+    tensors.sort_by_key(|&(slot, block)| to.range(slot, block).start);
+
+    // The old tensors move away so far that no new one reaches the old one that it is made from.
+    let reach = |&(slot, block): &_| to.range(slot, block).end.saturating_sub(from.range(slot, block).start);
+    let distance = tensors.iter().map(reach).max().unwrap_or(0);
+    let mut written = from.range(Slot::StemWeights, 0).start;
+    let old_len = bytes.len();
+    bytes.resize(old_len + distance);
+    bytes.copy_within(written..old_len, written + distance);
+    for (slot, block) in tensors {
+        let [source, target] = [&from, &to].map(|map| map.range(slot, block));
+        let (before, behind) = bytes.split_at_mut(source.start + distance);
+        before.get_mut(written..target.end).unwrap_or(&mut []).fill(0);
+        written = target.end;
+        let source = behind.get(..source.len()).unwrap_or(&[]);
+        rearrange(slot, [&old, &new], source, before.get_mut(target).unwrap_or(&mut []));
     }
-    for &slot in Slot::ALL {
-        for block in 0..blocks(slot, &dims) {
-            let source = model.tensor::<u8>(slot, block);
-            rearrange(slot, [model.dims(), &dims], source, bytes.get_mut(map.range(slot, block)).unwrap_or(&mut []));
-        }
-    }
-    let moved = offset.wrapping_sub(model.dims().layout.offset) as i32;
+    bytes.resize(to.file_len());
+    bytes.get_mut(written..).unwrap_or(&mut []).fill(0);
+    correct_biases(&new, &to, layout.offset.wrapping_sub(old.layout.offset) as i32, &mut bytes);
+    write_layout(layout, &mut bytes);
+    Ok(bytes)
+}
+
+/// Takes the effect of an offset that is `moved` larger into the biases.
+fn correct_biases(dims: &Dims, map: &Map, moved: i32, bytes: &mut [u8]) {
     for (weights, bias) in SUMS_AND_BIASES.into_iter().filter(|_| moved != 0) {
-        for block in 0..blocks(weights, &dims) {
-            let sums = row_sums(weights, model.dims(), model.tensor(weights, block));
+        for block in 0..blocks(weights, dims) {
+            let panels = bytemuck::cast_slice(bytes.get(map.range(weights, block)).unwrap_or(&[]));
+            let sums: Vec<i32> = row_sums(weights, dims, panels).collect();
             let bias = bytes.get_mut(map.range(bias, block)).unwrap_or(&mut []).as_chunks_mut().0;
             for (bias, sum) in bias.iter_mut().zip(sums) {
                 *bias = i32::from_le_bytes(*bias).wrapping_sub(moved.wrapping_mul(sum)).to_le_bytes();
             }
         }
     }
-    let crc = checksum(&bytes);
-    copy(&crc.to_le_bytes(), &mut bytes, field::CHECKSUM);
-    Ok(bytes)
+}
+
+/// Writes what the header says of the layout, the length and the checksum.
+fn write_layout(layout: Layout, bytes: &mut [u8]) {
+    let len = bytes.len() as u64;
+    copy(&len.to_le_bytes(), bytes, field::FILE_LEN);
+    let Layout { rows, columns, group, offset } = layout;
+    for (at, value) in [(field::ROWS, rows), (field::COLUMNS, columns), (field::GROUP, group), (field::OFFSET, offset)]
+    {
+        copy(&value.to_le_bytes(), bytes, at);
+    }
+    let crc = checksum(bytes);
+    copy(&crc.to_le_bytes(), bytes, field::CHECKSUM);
 }
 
 /// The weights of each layer, and what takes the effect of [`Layout::offset`] on their products away again.

@@ -48,6 +48,8 @@ pub struct Outcome {
     macs: u64,
     model_bytes: u64,
     scratch_bytes: usize,
+    /// The most memory that this program had at a time; Linux only.
+    peak_memory_bytes: Option<u64>,
     /// Medians of runs that were watched stage by stage.
     layers: Vec<Stage>,
 }
@@ -93,6 +95,7 @@ pub fn execute(args: &Args) -> Result<Outcome> {
         macs: measured.macs,
         model_bytes,
         scratch_bytes: measured.scratch_bytes,
+        peak_memory_bytes: peak_memory_bytes(),
         layers: measured.layers.into_iter().map(Stage::from).collect(),
     })
 }
@@ -100,6 +103,13 @@ pub fn execute(args: &Args) -> Result<Outcome> {
 /// Cores that this process may use.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// The largest resident set of this program so far, where the system says it.
+fn peak_memory_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let value = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    value.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// Measures `model` on `threads` threads.
@@ -127,6 +137,7 @@ impl From<Layer> for Stage {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Milliseconds { min, median, p90, p99, max } = &self.latency_ms;
+        let memory = self.peak_memory_bytes.map_or_else(|| "not known".to_owned(), grouped);
         f.write_str(&table(&[
             ("model", self.model.display().to_string()),
             ("kernels", format!("{}, threads {}", self.kernels, self.threads)),
@@ -136,6 +147,7 @@ impl fmt::Display for Outcome {
             ("GMAC/s", format!("{:.2}", self.gmac_per_s)),
             ("model bytes", grouped(self.model_bytes)),
             ("scratch bytes", grouped(self.scratch_bytes as u64)),
+            ("all memory", memory),
         ]))?;
         let total: f64 = self.layers.iter().map(|layer| layer.ms).sum();
         let row = |layer: &Stage| {

@@ -1,10 +1,8 @@
 //! A model file in memory, and the kernels that run it.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, Precision, Threads, repack};
+use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, Precision, Threads, repack_in_place};
 
 use crate::arguments::Common;
 use crate::error::{Error, Result};
@@ -24,18 +22,20 @@ pub struct Opened {
 pub fn open(options: &Common) -> Result<Opened> {
     let path = &options.model;
     let kernels = kernels(options.kernels.as_deref())?;
-    let bytes = read(path).map_err(|error| Error::about(path.display(), &error))?;
+    let bytes = AlignedBytes::read(path).map_err(|error| Error::about(path.display(), &error))?;
     let model = Model::parse(&bytes).map_err(|error| Error::about(path.display(), &error))?;
     let dims = *model.dims();
     // 16-bit models have one layout for all kernels.
     let other = kernels.layout().filter(|&layout| dims.precision == Precision::Int8 && layout != dims.layout);
-    let rearranged = other.map(|layout| repack(&model, layout)).transpose();
-    let rearranged = rearranged.map_err(|error| Error::about(path.display(), &error))?;
-    let repacked = rearranged.is_some();
+    let repacked = other.is_some();
+    let bytes = match other {
+        Some(layout) => repack_in_place(bytes, layout).map_err(|error| Error::about(path.display(), &error))?,
+        None => bytes,
+    };
     if repacked {
         say("note", &format!("the weights are rearranged for the {} kernels at load", kernels.name()));
     }
-    Ok(Opened { path: path.clone(), bytes: rearranged.unwrap_or(bytes), kernels, threads: options.threads, repacked })
+    Ok(Opened { path: path.clone(), bytes, kernels, threads: options.threads, repacked })
 }
 
 impl Opened {
@@ -51,15 +51,6 @@ impl Opened {
     pub fn failure(&self, problem: &dyn std::fmt::Display) -> Error {
         Error::about(self.path.display(), problem)
     }
-}
-
-/// The file's bytes, in one copy.
-fn read(path: &Path) -> std::io::Result<AlignedBytes> {
-    let mut file = File::open(path)?;
-    let len = usize::try_from(file.metadata()?.len()).map_err(std::io::Error::other)?;
-    let mut bytes = AlignedBytes::zeroed(len);
-    file.read_exact(&mut bytes)?;
-    Ok(bytes)
 }
 
 fn kernels(name: Option<&str>) -> Result<&'static Kernels> {

@@ -1,18 +1,21 @@
-//! Runs a model of the official S12 shape with random weights: what it costs does not depend on their values.
+//! Runs a model of a published shape with random weights: what it costs does not depend on their values.
 //!
 //! ```text
-//! cargo run --release -p resmlp-runtime --example random_model -- [kernels [runs [threads [int8 | f16]]]]
+//! cargo run --release -p resmlp-runtime --example random_model -- [kernels [runs [threads [int8 | f16 [shape]]]]]
 //! ```
+//!
+//! The shape is S12 (as it is if left out), S24, S36, B24/16 or B24/8.
 //!
 //! Prints the kernels' name, a checksum of the logits' bits (in `int8` the same for every table and number of threads), and the
 //! time and multiply-accumulate rate of each kind of stage, of every stage's fastest run. Executed instructions per inference are
 //! those of a process with two runs less those of a process with one.
 
 mod model;
+mod shapes;
 
 use std::time::{Duration, Instant};
 
-use resmlp_runtime::{Dims, Engine, Kernels, Layout, Model, ParallelFor, Precision, Stage, Threads, checksum, repack};
+use resmlp_runtime::{Engine, Kernels, Model, ParallelFor, Precision, Stage, Threads, checksum, repack_in_place};
 
 use model::{random, random_model};
 
@@ -21,32 +24,19 @@ fn main() {
     let kernels =
         arguments.next().map_or_else(Kernels::fastest, |name| Kernels::named(&name).expect("kernels by name"));
     let [runs, threads] = [1, 1].map(|default| arguments.next().map_or(default, |a| a.parse().expect("a number")));
-    let (precision, layout) = match arguments.next().as_deref() {
-        Some("f16") => (Precision::F16, Layout::F16),
-        _ => (Precision::Int8, Layout::DEFAULT),
+    let precision = match arguments.next().as_deref() {
+        Some("f16") => Precision::F16,
+        _ => Precision::Int8,
     };
-    let mut bytes = random_model(&s12(precision, layout));
+    let name = arguments.next().unwrap_or_else(|| "S12".into());
+    let dims = shapes::shape(&name, precision).unwrap_or_else(|| panic!("{name}: expected one of {:?}", shapes::NAMES));
+    let mut bytes = random_model(&dims);
     if let (Precision::Int8, Some(layout)) = (precision, kernels.layout()) {
-        bytes = repack(&Model::parse(&bytes).expect("a valid model"), layout).expect("a valid layout");
+        bytes = repack_in_place(bytes, layout).expect("a valid layout");
     }
     let model = Model::parse(&bytes).expect("a valid model");
     let engine = Engine::new(model, kernels, Threads::new(threads).expect("threads")).expect("kernels for this layout");
     report(&engine, runs);
-}
-
-fn s12(precision: Precision, layout: Layout) -> Dims {
-    Dims {
-        precision,
-        image: [224, 224],
-        patch: 16,
-        dim: 384,
-        hidden: 1536,
-        depth: 12,
-        outputs: 1000,
-        has_head: true,
-        has_gains: false,
-        layout,
-    }
 }
 
 /// Times `runs` forward passes, by kind of stage.

@@ -1,0 +1,24 @@
+//! Writes a network as ONNX, the way it was trained, nothing folded: for engines that read nothing else.
+//!
+//! ```text
+//! cargo run --release -p resmlp-benches --example export -- SHAPE|CHECKPOINT OUT.onnx
+//! ```
+//!
+//! A SHAPE such as S12 makes a network of that published shape with random weights.
+
+use std::path::Path;
+
+use resmlp_benches::{random_network, shape};
+use resmlp_converter::export::{Batch, write_onnx};
+use resmlp_converter::source::{LoadOptions, load};
+use resmlp_runtime::Precision;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [network, onnx] = &arguments[..] else { panic!("expected SHAPE|CHECKPOINT OUT.onnx") };
+    let network = match shape(network, Precision::Int8) {
+        Some(dims) => random_network(&dims),
+        None => load(Path::new(network), &LoadOptions::default()).expect("a checkpoint").network,
+    };
+    write_onnx(&network, Batch::Fixed(1), Path::new(onnx)).expect("an ONNX file");
+}

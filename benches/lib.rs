@@ -1,1 +1,0 @@
-//! Times forward passes; see `benches/forward.rs`.

@@ -1,0 +1,14 @@
+//! What the benchmarks share: networks, and forward passes of several engines that look the same from outside.
+
+#[path = "../../runtime/examples/random_model/model.rs"]
+mod model;
+mod network;
+pub mod passes;
+mod peak;
+#[path = "../../runtime/examples/random_model/shapes.rs"]
+mod shapes;
+
+pub use model::random_model;
+pub use network::{demo_file, random_network};
+pub use peak::Peak;
+pub use shapes::{NAMES, shape};

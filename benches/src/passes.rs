@@ -1,0 +1,62 @@
+//! Forward passes of several engines, ready to be timed: each closure runs one on a picture that it keeps.
+
+use resmlp_converter::network::Network;
+use resmlp_converter::tract::TractReference;
+use resmlp_runtime::measure::picture;
+use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, Precision, Threads, repack_in_place};
+
+use crate::model::random;
+
+/// Runs one forward pass.
+pub type Pass = Box<dyn FnMut()>;
+
+/// A packed model, in memory for the rest of the process, in panels that `kernels` read.
+pub fn leak(bytes: AlignedBytes, kernels: &Kernels) -> Model<'static> {
+    let dims = *Model::parse(&bytes).expect("a valid model").dims();
+    let wanted = kernels.layout().filter(|&layout| dims.precision == Precision::Int8 && layout != dims.layout);
+    let bytes = match wanted {
+        Some(layout) => repack_in_place(bytes, layout).expect("a layout for 8-bit weights"),
+        None => bytes,
+    };
+    Model::parse(Box::leak(Box::new(bytes))).expect("a valid model")
+}
+
+/// Of a packed model by this project's engine.
+pub fn ours(model: Model<'static>, kernels: &'static Kernels, threads: usize) -> Pass {
+    let engine = Engine::new(model, kernels, Threads::new(threads).expect("threads")).expect("an engine");
+    let dims = *engine.model().dims();
+    let (mut scratch, mut logits) = (vec![0; engine.scratch_len()], vec![0.0; dims.outputs]);
+    let picture = picture(&dims);
+    Box::new(move || engine.run(&picture, &mut scratch, &mut logits).expect("a run"))
+}
+
+/// Of a network by tract, on one thread.
+pub fn tract(network: &Network) -> Pass {
+    let tract = TractReference::from_network(network).expect("tract takes the network");
+    let pixels = pixels(network.image);
+    Box::new(move || {
+        std::hint::black_box(tract.logits(&pixels).expect("a run"));
+    })
+}
+
+/// Of an ONNX file's contents by rten; its weights are rearranged once, at load.
+#[cfg(feature = "peers")]
+pub fn rten(onnx: Vec<u8>, image: [usize; 2], threads: usize) -> Pass {
+    use std::sync::Arc;
+
+    use rten::{ModelOptions, RunOptions, ThreadPool, Value};
+    use rten_tensor::NdTensor;
+
+    let model = ModelOptions::with_all_ops().prepack_weights(true).load(onnx).expect("rten takes the graph");
+    let pool = Arc::new(ThreadPool::with_num_threads(threads));
+    let input: Value = NdTensor::from_data([1, 3, image[0], image[1]], pixels(image)).into();
+    Box::new(move || {
+        let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&pool)));
+        std::hint::black_box(model.run_one((&input).into(), Some(options)).expect("a run"));
+    })
+}
+
+/// Noise that looks like normalised pixels.
+fn pixels([height, width]: [usize; 2]) -> Vec<f32> {
+    random(4).take(3 * height * width).map(|bits| bits as i16 as f32 / 16_384.0).collect()
+}

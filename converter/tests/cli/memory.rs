@@ -1,0 +1,36 @@
+//! A model is in memory once, however it was packed.
+
+use resmlp_runtime::{Dims, Layout, Precision};
+
+use super::{json, model::random_model, string};
+
+/// Bytes that all but the model may take: program, libraries, scratch memory, picture.
+const REST: u64 = 8_000_000;
+
+#[test]
+#[cfg(target_os = "linux")]
+fn bench_takes_the_models_size_and_eight_megabytes() {
+    let folder = tempfile::tempdir().unwrap();
+    // On any CPU at least one of them is rearranged at load.
+    for layout in [Layout::DEFAULT, Layout::VNNI] {
+        let s12 = Dims {
+            precision: Precision::Int8,
+            image: [224, 224],
+            patch: 16,
+            dim: 384,
+            hidden: 1536,
+            depth: 12,
+            outputs: 1000,
+            has_head: true,
+            has_gains: false,
+            layout,
+        };
+        let model = random_model(&s12);
+        let path = folder.path().join("s12.rmlp");
+        std::fs::write(&path, &*model).unwrap();
+        let found = json(&["bench", string(&path), "--json", "--runs", "1", "--warmup", "1", "--threads", "2"]);
+        let peak = found["peak_memory_bytes"].as_u64().unwrap();
+        let model = found["model_bytes"].as_u64().unwrap();
+        assert!(peak > model && peak <= model + REST, "{layout:?}: {peak} bytes for a model of {model}");
+    }
+}

@@ -1,0 +1,34 @@
+//! The shapes of the published ResMLPs, 224 × 224 pixels and 1000 classes.
+
+use resmlp_runtime::{Dims, Layout, Precision};
+
+/// Their names; the number behind the stroke is the patch's edge in pixels, 16 where there is none.
+pub const NAMES: [&str; 5] = ["S12", "S24", "S36", "B24/16", "B24/8"];
+
+/// The shape of this name in the layout that models of this precision have by default.
+pub fn shape(name: &str, precision: Precision) -> Option<Dims> {
+    let [patch, dim, depth] = match name {
+        "S12" => [16, 384, 12],
+        "S24" => [16, 384, 24],
+        "S36" => [16, 384, 36],
+        "B24/16" => [16, 768, 24],
+        "B24/8" => [8, 768, 24],
+        _ => return None,
+    };
+    let layout = match precision {
+        Precision::Int8 => Layout::DEFAULT,
+        Precision::F16 => Layout::F16,
+    };
+    Some(Dims {
+        precision,
+        image: [224, 224],
+        patch,
+        dim,
+        hidden: 4 * dim,
+        depth,
+        outputs: 1000,
+        has_head: true,
+        has_gains: false,
+        layout,
+    })
+}
