@@ -78,24 +78,84 @@ macro_rules! row {
     };
 }
 
-/// Four columns of the contraction. The columns' words are in r10 and r11; `next` loads these and r2 again.
+/// Widens the columns' words, in r10 and r11, and works on `rows`: four columns of the contraction.
 macro_rules! group {
-    ($next:expr) => {
+    ($rows:expr) => {
         concat!(
             "sxtb16 r12, r10, ror #8\n",
             "sxtb16 lr, r11, ror #8\n",
             "sxtb16 r10, r10\n",
             "sxtb16 r11, r11\n",
-            row!("r4" "r5", "ldr r2, [r0], #4\n"),
-            row!("r6" "r7", "ldr r2, [r0], #4\n"),
-            row!("r8" "r9", $next),
+            $rows,
         )
     };
 }
 
-macro_rules! load_next {
-    () => {
-        "ldrd r10, r11, [r1], #8\nldr r2, [r0], #4\n"
+/// The tile's three rows; `next` loads the next group's first words.
+macro_rules! three_rows {
+    ($next:expr) => {
+        group!(concat!(
+            row!("r4" "r5", "ldr r2, [r0], #4\n"),
+            row!("r6" "r7", "ldr r2, [r0], #4\n"),
+            row!("r8" "r9", $next),
+        ))
+    };
+}
+
+/// The first row alone.
+macro_rules! one_row {
+    ($next:expr) => {
+        group!(row!("r4" "r5", $next))
+    };
+}
+
+/// Adds the products of a left panel (r0) and a right one (r1) of as many groups as r2 says to the sums at r3. `ahead` is how
+/// far the loads that begin a group move on in the left panel.
+macro_rules! multiply {
+    ($group:ident, $ahead:literal) => {
+        multiply!($group, $ahead, concat!("ldrd r10, r11, [r1], #8\nldr r2, [r0], #", $ahead, "\n"))
+    };
+    ($group:ident, $ahead:literal, $load:expr) => {
+        naked_asm!(
+            // Has these instructions, for the assembler's sake: targets for ARMv8-M leave them out.
+            ".arch armv7e-m",
+            "push {{r3-r11, lr}}",
+            // Where r0 is behind the groups that are worked on by fours, and behind all but the last.
+            "subs r2, #1",
+            "bic r12, r2, #3",
+            "add r12, r12, r12, lsl #1",
+            "add r12, r0, r12, lsl #2",
+            concat!("add r12, #", $ahead),
+            "add r2, r2, r2, lsl #1",
+            "add lr, r0, r2, lsl #2",
+            concat!("add lr, #", $ahead),
+            "push {{r12, lr}}",
+            "ldm r3, {{r4-r9}}",
+            $load,
+            "b 3f",
+            "2:",
+            $group!($load),
+            $group!($load),
+            $group!($load),
+            $group!($load),
+            "3:",
+            "ldr r3, [sp]",
+            "cmp r0, r3",
+            "bne 2b",
+            "b 5f",
+            "4:",
+            $group!($load),
+            "5:",
+            "ldr r3, [sp, #4]",
+            "cmp r0, r3",
+            "bne 4b",
+            // Nothing is read behind the panels' ends.
+            $group!(""),
+            "add sp, #8",
+            "pop {{r3}}",
+            "stm r3, {{r4-r9}}",
+            "pop {{r4-r11, pc}}",
+        )
     };
 }
 
@@ -105,45 +165,17 @@ macro_rules! load_next {
 /// The core has the DSP extension; both panels have `groups` groups and start at multiples of four.
 #[unsafe(naked)]
 unsafe extern "C" fn multiply(left: *const u8, right: *const u8, groups: usize, sums: &mut Sums) {
-    naked_asm!(
-        // Has these instructions, for the assembler's sake: targets for ARMv8-M leave them out.
-        ".arch armv7e-m",
-        "push {{r3-r11, lr}}",
-        // Where the left panel's loads end that are four groups at a time, and the rest but the last group's. A word is ahead.
-        "subs r2, #1",
-        "bic r12, r2, #3",
-        "add r12, r12, r12, lsl #1",
-        "add r12, r0, r12, lsl #2",
-        "add r12, #4",
-        "add r2, r2, r2, lsl #1",
-        "add lr, r0, r2, lsl #2",
-        "add lr, #4",
-        "push {{r12, lr}}",
-        "ldm r3, {{r4-r9}}",
-        load_next!(),
-        "b 3f",
-        "2:",
-        group!(load_next!()),
-        group!(load_next!()),
-        group!(load_next!()),
-        group!(load_next!()),
-        "3:",
-        "ldr r3, [sp]",
-        "cmp r0, r3",
-        "bne 2b",
-        "b 5f",
-        "4:",
-        group!(load_next!()),
-        "5:",
-        "ldr r3, [sp, #4]",
-        "cmp r0, r3",
-        "bne 4b",
-        group!(""),
-        "add sp, #8",
-        "pop {{r3}}",
-        "stm r3, {{r4-r9}}",
-        "pop {{r4-r11, pc}}",
-    )
+    multiply!(three_rows, 4)
+}
+
+/// As [`multiply`], for the first row of the left panel alone: what is left over where the tokens are a square number that
+/// three does not divide.
+///
+/// # Safety
+/// As there.
+#[unsafe(naked)]
+unsafe extern "C" fn multiply_one(left: *const u8, right: *const u8, groups: usize, sums: &mut Sums) {
+    multiply!(one_row, 12)
 }
 
 /// Whether the panels can be read by words: the engine's always can.
@@ -153,9 +185,10 @@ fn is_aligned(p: &Product) -> bool {
 
 /// Runs `store` with the sums of every tile; they begin with what `start` makes of the tile's number.
 #[inline(always)]
-fn for_each_tile(p: &Product, start: impl Fn(usize) -> Sums, mut store: impl FnMut(usize, Sums)) {
+fn for_each_tile(p: &Product, mut start: impl FnMut(usize) -> Sums, mut store: impl FnMut(usize, Sums)) {
     for (tile, left) in p.left.chunks_exact((ROWS * p.k).max(1)).enumerate() {
         let mut sums = start(tile);
+        let multiply = if p.rows == ROWS * tile + 1 { multiply_one } else { multiply };
         // SAFETY: to hold the table proves the instructions; these are whole panels of `k` columns, which the table's callers and
         // `is_aligned` have checked.
         unsafe { multiply(left.as_ptr(), p.right.as_ptr(), p.k / GROUP, &mut sums) };
@@ -237,15 +270,18 @@ fn quantise_rows(layout: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
 
 fn quantise_columns(_: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
     let ([scale_a, scale_b], [offset_a, offset_b]) = (few(q.scale), few(q.offset));
-    let groups = out.as_chunks_mut::<{ COLUMNS * GROUP }>().0.iter_mut();
-    let places = groups.flat_map(|[a0, a1, a2, a3, b0, b1, b2, b3]| [(a0, b0), (a1, b1), (a2, b2), (a3, b3)]);
-    for (row, (place_a, place_b)) in (0..stream.rows()).zip(places) {
-        let [a, b] = few(stream.row(row));
-        *place_a = quantise(a, scale_a, offset_a);
-        *place_b = quantise(b, scale_b, offset_b);
+    let groups = out.as_chunks_mut::<{ COLUMNS * GROUP }>().0;
+    for (first, group) in (0..).step_by(GROUP).zip(groups) {
+        for i in 0..GROUP {
+            if let [a, b] = stream.row(first + i) {
+                group[i] = quantise(*a, scale_a, offset_a);
+                group[GROUP + i] = quantise(*b, scale_b, offset_b);
+            }
+        }
     }
 }
 
+#[expect(clippy::needless_range_loop, reason = "unrolled, which zipped iterators are not")]
 fn add(p: Product, columns: StreamColumns, stream: &mut Block) {
     if !is_aligned(&p) {
         return scalar::add(p, columns, stream);
@@ -256,7 +292,8 @@ fn add(p: Product, columns: StreamColumns, stream: &mut Block) {
         &p,
         |_| [bias; ROWS],
         |tile, sums| {
-            for (i, [sum_a, sum_b]) in sums.into_iter().enumerate() {
+            for i in 0..ROWS {
+                let [sum_a, sum_b] = sums[i];
                 if let [a, b] = stream.row_mut(ROWS * tile + i) {
                     *a += sum_a as f32 * scale_a;
                     *b += sum_b as f32 * scale_b;
@@ -266,22 +303,23 @@ fn add(p: Product, columns: StreamColumns, stream: &mut Block) {
     );
 }
 
+#[expect(clippy::needless_range_loop, reason = "unrolled, which zipped iterators are not")]
 fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
     if !is_aligned(&p) {
         return scalar::mix(p, rows, columns, stream);
     }
     let [[scale_a, scale_b], sum_gain, bias_gain] = [columns.scale, columns.sum_gain, columns.bias_gain].map(few);
     let ([sum_gain_a, sum_gain_b], [bias_gain_a, bias_gain_b]) = (sum_gain, bias_gain);
-    let of_tile = |tile: usize| {
-        let [scale, sum, bias] =
-            [rows.scale, rows.sum, rows.bias].map(|v| few::<f32, ROWS>(v.get(ROWS * tile..).unwrap_or(&[])));
-        scale.into_iter().zip(sum).zip(bias)
-    };
+    let mut corrections = rows.correction.as_chunks::<ROWS>().0.iter();
+    let [scales, sums, biases] = [rows.scale, rows.sum, rows.bias].map(|v| v.as_chunks::<ROWS>().0.iter());
+    let mut factors = scales.zip(sums).zip(biases);
     for_each_tile(
         &p,
-        |tile| few::<i32, ROWS>(rows.correction.get(ROWS * tile..).unwrap_or(&[])).map(|c| [c; COLUMNS]),
+        |_| corrections.next().copied().unwrap_or_default().map(|correction| [correction; COLUMNS]),
         |tile, sums| {
-            for ((i, [sum_a, sum_b]), ((scale, sum), bias)) in sums.into_iter().enumerate().zip(of_tile(tile)) {
+            let ((scales, row_sums), biases) = factors.next().unwrap_or(((&[0.0; ROWS], &[0.0; ROWS]), &[0.0; ROWS]));
+            for i in 0..ROWS {
+                let ([sum_a, sum_b], scale, sum, bias) = (sums[i], scales[i], row_sums[i], biases[i]);
                 if let [a, b] = stream.row_mut(ROWS * tile + i) {
                     *a += sum_a as f32 * scale * scale_a + (sum_gain_a * sum + bias_gain_a * bias);
                     *b += sum_b as f32 * scale * scale_b + (sum_gain_b * sum + bias_gain_b * bias);
