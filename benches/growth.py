@@ -56,7 +56,8 @@ def main():
     machine.record_path(what, description, "json").write_text(json.dumps(record, indent=1) + "\n")
     machine.record_path(what, description, "svg").write_text(chart.growth(record, BOUND))
     for row in rows:
-        print(f"{row['shape']:7} {row['median_ms']:10.2f} ms {row['ms_per_gmac']:7.2f} ms/GMAC {row['relative_to_s12']:6.3f} × S12")
+        rate, relative = row["ms_per_gmac"], row["relative_to_s12"]
+        print(f"{row['shape']:7} {row['median_ms']:10.2f} ms {rate:7.2f} ms/GMAC {relative:6.3f} × S12")
     within = all(row["relative_to_s12"] <= BOUND for row in rows)
     print(f"{'all' if within else 'NOT all'} within {BOUND - 1:.0%} of S12")
 

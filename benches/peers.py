@@ -121,8 +121,9 @@ def measure(commands, examples, threads, options):
     """Rows of the table for this number of threads, and the machine's peak in the same rounds."""
     engines = start(commands, threads, options.only)
     peaks = [bursts.Engine(f"peak {kind}", [examples / "burst", "peak", kind, str(threads)]) for kind in ["int8", "f32"]]
+    alone = [bursts.Engine("alone", [*map(str, commands[OURS]), "1"])] if threads > 1 else []
     before = machine.load()
-    bursts.interleave(engines + peaks, options.rounds, options.burst, lambda text: log(f"{threads} threads, {text}"))
+    bursts.interleave(engines + peaks + alone, options.rounds, options.burst, lambda text: log(f"{threads} threads, {text}"))
     ours = next(engine for engine in engines if engine.name == OURS)
     macs = ours.about["macs"]
     best = {peak.name: peak.about["macs"] / peak.median_ms() / 1e6 for peak in peaks}
@@ -144,11 +145,14 @@ def measure(commands, examples, threads, options):
     result = {
         "threads": threads,
         "kernels": ours.about["kernels"],
-        "peak_gmac_per_s": {peak.name: {"instructions": peak.about["kernels"], "rate": round(best[peak.name], 1)} for peak in peaks},
+        "times_our_one_thread": [round(engine.ratio_to(ours), 3) for engine in alone],
+        "peak_gmac_per_s": {
+            peak.name: {"instructions": peak.about["kernels"], "rate": round(best[peak.name], 1)} for peak in peaks
+        },
         "load_average": [before, machine.load()],
         "engines": rows,
     }
-    for engine in engines + peaks:
+    for engine in engines + peaks + alone:
         engine.close()
     return result
 
@@ -167,12 +171,13 @@ def table(record):
     for result in record["results"]:
         peaks = [f"{p['rate']} GMAC/s by {p['instructions']}" for p in result["peak_gmac_per_s"].values()]
         before, after = result["load_average"]
+        faster = "".join(f" Ours is {times:.2f} × as fast as on one thread." for times in result["times_our_one_thread"])
         lines += [
             "",
             f"## Threads: {result['threads']}",
             "",
             f"Kernels: {result['kernels']}. The most that this machine did in the same rounds: {peaks[0]}, {peaks[1]}. "
-            f"Load average {before} before, {after} after.",
+            f"Load average {before} before, {after} after.{faster}",
             "",
             "| engine | median ms | least | p90 | GMAC/s | of the peak | × our time | peak RSS MB | load ms |",
             "|---|---|---|---|---|---|---|---|---|",

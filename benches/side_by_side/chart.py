@@ -22,8 +22,9 @@ def growth(record, bound):
     for index, row in enumerate(rows):
         x, value = LEFT + step * (index + 0.5), row["relative_to_s12"]
         fill = "#2f6f9f" if value <= bound else "#b5482f"
+        left, width, height = x - step / 4, step / 2, y(0) - y(value)
         parts += [
-            f'<rect x="{x - step / 4:.1f}" y="{y(value):.1f}" width="{step / 2:.1f}" height="{y(0) - y(value):.1f}" fill="{fill}"/>',
+            f'<rect x="{left:.1f}" y="{y(value):.1f}" width="{width:.1f}" height="{height:.1f}" fill="{fill}"/>',
             _text(x, y(value) - 6, f"{value:.3f}"),
             _text(x, y(0) + 20, row["shape"]),
             _text(x, y(0) + 38, f"{row['gmac']:.1f} GMAC", "#555"),

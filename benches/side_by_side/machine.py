@@ -7,7 +7,7 @@ import subprocess
 from datetime import datetime, timezone
 from pathlib import Path
 
-INSTRUCTIONS = ["avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512vbmi", "avx512_vnni", "amx_int8", "asimddp", "i8mm", "asimdhp"]
+INSTRUCTIONS = "avx2 fma f16c avx_vnni avx512f avx512bw avx512vbmi avx512_vnni amx_int8 asimddp i8mm asimdhp".split()
 BENCHES = Path(__file__).resolve().parent.parent
 
 
