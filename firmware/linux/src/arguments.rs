@@ -7,6 +7,7 @@ use std::thread::available_parallelism;
 use lexopt::Arg::{Long, Short, Value};
 use lexopt::{Parser, ValueExt};
 
+use crate::affinity::{self, Pin};
 use crate::error::{Error, Result};
 
 pub const USAGE: &str = "\
@@ -18,11 +19,19 @@ Usage: resmlp-device run MODEL.rmlp PICTURE… [options]
 PICTURE is a file, or - for standard input, of height × width × RGB bytes in the model's size, bare or as PPM (P6).
 
   --threads N     threads that work at the same time [default: one a core]
+  --pin CPUS      one thread on each of these cores, such as 0-3, or auto: on the fastest ones
   --kernels NAME  kernels by name [default: the fastest that this CPU has]
   --json          one JSON object on stdout instead of text
-  --runs N        bench: measured runs [default: what fits into three seconds]
-  --warmup N      bench: runs before them [default: 10]
+
+bench
+  --runs N        measured runs [default: what fits into three seconds]
+  --warmup N      runs before them [default: 10]
+  --cool-down C   first wait until the processor has cooled down to C °C, five minutes at most
+  --html FILE     write the report as a page for a browser, too
 ";
+
+/// Temperatures that a processor can cool down to, °C.
+const COOL: std::ops::RangeInclusive<f64> = 0.0..=150.0;
 
 /// Most threads, and most runs, that can be asked for.
 const MAX_THREADS: usize = 1024;
@@ -42,6 +51,8 @@ pub enum Command {
 pub struct Common {
     pub model: PathBuf,
     pub threads: usize,
+    /// How threads are bound to cores; the system moves them where it is left open.
+    pub pin: Option<Pin>,
     pub kernels: Option<String>,
     pub json: bool,
 }
@@ -58,14 +69,24 @@ pub struct Run {
 #[derive(Debug)]
 pub struct Bench {
     pub common: Common,
+    pub options: BenchOptions,
+}
+
+/// What only `bench` is told.
+#[derive(Debug, Default, PartialEq)]
+pub struct BenchOptions {
     pub runs: Option<usize>,
     pub warmup: Option<usize>,
+    /// °C to wait for.
+    pub cool_down: Option<f64>,
+    /// Where the page goes.
+    pub html: Option<PathBuf>,
 }
 
 /// Understands the words behind the program's name.
 pub fn parse(mut parser: Parser) -> Result<Command> {
-    let (mut threads, mut kernels, mut json) = (None, None, false);
-    let (mut runs, mut warmup) = (None, None);
+    let (mut threads, mut pin, mut kernels, mut json) = (None, None, None, false);
+    let mut bench = BenchOptions::default();
     let mut words: Vec<PathBuf> = Vec::new();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -74,8 +95,11 @@ pub fn parse(mut parser: Parser) -> Result<Command> {
             Long("json") => json = true,
             Long("threads") => threads = Some(number(&mut parser, "--threads", MAX_THREADS)?),
             Long("kernels") => kernels = Some(parser.value()?.string()?),
-            Long("runs") => runs = Some(number(&mut parser, "--runs", MAX_RUNS)?),
-            Long("warmup") => warmup = Some(number(&mut parser, "--warmup", MAX_RUNS)?),
+            Long("pin") => pin = Some(cores(&mut parser)?),
+            Long("runs") => bench.runs = Some(number(&mut parser, "--runs", MAX_RUNS)?),
+            Long("warmup") => bench.warmup = Some(number(&mut parser, "--warmup", MAX_RUNS)?),
+            Long("cool-down") => bench.cool_down = Some(celsius(&mut parser)?),
+            Long("html") => bench.html = Some(parser.value()?.into()),
             Value(word) => words.push(word.into()),
             other => return Err(other.unexpected().into()),
         }
@@ -84,16 +108,19 @@ pub fn parse(mut parser: Parser) -> Result<Command> {
     let verb = words.next().ok_or_else(|| usage("expected a verb: run or bench"))?;
     let model = |word: Option<PathBuf>| word.ok_or_else(|| usage("expected a MODEL.rmlp behind the verb"));
     let common = |model| {
-        let cores = available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_THREADS);
-        Common { model, threads: threads.unwrap_or(cores), kernels, json }
+        let cores = match &pin {
+            Some(Pin::Cpus(cpus)) => cpus.len(),
+            _ => available_parallelism().map_or(1, NonZeroUsize::get),
+        };
+        Common { model, threads: threads.unwrap_or(cores.min(MAX_THREADS)), pin, kernels, json }
     };
     match verb.to_str() {
         Some("run") => {
             let common = common(model(words.next())?);
             let pictures: Vec<PathBuf> = words.collect();
-            match (pictures.is_empty(), runs.or(warmup)) {
+            match (pictures.is_empty(), bench == BenchOptions::default()) {
                 (true, _) => Err(usage("expected a PICTURE behind the model")),
-                (_, Some(_)) => Err(usage("--runs and --warmup are for bench")),
+                (_, false) => Err(usage("--runs, --warmup, --cool-down and --html are for bench")),
                 _ => Ok(Command::Run(Run { common, pictures })),
             }
         }
@@ -101,7 +128,7 @@ pub fn parse(mut parser: Parser) -> Result<Command> {
             let common = common(model(words.next())?);
             match words.next() {
                 Some(word) => Err(usage(&format!("bench takes one model, found '{}' behind it", word.display()))),
-                None => Ok(Command::Bench(Bench { common, runs, warmup })),
+                None => Ok(Command::Bench(Bench { common, options: bench })),
             }
         }
         _ => Err(usage(&format!("'{}' is no verb, expected run or bench", verb.display()))),
@@ -112,6 +139,20 @@ fn number(parser: &mut Parser, option: &str, most: usize) -> Result<usize> {
     let value = parser.value()?;
     let number = value.to_str().and_then(|text| text.parse().ok()).filter(|number| (1..=most).contains(number));
     number.ok_or_else(|| usage(&format!("{option}: '{}' found, expected a number from 1 to {most}", value.display())))
+}
+
+fn cores(parser: &mut Parser) -> Result<Pin> {
+    let value = parser.value()?.string()?;
+    if value == "auto" {
+        return Ok(Pin::Auto);
+    }
+    affinity::parse(&value).map(Pin::Cpus).map_err(|problem| usage(&format!("--pin: {problem}, or auto")))
+}
+
+fn celsius(parser: &mut Parser) -> Result<f64> {
+    let value = parser.value()?;
+    let number = value.to_str().and_then(|text| text.parse().ok()).filter(|number| COOL.contains(number));
+    number.ok_or_else(|| usage(&format!("--cool-down: '{}' found, expected °C from 0 to 150", value.display())))
 }
 
 fn usage(message: &str) -> Error {
@@ -130,13 +171,18 @@ mod tests {
     fn options_stand_anywhere() {
         for words in ["bench m.rmlp --runs 7 --json --threads=3", "--threads 3 --json bench --runs=7 m.rmlp"] {
             let Ok(Command::Bench(bench)) = parse(words) else { panic!("{words}") };
-            assert_eq!((bench.runs, bench.warmup, bench.common.threads), (Some(7), None, 3));
+            assert_eq!((bench.options.runs, bench.options.warmup, bench.common.threads), (Some(7), None, 3));
             assert!(bench.common.json && bench.common.model.ends_with("m.rmlp"));
         }
         let Ok(Command::Run(run)) = parse("run m.rmlp - b.ppm --kernels scalar") else { panic!("run") };
         assert_eq!(run.pictures, [PathBuf::from("-"), "b.ppm".into()]);
         assert_eq!(run.common.kernels.as_deref(), Some("scalar"));
-        assert!(run.common.threads >= 1 && !run.common.json);
+        assert!(run.common.threads >= 1 && !run.common.json && run.common.pin.is_none());
+        let Ok(Command::Bench(bench)) = parse("bench m.rmlp --pin 4-6 --cool-down 45.5 --html r.html") else {
+            panic!()
+        };
+        assert_eq!((bench.common.pin, bench.common.threads), (Some(Pin::Cpus(vec![4, 5, 6])), 3));
+        assert_eq!((bench.options.cool_down, bench.options.html), (Some(45.5), Some("r.html".into())));
     }
 
     #[test]
@@ -147,6 +193,11 @@ mod tests {
             "run",
             "run m.rmlp",
             "run m.rmlp p.ppm --runs 3",
+            "run m.rmlp p.ppm --html r.html",
+            "bench m.rmlp --pin all",
+            "bench m.rmlp --pin 1,1",
+            "bench m.rmlp --cool-down warm",
+            "bench m.rmlp --cool-down -1",
             "bench",
             "bench m.rmlp another",
             "bench m.rmlp --threads 0",

@@ -3,12 +3,17 @@
 //! Results go to stdout, notes and errors to stderr. Exit codes: 0, 1 for an error, 2 for a command line that cannot be
 //! followed.
 
+mod affinity;
 mod arguments;
 mod bench;
 mod error;
+mod files;
+mod html;
 mod machine;
 mod model;
+mod observe;
 mod picture;
+mod pmu;
 mod run;
 
 use std::io::{ErrorKind, Write, stderr, stdout};
