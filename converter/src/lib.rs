@@ -15,8 +15,9 @@ pub mod network;
 pub mod output;
 pub mod pack;
 pub mod packed;
-pub mod picture;
 pub mod quantise;
 pub mod sensitivity;
 pub mod source;
 pub mod tract;
+
+pub use resmlp_picture as picture;

@@ -73,7 +73,8 @@ impl Tool {
                 has_server && find_program("scp").is_some() || Path::new("/run/systemd/system").is_dir()
             }
             Self::Browser => {
-                let has_one = ["chromium", "chromium-browser", "google-chrome"].iter().any(|n| find_program(n).is_some());
+                let has_one =
+                    ["chromium", "chromium-browser", "google-chrome"].iter().any(|n| find_program(n).is_some());
                 has_one || apt::candidate("chromium").is_none()
             }
             Self::FatTools => find_program("mcopy").is_some() && Path::new("/usr/sbin/fsck.vfat").is_file(),

@@ -15,8 +15,10 @@ Runs and measures packed ResMLP models.
 
 Usage: resmlp-device run MODEL.rmlp PICTURE… [options]
        resmlp-device bench MODEL.rmlp [options]
+       resmlp-device watch MODEL.rmlp FOLDER|/dev/videoN [options]
 
-PICTURE is a file, or - for standard input, of height × width × RGB bytes in the model's size, bare or as PPM (P6).
+PICTURE is a JPEG, PNG or BMP file; or height × width × RGB bytes in the model's size, bare or as PPM (P6).
+- is standard input. watch classifies files as they arrive in a folder, or a camera's frames, until it is interrupted.
 
   --threads N     threads that work at the same time [default: one a core]
   --pin CPUS      one thread on each of these cores, such as 0-3, or auto: on the fastest ones
@@ -28,6 +30,9 @@ bench
   --warmup N      runs before them [default: 10]
   --cool-down C   first wait until the processor has cooled down to C °C, five minutes at most
   --html FILE     write the report as a page for a browser, too
+
+watch
+  --count N       end after N pictures
 ";
 
 /// Temperatures that a processor can cool down to, °C.
@@ -44,6 +49,7 @@ pub enum Command {
     Version,
     Run(Run),
     Bench(Bench),
+    Watch(Watch),
 }
 
 /// What every verb is told.
@@ -72,6 +78,16 @@ pub struct Bench {
     pub options: BenchOptions,
 }
 
+/// `watch`.
+#[derive(Debug)]
+pub struct Watch {
+    pub common: Common,
+    /// A folder or a camera.
+    pub source: PathBuf,
+    /// Pictures after which it ends.
+    pub count: Option<usize>,
+}
+
 /// What only `bench` is told.
 #[derive(Debug, Default, PartialEq)]
 pub struct BenchOptions {
@@ -86,7 +102,7 @@ pub struct BenchOptions {
 /// Understands the words behind the program's name.
 pub fn parse(mut parser: Parser) -> Result<Command> {
     let (mut threads, mut pin, mut kernels, mut json) = (None, None, None, false);
-    let mut bench = BenchOptions::default();
+    let (mut bench, mut count) = (BenchOptions::default(), None);
     let mut words: Vec<PathBuf> = Vec::new();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -99,13 +115,14 @@ pub fn parse(mut parser: Parser) -> Result<Command> {
             Long("runs") => bench.runs = Some(number(&mut parser, "--runs", MAX_RUNS)?),
             Long("warmup") => bench.warmup = Some(number(&mut parser, "--warmup", MAX_RUNS)?),
             Long("cool-down") => bench.cool_down = Some(celsius(&mut parser)?),
+            Long("count") => count = Some(number(&mut parser, "--count", usize::MAX)?),
             Long("html") => bench.html = Some(parser.value()?.into()),
             Value(word) => words.push(word.into()),
             other => return Err(other.unexpected().into()),
         }
     }
     let mut words = words.into_iter();
-    let verb = words.next().ok_or_else(|| usage("expected a verb: run or bench"))?;
+    let verb = words.next().ok_or_else(|| usage("expected a verb: run, bench or watch"))?;
     let model = |word: Option<PathBuf>| word.ok_or_else(|| usage("expected a MODEL.rmlp behind the verb"));
     let common = |model| {
         let cores = match &pin {
@@ -114,24 +131,41 @@ pub fn parse(mut parser: Parser) -> Result<Command> {
         };
         Common { model, threads: threads.unwrap_or(cores.min(MAX_THREADS)), pin, kernels, json }
     };
-    match verb.to_str() {
-        Some("run") => {
+    let verb = verb.to_str().unwrap_or_default();
+    if verb != "bench" && bench != BenchOptions::default() {
+        return Err(usage("--runs, --warmup, --cool-down and --html are for bench"));
+    }
+    if verb != "watch" && count.is_some() {
+        return Err(usage("--count is for watch"));
+    }
+    match verb {
+        "run" => {
             let common = common(model(words.next())?);
             let pictures: Vec<PathBuf> = words.collect();
-            match (pictures.is_empty(), bench == BenchOptions::default()) {
-                (true, _) => Err(usage("expected a PICTURE behind the model")),
-                (_, false) => Err(usage("--runs, --warmup, --cool-down and --html are for bench")),
-                _ => Ok(Command::Run(Run { common, pictures })),
+            if pictures.is_empty() {
+                return Err(usage("expected a PICTURE behind the model"));
             }
+            Ok(Command::Run(Run { common, pictures }))
         }
-        Some("bench") => {
+        "bench" => {
             let common = common(model(words.next())?);
-            match words.next() {
-                Some(word) => Err(usage(&format!("bench takes one model, found '{}' behind it", word.display()))),
-                None => Ok(Command::Bench(Bench { common, options: bench })),
-            }
+            no_more(words.next(), "bench takes one model")?;
+            Ok(Command::Bench(Bench { common, options: bench }))
         }
-        _ => Err(usage(&format!("'{}' is no verb, expected run or bench", verb.display()))),
+        "watch" => {
+            let common = common(model(words.next())?);
+            let source = words.next().ok_or_else(|| usage("expected a FOLDER or /dev/videoN behind the model"))?;
+            no_more(words.next(), "watch takes one folder or camera")?;
+            Ok(Command::Watch(Watch { common, source, count }))
+        }
+        _ => Err(usage(&format!("'{verb}' is no verb, expected run, bench or watch"))),
+    }
+}
+
+fn no_more(word: Option<PathBuf>, expected: &str) -> Result<()> {
+    match word {
+        Some(word) => Err(usage(&format!("{expected}, found '{}' behind it", word.display()))),
+        None => Ok(()),
     }
 }
 
@@ -178,6 +212,8 @@ mod tests {
         assert_eq!(run.pictures, [PathBuf::from("-"), "b.ppm".into()]);
         assert_eq!(run.common.kernels.as_deref(), Some("scalar"));
         assert!(run.common.threads >= 1 && !run.common.json && run.common.pin.is_none());
+        let Ok(Command::Watch(watch)) = parse("watch m.rmlp /dev/video0 --count 3") else { panic!("watch") };
+        assert_eq!((watch.source, watch.count), ("/dev/video0".into(), Some(3)));
         let Ok(Command::Bench(bench)) = parse("bench m.rmlp --pin 4-6 --cool-down 45.5 --html r.html") else {
             panic!()
         };
@@ -194,6 +230,10 @@ mod tests {
             "run m.rmlp",
             "run m.rmlp p.ppm --runs 3",
             "run m.rmlp p.ppm --html r.html",
+            "run m.rmlp p.ppm --count 3",
+            "watch m.rmlp",
+            "watch m.rmlp a b",
+            "watch m.rmlp a --runs 3",
             "bench m.rmlp --pin all",
             "bench m.rmlp --pin 1,1",
             "bench m.rmlp --cool-down warm",

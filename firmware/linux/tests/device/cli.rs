@@ -7,7 +7,7 @@ use crate::place::{DIMS, Place, text};
 use resmlp_runtime::{Dims, Kernels, Layout, Precision};
 use serde_json::Value;
 
-fn logits(result: &Value) -> Vec<f32> {
+pub fn logits(result: &Value) -> Vec<f32> {
     result["logits"].as_array().unwrap().iter().map(|logit| logit.as_f64().unwrap() as f32).collect()
 }
 
@@ -118,7 +118,7 @@ fn errors_name_the_file_and_what_was_expected() {
     for (words, told) in [
         ("run missing.rmlp p.rgb", "missing.rmlp: No such file"),
         ("run m.rmlp missing.rgb", "missing.rgb: No such file"),
-        ("run m.rmlp short.rgb", "short.rgb: found 9 bytes, expected 1152 bytes (16 × 24 RGB)"),
+        ("run m.rmlp short.rgb", "short.rgb: found 9 bytes, expected 1152 bytes (16 × 24 RGB), a PPM"),
         ("run p.rgb p.rgb", "p.rgb: not a packed ResMLP model"),
         ("bench cut.rmlp", "cut.rmlp: "),
         ("bench damaged.rmlp", "damaged.rmlp: checksum"),

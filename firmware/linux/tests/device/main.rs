@@ -6,3 +6,4 @@ mod page;
 mod place;
 #[path = "../boards/unpack.rs"]
 mod unpack;
+mod watch;
