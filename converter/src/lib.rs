@@ -1,5 +1,7 @@
 //! Reads trained ResMLP checkpoints, folds, quantises and packs them, and checks the result against tract.
 
+pub mod board_link;
+pub mod card;
 pub mod check;
 pub mod classify;
 pub mod convert;

@@ -79,12 +79,13 @@ mod tests {
 
     fn play(script: Vec<Option<std::result::Result<u8, Failure>>>, count: usize) -> Result<Vec<u8>> {
         let script = RefCell::new(VecDeque::from(script));
-        let open = || match script.borrow_mut().pop_front().unwrap() {
-            Some(first) => {
-                script.borrow_mut().push_front(Some(first));
-                Ok(Played(&script))
+        let open = || {
+            let is_there = script.borrow().front().is_some_and(Option::is_some);
+            if is_there {
+                return Ok(Played(&script));
             }
-            None => Err("no camera".to_owned()),
+            script.borrow_mut().pop_front();
+            Err("no camera".to_owned())
         };
         let mut seen = Vec::new();
         frames("camera", open, Duration::ZERO, &mut |picture| {
