@@ -11,6 +11,7 @@ use resmlp_runtime::{AlignedBytes, Model};
 
 use crate::error::{Error, Result};
 use crate::output::write_atomically;
+use crate::picture::{Picture, Preprocess};
 
 /// What the files that we make are called on the card.
 pub const KERNEL: &str = "kernel8.img";
@@ -34,6 +35,8 @@ pub struct Parts<'a> {
     pub kernel: &'a Path,
     /// Folders with the board's boot files, the first that has a file winning.
     pub boot_files: &'a [PathBuf],
+    /// Pictures that the board classifies by itself when it has started.
+    pub pictures: &'a [PathBuf],
 }
 
 /// A file on a card.
@@ -50,8 +53,7 @@ pub struct CardFile {
 /// # Errors
 /// Name the file that is missing or is not what it should be.
 pub fn files(parts: &Parts) -> Result<Vec<CardFile>> {
-    let model = read(parts.model, MAX_MODEL)?;
-    Model::parse(&AlignedBytes::from(&*model)).map_err(|error| Error::file(parts.model, error.to_string()))?;
+    let model = model_and_pictures(parts.model, parts.pictures)?;
     let kernel = read(parts.kernel, MAX_KERNEL)?;
     if kernel.is_empty() || kernel.starts_with(b"\x7fELF") {
         let found = if kernel.is_empty() { "an empty file" } else { "an ELF file" };
@@ -77,6 +79,18 @@ pub fn write(files: &[CardFile], output: &Path) -> Result<u64> {
     let image = disk::image(files).map_err(|error| Error::io(output, error))?;
     write_atomically(output, &image)?;
     Ok(image.len() as u64)
+}
+
+/// The model, and behind it the pictures as its engine takes them: what the kernel finds as its initial file system.
+fn model_and_pictures(path: &Path, pictures: &[PathBuf]) -> Result<Vec<u8>> {
+    let mut bytes = read(path, MAX_MODEL)?;
+    let aligned = AlignedBytes::from(&*bytes);
+    let model = Model::parse(&aligned).map_err(|error| Error::file(path, error.to_string()))?;
+    let preprocess = Preprocess::of(&model);
+    for picture in pictures {
+        bytes.extend(preprocess.apply(&Picture::open(picture)?)?);
+    }
+    Ok(bytes)
 }
 
 fn read(path: &Path, most: u64) -> Result<Vec<u8>> {

@@ -123,6 +123,27 @@ fn check_partition_table(image: &[u8]) {
 }
 
 #[test]
+fn pictures_lie_behind_the_model() {
+    let place = Place::new();
+    let pixel = |x, y| image::Rgb([x as u8 * 9, y as u8 * 7, 40]);
+    // The model wants 24 × 24 pixels.
+    image::RgbImage::from_fn(40, 30, pixel).save(place.path("p.png")).unwrap();
+    let options = "--model m.rmlp --kernel kernel8.img --picture p.png --picture p.png";
+    let output = place.image("raspberry-pi-4", "sd.img", options);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let on_card = found["files"].as_array().unwrap().iter().find(|file| file["name"] == "model.rmlp").unwrap();
+    let model = fs::read(place.path("m.rmlp")).unwrap();
+    assert_eq!(on_card["bytes"].as_u64().unwrap() as usize, model.len() + 2 * 24 * 24 * 3);
+    let image = fs::read(place.path("sd.img")).unwrap();
+    // The card is empty but for this, so the file lies in one piece.
+    let start = image.windows(64).position(|window| window == &model[..64]).unwrap();
+    let (picture, again) = image[start + model.len()..].split_at(24 * 24 * 3);
+    assert!(image[start..].starts_with(&model) && again.starts_with(picture));
+    assert!(picture.iter().any(|&byte| byte != picture[0]), "it is no picture");
+}
+
+#[test]
 fn the_same_files_give_the_same_bytes() {
     let place = Place::new();
     for name in ["first.img", "second.img"] {

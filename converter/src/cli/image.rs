@@ -27,6 +27,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE", default_value = "target/device/kernel8.img")]
     kernel: PathBuf,
 
+    /// A picture (JPEG, PNG or BMP) that the board classifies when it has started; may be given several times
+    #[arg(long, value_name = "IMAGE")]
+    picture: Vec<PathBuf>,
+
     /// The card's image, for dd or Raspberry Pi Imager
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
@@ -47,8 +51,8 @@ struct File {
 }
 
 pub fn execute(args: &Args) -> Result<Outcome> {
-    let Args { board, model, boot_files, kernel, output } = args;
-    let files = card::files(&Parts { board: *board, model, kernel, boot_files })?;
+    let Args { board, model, boot_files, kernel, picture: pictures, output } = args;
+    let files = card::files(&Parts { board: *board, model, kernel, boot_files, pictures })?;
     let bytes = card::write(&files, output)?;
     let files = files.into_iter().map(|file| File { name: file.name, bytes: file.bytes.len() }).collect();
     Ok(Outcome { output: output.clone(), board: *board, bytes, files })

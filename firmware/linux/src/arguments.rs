@@ -30,6 +30,7 @@ bench
   --warmup N      runs before them [default: 10]
   --cool-down C   first wait until the processor has cooled down to C °C, five minutes at most
   --html FILE     write the report as a page for a browser, too
+  --name TEXT     what the report calls the model [default: its path]
 
 watch
   --count N       end after N pictures
@@ -97,6 +98,8 @@ pub struct BenchOptions {
     pub cool_down: Option<f64>,
     /// Where the page goes.
     pub html: Option<PathBuf>,
+    /// What the report calls the model.
+    pub name: Option<String>,
 }
 
 /// Understands the words behind the program's name.
@@ -116,6 +119,7 @@ pub fn parse(mut parser: Parser) -> Result<Command> {
             Long("warmup") => bench.warmup = Some(number(&mut parser, "--warmup", MAX_RUNS)?),
             Long("cool-down") => bench.cool_down = Some(celsius(&mut parser)?),
             Long("count") => count = Some(number(&mut parser, "--count", usize::MAX)?),
+            Long("name") => bench.name = Some(parser.value()?.string()?),
             Long("html") => bench.html = Some(parser.value()?.into()),
             Value(word) => words.push(word.into()),
             other => return Err(other.unexpected().into()),
@@ -133,7 +137,7 @@ pub fn parse(mut parser: Parser) -> Result<Command> {
     };
     let verb = verb.to_str().unwrap_or_default();
     if verb != "bench" && bench != BenchOptions::default() {
-        return Err(usage("--runs, --warmup, --cool-down and --html are for bench"));
+        return Err(usage("--runs, --warmup, --cool-down, --html and --name are for bench"));
     }
     if verb != "watch" && count.is_some() {
         return Err(usage("--count is for watch"));

@@ -100,7 +100,7 @@ fn measure(opened: &Opened, options: &Bench) -> Result<Outcome> {
     let mut known = |what: &str, why: String| not_known.push(format!("{what}: {why}"));
     let Measured { runs, latency, macs, model_bytes, scratch_bytes, .. } = measured;
     Ok(Outcome {
-        model: options.common.model.display().to_string(),
+        model: options.options.name.clone().unwrap_or_else(|| options.common.model.display().to_string()),
         kernels: engine.kernels().name(),
         threads,
         pinned_to: opened.cpus.clone(),
