@@ -8,7 +8,6 @@ use serde_json::json;
 use crate::error::{Error, Result};
 use crate::fold::{FoldedNetwork, fold};
 use crate::pack::{self, Extras};
-use crate::packed::preprocessing;
 use crate::picture::Preprocess;
 use crate::quantise::{Quantised, StageLoss, quantise};
 use crate::sensitivity::{self, LayerCost};
@@ -78,7 +77,7 @@ pub fn convert(request: &Request, progress: impl FnMut()) -> Result<Converted> {
     let explicit_scales = folded.explicit_scales();
     let extras = Extras {
         labels: request.labels.clone(),
-        preprocessing: preprocessing(request.preprocess),
+        preprocessing: request.preprocess.packed(),
         provenance: provenance(request),
     };
     let (packed, losses, costs) = match request.precision {

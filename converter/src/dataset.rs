@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::picture::{Picture, Preprocess};
+use crate::picture::{self, Picture, Preprocess};
 
 /// Endings of the files that are taken for pictures; those that cannot be decoded are reported as skipped.
 const EXTENSIONS: [&str; 11] = ["jpg", "jpeg", "png", "bmp", "ppm", "pgm", "pbm", "tif", "tiff", "webp", "gif"];
@@ -146,8 +146,8 @@ pub fn load(items: &[Item], preprocess: &Preprocess, progress: &(dyn Fn() + Sync
 /// Reads one picture; the reason of a failure comes without the file's name, which stands beside it.
 fn read(item: &Item, preprocess: &Preprocess) -> std::result::Result<Sample, String> {
     let picture = Picture::open(&item.path).map_err(|error| match error {
-        Error::Io { source, .. } => source.to_string(),
-        Error::File { message, .. } => message,
+        picture::Error::Io { source, .. } => source.to_string(),
+        picture::Error::File { message, .. } => message,
         other => other.to_string(),
     })?;
     let pixels = preprocess.apply(&picture).map_err(|error| error.to_string())?;

@@ -58,3 +58,13 @@ impl Error {
         Self::Tensor { path: path.as_ref().to_path_buf(), tensor: tensor.into(), message: message.into() }
     }
 }
+
+impl From<resmlp_picture::Error> for Error {
+    fn from(error: resmlp_picture::Error) -> Self {
+        match error {
+            resmlp_picture::Error::Io { path, source } => Self::Io { path, source },
+            resmlp_picture::Error::File { path, message } => Self::File { path, message },
+            resmlp_picture::Error::Preparation(message) => Self::Usage(message),
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! Reads trained ResMLP checkpoints, folds, quantises and packs them, and checks the result against tract.
 
+pub mod board_link;
+pub mod card;
 pub mod check;
 pub mod classify;
 pub mod convert;
@@ -15,8 +17,9 @@ pub mod network;
 pub mod output;
 pub mod pack;
 pub mod packed;
-pub mod picture;
 pub mod quantise;
 pub mod sensitivity;
 pub mod source;
 pub mod tract;
+
+pub use resmlp_picture as picture;

@@ -4,13 +4,11 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use resmlp_runtime::format::{MAGIC, Precision};
-use resmlp_runtime::{
-    AlignedBytes, Engine, Kernels, Model, ParallelFor, Preprocessing, Resize, Serial, Stage, repack_in_place,
-};
+use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, ParallelFor, Serial, Stage, repack_in_place};
 
 use crate::classify::Classifier;
 use crate::error::{Error, Result};
-use crate::picture::{Preprocess, ResizeMode};
+use crate::picture::Preprocess;
 
 /// A validated model file in memory, and the kernels that run it.
 pub struct PackedModel {
@@ -40,7 +38,7 @@ impl PackedModel {
     pub fn new(path: &Path, bytes: AlignedBytes, kernels: Option<&str>) -> Result<Self> {
         let kernels = find_kernels(kernels)?;
         let model = Model::parse(&bytes).map_err(|error| Error::file(path, error.to_string()))?;
-        let preprocess = preprocess(&model);
+        let preprocess = Preprocess::of(&model);
         let labels = model.labels().map(str::to_owned).collect();
         // 16-bit models have one layout for all kernels.
         let other = kernels
@@ -145,24 +143,4 @@ pub fn find_kernels(name: Option<&str>) -> Result<&'static Kernels> {
         let names: Vec<_> = Kernels::supported().map(Kernels::name).collect();
         Error::Usage(format!("--kernels {name}: this CPU has no such kernels, expected one of: {}", names.join(", ")))
     })
-}
-
-/// How a model's pictures are prepared.
-pub fn preprocess(model: &Model) -> Preprocess {
-    let Preprocessing { resize, crop, mean, std } = *model.preprocessing();
-    let resize = match resize {
-        Resize::Bilinear => ResizeMode::Bilinear,
-        Resize::Bicubic => ResizeMode::Bicubic,
-    };
-    Preprocess { image: model.dims().image, crop, resize, mean, std }
-}
-
-/// The same as a packed model carries it.
-pub fn preprocessing(preprocess: &Preprocess) -> Preprocessing {
-    let Preprocess { resize, crop, mean, std, .. } = *preprocess;
-    let resize = match resize {
-        ResizeMode::Bilinear => Resize::Bilinear,
-        ResizeMode::Bicubic => Resize::Bicubic,
-    };
-    Preprocessing { resize, crop, mean, std }
 }

@@ -120,17 +120,19 @@ fn through_a_real_ssh_server() {
         return;
     };
     let program = device_program();
-    let model = folder.path().join("m.rmlp");
+    let model = folder.path().join("it's <b> $HOME.rmlp");
     let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/safetensors/deit-f32.safetensors");
     let convert = resmlp(&["convert", "--precision", "f16", "--output"]).arg(&model).arg(checkpoint).output().unwrap();
     assert!(convert.status.success(), "{}", text(&convert.stderr));
-    let deploy = |options: &[String]| {
+    let deploy = |options: &[String], others: &[String]| {
         let mut command = resmlp(&["deploy", "--json", "--runs", "3", "--threads", "1", "--kernels", "scalar"]);
         command.arg(server.host()).arg("--model").arg(&model).arg("--program").arg(&program);
-        command.args(options.iter().flat_map(|option| ["--ssh-option", option])).output().unwrap()
+        command.args(options.iter().flat_map(|option| ["--ssh-option", option])).args(others).output().unwrap()
     };
 
-    let output = deploy(&server.options());
+    let page = folder.path().join("report.html");
+    let with_page = ["--html", page.to_str().unwrap(), "--pin", "auto", "--cool-down", "150"].map(str::to_owned);
+    let output = deploy(&server.options(), &with_page);
     assert!(output.status.success(), "{}{}", text(&output.stderr), server.log());
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(found["host"], server.host());
@@ -138,12 +140,18 @@ fn through_a_real_ssh_server() {
     assert_eq!((&found["kernels"], &found["runs"], &found["threads"]), (&"scalar".into(), &3.into(), &1.into()));
     assert!(found["latency_ms"]["median"].as_f64().unwrap() > 0.0);
     assert_eq!(found["machine"]["architecture"], std::env::consts::ARCH);
+    assert_eq!(found["pinned_to"].as_array().unwrap().len(), 1);
+    // The page is about the same measurement.
+    let page = std::fs::read_to_string(page).unwrap();
+    let inside = page.split_once("id=\"report\">").and_then(|(_, rest)| rest.split_once("</script>")).unwrap().0;
+    let inside: Value = serde_json::from_str(inside).unwrap();
+    assert_eq!((&inside["model"], &inside["times_ms"]), (&found["model"], &found["times_ms"]));
     // ssh, scp, scp, ssh, …: one connection for all of them.
     assert_eq!(server.log().matches("Accepted publickey").count(), 1, "{}", server.log());
 
     // A key that the server does not know.
     let stranger = server.options_with_another_key();
-    assert!(error(&deploy(&stranger)).contains(&server.host()));
+    assert!(error(&deploy(&stranger, &[])).contains(&server.host()));
 }
 
 /// `resmlp-device` for this machine, up to date.

@@ -40,6 +40,10 @@ pub struct Measured {
     pub runs: usize,
     /// Of a whole forward pass.
     pub latency: Latency,
+    /// How long each measured run took, in their order.
+    pub times: Vec<Duration>,
+    /// How long each run to warm up took, in their order: the first finds the caches cold.
+    pub warmup_times: Vec<Duration>,
     /// Of each stage, in their order. Measured in runs of their own, so that looking does not disturb the others.
     pub layers: Vec<Layer>,
     /// Multiply-accumulate operations of a forward pass.
@@ -96,11 +100,44 @@ pub struct Layer {
     pub macs: u64,
 }
 
+/// What a run is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It warms up.
+    WarmUp,
+    /// It is one of the measured ones.
+    Measured,
+    /// It is watched stage by stage.
+    Layers,
+}
+
+/// Looks on between runs, outside the time that is taken. `()` does not look.
+pub trait Watch {
+    /// A run is about to begin.
+    fn begins(&mut self, _phase: Phase) {}
+    /// A run has ended.
+    fn ended(&mut self, _phase: Phase) {}
+}
+
+impl Watch for () {}
+
 /// Times forward passes of `engine` on [`picture`]. Nothing is allocated while time is taken.
 ///
 /// # Errors
 /// Those of [`Engine::run`].
 pub fn measure<P: ParallelFor>(engine: &Engine<P>, repeats: Repeats) -> Result<Measured, RunError> {
+    measure_watched(engine, repeats, &mut ())
+}
+
+/// As [`measure`], while `watch` looks on.
+///
+/// # Errors
+/// Those of [`Engine::run`].
+pub fn measure_watched<P: ParallelFor>(
+    engine: &Engine<P>,
+    repeats: Repeats,
+    watch: &mut impl Watch,
+) -> Result<Measured, RunError> {
     let dims = engine.model().dims();
     let mut pass = Pass {
         engine,
@@ -108,15 +145,18 @@ pub fn measure<P: ParallelFor>(engine: &Engine<P>, repeats: Repeats) -> Result<M
         scratch: vec![0; engine.scratch_len()],
         logits: vec![0.0; dims.outputs],
     };
-    let mut warmup = vec![Duration::ZERO; repeats.warmup.max(1)];
-    pass.time(&mut warmup)?;
-    let runs = repeats.runs.unwrap_or_else(|| fitting_runs(Latency::of(&mut warmup).median_ms)).max(1);
+    let mut warmup_times = vec![Duration::ZERO; repeats.warmup.max(1)];
+    pass.time(&mut warmup_times, Phase::WarmUp, watch)?;
+    let warm = || Latency::of(&mut warmup_times.clone()).median_ms;
+    let runs = repeats.runs.unwrap_or_else(|| fitting_runs(warm())).max(1);
     let mut times = vec![Duration::ZERO; runs];
-    pass.time(&mut times)?;
+    pass.time(&mut times, Phase::Measured, watch)?;
     Ok(Measured {
         runs,
-        latency: Latency::of(&mut times),
-        layers: pass.time_layers(runs.min(WATCHED_RUNS))?,
+        latency: Latency::of(&mut times.clone()),
+        times,
+        warmup_times,
+        layers: pass.time_layers(runs.min(WATCHED_RUNS), watch)?,
         macs: dims.macs(),
         model_bytes: engine.model().bytes().len(),
         scratch_bytes: engine.scratch_len(),
@@ -162,22 +202,25 @@ struct Pass<'e, 'm, P> {
 
 impl<P: ParallelFor> Pass<'_, '_, P> {
     /// Fills `times` with the times of as many runs.
-    fn time(&mut self, times: &mut [Duration]) -> Result<(), RunError> {
+    fn time(&mut self, times: &mut [Duration], phase: Phase, watch: &mut impl Watch) -> Result<(), RunError> {
         for time in times {
+            watch.begins(phase);
             let start = Instant::now();
             self.engine.run(&self.picture, &mut self.scratch, &mut self.logits)?;
             *time = start.elapsed();
+            watch.ended(phase);
         }
         Ok(())
     }
 
     /// The median time of every stage over `runs` runs.
-    fn time_layers(&mut self, runs: usize) -> Result<Vec<Layer>, RunError> {
+    fn time_layers(&mut self, runs: usize, watch: &mut impl Watch) -> Result<Vec<Layer>, RunError> {
         let dims = self.engine.model().dims();
         let mut stages: Vec<(Stage, Vec<Duration>)> =
             Stage::all(dims.depth).map(|stage| (stage, Vec::with_capacity(runs))).collect();
         for _ in 0..runs {
             let mut left = stages.iter_mut();
+            watch.begins(Phase::Layers);
             let mut start = Instant::now();
             self.engine.run_observed(&self.picture, &mut self.scratch, &mut self.logits, &mut |_, _| {
                 let end = Instant::now();
@@ -186,6 +229,7 @@ impl<P: ParallelFor> Pass<'_, '_, P> {
                 }
                 start = Instant::now();
             })?;
+            watch.ended(Phase::Layers);
         }
         let layer = |(stage, mut times): (Stage, Vec<Duration>)| Layer {
             name: stage.to_string(),

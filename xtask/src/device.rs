@@ -46,7 +46,9 @@ pub fn check(arm: &Toolchain) -> Result<Tally> {
     let mut build = Toolchain::Current.cargo("build");
     run(build.args(["--release", "--package", "resmlp-converter", "--package", PACKAGE]))?;
     let model = demo_model(&workspace::target_dir().join("device/demo.rmlp"), "any")?;
-    let pictures = demo_pictures()?;
+    let mut pictures = demo_pictures()?;
+    // Decoded, resized and cropped there.
+    pictures.push(workspace::root().join("demo/pictures/cat_face.jpg"));
 
     let here = workspace::target_dir().join("release").join(PACKAGE);
     let expected = logits(Command::new(here).arg("run").arg(&model).args(&pictures).arg("--json"))?;
@@ -104,9 +106,15 @@ fn logits(command: &mut Command) -> Result<Vec<String>> {
 
 /// Says which kernels were chosen. Times in an emulator mean nothing, and the report must say so.
 fn check_bench(bench: &mut Command) -> Result<()> {
-    let report = report_of(bench.args(["--runs", "2", "--warmup", "1", "--json"]))?;
+    let report = report_of(bench.args(["--runs", "2", "--warmup", "1", "--pin", "0", "--json"]))?;
     let after = |part| report.split_once(part).map(|(_, rest)| rest);
-    for part in ["\"runs\":2,", "\"latency_ms\":{\"min\":", "\"layers\":[{\"name\":\"stem\"", "\"trusted\":false"] {
+    for part in [
+        "\"runs\":2,",
+        "\"latency_ms\":{\"min\":",
+        "\"layers\":[{\"name\":\"stem\"",
+        "\"trusted\":false",
+        "\"pinned_to\":[0]",
+    ] {
         after(part).ok_or_else(|| format!("`{}` reports no {part}: {report}", shown(bench)))?;
     }
     let kernels = after("\"kernels\":\"").and_then(|rest| rest.split_once('"')).map(|(name, _)| name);

@@ -48,7 +48,7 @@ pub fn all() -> Vec<Step> {
     vec![
         Step::new("format", "the code is formatted", format).with(&[Tool::Rustfmt]),
         Step::new("lint", "clippy, all packages", lint).with(&[Tool::Clippy]),
-        Step::new("host", "all tests, on this machine", host).with(&[Tool::SshServer]),
+        Step::new("host", "all tests, on this machine", host).with(&[Tool::SshServer, Tool::Browser, Tool::FatTools]),
         Step::new("runtime-checked", "the runtime's tests with overflow checks", runtime_checked),
         Step::new("bare-metal", "the runtime builds without std or alloc", bare_metal).building_for(&BARE_METAL),
         Step::new("no-panic", "no panic can be reached from the runtime", no_panic::check)

@@ -36,6 +36,10 @@ pub enum Tool {
     QemuArm,
     /// What the test of `resmlp deploy` reaches over ssh. Where it is missing that test is skipped.
     SshServer,
+    /// Shows the page of `resmlp-device bench --html`. Where no package is known (Ubuntu) that test is skipped.
+    Browser,
+    /// Checks and reads the card images of `resmlp image`.
+    FatTools,
 }
 
 impl Tool {
@@ -57,6 +61,11 @@ impl Tool {
             Self::SshServer => &[
                 Package { name: "openssh-server", purpose: "test `resmlp deploy`" },
                 Package { name: "openssh-client", purpose: "test `resmlp deploy`" },
+            ],
+            Self::Browser => &[Package { name: "chromium", purpose: "test the page of `resmlp-device bench --html`" }],
+            Self::FatTools => &[
+                Package { name: "dosfstools", purpose: "check the card images of `resmlp image`" },
+                Package { name: "mtools", purpose: "read the card images of `resmlp image`" },
             ],
         }
     }
@@ -84,6 +93,12 @@ impl Tool {
                 let has_server = find_program("sshd").is_some() || Path::new("/usr/sbin/sshd").is_file();
                 has_server && find_program("scp").is_some() || Path::new("/run/systemd/system").is_dir()
             }
+            Self::Browser => {
+                let has_one =
+                    ["chromium", "chromium-browser", "google-chrome"].iter().any(|n| find_program(n).is_some());
+                has_one || apt::candidate("chromium").is_none()
+            }
+            Self::FatTools => find_program("mcopy").is_some() && Path::new("/usr/sbin/fsck.vfat").is_file(),
         }
     }
 }

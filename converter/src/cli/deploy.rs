@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use resmlp_converter::error::{Error, Result};
+use resmlp_converter::output::write_atomically;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -39,6 +40,18 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     runs: Option<u32>,
 
+    /// One thread on each of these cores, such as 0-3, or auto: on the fastest ones
+    #[arg(long, value_name = "CPUS", value_parser = word)]
+    pin: Option<String>,
+
+    /// First wait until the processor has cooled down to this temperature, °C
+    #[arg(long, value_name = "C")]
+    cool_down: Option<u8>,
+
+    /// Bring the report back as a page for a browser, too
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+
     /// What ssh's option -o takes, such as Port=2222 or IdentityFile=KEY; may be given several times
     #[arg(long, value_name = "NAME=VALUE")]
     ssh_option: Vec<OsString>,
@@ -63,7 +76,8 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     let outcome = board
         .copy(&args.program, &format!("{folder}/resmlp-device"))
         .and_then(|()| board.copy(&args.model, &format!("{folder}/model.rmlp")))
-        .and_then(|()| board.ssh(&bench_command(&folder, args)));
+        .and_then(|()| board.ssh(&bench_command(&folder, args)))
+        .and_then(|text| args.html.as_ref().map_or(Ok(()), |html| board.fetch_page(&folder, html)).map(|()| text));
     // What was copied goes, whether or not the measurement succeeded; the first error is the one to report.
     let removed = board.ssh(&format!("rm -rf {folder}"));
     let text = outcome?;
@@ -122,6 +136,16 @@ fn bench_command(folder: &str, args: &Args) -> String {
     if let Some(runs) = args.runs {
         command += &format!(" --runs {runs}");
     }
+    if let Some(pin) = &args.pin {
+        command += &format!(" --pin {pin}");
+    }
+    if let Some(cool_down) = args.cool_down {
+        command += &format!(" --cool-down {cool_down}");
+    }
+    if args.html.is_some() {
+        let name = quoted(&args.model.display().to_string());
+        command += &format!(" --html {folder}/report.html --name {name}");
+    }
     command
 }
 
@@ -168,6 +192,12 @@ impl<'a> Board<'a> {
         self.output("scp", &["-q".as_ref(), "--".as_ref(), file.as_os_str(), target.as_ref()]).map(|_| ())
     }
 
+    /// Brings the page that `bench --html` wrote.
+    fn fetch_page(&self, folder: &str, html: &Path) -> Result<()> {
+        let page = self.ssh(&format!("cat {folder}/report.html"))?;
+        write_atomically(html, page.as_bytes())
+    }
+
     fn ssh(&self, command: &str) -> Result<String> {
         self.output("ssh", &["--".as_ref(), self.host.as_ref(), command.as_ref()])
     }
@@ -210,11 +240,20 @@ fn host(text: &str) -> std::result::Result<String, String> {
     if plain { Ok(text.to_owned()) } else { Err("expected USER@HOST".into()) }
 }
 
+/// A text as one word of a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 /// One word that needs no quoting in a shell.
 fn word(text: &str) -> std::result::Result<String, String> {
     let plain = text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-+".contains(c));
-    if plain { Ok(text.to_owned()) } else { Err("expected a name of letters, digits, '.', '_', '-' and '+'".into()) }
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-+,".contains(c));
+    if plain {
+        Ok(text.to_owned())
+    } else {
+        Err("expected a word of letters, digits, '.', ',', '_', '-' and '+'".into())
+    }
 }
 
 impl fmt::Display for Outcome {

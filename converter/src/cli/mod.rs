@@ -11,10 +11,12 @@ mod demo_text;
 mod deploy;
 mod eval;
 mod flags;
+mod image;
 mod inspect;
 mod open;
 mod report;
 mod run;
+mod send;
 mod terminal;
 
 use std::process::ExitCode;
@@ -52,6 +54,10 @@ enum Verb {
     Inspect(inspect::Args),
     /// Copy the device program and a model to a board over ssh, measure there, bring the report back
     Deploy(deploy::Args),
+    /// Make a card image that a Raspberry Pi boots a model from, without an operating system
+    Image(image::Args),
+    /// Have pictures classified by a board on a serial line
+    Send(send::Args),
     /// Go the whole way with the checkpoint and the pictures that come with the source code
     Demo(demo::Args),
 }
@@ -66,6 +72,8 @@ impl Verb {
             Self::Bench(args) => Box::new(bench::execute(args)?),
             Self::Inspect(args) => Box::new(inspect::execute(args)?),
             Self::Deploy(args) => Box::new(deploy::execute(args)?),
+            Self::Image(args) => Box::new(image::execute(args)?),
+            Self::Send(args) => Box::new(send::execute(args)?),
             Self::Demo(args) => Box::new(demo::execute(args)?),
         })
     }

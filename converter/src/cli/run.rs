@@ -55,7 +55,7 @@ struct Classified {
 pub fn execute(args: &Args) -> Result<Outcome> {
     args.threads.apply()?;
     let classifier = open::classifier(&args.file, &args.preprocess, &args.labels, &args.kernels)?;
-    let prepare = |path: &PathBuf| classifier.preprocess().apply(&Picture::open(path)?);
+    let prepare = |path: &PathBuf| Ok(classifier.preprocess().apply(&Picture::open(path)?)?);
     let pictures: Vec<Vec<u8>> = args.images.par_iter().map(prepare).collect::<Result<_>>()?;
     let pictures: Vec<&[u8]> = pictures.iter().map(Vec::as_slice).collect();
     let shown = if classifier.has_head() { SHOWN } else { 0 };

@@ -7,6 +7,7 @@ use std::thread::available_parallelism;
 use lexopt::Arg::{Long, Short, Value};
 use lexopt::{Parser, ValueExt};
 
+use crate::affinity::{self, Pin};
 use crate::error::{Error, Result};
 
 pub const USAGE: &str = "\
@@ -14,15 +15,29 @@ Runs and measures packed ResMLP models.
 
 Usage: resmlp-device run MODEL.rmlp PICTURE… [options]
        resmlp-device bench MODEL.rmlp [options]
+       resmlp-device watch MODEL.rmlp FOLDER|/dev/videoN [options]
 
-PICTURE is a file, or - for standard input, of height × width × RGB bytes in the model's size, bare or as PPM (P6).
+PICTURE is a JPEG, PNG or BMP file; or height × width × RGB bytes in the model's size, bare or as PPM (P6).
+- is standard input. watch classifies files as they arrive in a folder, or a camera's frames, until it is interrupted.
 
   --threads N     threads that work at the same time [default: one a core]
+  --pin CPUS      one thread on each of these cores, such as 0-3, or auto: on the fastest ones
   --kernels NAME  kernels by name [default: the fastest that this CPU has]
   --json          one JSON object on stdout instead of text
-  --runs N        bench: measured runs [default: what fits into three seconds]
-  --warmup N      bench: runs before them [default: 10]
+
+bench
+  --runs N        measured runs [default: what fits into three seconds]
+  --warmup N      runs before them [default: 10]
+  --cool-down C   first wait until the processor has cooled down to C °C, five minutes at most
+  --html FILE     write the report as a page for a browser, too
+  --name TEXT     what the report calls the model [default: its path]
+
+watch
+  --count N       end after N pictures
 ";
+
+/// Temperatures that a processor can cool down to, °C.
+const COOL: std::ops::RangeInclusive<f64> = 0.0..=150.0;
 
 /// Most threads, and most runs, that can be asked for.
 const MAX_THREADS: usize = 1024;
@@ -35,6 +50,7 @@ pub enum Command {
     Version,
     Run(Run),
     Bench(Bench),
+    Watch(Watch),
 }
 
 /// What every verb is told.
@@ -42,6 +58,8 @@ pub enum Command {
 pub struct Common {
     pub model: PathBuf,
     pub threads: usize,
+    /// How threads are bound to cores; the system moves them where it is left open.
+    pub pin: Option<Pin>,
     pub kernels: Option<String>,
     pub json: bool,
 }
@@ -58,14 +76,36 @@ pub struct Run {
 #[derive(Debug)]
 pub struct Bench {
     pub common: Common,
+    pub options: BenchOptions,
+}
+
+/// `watch`.
+#[derive(Debug)]
+pub struct Watch {
+    pub common: Common,
+    /// A folder or a camera.
+    pub source: PathBuf,
+    /// Pictures after which it ends.
+    pub count: Option<usize>,
+}
+
+/// What only `bench` is told.
+#[derive(Debug, Default, PartialEq)]
+pub struct BenchOptions {
     pub runs: Option<usize>,
     pub warmup: Option<usize>,
+    /// °C to wait for.
+    pub cool_down: Option<f64>,
+    /// Where the page goes.
+    pub html: Option<PathBuf>,
+    /// What the report calls the model.
+    pub name: Option<String>,
 }
 
 /// Understands the words behind the program's name.
 pub fn parse(mut parser: Parser) -> Result<Command> {
-    let (mut threads, mut kernels, mut json) = (None, None, false);
-    let (mut runs, mut warmup) = (None, None);
+    let (mut threads, mut pin, mut kernels, mut json) = (None, None, None, false);
+    let (mut bench, mut count) = (BenchOptions::default(), None);
     let mut words: Vec<PathBuf> = Vec::new();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -74,37 +114,62 @@ pub fn parse(mut parser: Parser) -> Result<Command> {
             Long("json") => json = true,
             Long("threads") => threads = Some(number(&mut parser, "--threads", MAX_THREADS)?),
             Long("kernels") => kernels = Some(parser.value()?.string()?),
-            Long("runs") => runs = Some(number(&mut parser, "--runs", MAX_RUNS)?),
-            Long("warmup") => warmup = Some(number(&mut parser, "--warmup", MAX_RUNS)?),
+            Long("pin") => pin = Some(cores(&mut parser)?),
+            Long("runs") => bench.runs = Some(number(&mut parser, "--runs", MAX_RUNS)?),
+            Long("warmup") => bench.warmup = Some(number(&mut parser, "--warmup", MAX_RUNS)?),
+            Long("cool-down") => bench.cool_down = Some(celsius(&mut parser)?),
+            Long("count") => count = Some(number(&mut parser, "--count", usize::MAX)?),
+            Long("name") => bench.name = Some(parser.value()?.string()?),
+            Long("html") => bench.html = Some(parser.value()?.into()),
             Value(word) => words.push(word.into()),
             other => return Err(other.unexpected().into()),
         }
     }
     let mut words = words.into_iter();
-    let verb = words.next().ok_or_else(|| usage("expected a verb: run or bench"))?;
+    let verb = words.next().ok_or_else(|| usage("expected a verb: run, bench or watch"))?;
     let model = |word: Option<PathBuf>| word.ok_or_else(|| usage("expected a MODEL.rmlp behind the verb"));
     let common = |model| {
-        let cores = available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_THREADS);
-        Common { model, threads: threads.unwrap_or(cores), kernels, json }
+        let cores = match &pin {
+            Some(Pin::Cpus(cpus)) => cpus.len(),
+            _ => available_parallelism().map_or(1, NonZeroUsize::get),
+        };
+        Common { model, threads: threads.unwrap_or(cores.min(MAX_THREADS)), pin, kernels, json }
     };
-    match verb.to_str() {
-        Some("run") => {
+    let verb = verb.to_str().unwrap_or_default();
+    if verb != "bench" && bench != BenchOptions::default() {
+        return Err(usage("--runs, --warmup, --cool-down, --html and --name are for bench"));
+    }
+    if verb != "watch" && count.is_some() {
+        return Err(usage("--count is for watch"));
+    }
+    match verb {
+        "run" => {
             let common = common(model(words.next())?);
             let pictures: Vec<PathBuf> = words.collect();
-            match (pictures.is_empty(), runs.or(warmup)) {
-                (true, _) => Err(usage("expected a PICTURE behind the model")),
-                (_, Some(_)) => Err(usage("--runs and --warmup are for bench")),
-                _ => Ok(Command::Run(Run { common, pictures })),
+            if pictures.is_empty() {
+                return Err(usage("expected a PICTURE behind the model"));
             }
+            Ok(Command::Run(Run { common, pictures }))
         }
-        Some("bench") => {
+        "bench" => {
             let common = common(model(words.next())?);
-            match words.next() {
-                Some(word) => Err(usage(&format!("bench takes one model, found '{}' behind it", word.display()))),
-                None => Ok(Command::Bench(Bench { common, runs, warmup })),
-            }
+            no_more(words.next(), "bench takes one model")?;
+            Ok(Command::Bench(Bench { common, options: bench }))
         }
-        _ => Err(usage(&format!("'{}' is no verb, expected run or bench", verb.display()))),
+        "watch" => {
+            let common = common(model(words.next())?);
+            let source = words.next().ok_or_else(|| usage("expected a FOLDER or /dev/videoN behind the model"))?;
+            no_more(words.next(), "watch takes one folder or camera")?;
+            Ok(Command::Watch(Watch { common, source, count }))
+        }
+        _ => Err(usage(&format!("'{verb}' is no verb, expected run, bench or watch"))),
+    }
+}
+
+fn no_more(word: Option<PathBuf>, expected: &str) -> Result<()> {
+    match word {
+        Some(word) => Err(usage(&format!("{expected}, found '{}' behind it", word.display()))),
+        None => Ok(()),
     }
 }
 
@@ -112,6 +177,20 @@ fn number(parser: &mut Parser, option: &str, most: usize) -> Result<usize> {
     let value = parser.value()?;
     let number = value.to_str().and_then(|text| text.parse().ok()).filter(|number| (1..=most).contains(number));
     number.ok_or_else(|| usage(&format!("{option}: '{}' found, expected a number from 1 to {most}", value.display())))
+}
+
+fn cores(parser: &mut Parser) -> Result<Pin> {
+    let value = parser.value()?.string()?;
+    if value == "auto" {
+        return Ok(Pin::Auto);
+    }
+    affinity::parse(&value).map(Pin::Cpus).map_err(|problem| usage(&format!("--pin: {problem}, or auto")))
+}
+
+fn celsius(parser: &mut Parser) -> Result<f64> {
+    let value = parser.value()?;
+    let number = value.to_str().and_then(|text| text.parse().ok()).filter(|number| COOL.contains(number));
+    number.ok_or_else(|| usage(&format!("--cool-down: '{}' found, expected °C from 0 to 150", value.display())))
 }
 
 fn usage(message: &str) -> Error {
@@ -130,13 +209,20 @@ mod tests {
     fn options_stand_anywhere() {
         for words in ["bench m.rmlp --runs 7 --json --threads=3", "--threads 3 --json bench --runs=7 m.rmlp"] {
             let Ok(Command::Bench(bench)) = parse(words) else { panic!("{words}") };
-            assert_eq!((bench.runs, bench.warmup, bench.common.threads), (Some(7), None, 3));
+            assert_eq!((bench.options.runs, bench.options.warmup, bench.common.threads), (Some(7), None, 3));
             assert!(bench.common.json && bench.common.model.ends_with("m.rmlp"));
         }
         let Ok(Command::Run(run)) = parse("run m.rmlp - b.ppm --kernels scalar") else { panic!("run") };
         assert_eq!(run.pictures, [PathBuf::from("-"), "b.ppm".into()]);
         assert_eq!(run.common.kernels.as_deref(), Some("scalar"));
-        assert!(run.common.threads >= 1 && !run.common.json);
+        assert!(run.common.threads >= 1 && !run.common.json && run.common.pin.is_none());
+        let Ok(Command::Watch(watch)) = parse("watch m.rmlp /dev/video0 --count 3") else { panic!("watch") };
+        assert_eq!((watch.source, watch.count), ("/dev/video0".into(), Some(3)));
+        let Ok(Command::Bench(bench)) = parse("bench m.rmlp --pin 4-6 --cool-down 45.5 --html r.html") else {
+            panic!()
+        };
+        assert_eq!((bench.common.pin, bench.common.threads), (Some(Pin::Cpus(vec![4, 5, 6])), 3));
+        assert_eq!((bench.options.cool_down, bench.options.html), (Some(45.5), Some("r.html".into())));
     }
 
     #[test]
@@ -147,6 +233,15 @@ mod tests {
             "run",
             "run m.rmlp",
             "run m.rmlp p.ppm --runs 3",
+            "run m.rmlp p.ppm --html r.html",
+            "run m.rmlp p.ppm --count 3",
+            "watch m.rmlp",
+            "watch m.rmlp a b",
+            "watch m.rmlp a --runs 3",
+            "bench m.rmlp --pin all",
+            "bench m.rmlp --pin 1,1",
+            "bench m.rmlp --cool-down warm",
+            "bench m.rmlp --cool-down -1",
             "bench",
             "bench m.rmlp another",
             "bench m.rmlp --threads 0",

@@ -1,135 +1,201 @@
 //! `bench`: how long a model takes on this machine, and whether the figures can be trusted.
 
-use std::fmt::Write;
+mod energy;
+mod outcome;
+mod peak;
+pub mod text;
 
-use resmlp_runtime::measure::{self, Latency, Measured, Repeats};
-use serde::Serialize;
+use std::fs;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use resmlp_runtime::Precision;
+use resmlp_runtime::measure::{Latency, Measured, Phase, Repeats, measure_watched};
+
+pub use outcome::{Layer, Outcome};
 
 use crate::arguments::Bench;
 use crate::error::{Error, Result};
-use crate::machine::{self, Files, Machine, State};
-use crate::{model, say};
+use crate::files::Files;
+use crate::machine::{self, Cores, Evidence, Machine, Sensor, State};
+use crate::model::{self, Opened};
+use crate::observe::{Observer, Sample};
+use crate::{html, say};
+use outcome::{CoolDown, Cycles, Milliseconds, WarmUp};
 
-#[derive(Serialize)]
-struct Outcome {
-    model: String,
-    kernels: &'static str,
-    threads: usize,
-    runs: usize,
-    warmup: usize,
-    latency_ms: Milliseconds,
-    gmac_per_s: f64,
-    model_bytes: usize,
-    scratch_bytes: usize,
-    /// All of this program's memory.
-    peak_memory_bytes: Option<u64>,
-    /// Whether the weights were rearranged at load.
-    repacked: bool,
-    layers: Vec<Layer>,
-    machine: Machine,
-    before: State,
-    after: State,
-    /// Whether there are no warnings.
-    trusted: bool,
-    warnings: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct Milliseconds {
-    min: f64,
-    median: f64,
-    p90: f64,
-    p99: f64,
-    max: f64,
-}
-
-#[derive(Serialize)]
-struct Layer {
-    name: String,
-    ms: f64,
-    macs: u64,
-}
+/// Longest wait for the processor to cool down, and the time between two looks.
+const LONGEST_COOL_DOWN: Duration = Duration::from_secs(300);
+const COOL_DOWN_STEP: Duration = Duration::from_millis(500);
 
 /// Measures the model; returns what is to be printed.
 pub fn execute(options: &Bench) -> Result<String> {
+    if let Some(path) = &options.options.html {
+        // Not to find out after minutes that the page has no place.
+        write(path, "")?;
+    }
     let opened = model::open(&options.common)?;
-    let engine = opened.engine()?;
-    let default = Repeats::default();
-    let repeats = Repeats { warmup: options.warmup.unwrap_or(default.warmup), runs: options.runs };
-    let files = Files::here();
-    let machine = Machine::read(&files);
-    let before = State::now();
-    let measured = measure::measure(&engine, repeats).map_err(|error| opened.failure(&error))?;
-    let after = State::now();
-
-    let threads = options.common.threads;
-    let warnings = machine::warnings(&machine, threads, &before, &after);
-    let Measured { runs, latency, macs: _, model_bytes, scratch_bytes, .. } = measured;
-    let Latency { min_ms, median_ms, p90_ms, p99_ms, max_ms } = latency;
-    let outcome = Outcome {
-        model: options.common.model.display().to_string(),
-        kernels: engine.kernels().name(),
-        threads,
-        runs,
-        warmup: repeats.warmup,
-        latency_ms: Milliseconds { min: min_ms, median: median_ms, p90: p90_ms, p99: p99_ms, max: max_ms },
-        gmac_per_s: measured.gmac_per_s(),
-        model_bytes,
-        scratch_bytes,
-        peak_memory_bytes: machine::peak_memory_bytes(&files),
-        repacked: opened.repacked,
-        layers: measured.layers.into_iter().map(|l| Layer { name: l.name, ms: l.ms, macs: l.macs }).collect(),
-        machine,
-        before,
-        after,
-        trusted: warnings.is_empty(),
-        warnings,
-    };
+    let outcome = measure(&opened, options)?;
+    if let Some(path) = &options.options.html {
+        write(path, &html::page(&outcome)?)?;
+    }
     if options.common.json {
         serde_json::to_string(&outcome).map_err(|error| Error::about("JSON", &error))
     } else {
         outcome.warnings.iter().for_each(|warning| say("warning", warning));
-        Ok(text(&outcome))
+        Ok(text::text(&outcome))
     }
 }
 
-fn text(outcome: &Outcome) -> String {
-    let Milliseconds { min, median, p90, p99, max } = outcome.latency_ms;
-    let unknown = || "not known".to_owned();
-    let temperature = |state: &State| state.temperature_c.map_or_else(unknown, |celsius| format!("{celsius:.1} °C"));
-    let clocks = |state: &State| {
-        let clocks = state.clocks.iter().filter_map(|clock| clock.mhz).map(|mhz| format!("{mhz:.0} MHz"));
-        let clocks: Vec<String> = clocks.collect();
-        if clocks.is_empty() { unknown() } else { clocks.join(", ") }
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).map_err(|error| Error::about(path.display(), &error))
+}
+
+/// First what needs a quiet machine, then the measured runs, then what runs beside others would disturb.
+fn measure(opened: &Opened, options: &Bench) -> Result<Outcome> {
+    let threads = options.common.threads;
+    let default = Repeats::default();
+    let warmup = options.options.warmup.unwrap_or(default.warmup);
+    let repeats = Repeats { warmup, runs: options.options.runs };
+    let files = Files::here();
+    let cores = Cores::read(&files, std::env::consts::ARCH);
+    // Before this thread is pinned: then it would see one core only.
+    let machine = Machine::read(&files, &cores);
+    let engine = &opened.engine()?;
+    let cool_down = options.options.cool_down.map(|celsius| cool_down(&files, celsius, LONGEST_COOL_DOWN));
+    let sensor = Sensor::find(&files);
+    let idle_w = sensor.as_ref().and_then(|sensor| energy::idle_watts(sensor, &files));
+
+    let before = State::now(&files);
+    let mut observer = Observer::new(&files, &opened.cpus);
+    let measured = measure_watched(engine, repeats, &mut observer).map_err(|error| opened.failure(&error))?;
+    let (samples, counted) = observer.finish();
+    let after = State::now(&files);
+
+    let steady: Vec<Sample> = samples.iter().filter(|sample| sample.phase == Phase::Measured).cloned().collect();
+    let cycles = counted.map(|counted| Cycles::of(counted, &measured.times));
+    // A thread that waits for others counts no cycles while it sleeps.
+    let counted_mhz = cycles.as_ref().ok().filter(|_| threads == 1).map(|cycles| cycles.mhz);
+    let evidence = Evidence {
+        machine: &machine,
+        threads,
+        before: &before,
+        after: &after,
+        samples: &steady,
+        drift_ms: drift(&measured.times),
+        counted_mhz,
     };
-    let cpu = outcome.machine.cpu.clone().unwrap_or_else(unknown);
-    let mut rows = vec![
-        ("board", outcome.machine.board.clone().unwrap_or_else(unknown)),
-        ("cpu", format!("{cpu}; {} cores", outcome.machine.cores)),
-        ("clock", format!("{} before, {} after", clocks(&outcome.before), clocks(&outcome.after))),
-        ("temperature", format!("{} before, {} after", temperature(&outcome.before), temperature(&outcome.after))),
-        ("kernels", outcome.kernels.to_owned()),
-        ("threads", outcome.threads.to_string()),
-        ("runs", format!("{} after {} to warm up", outcome.runs, outcome.warmup)),
-        ("latency", format!("{median:.3} ms median, {min:.3} least, {p90:.3} p90, {p99:.3} p99, {max:.3} most")),
-        (
-            "rate",
-            format!("{:.2} GMAC/s{}", outcome.gmac_per_s, if outcome.trusted { "" } else { " (not to be trusted)" }),
-        ),
-        ("model", format!("{} bytes", outcome.model_bytes)),
-        ("scratch", format!("{} bytes", outcome.scratch_bytes)),
-    ];
-    if let Some(bytes) = outcome.peak_memory_bytes {
-        rows.push(("all memory", format!("{bytes} bytes")));
+    let mut warnings = machine::warnings(&evidence);
+    warnings.extend(cool_down.as_ref().and_then(CoolDown::warning));
+
+    let peak = match engine.model().dims().precision {
+        Precision::Int8 => peak::peak(&cores, &opened.cpus, threads, counted_mhz, &steady, measured.gmac_per_s()),
+        Precision::F16 => Err("the model is not int8".to_owned()),
+    };
+    let energy = match &sensor {
+        Some(sensor) => energy::under_load(sensor, &files, engine, idle_w).map_err(|error| opened.failure(&error))?,
+        None => Err("the board has no sensor that this program knows".to_owned()),
+    };
+    let mut not_known = Vec::new();
+    let mut known = |what: &str, why: String| not_known.push(format!("{what}: {why}"));
+    let Measured { runs, latency, macs, model_bytes, scratch_bytes, .. } = measured;
+    Ok(Outcome {
+        model: options.options.name.clone().unwrap_or_else(|| options.common.model.display().to_string()),
+        kernels: engine.kernels().name(),
+        threads,
+        pinned_to: opened.cpus.clone(),
+        runs,
+        warmup,
+        warmup_ms: WarmUp::of(&measured.warmup_times),
+        latency_ms: latency.into(),
+        times_ms: measured.times.iter().map(milliseconds).collect(),
+        gmac_per_s: macs as f64 / (latency.median_ms * 1e6).max(f64::MIN_POSITIVE),
+        macs,
+        model_bytes,
+        scratch_bytes,
+        peak_memory_bytes: machine::peak_memory_bytes(&files),
+        repacked: opened.repacked,
+        peak: peak.map_err(|why| known("share of the int8 peak", why)).ok(),
+        cycles: cycles.map_err(|why| known("cycles", why)).ok(),
+        energy: energy.map_err(|why| known("energy", why)).ok(),
+        layers: measured.layers.into_iter().map(Layer::from).collect(),
+        machine,
+        cool_down,
+        before,
+        after,
+        timeline: samples,
+        not_known,
+        trusted: warnings.is_empty(),
+        warnings,
+    })
+}
+
+/// Waits until the processor is no hotter than `celsius`, or `longest` is over.
+fn cool_down(files: &Files, celsius: f64, longest: Duration) -> CoolDown {
+    let start = Instant::now();
+    let from_c = machine::temperature(files);
+    let mut to_c = from_c;
+    while to_c.is_some_and(|found| found > celsius) && start.elapsed() < longest {
+        sleep(COOL_DOWN_STEP.min(longest));
+        to_c = machine::temperature(files);
     }
-    let mut text = String::new();
-    for (name, value) in rows {
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "{name:12} {value}");
+    CoolDown { wanted_c: celsius, from_c, to_c, seconds: start.elapsed().as_secs_f64() }
+}
+
+/// Medians of the first and of the last quarter, milliseconds; equal where the runs are too few to tell.
+fn drift(times: &[Duration]) -> [f64; 2] {
+    /// Runs of a quarter whose median one interrupted run does not move.
+    const FEWEST: usize = 5;
+    let quarter = times.len() / 4;
+    if quarter < FEWEST {
+        return [0.0; 2];
     }
-    for layer in &outcome.layers {
-        let rate = layer.macs as f64 / (1e6 * layer.ms).max(f64::MIN_POSITIVE);
-        let _ = writeln!(text, "{:12} {:9.3} ms {rate:7.2} GMAC/s", layer.name, layer.ms);
+    let median = |times: &[Duration]| Latency::of(&mut times.to_vec()).median_ms;
+    [median(&times[..quarter]), median(&times[times.len() - quarter..])]
+}
+
+fn milliseconds(time: &Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+impl From<Latency> for Milliseconds {
+    fn from(latency: Latency) -> Self {
+        let Latency { min_ms, median_ms, p90_ms, p99_ms, max_ms } = latency;
+        Self { min: min_ms, median: median_ms, p90: p90_ms, p99: p99_ms, max: max_ms }
     }
-    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::tests::board;
+
+    #[test]
+    fn cooling_down_waits_and_gives_up() {
+        let (folder, files) = board("raspberry-pi-4");
+        let cool = cool_down(&files, 50.0, LONGEST_COOL_DOWN);
+        assert_eq!((cool.from_c, cool.warning()), (Some(48.199), None));
+
+        let hot = cool_down(&files, 40.0, Duration::from_millis(1));
+        assert!(hot.seconds > 0.0 && hot.warning().unwrap().contains("48.2 °C"), "{:?}", hot.warning());
+
+        let file = folder.path().join("sys/class/thermal/thermal_zone0/temp");
+        let cooler = std::thread::spawn(move || {
+            sleep(Duration::from_millis(100));
+            std::fs::write(file, "39000\n").unwrap();
+        });
+        let cooled = cool_down(&files, 40.0, LONGEST_COOL_DOWN);
+        cooler.join().unwrap();
+        assert_eq!((cooled.to_c, cooled.warning()), (Some(39.0), None));
+
+        let unknown = cool_down(&Files::below("nowhere"), 40.0, LONGEST_COOL_DOWN);
+        assert!(unknown.warning().unwrap().contains("no temperature"));
+    }
+
+    #[test]
+    fn drift_is_between_the_ends() {
+        let times: Vec<Duration> = (0..40).map(|run| Duration::from_millis(if run < 20 { 10 } else { 12 })).collect();
+        assert_eq!(drift(&times), [10.0, 12.0]);
+        assert_eq!(drift(&times[..19]), [0.0; 2]);
+    }
 }

@@ -1,18 +1,21 @@
 //! What `/proc` and `/sys` say about this machine. What they do not say stays unknown: nothing is guessed.
 
-mod cpu;
+mod cores;
+mod power;
 mod state;
 mod trust;
 
-use std::fs;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 use serde::Serialize;
 
-pub use state::State;
-pub use trust::warnings;
+use crate::files::Files;
+
+pub use cores::Cores;
+pub use power::Sensor;
+pub use state::{Clocks, State, temperature};
+pub use trust::{Evidence, warnings};
 
 /// What does not change while a model runs.
 #[derive(Clone, Debug, Serialize)]
@@ -27,59 +30,24 @@ pub struct Machine {
     pub cores: usize,
     /// Main memory.
     pub memory_bytes: Option<u64>,
+    /// A Jetson's power mode, as `nvpmodel` names it.
+    pub power_mode: Option<String>,
 }
 
 impl Machine {
-    /// This machine; `files` is its root folder.
-    pub fn read(files: &Files) -> Self {
-        let architecture = std::env::consts::ARCH;
+    /// This machine.
+    pub fn read(files: &Files, cores: &Cores) -> Self {
         let text = |path| files.text(path).filter(|text| !text.is_empty());
+        let power_mode =
+            |text: String| Some(text.lines().find_map(|l| l.strip_prefix("NV Power Mode:"))?.trim().into());
         Self {
-            architecture,
+            architecture: std::env::consts::ARCH,
             board: text("proc/device-tree/model").or_else(|| text("sys/firmware/devicetree/base/model")),
-            cpu: files.text("proc/cpuinfo").and_then(|cpuinfo| cpu::name(&cpuinfo, architecture)),
+            cpu: cores.name(),
             cores: available_parallelism().map_or(1, NonZeroUsize::get),
             memory_bytes: files.kilobytes("proc/meminfo", "MemTotal:"),
+            power_mode: files.told_by("nvpmodel", "-q").and_then(power_mode),
         }
-    }
-}
-
-/// The small files through which the kernel tells things, below a root folder: `/`, or another one in tests.
-#[derive(Debug)]
-pub struct Files(PathBuf);
-
-impl Files {
-    /// Those of this machine.
-    pub fn here() -> Self {
-        Self(PathBuf::from("/"))
-    }
-
-    /// A file's text without surrounding spaces and zeros; `None` where it cannot be read.
-    fn text(&self, path: impl AsRef<Path>) -> Option<String> {
-        let bytes = fs::read(self.0.join(path)).ok()?;
-        Some(String::from_utf8_lossy(&bytes).trim_matches(|c: char| c.is_whitespace() || c == '\0').to_owned())
-    }
-
-    fn number(&self, path: impl AsRef<Path>) -> Option<f64> {
-        self.text(path)?.split_whitespace().next()?.parse().ok()
-    }
-
-    /// The value of a line `KEY 123 kB`, in bytes.
-    fn kilobytes(&self, path: &str, key: &str) -> Option<u64> {
-        let text = self.text(path)?;
-        let value = text.lines().find_map(|line| line.strip_prefix(key))?;
-        value.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
-    }
-
-    /// Paths in `folder` whose names begin with `prefix`, in the order of their names.
-    fn folders(&self, folder: &str, prefix: &str) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.0.join(folder)).into_iter().flatten().flatten();
-        let mut paths: Vec<PathBuf> = entries
-            .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
-            .map(|entry| Path::new(folder).join(entry.file_name()))
-            .collect();
-        paths.sort();
-        paths
     }
 }
 
@@ -91,50 +59,32 @@ pub fn peak_memory_bytes(files: &Files) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A folder that looks as `/` does on a Raspberry Pi 4.
-    pub fn raspberry_pi() -> (tempfile::TempDir, Files) {
-        let cores = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd08\n\n".repeat(4);
-        let files = [
-            ("proc/device-tree/model", "Raspberry Pi 4 Model B Rev 1.4\0"),
-            ("proc/cpuinfo", &cores),
-            ("proc/meminfo", "MemTotal:        3885396 kB\nMemFree:         3000000 kB\n"),
-            ("proc/loadavg", "0.04 0.10 0.20 1/150 900\n"),
-            ("sys/devices/system/cpu/cpufreq/policy0/related_cpus", "0 1 2 3\n"),
-            ("sys/devices/system/cpu/cpufreq/policy0/scaling_governor", "ondemand\n"),
-            ("sys/devices/system/cpu/cpufreq/policy0/scaling_cur_freq", "600000\n"),
-            ("sys/devices/system/cpu/cpufreq/policy0/scaling_max_freq", "1500000\n"),
-            ("sys/devices/system/cpu/cpufreq/policy0/cpuinfo_max_freq", "1500000\n"),
-            ("sys/class/thermal/thermal_zone0/type", "cpu-thermal\n"),
-            ("sys/class/thermal/thermal_zone0/temp", "48199\n"),
-            ("sys/class/thermal/thermal_zone1/type", "gpu-thermal\n"),
-            ("sys/class/thermal/thermal_zone1/temp", "90000\n"),
-            ("sys/devices/platform/soc/soc:firmware/get_throttled", "50005\n"),
-        ];
-        let folder = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = folder.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        let files = Files(folder.path().to_owned());
-        (folder, files)
-    }
+    use crate::files::tests::board;
 
     #[test]
-    fn a_board_tells_what_it_is() {
-        let (_folder, files) = raspberry_pi();
-        let machine = Machine::read(&files);
-        assert_eq!(machine.board.as_deref(), Some("Raspberry Pi 4 Model B Rev 1.4"));
-        assert_eq!(machine.memory_bytes, Some(3_885_396 << 10));
-        assert!(machine.cores >= 1);
+    fn boards_tell_what_they_are() {
+        for (name, told, cpu, memory, mode) in [
+            ("raspberry-pi-4", "Raspberry Pi 4 Model B Rev 1.4", "4 × Cortex-A72", 3_885_396, None),
+            ("raspberry-pi-5", "Raspberry Pi 5 Model B Rev 1.0", "4 × Cortex-A76", 8_248_720, None),
+            ("jetson-orin-nano", "NVIDIA Jetson Orin Nano Developer Kit", "6 × Cortex-A78AE", 7_802_736, Some("15W")),
+        ] {
+            let (_folder, files) = board(name);
+            let machine = Machine::read(&files, &Cores::read(&files, "aarch64"));
+            assert_eq!(machine.board.as_deref(), Some(told));
+            assert_eq!(machine.cpu.as_deref(), Some(cpu));
+            assert_eq!(machine.memory_bytes, Some(memory << 10));
+            assert_eq!(machine.power_mode.as_deref(), mode);
+            assert!(machine.cores >= 1);
+        }
     }
 
     #[test]
     fn what_is_not_told_is_not_known() {
         let folder = tempfile::tempdir().unwrap();
-        let machine = Machine::read(&Files(folder.path().to_owned()));
+        let files = Files::below(folder.path());
+        let machine = Machine::read(&files, &Cores::read(&files, "aarch64"));
         assert!(machine.board.is_none() && machine.cpu.is_none() && machine.memory_bytes.is_none());
+        assert_eq!(peak_memory_bytes(&files), None);
     }
 
     #[test]

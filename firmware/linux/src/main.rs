@@ -3,13 +3,20 @@
 //! Results go to stdout, notes and errors to stderr. Exit codes: 0, 1 for an error, 2 for a command line that cannot be
 //! followed.
 
+mod affinity;
 mod arguments;
 mod bench;
 mod error;
+mod files;
+mod html;
 mod machine;
 mod model;
+mod observe;
 mod picture;
+mod pmu;
 mod run;
+mod top;
+mod watch;
 
 use std::io::{ErrorKind, Write, stderr, stdout};
 use std::process::ExitCode;
@@ -33,16 +40,18 @@ fn execute(command: Command) -> Result<()> {
         Command::Version => concat!("resmlp-device ", env!("CARGO_PKG_VERSION")).to_owned(),
         Command::Run(options) => run::execute(&options)?,
         Command::Bench(options) => bench::execute(&options)?,
+        Command::Watch(options) => return watch::execute(&options),
     };
-    print(&text)
+    print(&text).map(|_| ())
 }
 
-/// Prints `text` and a line's end on stdout; a reader that has gone away (`| head`) is no error.
-fn print(text: &str) -> Result<()> {
+/// Prints `text` and a line's end on stdout; false where the reader has gone away (`| head`), which is no error.
+fn print(text: &str) -> Result<bool> {
     let mut out = stdout().lock();
     match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::about("stdout", &error)),
-        _ => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Error::about("stdout", &error)),
+        Ok(()) => Ok(true),
     }
 }
 

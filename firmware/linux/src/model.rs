@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, Precision, Threads, repack_in_place};
 
+use crate::affinity;
 use crate::arguments::Common;
 use crate::error::{Error, Result};
+use crate::files::Files;
 use crate::say;
 
 /// A validated model, its weights as the kernels read them.
@@ -14,6 +16,8 @@ pub struct Opened {
     bytes: AlignedBytes,
     kernels: &'static Kernels,
     threads: usize,
+    /// The cores that the threads are pinned to; empty where the system chooses.
+    pub cpus: Vec<usize>,
     /// Whether the weights had to be rearranged.
     pub repacked: bool,
 }
@@ -21,6 +25,9 @@ pub struct Opened {
 /// Reads the model and rearranges its weights where the kernels want another layout, with a note.
 pub fn open(options: &Common) -> Result<Opened> {
     let path = &options.model;
+    let pinned = |pin| affinity::choose(pin, options.threads, &Files::here());
+    let cpus = options.pin.as_ref().map_or(Ok(vec![]), pinned);
+    let cpus = cpus.map_err(|problem| Error::Usage(format!("--pin: {problem}")))?;
     let kernels = kernels(options.kernels.as_deref())?;
     let bytes = AlignedBytes::read(path).map_err(|error| Error::about(path.display(), &error))?;
     let model = Model::parse(&bytes).map_err(|error| Error::about(path.display(), &error))?;
@@ -35,14 +42,19 @@ pub fn open(options: &Common) -> Result<Opened> {
     if repacked {
         say("note", &format!("the weights are rearranged for the {} kernels at load", kernels.name()));
     }
-    Ok(Opened { path: path.clone(), bytes, kernels, threads: options.threads, repacked })
+    let (path, threads) = (path.clone(), options.threads);
+    Ok(Opened { path, bytes, kernels, threads, cpus, repacked })
 }
 
 impl Opened {
-    /// An engine with threads of its own.
+    /// An engine with threads of its own, the calling one among them.
     pub fn engine(&self) -> Result<Engine<'_, Threads>> {
         let threads = Threads::new(self.threads)
             .map_err(|error| Error::about(format_args!("cannot start {} threads", self.threads), &error))?;
+        if !self.cpus.is_empty() {
+            affinity::pin(&threads, &self.cpus)
+                .map_err(|error| Error::about(format_args!("cannot pin the threads to {:?}", self.cpus), &error))?;
+        }
         let model = Model::parse(&self.bytes).map_err(|error| self.failure(&error))?;
         Engine::new(model, self.kernels, threads).map_err(|error| self.failure(&error))
     }

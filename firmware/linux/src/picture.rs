@@ -1,19 +1,33 @@
-//! Pictures that already have the model's size: bare bytes, or PPM.
+//! Pictures: files that are prepared as the model says, or bytes and PPM that already have its size.
 
 use std::fs::File;
 use std::io::{Read, stdin};
 use std::path::Path;
+
+use resmlp_picture::{Picture, Preprocess};
 
 use crate::error::{Error, Result};
 
 /// Bytes that a PPM's header may take.
 const MAX_HEADER: usize = 4096;
 
-/// Reads a picture of `[height, width]`, `[height, width, 3]` of u8, from a file or (`-`) from standard input.
+/// First bytes of the picture files that are decoded.
+const JPEG: &[u8] = b"\xff\xd8\xff";
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
+const BMP: &[u8] = b"BM";
+
+/// Longest picture file, in bytes.
+const MAX_FILE: usize = 256 << 20;
+
+/// Reads a picture as `[height, width, 3]` of u8 in the model's size, from a file or (`-`) from standard input.
+///
+/// A JPEG, PNG or BMP is resized and cropped. Just as many bytes as the model wants, or a PPM (P6) of its size with 8 bits
+/// a value, go to it as they are.
 ///
 /// # Errors
-/// Where there are neither just those bytes nor a PPM (P6) of that size with 8 bits a value.
-pub fn read(path: &Path, size: [usize; 2]) -> Result<Vec<u8>> {
+/// Where it is none of these.
+pub fn read(path: &Path, preprocess: &Preprocess) -> Result<Vec<u8>> {
+    let size = preprocess.image;
     let source: std::io::Result<Box<dyn Read>> = match path.to_str() {
         Some("-") => Ok(Box::new(stdin())),
         _ => File::open(path).map(|file| Box::new(file) as Box<dyn Read>),
@@ -22,9 +36,17 @@ pub fn read(path: &Path, size: [usize; 2]) -> Result<Vec<u8>> {
     let len = height * width * 3;
     let mut bytes = Vec::new();
     // One byte more than any accepted picture has, to tell a longer one.
-    let read = source.and_then(|source| source.take((len + MAX_HEADER + 1) as u64).read_to_end(&mut bytes));
+    let most = MAX_FILE.max(len + MAX_HEADER) + 1;
+    let read = source.and_then(|source| source.take(most as u64).read_to_end(&mut bytes));
     read.map_err(|error| Error::about(path.display(), &error))?;
-    pixels(bytes, size).map_err(|problem| Error::about(path.display(), &problem))
+    let is_file = [JPEG, PNG, BMP].iter().any(|start| bytes.starts_with(start));
+    let pixels = match is_file.then(|| Picture::decode(&bytes)) {
+        Some(Ok(picture)) => preprocess.apply(&picture).map_err(|error| error.to_string()),
+        // Bare bytes may begin as a file does.
+        Some(Err(problem)) if bytes.len() != len => Err(problem),
+        _ => pixels(bytes, size),
+    };
+    pixels.map_err(|problem| Error::about(path.display(), &problem))
 }
 
 fn pixels(mut bytes: Vec<u8>, [height, width]: [usize; 2]) -> std::result::Result<Vec<u8>, String> {
@@ -32,7 +54,8 @@ fn pixels(mut bytes: Vec<u8>, [height, width]: [usize; 2]) -> std::result::Resul
     if bytes.len() == len {
         return Ok(bytes);
     }
-    let expected = format!("expected {len} bytes ({height} × {width} RGB), or a PPM of {height} × {width}");
+    let expected =
+        format!("expected {len} bytes ({height} × {width} RGB), a PPM of {height} × {width}, or a JPEG, PNG or BMP");
     let Some(rest) = bytes.strip_prefix(b"P6") else {
         let more = if bytes.len() > len + MAX_HEADER { "more than " } else { "" };
         return Err(format!("found {more}{} bytes, {expected}", bytes.len().min(len + MAX_HEADER)));

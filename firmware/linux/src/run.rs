@@ -2,15 +2,13 @@
 
 use std::fmt::Write;
 
-use resmlp_runtime::top;
+use resmlp_picture::Preprocess;
 use serde::Serialize;
 
 use crate::arguments::Run;
 use crate::error::{Error, Result};
+use crate::top::{Guess, guesses};
 use crate::{model, picture};
-
-/// Classes that are shown for a picture.
-const SHOWN: usize = 5;
 
 #[derive(Serialize)]
 struct Outcome {
@@ -26,23 +24,17 @@ struct Classified {
     top: Vec<Guess>,
 }
 
-#[derive(Serialize)]
-struct Guess {
-    index: usize,
-    label: Option<String>,
-    probability: f64,
-}
-
 /// Classifies the pictures; returns what is to be printed.
 pub fn execute(options: &Run) -> Result<String> {
     let opened = model::open(&options.common)?;
     let engine = opened.engine()?;
     let dims = *engine.model().dims();
+    let preprocess = Preprocess::of(engine.model());
     let labels: Vec<&str> = engine.model().labels().collect();
     let mut scratch = vec![0; engine.scratch_len()];
     let mut results = Vec::new();
     for path in &options.pictures {
-        let picture = picture::read(path, dims.image)?;
+        let picture = picture::read(path, &preprocess)?;
         let mut logits = vec![0.0; dims.outputs];
         engine.run(&picture, &mut scratch, &mut logits).map_err(|error| opened.failure(&error))?;
         let top = if dims.has_head { guesses(&logits, &labels) } else { vec![] };
@@ -56,26 +48,13 @@ pub fn execute(options: &Run) -> Result<String> {
     }
 }
 
-fn guesses(logits: &[f32], labels: &[&str]) -> Vec<Guess> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let weight = |logit: f32| f64::from(logit - largest).exp();
-    let sum: f64 = logits.iter().map(|&logit| weight(logit)).sum();
-    let guess = |(index, logit)| Guess {
-        index,
-        label: labels.get(index).map(|&label| label.to_owned()),
-        probability: weight(logit) / sum,
-    };
-    top::<SHOWN>(logits).into_iter().map(guess).collect()
-}
-
 fn text(outcome: &Outcome) -> String {
     let mut text = String::new();
     for result in &outcome.results {
         text += &format!("{}\n", result.image);
         for guess in &result.top {
-            let label = guess.label.clone().unwrap_or_else(|| format!("class {}", guess.index));
             // Writing to a string does not fail.
-            let _ = writeln!(text, "  {:5.1} %  {label}", guess.probability * 100.0);
+            let _ = writeln!(text, "  {:5.1} %  {}", guess.probability * 100.0, guess.name());
         }
         if result.top.is_empty() {
             let _ = writeln!(text, "  embedding of {} channels (--json prints it)", result.logits.len());

@@ -1,10 +1,11 @@
 //! What changes while a model runs: clocks, temperature, throttling.
 
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::Files;
+use crate::affinity;
+use crate::files::Files;
 
 /// The machine at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -15,6 +16,10 @@ pub struct State {
     pub temperature_c: Option<f64>,
     /// The Raspberry Pi firmware's `get_throttled`: see [`super::trust`].
     pub throttled: Option<u32>,
+    /// The Raspberry Pi's alarm for too low a supply.
+    pub under_voltage: Option<bool>,
+    /// How often a Jetson has throttled itself because it drew too much, since it was started.
+    pub over_current_events: Option<u64>,
     /// Programs that wanted to run, mean of the last minute.
     pub load: Option<f64>,
 }
@@ -28,54 +33,91 @@ pub struct Clock {
     pub governor: Option<String>,
     /// Now.
     pub mhz: Option<f64>,
+    /// The lowest that the governor may choose; `jetson_clocks` raises it to the highest.
+    pub least_mhz: Option<f64>,
     /// The highest that the governor may choose.
     pub limit_mhz: Option<f64>,
     /// The highest that the hardware has.
     pub max_mhz: Option<f64>,
 }
 
-impl State {
-    /// This machine's state now.
-    pub fn now() -> Self {
-        let state = Self::read(&Files::here());
-        Self { throttled: state.throttled.or_else(ask_firmware), ..state }
+impl Clock {
+    /// Whether the governor has no choice, whatever its name.
+    pub fn is_fixed(&self) -> bool {
+        self.least_mhz.is_some() && self.least_mhz == self.limit_mhz
     }
+}
 
-    /// What the files tell.
-    pub(super) fn read(files: &Files) -> Self {
-        let policies = files.folders("sys/devices/system/cpu/cpufreq", "policy");
-        let clock = |policy: &std::path::PathBuf| {
-            let mhz = |name| files.number(policy.join(name)).map(|kilohertz| kilohertz / 1000.0);
-            Clock {
-                cpus: files.text(policy.join("related_cpus")),
-                governor: files.text(policy.join("scaling_governor")),
-                mhz: mhz("scaling_cur_freq"),
-                limit_mhz: mhz("scaling_max_freq"),
-                max_mhz: mhz("cpuinfo_max_freq"),
-            }
+impl State {
+    /// The state now.
+    pub fn now(files: &Files) -> Self {
+        let monitored = |driver: &str, suffix: &str| {
+            let paths = files.monitors(driver).into_iter().flat_map(|folder| files.entries(folder, ""));
+            let paths = paths.filter(|path| path.to_string_lossy().ends_with(suffix));
+            paths.filter_map(|path| files.number(path)).reduce(|a, b| a + b)
         };
+        let throttled = files.text("sys/devices/platform/soc/soc:firmware/get_throttled");
         Self {
-            clocks: policies.iter().map(clock).collect(),
+            clocks: policies(files).iter().map(|policy| clock(files, policy)).collect(),
             temperature_c: temperature(files),
-            throttled: files.text("sys/devices/platform/soc/soc:firmware/get_throttled").as_deref().and_then(hex),
+            throttled: throttled.as_deref().and_then(hex).or_else(|| ask_firmware(files)),
+            under_voltage: monitored("rpi_volt", "in0_lcrit_alarm").map(|alarm| alarm > 0.0),
+            // The cast saturates.
+            over_current_events: monitored("soctherm_oc", "_event_cnt").map(|events| events as u64),
             load: files.number("proc/loadavg"),
         }
     }
 }
 
+/// Folders of all groups of cores that share a clock.
+fn policies(files: &Files) -> Vec<PathBuf> {
+    files.entries("sys/devices/system/cpu/cpufreq", "policy")
+}
+
+fn clock(files: &Files, policy: &std::path::Path) -> Clock {
+    let mhz = |name| files.number(policy.join(name)).map(|kilohertz| kilohertz / 1000.0);
+    Clock {
+        cpus: files.text(policy.join("related_cpus")),
+        governor: files.text(policy.join("scaling_governor")),
+        mhz: mhz("scaling_cur_freq"),
+        least_mhz: mhz("scaling_min_freq"),
+        limit_mhz: mhz("scaling_max_freq"),
+        max_mhz: mhz("cpuinfo_max_freq"),
+    }
+}
+
+/// The clocks of some cores, to be read again and again: one file for each group of cores.
+#[derive(Debug, Default)]
+pub struct Clocks(Vec<PathBuf>);
+
+impl Clocks {
+    /// Of the groups with one of these cores, or of all where there are none.
+    pub fn of(files: &Files, cpus: &[usize]) -> Self {
+        let mut policies = policies(files);
+        policies.retain(|policy| {
+            let numbers = files.text(policy.join("related_cpus")).and_then(|text| affinity::parse(&text).ok());
+            cpus.is_empty() || numbers.is_none_or(|numbers| numbers.iter().any(|number| cpus.contains(number)))
+        });
+        Self(policies.into_iter().map(|policy| policy.join("scaling_cur_freq")).collect())
+    }
+
+    /// All of them now, MHz.
+    pub fn mhz(&self, files: &Files) -> Vec<f64> {
+        self.0.iter().filter_map(|path| files.number(path)).map(|kilohertz| kilohertz / 1000.0).collect()
+    }
+}
+
 /// The hottest of the sensors that are named after the CPU, °C.
-fn temperature(files: &Files) -> Option<f64> {
+pub fn temperature(files: &Files) -> Option<f64> {
     let is_cpus = |kind: String| ["cpu", "x86_pkg"].iter().any(|name| kind.to_ascii_lowercase().contains(name));
-    let zones = files.folders("sys/class/thermal", "thermal_zone");
+    let zones = files.entries("sys/class/thermal", "thermal_zone");
     let zones = zones.iter().filter(|zone| files.text(zone.join("type")).is_some_and(is_cpus));
     zones.filter_map(|zone| files.number(zone.join("temp"))).map(|thousandths| thousandths / 1000.0).reduce(f64::max)
 }
 
 /// Asks a Raspberry Pi's firmware by its own program, where the kernel has no file for it.
-fn ask_firmware() -> Option<u32> {
-    let output = Command::new("vcgencmd").arg("get_throttled").stdin(Stdio::null()).stderr(Stdio::null()).output();
-    let output = output.ok().filter(|output| output.status.success())?;
-    hex(str::from_utf8(&output.stdout).ok()?.trim().strip_prefix("throttled=")?)
+fn ask_firmware(files: &Files) -> Option<u32> {
+    hex(files.told_by("vcgencmd", "get_throttled")?.trim().strip_prefix("throttled=")?)
 }
 
 /// A hexadecimal number, with or without `0x`.
@@ -85,28 +127,60 @@ fn hex(text: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::raspberry_pi;
     use super::*;
+    use crate::files::tests::board;
 
     #[test]
     fn a_boards_state_is_read() {
-        let (_folder, files) = raspberry_pi();
+        let (_folder, files) = board("raspberry-pi-4-throttled");
         let clock = Clock {
             cpus: Some("0 1 2 3".into()),
             governor: Some("ondemand".into()),
             mhz: Some(600.0),
+            least_mhz: Some(600.0),
             limit_mhz: Some(1500.0),
             max_mhz: Some(1500.0),
         };
-        let expected =
-            State { clocks: vec![clock], temperature_c: Some(48.199), throttled: Some(0x50005), load: Some(0.04) };
-        assert_eq!(State::read(&files), expected);
+        let expected = State {
+            clocks: vec![clock],
+            temperature_c: Some(82.303),
+            throttled: Some(0x50005),
+            under_voltage: Some(true),
+            over_current_events: None,
+            load: Some(0.04),
+        };
+        assert_eq!(State::now(&files), expected);
+    }
+
+    #[test]
+    fn a_raspberry_pi_5_is_asked_by_its_program() {
+        let (_folder, files) = board("raspberry-pi-5");
+        assert_eq!(State::now(&files).throttled, Some(0));
+    }
+
+    #[test]
+    fn a_jetson_counts_its_over_currents_and_fixes_its_clock() {
+        let (_folder, files) = board("jetson-orin-nano");
+        let state = State::now(&files);
+        assert_eq!((state.over_current_events, state.throttled, state.under_voltage), (Some(2), None, None));
+        assert!(state.clocks.len() == 2 && state.clocks.iter().all(Clock::is_fixed));
+        assert!(!Clock::default().is_fixed());
+    }
+
+    #[test]
+    fn clocks_are_those_of_the_cores_in_use() {
+        let (folder, files) = board("jetson-orin-nano");
+        let second = folder.path().join("sys/devices/system/cpu/cpufreq/policy4/scaling_cur_freq");
+        std::fs::write(second, "729600\n").unwrap();
+        assert_eq!(Clocks::of(&files, &[]).mhz(&files), [1510.4, 729.6]);
+        assert_eq!(Clocks::of(&files, &[5]).mhz(&files), [729.6]);
+        assert_eq!(Clocks::of(&files, &[0, 3]).mhz(&files), [1510.4]);
     }
 
     #[test]
     fn what_is_not_told_is_not_known() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(State::read(&Files(folder.path().to_owned())), State::default());
+        assert_eq!(State::now(&Files::below(folder.path())), State::default());
     }
 
     #[test]

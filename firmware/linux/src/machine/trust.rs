@@ -1,9 +1,16 @@
 //! Whether a latency can be trusted, and if not, why.
 
 use super::{Machine, State};
+use crate::observe::Sample;
 
 /// Load from which on other programs are in the way.
 const BUSY: f64 = 0.5;
+
+/// Relative change of a clock that is more than how exactly it is told.
+const CLOCK_CHANGE: f64 = 0.01;
+
+/// Relative difference between the first and the last runs that is more than noise.
+const DRIFT: f64 = 0.05;
 
 /// What the low four bits of `get_throttled` mean. The same bits 16 higher: so it has been since the board was started.
 const THROTTLED: [&str; 4] = [
@@ -13,8 +20,24 @@ const THROTTLED: [&str; 4] = [
     "the temperature limit is reached",
 ];
 
+/// What there is to judge by.
+#[derive(Clone, Debug)]
+pub struct Evidence<'a> {
+    pub machine: &'a Machine,
+    pub threads: usize,
+    pub before: &'a State,
+    pub after: &'a State,
+    /// Clocks during the measured runs.
+    pub samples: &'a [Sample],
+    /// Median of the first and of the last quarter of the measured runs, milliseconds.
+    pub drift_ms: [f64; 2],
+    /// Clock by the cycle counter, where the calling thread never waited for others.
+    pub counted_mhz: Option<f64>,
+}
+
 /// Everything that speaks against figures taken between two states; empty where nothing does.
-pub fn warnings(machine: &Machine, threads: usize, before: &State, after: &State) -> Vec<String> {
+pub fn warnings(evidence: &Evidence) -> Vec<String> {
+    let Evidence { machine, threads, before, after, .. } = *evidence;
     let mut warnings = Vec::new();
     if machine.cpu.is_none() {
         warnings.push("the processor has no name: this may be an emulator".to_owned());
@@ -25,12 +48,19 @@ pub fn warnings(machine: &Machine, threads: usize, before: &State, after: &State
     if let Some(load) = before.load.filter(|&load| load > BUSY) {
         warnings.push(format!("other programs were running: the load was {load}"));
     }
-    warnings.extend(clock_warnings(before));
+    warnings.extend(governor_warnings(before));
+    warnings.extend(clock_warnings(evidence));
+    warnings.extend(supply_warnings(before, after));
     warnings.extend(throttle_warnings(before.throttled, after.throttled));
+    let [first, last] = evidence.drift_ms;
+    if (last - first).abs() > DRIFT * first {
+        let hint = "warm up for longer, or see what else runs";
+        warnings.push(format!("the latency drifted from {first:.3} to {last:.3} ms while measuring: {hint}"));
+    }
     warnings
 }
 
-fn clock_warnings(state: &State) -> Vec<String> {
+fn governor_warnings(state: &State) -> Vec<String> {
     let mut warnings = Vec::new();
     if state.clocks.is_empty() {
         warnings.push("the clock and its governor are not known".to_owned());
@@ -38,7 +68,7 @@ fn clock_warnings(state: &State) -> Vec<String> {
     for clock in &state.clocks {
         let cpus = clock.cpus.as_deref().unwrap_or("?");
         let governor = clock.governor.as_deref().unwrap_or("not known");
-        if governor != "performance" {
+        if governor != "performance" && !clock.is_fixed() {
             warnings.push(format!("the governor of CPU {cpus} is {governor}, not performance: the clock changes"));
         }
         if let (Some(limit), Some(max)) = (clock.limit_mhz, clock.max_mhz)
@@ -46,6 +76,41 @@ fn clock_warnings(state: &State) -> Vec<String> {
         {
             warnings.push(format!("the clock of CPU {cpus} is limited to {limit} of {max} MHz"));
         }
+    }
+    warnings
+}
+
+/// What the clocks did during the measured runs; the counter tells what the kernel's figure may hide.
+fn clock_warnings(evidence: &Evidence) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let groups = evidence.samples.iter().map(|sample| sample.mhz.len()).max().unwrap_or(0);
+    for group in 0..groups {
+        let seen = || evidence.samples.iter().filter_map(|sample| sample.mhz.get(group)).copied();
+        let (least, most) = (seen().fold(f64::INFINITY, f64::min), seen().fold(0.0, f64::max));
+        if most - least > CLOCK_CHANGE * most {
+            warnings.push(format!("the clock changed between {least:.0} and {most:.0} MHz while measuring"));
+        }
+    }
+    let told: Vec<f64> = evidence.samples.iter().flat_map(|sample| sample.mhz.first()).copied().collect();
+    let told = told.iter().sum::<f64>() / told.len() as f64;
+    if let Some(counted) = evidence.counted_mhz
+        && counted < (1.0 - DRIFT) * told
+    {
+        warnings.push(format!("the cycle counter says {counted:.0} MHz, the kernel {told:.0}: capped, or interrupted"));
+    }
+    warnings
+}
+
+fn supply_warnings(before: &State, after: &State) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let firmware_tells = before.throttled.or(after.throttled).is_some();
+    if !firmware_tells && [before, after].iter().any(|state| state.under_voltage == Some(true)) {
+        warnings.push(format!("since the board was started, and perhaps while measuring: {}", THROTTLED[0]));
+    }
+    if let (Some(then), Some(now)) = (before.over_current_events, after.over_current_events)
+        && now > then
+    {
+        warnings.push(format!("while measuring: throttled {} times for drawing too much current", now - then));
     }
     warnings
 }
@@ -67,49 +132,93 @@ fn throttle_warnings(before: Option<u32>, after: Option<u32>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::state::Clock;
-    use super::*;
+    use resmlp_runtime::measure::Phase;
 
-    fn machine() -> Machine {
-        let cpu = Some("4 × Cortex-A72".into());
-        Machine { architecture: "aarch64", board: None, cpu, cores: 4, memory_bytes: None }
+    use super::super::Cores;
+    use super::*;
+    use crate::files::tests::board;
+
+    /// What a board's files say, as if nothing changed while measuring.
+    struct Case {
+        machine: Machine,
+        before: State,
+        after: State,
+        samples: Vec<Sample>,
+        drift_ms: [f64; 2],
+        counted_mhz: Option<f64>,
+        threads: usize,
     }
 
-    fn quiet() -> State {
-        let clock = Clock {
-            cpus: Some("0 1 2 3".into()),
-            governor: Some("performance".into()),
-            mhz: Some(1500.0),
-            limit_mhz: Some(1500.0),
-            max_mhz: Some(1500.0),
-        };
-        State { clocks: vec![clock], temperature_c: Some(50.0), throttled: Some(0), load: Some(0.1) }
+    impl Case {
+        fn of(name: &str) -> Self {
+            let (_folder, files) = board(name);
+            let machine = Machine { cores: 4, ..Machine::read(&files, &Cores::read(&files, "aarch64")) };
+            let state = State::now(&files);
+            let mhz = state.clocks.iter().filter_map(|clock| clock.mhz).collect();
+            let sample = Sample { seconds: 0.0, phase: Phase::Measured, mhz, temperature_c: None };
+            let (before, after, samples) = (state.clone(), state, vec![sample; 2]);
+            Self { machine, before, after, samples, drift_ms: [10.0, 10.1], counted_mhz: None, threads: 4 }
+        }
+
+        fn with(change: impl FnOnce(&mut Self)) -> Self {
+            let mut case = Self::of("raspberry-pi-4");
+            change(&mut case);
+            case
+        }
+
+        fn warnings(&self) -> Vec<String> {
+            let Self { machine, before, after, samples, drift_ms, counted_mhz, threads } = self;
+            let (drift_ms, counted_mhz, threads) = (*drift_ms, *counted_mhz, *threads);
+            warnings(&Evidence { machine, threads, before, after, samples, drift_ms, counted_mhz })
+        }
     }
 
     #[test]
-    fn a_quiet_board_is_trusted() {
-        assert_eq!(warnings(&machine(), 4, &quiet(), &quiet()), Vec::<String>::new());
-        let not_a_raspberry_pi = State { throttled: None, ..quiet() };
-        assert_eq!(warnings(&machine(), 4, &not_a_raspberry_pi, &not_a_raspberry_pi), Vec::<String>::new());
+    fn quiet_boards_are_trusted() {
+        for name in ["raspberry-pi-4", "raspberry-pi-5", "jetson-orin-nano"] {
+            assert_eq!(Case::of(name).warnings(), Vec::<String>::new(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_throttled_board_is_not() {
+        let found = Case::of("raspberry-pi-4-throttled").warnings();
+        for told in ["ondemand", "while measuring: the supply's voltage", "while measuring: the clock is throttled"] {
+            assert!(found.iter().any(|warning| warning.contains(told)), "{told}: {found:?}");
+        }
+        assert_eq!(found.len(), 3, "{found:?}");
     }
 
     #[test]
     fn every_doubt_is_told() {
-        let mut slow = quiet();
-        slow.clocks[0].governor = Some("ondemand".into());
-        let mut limited = quiet();
-        limited.clocks[0].limit_mhz = Some(600.0);
-        for (machine, threads, before, told) in [
-            (Machine { cpu: None, ..machine() }, 4, quiet(), "emulator"),
-            (machine(), 5, quiet(), "5 threads share 4 cores"),
-            (machine(), 4, State { load: Some(2.5), ..quiet() }, "load was 2.5"),
-            (machine(), 4, State { clocks: vec![], ..quiet() }, "not known"),
-            (machine(), 4, slow, "CPU 0 1 2 3 is ondemand"),
-            (machine(), 4, limited, "limited to 600 of 1500 MHz"),
+        for (case, told) in [
+            (Case::with(|c| c.machine.cpu = None), "emulator"),
+            (Case::with(|c| c.threads = 5), "5 threads share 4 cores"),
+            (Case::with(|c| c.before.load = Some(2.5)), "load was 2.5"),
+            (Case::with(|c| c.before.clocks.clear()), "not known"),
+            (Case::with(|c| c.before.clocks[0].governor = Some("ondemand".into())), "CPU 0 1 2 3 is ondemand"),
+            (Case::with(|c| c.before.clocks[0].limit_mhz = Some(600.0)), "limited to 600 of 1500 MHz"),
+            (Case::with(|c| c.samples[1].mhz = vec![1000.0]), "between 1000 and 1500 MHz"),
+            (Case::with(|c| c.counted_mhz = Some(1200.0)), "counter says 1200 MHz, the kernel 1500"),
+            (Case::with(|c| c.drift_ms = [10.0, 11.0]), "drifted from 10.000 to 11.000"),
+            (Case::with(|c| c.after.over_current_events = Some(3)), ""),
         ] {
-            let found = warnings(&machine, threads, &before, &quiet());
-            assert!(found.len() == 1 && found[0].contains(told), "{told}: {found:?}");
+            let found = case.warnings();
+            let expected = usize::from(!told.is_empty());
+            assert!(found.len() == expected && found.iter().all(|w| w.contains(told)), "{told}: {found:?}");
         }
+    }
+
+    #[test]
+    fn over_current_and_under_voltage_are_told() {
+        let mut jetson = Case::of("jetson-orin-nano");
+        jetson.after.over_current_events = Some(5);
+        assert_eq!(jetson.warnings(), ["while measuring: throttled 3 times for drawing too much current"]);
+        let alarmed = Case::with(|c| {
+            (c.before.throttled, c.after.throttled) = (None, None);
+            c.after.under_voltage = Some(true);
+        });
+        assert!(alarmed.warnings().len() == 1 && alarmed.warnings()[0].contains("voltage is too low"));
     }
 
     #[test]

@@ -1,85 +1,13 @@
 //! The program from outside: what `resmlp deploy` and people's scripts rely on.
 
-#[path = "../../../runtime/examples/random_model/model.rs"]
-mod model;
-
 use std::io::Write;
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
-use resmlp_runtime::{Dims, Engine, Kernels, Layout, Model, Precision, Serial};
+use crate::place::{DIMS, Place, text};
+use resmlp_runtime::{Dims, Kernels, Layout, Precision};
 use serde_json::Value;
 
-const DIMS: Dims = Dims {
-    precision: Precision::Int8,
-    image: [16, 24],
-    patch: 8,
-    dim: 20,
-    hidden: 75,
-    depth: 2,
-    outputs: 7,
-    has_head: true,
-    has_gains: false,
-    layout: Layout::DEFAULT,
-};
-
-/// A folder with a model `m.rmlp` of these dimensions and a picture for it, `p.rgb`.
-struct Place {
-    folder: tempfile::TempDir,
-    model: Vec<u8>,
-    picture: Vec<u8>,
-}
-
-impl Place {
-    fn new(dims: &Dims) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let model = model::random_model(dims).to_vec();
-        let picture: Vec<u8> = model::random(3).take(dims.image[0] * dims.image[1] * 3).map(|v| v as u8).collect();
-        std::fs::write(folder.path().join("m.rmlp"), &model).unwrap();
-        std::fs::write(folder.path().join("p.rgb"), &picture).unwrap();
-        Self { folder, model, picture }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn program(&self, words: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_resmlp-device"));
-        command.args(words.split_whitespace()).current_dir(self.folder.path());
-        command
-    }
-
-    /// Runs what must succeed and parses the JSON object on its stdout.
-    fn json(&self, words: &str) -> Value {
-        let output = self.program(words).output().unwrap();
-        assert!(output.status.success(), "{words}: {}", text(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    /// Runs what must fail with `code` and returns its stderr.
-    fn fails(&self, words: &str, code: i32) -> String {
-        let output = self.program(words).output().unwrap();
-        assert_eq!(output.status.code(), Some(code), "{words}: {}", text(&output.stderr));
-        assert!(output.stdout.is_empty(), "{words}: {}", text(&output.stdout));
-        text(&output.stderr)
-    }
-
-    /// The logits as the library gives them.
-    fn expected_logits(&self) -> Vec<f32> {
-        let bytes = resmlp_runtime::AlignedBytes::from(&*self.model);
-        let engine = Engine::new(Model::parse(&bytes).unwrap(), Kernels::scalar(), Serial).unwrap();
-        let (mut scratch, mut logits) = (vec![0; engine.scratch_len()], vec![0.0; engine.model().dims().outputs]);
-        engine.run(&self.picture, &mut scratch, &mut logits).unwrap();
-        logits
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn logits(result: &Value) -> Vec<f32> {
+pub fn logits(result: &Value) -> Vec<f32> {
     result["logits"].as_array().unwrap().iter().map(|logit| logit.as_f64().unwrap() as f32).collect()
 }
 
@@ -190,7 +118,7 @@ fn errors_name_the_file_and_what_was_expected() {
     for (words, told) in [
         ("run missing.rmlp p.rgb", "missing.rmlp: No such file"),
         ("run m.rmlp missing.rgb", "missing.rgb: No such file"),
-        ("run m.rmlp short.rgb", "short.rgb: found 9 bytes, expected 1152 bytes (16 × 24 RGB)"),
+        ("run m.rmlp short.rgb", "short.rgb: found 9 bytes, expected 1152 bytes (16 × 24 RGB), a PPM"),
         ("run p.rgb p.rgb", "p.rgb: not a packed ResMLP model"),
         ("bench cut.rmlp", "cut.rmlp: "),
         ("bench damaged.rmlp", "damaged.rmlp: checksum"),

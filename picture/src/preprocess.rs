@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use clap::ValueEnum;
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+use resmlp_runtime::{Model, Preprocessing, Resize};
 use serde::{Deserialize, Serialize};
 
 use super::Picture;
@@ -15,7 +15,8 @@ use crate::error::{Error, Result};
 const MAX_IMAGE: usize = 16_384;
 
 /// The filter a picture is resampled with, antialiased.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum ResizeMode {
     /// Cubic convolution with a = -0.5.
@@ -60,6 +61,26 @@ pub struct Preprocess {
 }
 
 impl Preprocess {
+    /// How a packed model's pictures are prepared.
+    pub fn of(model: &Model) -> Self {
+        let Preprocessing { resize, crop, mean, std } = *model.preprocessing();
+        let resize = match resize {
+            Resize::Bilinear => ResizeMode::Bilinear,
+            Resize::Bicubic => ResizeMode::Bicubic,
+        };
+        Self { image: model.dims().image, crop, resize, mean, std }
+    }
+
+    /// The same as a packed model carries it.
+    pub fn packed(&self) -> Preprocessing {
+        let Self { resize, crop, mean, std, .. } = *self;
+        let resize = match resize {
+            ResizeMode::Bilinear => Resize::Bilinear,
+            ResizeMode::Bicubic => Resize::Bicubic,
+        };
+        Preprocessing { resize, crop, mean, std }
+    }
+
     /// ImageNet's preprocessing for a network of `image` (height, width): bicubic, crop 0.9, ImageNet mean and std.
     pub fn imagenet(image: [usize; 2]) -> Self {
         Self { image, crop: 0.9, resize: ResizeMode::Bicubic, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
@@ -69,19 +90,19 @@ impl Preprocess {
     pub fn validate(&self) -> Result<()> {
         let [height, width] = self.image;
         if [height, width].iter().any(|side| !(1..=MAX_IMAGE).contains(side)) {
-            return Err(Error::Usage(format!(
+            return Err(Error::Preparation(format!(
                 "image size {height} × {width}, expected 1 to {MAX_IMAGE} pixels a side"
             )));
         }
         // Below 0.01 the resized picture would be a hundred times the network's input.
         if !(0.01..=1.0).contains(&self.crop) {
-            return Err(Error::Usage(format!("crop {}, expected 0.01 to 1", self.crop)));
+            return Err(Error::Preparation(format!("crop {}, expected 0.01 to 1", self.crop)));
         }
         if !self.mean.iter().all(|m| m.is_finite()) {
-            return Err(Error::Usage(format!("mean {:?}, expected finite numbers", self.mean)));
+            return Err(Error::Preparation(format!("mean {:?}, expected finite numbers", self.mean)));
         }
         if !self.std.iter().all(|s| s.is_normal() && *s > 0.0) {
-            return Err(Error::Usage(format!("std {:?}, expected numbers over 0", self.std)));
+            return Err(Error::Preparation(format!("std {:?}, expected numbers over 0", self.std)));
         }
         Ok(())
     }
@@ -99,7 +120,7 @@ impl Preprocess {
         let columns = source_span(picture.width, scaled[1], width);
         self.resample(picture, rows, columns).map_err(|e| {
             let (from, to) = ([picture.height, picture.width], self.image);
-            Error::Usage(format!("cannot resize a picture of {from:?} (height, width) to {to:?}: {e}"))
+            Error::Preparation(format!("cannot resize a picture of {from:?} (height, width) to {to:?}: {e}"))
         })
     }
 

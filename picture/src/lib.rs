@@ -1,15 +1,15 @@
 //! Pictures in: decoded, turned upright, resized and cropped as torchvision with Pillow does it.
 
 mod decode;
+mod error;
 mod preprocess;
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+pub use error::{Error, Result};
 pub use preprocess::{Preprocess, ResizeMode};
-
-use crate::error::{Error, Result};
 
 /// Longest picture file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 256 << 20;
@@ -36,14 +36,15 @@ impl Picture {
     /// Errors name the file: unreadable, of another kind, truncated, or too large (256 MiB, 89 megapixels).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
+        let failed = |message| Error::File { path: path.to_owned(), message };
         let mut bytes = Vec::new();
         File::open(path)
             .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-            .map_err(|e| Error::io(path, e))?;
+            .map_err(|source| Error::Io { path: path.to_owned(), source })?;
         if bytes.len() as u64 > MAX_FILE_BYTES {
-            return Err(Error::file(path, format!("longer than {} MiB, expected a picture", MAX_FILE_BYTES >> 20)));
+            return Err(failed(format!("longer than {} MiB, expected a picture", MAX_FILE_BYTES >> 20)));
         }
-        Self::decode(&bytes).map_err(|message| Error::file(path, message))
+        Self::decode(&bytes).map_err(failed)
     }
 
     /// Decodes the bytes of a picture file as [`Picture::open`] does; the error is the message without the file's name.

@@ -1,0 +1,158 @@
+//! What each Raspberry Pi wants to find on its card.
+
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::{KERNEL, MODEL};
+use crate::error::{Error, Result};
+
+/// A machine that card images are made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+pub enum Board {
+    /// Raspberry Pi 3, 3+ and Zero 2 W.
+    #[value(name = "raspberry-pi-3")]
+    #[serde(rename = "raspberry-pi-3")]
+    RaspberryPi3,
+    /// Raspberry Pi 4, 400 and Compute Module 4.
+    #[value(name = "raspberry-pi-4")]
+    #[serde(rename = "raspberry-pi-4")]
+    RaspberryPi4,
+}
+
+/// Where boot files come from.
+const SOURCES: &str = "Debian and Raspberry Pi OS have the firmware in the package raspi-firmware (/usr/lib/raspi-firmware) \
+                       and the .dtb files in linux-image-arm64 (/usr/lib/linux-image-*/broadcom); \
+                       https://github.com/raspberrypi/firmware/tree/stable/boot has all of them. \
+                       --boot-files may be given several times";
+
+/// Device trees by the names that Linux gives them; the firmware prefers its own names where it is not told.
+const UPSTREAM: &str = "bcm2837-";
+
+impl Board {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RaspberryPi3 => "raspberry-pi-3",
+            Self::RaspberryPi4 => "raspberry-pi-4",
+        }
+    }
+
+    /// The programs that run before the kernel. All are needed.
+    fn firmware(self) -> &'static [&'static str] {
+        match self {
+            Self::RaspberryPi3 => &["bootcode.bin", "start.elf", "fixup.dat"],
+            // What a Raspberry Pi 3 has in bootcode.bin is in a chip here.
+            Self::RaspberryPi4 => &["start4.elf", "fixup4.dat"],
+        }
+    }
+
+    /// Descriptions of the models: the firmware picks its own, and tells the kernel in it where the model lies.
+    /// The names of a row mean the same machine; the first row is needed.
+    fn device_trees(self) -> &'static [&'static [&'static str]] {
+        match self {
+            Self::RaspberryPi3 => &[
+                &["bcm2710-rpi-3-b.dtb", "bcm2837-rpi-3-b.dtb"],
+                &["bcm2710-rpi-3-b-plus.dtb", "bcm2837-rpi-3-b-plus.dtb"],
+                &["bcm2710-rpi-zero-2-w.dtb", "bcm2837-rpi-zero-2-w.dtb"],
+            ],
+            Self::RaspberryPi4 => &[&["bcm2711-rpi-4-b.dtb"], &["bcm2711-rpi-400.dtb"], &["bcm2711-rpi-cm4.dtb"]],
+        }
+    }
+
+    /// Finds the boot files.
+    ///
+    /// # Errors
+    /// All that are missing, and where to get them.
+    pub(super) fn boot_files(self, folders: &[PathBuf]) -> Result<Vec<PathBuf>> {
+        let find = |name: &str| {
+            let places = folders.iter().flat_map(|folder| [folder.join(name), folder.join("broadcom").join(name)]);
+            places.into_iter().find(|path| path.is_file())
+        };
+        let (mut found, mut missing) = (Vec::new(), Vec::new());
+        for name in self.firmware() {
+            find(name).map_or_else(|| missing.push((*name).to_owned()), |path| found.push(path));
+        }
+        for (index, names) in self.device_trees().iter().enumerate() {
+            match names.iter().find_map(|name| find(name)) {
+                Some(path) => found.push(path),
+                None if index == 0 => missing.push(names.join(" or ")),
+                None => {}
+            }
+        }
+        // Whoever hands the firmware on hands its licence on.
+        found.extend(find("LICENCE.broadcom"));
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        let folder = folders.first().map_or(Path::new(""), PathBuf::as_path);
+        let message = format!("boot files of a {} are missing: {}. {SOURCES}", self.name(), missing.join(", "));
+        Err(Error::file(folder, message))
+    }
+
+    /// The firmware's settings.
+    pub(super) fn config(self, boot_files: &[PathBuf]) -> String {
+        let mut lines = vec![
+            format!(
+                "# ResMLP on a {}: the firmware loads the kernel, and the model as its initial file system.",
+                self.name()
+            ),
+            "arm_64bit=1".to_owned(),
+            format!("kernel={KERNEL}"),
+            "kernel_address=0x80000".to_owned(),
+            format!("initramfs {MODEL} followkernel"),
+            "# The serial line: 115200 baud, 8N1, on GPIO 14 (TX) and 15 (RX).".to_owned(),
+            "enable_uart=1".to_owned(),
+            "init_uart_clock=48000000".to_owned(),
+        ];
+        let is_upstream = |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(UPSTREAM));
+        if boot_files.iter().any(is_upstream) {
+            lines.push("# The device trees are named as Linux names them.".to_owned());
+            lines.push("upstream_kernel=1".to_owned());
+        }
+        lines.join("\n") + "\n"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_command_line() {
+        for board in Board::value_variants() {
+            assert_eq!(board.to_possible_value().unwrap().get_name(), board.name());
+            assert_eq!(serde_json::to_value(board).unwrap(), board.name());
+        }
+    }
+
+    #[test]
+    fn files_may_lie_in_several_folders() {
+        let folder = tempfile::tempdir().unwrap();
+        let firmware = folder.path().join("raspi-firmware");
+        let trees = folder.path().join("linux-image/broadcom");
+        for (folder, names) in [
+            (&firmware, &["bootcode.bin", "start.elf", "fixup.dat", "start4.elf", "fixup4.dat"][..]),
+            (&trees, &["bcm2837-rpi-3-b.dtb", "bcm2837-rpi-zero-2-w.dtb", "bcm2711-rpi-4-b.dtb"]),
+        ] {
+            std::fs::create_dir_all(folder).unwrap();
+            names.iter().for_each(|name| std::fs::write(folder.join(name), name).unwrap());
+        }
+        let folders = [firmware.clone(), folder.path().join("linux-image")];
+        let found = Board::RaspberryPi3.boot_files(&folders).unwrap();
+        assert_eq!(found.len(), 5);
+        assert!(Board::RaspberryPi3.config(&found).contains("\nupstream_kernel=1\n"));
+        let found = Board::RaspberryPi4.boot_files(&folders).unwrap();
+        assert_eq!(
+            found,
+            [firmware.join("start4.elf"), firmware.join("fixup4.dat"), trees.join("bcm2711-rpi-4-b.dtb")]
+        );
+        assert!(!Board::RaspberryPi4.config(&found).contains("upstream_kernel"));
+
+        let message = Board::RaspberryPi3.boot_files(&folders[1..]).unwrap_err().to_string();
+        assert!(message.contains("missing: bootcode.bin, start.elf, fixup.dat. Debian"), "{message}");
+        let message = Board::RaspberryPi3.boot_files(&folders[..1]).unwrap_err().to_string();
+        assert!(message.contains("missing: bcm2710-rpi-3-b.dtb or bcm2837-rpi-3-b.dtb. Debian"), "{message}");
+    }
+}

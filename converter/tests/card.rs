@@ -1,0 +1,184 @@
+//! `resmlp image`: the card is what other programs take for one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const FIRST_BYTE: usize = 1 << 20;
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A folder with a model, a kernel and the boot files of both boards.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/safetensors/deit-f32.safetensors");
+        let model = place.path("m.rmlp");
+        let mut convert = place.resmlp("convert --precision f16");
+        let output = convert.arg("--output").arg(&model).arg(checkpoint).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        fs::write(place.path("kernel8.img"), b"kernel".repeat(1000)).unwrap();
+        fs::create_dir(place.path("boot")).unwrap();
+        for (name, len) in [
+            ("bootcode.bin", 52_480),
+            ("start.elf", 2_979_264),
+            ("fixup.dat", 7_265),
+            ("start4.elf", 2_256_992),
+            ("fixup4.dat", 5_400),
+            ("bcm2710-rpi-3-b.dtb", 33_000),
+            ("bcm2711-rpi-4-b.dtb", 55_000),
+            ("LICENCE.broadcom", 1_594),
+        ] {
+            let contents: Vec<u8> = name.bytes().cycle().take(len).collect();
+            fs::write(place.path("boot").join(name), contents).unwrap();
+        }
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn resmlp(&self, words: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_resmlp"));
+        command.args(words.split_whitespace()).current_dir(self.0.path());
+        command
+    }
+
+    fn image(&self, board: &str, output: &str, options: &str) -> Output {
+        let words = format!("image --board {board} --boot-files boot -o {output} --json {options}");
+        self.resmlp(&words).output().unwrap()
+    }
+}
+
+fn has_program(name: &str) -> bool {
+    Command::new(name).arg("--help").output().is_ok()
+}
+
+#[test]
+fn the_card_holds_every_file() {
+    let place = Place::new();
+    for (board, names) in [
+        ("raspberry-pi-3", &["bootcode.bin", "start.elf", "fixup.dat", "bcm2710-rpi-3-b.dtb", "LICENCE.broadcom"][..]),
+        ("raspberry-pi-4", &["start4.elf", "fixup4.dat", "bcm2711-rpi-4-b.dtb", "LICENCE.broadcom"]),
+    ] {
+        let output = place.image(board, "sd.img", "--model m.rmlp --kernel kernel8.img");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let image = fs::read(place.path("sd.img")).unwrap();
+        assert_eq!((found["bytes"].as_u64().unwrap(), &found["board"]), (image.len() as u64, &board.into()));
+        check_partition_table(&image);
+
+        if !has_program("mcopy") || !has_program("/usr/sbin/fsck.vfat") {
+            println!("skipped: the_card_holds_every_file (needs mtools and dosfstools)");
+            return;
+        }
+        fs::write(place.path("partition.img"), &image[FIRST_BYTE..]).unwrap();
+        let check = Command::new("/usr/sbin/fsck.vfat").args(["-n", "-v"]).arg(place.path("partition.img")).output();
+        let check = check.unwrap();
+        assert!(check.status.success(), "{}{}", text(&check.stdout), text(&check.stderr));
+
+        let boot = names.iter().map(|name| (*name, place.path("boot").join(name)));
+        let own = [("kernel8.img", place.path("kernel8.img")), ("model.rmlp", place.path("m.rmlp"))];
+        for (name, original) in boot.chain(own) {
+            assert!(read_from(&place, name) == fs::read(original).unwrap(), "{name} is damaged");
+        }
+        let config = text(&read_from(&place, "config.txt"));
+        for line in ["arm_64bit=1", "kernel=kernel8.img", "kernel_address=0x80000", "initramfs model.rmlp followkernel"]
+        {
+            assert!(config.lines().any(|found| found == line), "{line}: {config}");
+        }
+        assert_eq!(found["files"].as_array().unwrap().len(), names.len() + 3);
+        let listed = Command::new("mdir").args(["-b", "-i"]).arg(disk(&place)).arg("::/").output().unwrap();
+        assert_eq!(text(&listed.stdout).lines().count(), names.len() + 3, "{}", text(&listed.stdout));
+    }
+}
+
+/// How mtools call the card's partition.
+fn disk(place: &Place) -> String {
+    format!("{}@@{FIRST_BYTE}", place.path("sd.img").display())
+}
+
+fn read_from(place: &Place, name: &str) -> Vec<u8> {
+    let output = Command::new("mtype").arg("-i").arg(disk(place)).arg(format!("::/{name}")).output().unwrap();
+    assert!(output.status.success(), "{name}: {}", text(&output.stderr));
+    output.stdout
+}
+
+/// One partition: FAT32, from 1 MiB to the end of the card.
+fn check_partition_table(image: &[u8]) {
+    assert_eq!(image[510..512], [0x55, 0xaa]);
+    let entry = &image[446..462];
+    let number = |at: usize| u32::from_le_bytes(entry[at..at + 4].try_into().unwrap()) as usize;
+    assert_eq!((entry[4], number(8) * 512), (0x0c, FIRST_BYTE));
+    assert_eq!(number(8) * 512 + number(12) * 512, image.len());
+    assert!(image[462..510].iter().all(|&byte| byte == 0), "there are other partitions");
+    assert_eq!(image[FIRST_BYTE + 82..FIRST_BYTE + 87], *b"FAT32");
+}
+
+#[test]
+fn pictures_lie_behind_the_model() {
+    let place = Place::new();
+    let pixel = |x, y| image::Rgb([x as u8 * 9, y as u8 * 7, 40]);
+    // The model wants 24 × 24 pixels.
+    image::RgbImage::from_fn(40, 30, pixel).save(place.path("p.png")).unwrap();
+    let options = "--model m.rmlp --kernel kernel8.img --picture p.png --picture p.png";
+    let output = place.image("raspberry-pi-4", "sd.img", options);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let on_card = found["files"].as_array().unwrap().iter().find(|file| file["name"] == "model.rmlp").unwrap();
+    let model = fs::read(place.path("m.rmlp")).unwrap();
+    assert_eq!(on_card["bytes"].as_u64().unwrap() as usize, model.len() + 2 * 24 * 24 * 3);
+    let image = fs::read(place.path("sd.img")).unwrap();
+    // The card is empty but for this, so the file lies in one piece.
+    let start = image.windows(64).position(|window| window == &model[..64]).unwrap();
+    let (picture, again) = image[start + model.len()..].split_at(24 * 24 * 3);
+    assert!(image[start..].starts_with(&model) && again.starts_with(picture));
+    assert!(picture.iter().any(|&byte| byte != picture[0]), "it is no picture");
+}
+
+#[test]
+fn the_same_files_give_the_same_bytes() {
+    let place = Place::new();
+    for name in ["first.img", "second.img"] {
+        assert!(place.image("raspberry-pi-4", name, "--model m.rmlp --kernel kernel8.img").status.success());
+        // Later, so that a clock would show.
+        std::thread::sleep(std::time::Duration::from_millis(2100));
+    }
+    assert!(fs::read(place.path("first.img")).unwrap() == fs::read(place.path("second.img")).unwrap());
+}
+
+#[test]
+fn what_is_missing_is_named_and_nothing_is_written() {
+    let place = Place::new();
+    let model = fs::read(place.path("m.rmlp")).unwrap();
+    fs::write(place.path("cut.rmlp"), &model[..model.len() / 2]).unwrap();
+    fs::write(place.path("kernel.elf"), b"\x7fELF...").unwrap();
+    fs::write(place.path("sd.img"), "as it was").unwrap();
+    for name in ["start.elf", "bcm2710-rpi-3-b.dtb"] {
+        fs::remove_file(place.path("boot").join(name)).unwrap();
+    }
+    for (board, options, told) in [
+        (
+            "raspberry-pi-3",
+            "--model m.rmlp --kernel kernel8.img",
+            "boot: boot files of a raspberry-pi-3 are missing: start.elf, bcm2710-rpi-3-b.dtb or bcm2837-rpi-3-b.dtb. Debian",
+        ),
+        ("raspberry-pi-4", "--model cut.rmlp --kernel kernel8.img", "cut.rmlp: "),
+        ("raspberry-pi-4", "--model m.rmlp --kernel kernel.elf", "kernel.elf: an ELF file, expected the raw image"),
+        ("raspberry-pi-4", "--model m.rmlp", "target/device/kernel8.img: No such file"),
+    ] {
+        let output = place.image(board, "sd.img", options);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.starts_with("error: ") && stderr.contains(told), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert_eq!(fs::read(place.path("sd.img")).unwrap(), b"as it was");
+    }
+}

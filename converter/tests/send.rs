@@ -1,0 +1,239 @@
+//! `resmlp send`, over a pseudo-terminal to a board made of the same engine and the same protocol.
+#![cfg(unix)]
+
+use std::fs;
+use std::io::{Cursor, Read, Write};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use resmlp_converter::board_link::BoardLink;
+use resmlp_protocol::{Decoder, ErrorCode, FrameError, Info, Logits, Message, Outcome, Resizing, VERSION};
+use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, Resize, Serial, top};
+use serde_json::Value;
+use serialport::{SerialPort, TTYPort};
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn resmlp(words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_resmlp")).args(words).output().unwrap()
+}
+
+fn json(words: &[&str]) -> Value {
+    let output = resmlp(words);
+    assert!(output.status.success(), "{words:?}: {}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// A board on the other end of a line.
+struct SimulatedBoard<'m> {
+    engine: Engine<'m, Serial>,
+    /// Pictures of which it says that they came damaged.
+    damaged: usize,
+    /// Says of pictures that they have not its size.
+    refuses: bool,
+}
+
+impl<'m> SimulatedBoard<'m> {
+    fn new(bytes: &'m AlignedBytes) -> Self {
+        let engine = Engine::new(
+            Model::parse(bytes).unwrap(),
+            Kernels::best(Model::parse(bytes).unwrap().dims().layout),
+            Serial,
+        );
+        Self { engine: engine.unwrap(), damaged: 0, refuses: false }
+    }
+
+    /// Answers until `stop`.
+    fn serve(&mut self, mut port: TTYPort, stop: &AtomicBool) {
+        let (mut memory, mut bytes) = (vec![0; 1 << 20], [0; 1000]);
+        let mut decoder = Decoder::new(&mut memory);
+        while !stop.load(Ordering::Relaxed) {
+            // While nobody has the other end open there is nothing to read.
+            let Ok(count) = port.read(&mut bytes) else { continue };
+            let mut received = &bytes[..count];
+            while !received.is_empty() {
+                received = &received[decoder.push(received)..];
+                while let Some(frame) = decoder.take() {
+                    port.write_all(b"[a board may print text between frames]\r\n").unwrap();
+                    port.write_all(&self.answer(frame)).unwrap();
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, frame: Result<Message, FrameError>) -> Vec<u8> {
+        let encoded = |message: Message| {
+            let mut buffer = vec![0; message.encoded_len()];
+            message.encode(&mut buffer).unwrap().to_vec()
+        };
+        let model = self.engine.model();
+        match frame {
+            Ok(Message::Hello) => encoded(Message::Info(Info {
+                version: VERSION,
+                image: model.dims().image.map(|side| side as u32),
+                classes: model.dims().outputs as u32,
+                longest: 1 << 20,
+                resizing: match model.preprocessing().resize {
+                    Resize::Bilinear => Resizing::Bilinear,
+                    Resize::Bicubic => Resizing::Bicubic,
+                },
+                crop: model.preprocessing().crop,
+                board: "simulated board",
+                model: "some model",
+            })),
+            Ok(Message::Picture(_)) if self.damaged > 0 => {
+                self.damaged -= 1;
+                encoded(Message::Error { code: ErrorCode::Damaged, text: "checksum" })
+            }
+            Ok(Message::Picture(_)) if self.refuses => {
+                encoded(Message::Error { code: ErrorCode::PictureSize, text: "expected 9 bytes" })
+            }
+            Ok(Message::Picture(pixels)) => {
+                let (mut scratch, mut logits) = (vec![0; self.engine.scratch_len()], vec![0.0; model.dims().outputs]);
+                self.engine.run(pixels, &mut scratch, &mut logits).unwrap();
+                let sum: f32 = logits.iter().map(|logit| logit.exp()).sum();
+                let guess = |(index, logit): (usize, f32)| resmlp_protocol::Guess {
+                    index: index as u32,
+                    probability: logit.exp() / sum,
+                    label: model.labels().nth(index).unwrap_or_default(),
+                };
+                let top = top::<5>(&logits).into_iter().map(guess).collect();
+                encoded(Message::Result(Outcome { latency_us: 1234, logits: Logits::new(&logits), top }))
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// A model, two pictures for it, and what `resmlp send` says when they go to a board.
+fn send(prepare: impl FnOnce(&mut SimulatedBoard), words: &[&str]) -> (Output, Value) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/safetensors/deit-f32.safetensors");
+    fs::write(path("labels.txt"), "ant\nbee\ncat\ndog\neel\n").unwrap();
+    let convert = resmlp(&[
+        "convert",
+        fixture.to_str().unwrap(),
+        "--precision=f16",
+        "--labels",
+        &path("labels.txt"),
+        "-o",
+        &path("m.rmlp"),
+        "--crop=0.8",
+    ]);
+    assert!(convert.status.success(), "{}", text(&convert.stderr));
+    for seed in [1, 2] {
+        let pixel = |x, y| image::Rgb([(x * 9 + seed) as u8, (y * 7 + 90 * seed) as u8, (x * y * seed) as u8]);
+        image::RgbImage::from_fn(40, 30, pixel).save(path(&format!("{seed}.png"))).unwrap();
+    }
+    let (one, two) = (path("1.png"), path("2.png"));
+    let expected = json(&["run", &path("m.rmlp"), &one, &two, "--json"]);
+
+    let model = AlignedBytes::from(&*fs::read(path("m.rmlp")).unwrap());
+    let mut board = SimulatedBoard::new(&model);
+    prepare(&mut board);
+    let (mut theirs, mut ours) = TTYPort::pair().unwrap();
+    ours.set_exclusive(false).unwrap();
+    theirs.set_timeout(Duration::from_millis(20)).unwrap();
+    let name = ours.name().unwrap();
+    let stop = AtomicBool::new(false);
+    let output = std::thread::scope(|scope| {
+        scope.spawn(|| board.serve(theirs, &stop));
+        let output = resmlp(&[&["send", "--port", &name, &one, &two], words].concat());
+        stop.store(true, Ordering::Relaxed);
+        output
+    });
+    drop(ours);
+    (output, expected)
+}
+
+#[test]
+fn the_boards_answer_is_the_desktops() {
+    // The first picture comes damaged twice.
+    let (output, expected) = send(|board| board.damaged = 2, &["--json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&found["board"], &found["model"]), (&"simulated board".into(), &"some model".into()));
+    let [found, expected] = [&found, &expected].map(|value| value["results"].as_array().unwrap());
+    assert_eq!(found.len(), 2);
+    for (found, expected) in found.iter().zip(expected) {
+        assert_eq!((&found["image"], &found["logits"]), (&expected["image"], &expected["logits"]));
+        assert_eq!(found["latency_ms"], 1.234);
+        let best = &found["top"][0];
+        assert_eq!((&best["label"], &best["index"]), (&expected["top"][0]["label"], &expected["top"][0]["index"]));
+        let [ours, theirs] = [best, &expected["top"][0]].map(|guess| guess["probability"].as_f64().unwrap());
+        assert!((ours - theirs).abs() < 1e-5, "{ours} {theirs}");
+        assert!(best["label"].is_string() && found["top"].as_array().unwrap().len() == 5);
+    }
+    assert_ne!(found[0]["logits"], found[1]["logits"]);
+}
+
+#[test]
+fn people_read_labels() {
+    let (output, expected) = send(|_| {}, &["--baud", "9600"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let found = text(&output.stdout);
+    let label = expected["results"][0]["top"][0]["label"].as_str().unwrap();
+    assert!(found.lines().nth(1).unwrap().ends_with(&format!(" %  {label}")), "{found}");
+    assert!(found.contains("1.234 ms") && found.ends_with("board: simulated board; model: some model\n"), "{found}");
+}
+
+#[test]
+fn a_boards_error_is_told() {
+    let (output, _) = send(|board| board.refuses = true, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let found = text(&output.stderr);
+    assert!(found.contains("the board says: wrong picture size: expected 9 bytes"), "{found}");
+    let (output, _) = send(|board| board.damaged = 3, &[]);
+    assert!(text(&output.stderr).contains("damaged on the line, 3 times"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn what_is_no_line_is_told() {
+    let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/pictures/horse.png");
+    let output = resmlp(&["send", "--port", "/nowhere/ttyUSB0", picture.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).starts_with("error: /nowhere/ttyUSB0: "), "{}", text(&output.stderr));
+    let output = resmlp(&["send", "--port", "/nowhere/ttyUSB0", "missing.png"]);
+    assert!(text(&output.stderr).contains("missing.png"), "{}", text(&output.stderr));
+}
+
+/// A line on which nobody answers, or only garbage comes.
+struct Line(Cursor<Vec<u8>>);
+
+impl Read for Line {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self.0.read(buffer)? {
+            0 => {
+                std::thread::sleep(Duration::from_millis(1));
+                Err(std::io::ErrorKind::TimedOut.into())
+            }
+            count => Ok(count),
+        }
+    }
+}
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_silent_or_babbling_line_is_given_up() {
+    for bytes in [vec![], b"login: ".repeat(1000), vec![0xa7; 5000]] {
+        let start = Instant::now();
+        let link = BoardLink::new(Line(Cursor::new(bytes)), Path::new("tty"), 115_200);
+        let error = link.with_patience(Duration::from_millis(20)).hello().unwrap_err().to_string();
+        assert!(error.starts_with("tty: the board does not answer") && error.ends_with(", 3 times"), "{error}");
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
+}

@@ -1,0 +1,149 @@
+//! What `bench` found: the JSON report, field by field.
+
+use std::time::Duration;
+
+use resmlp_runtime::measure::{self, Latency};
+use serde::Serialize;
+
+use super::energy::Energy;
+use super::milliseconds;
+use super::peak::Peak;
+use crate::machine::{Machine, State};
+use crate::observe::Sample;
+use crate::pmu::Counted;
+
+/// Everything that there is to report.
+#[derive(Serialize)]
+pub struct Outcome {
+    pub model: String,
+    pub kernels: &'static str,
+    pub threads: usize,
+    /// The core of each thread; empty where the system chose.
+    pub pinned_to: Vec<usize>,
+    pub runs: usize,
+    /// Runs before the measured ones.
+    pub warmup: usize,
+    pub warmup_ms: WarmUp,
+    pub latency_ms: Milliseconds,
+    /// Every measured run, in their order.
+    pub times_ms: Vec<f64>,
+    pub gmac_per_s: f64,
+    pub macs: u64,
+    pub model_bytes: usize,
+    pub scratch_bytes: usize,
+    /// All of this program's memory.
+    pub peak_memory_bytes: Option<u64>,
+    /// Whether the weights were rearranged at load.
+    pub repacked: bool,
+    pub peak: Option<Peak>,
+    pub cycles: Option<Cycles>,
+    pub energy: Option<Energy>,
+    pub layers: Vec<Layer>,
+    pub machine: Machine,
+    pub cool_down: Option<CoolDown>,
+    pub before: State,
+    pub after: State,
+    /// Clock and temperature while measuring.
+    pub timeline: Vec<Sample>,
+    /// Figures that are missing, and why.
+    pub not_known: Vec<String>,
+    /// Whether there are no warnings.
+    pub trusted: bool,
+    pub warnings: Vec<String>,
+}
+
+/// How long the runs before the measured ones took.
+#[derive(Serialize)]
+pub struct WarmUp {
+    /// The first run, which finds the caches cold.
+    pub first: f64,
+    pub median: f64,
+}
+
+/// Of a whole forward pass.
+#[derive(Serialize)]
+pub struct Milliseconds {
+    pub min: f64,
+    pub median: f64,
+    pub p90: f64,
+    pub p99: f64,
+    pub max: f64,
+}
+
+#[derive(Serialize)]
+pub struct Layer {
+    pub name: String,
+    pub ms: f64,
+    pub macs: u64,
+    pub gmac_per_s: f64,
+}
+
+/// What the processor's counters say about one run, outside the kernel, on the thread that begins it.
+#[derive(Serialize)]
+pub struct Cycles {
+    pub cycles_per_run: f64,
+    pub instructions_per_run: f64,
+    /// The clock that follows.
+    pub mhz: f64,
+}
+
+/// How it went to wait for a cooler processor.
+#[derive(Serialize)]
+pub struct CoolDown {
+    pub wanted_c: f64,
+    pub from_c: Option<f64>,
+    pub to_c: Option<f64>,
+    pub seconds: f64,
+}
+
+impl WarmUp {
+    pub fn of(times: &[Duration]) -> Self {
+        Self { first: times.first().map_or(0.0, milliseconds), median: Latency::of(&mut times.to_vec()).median_ms }
+    }
+}
+
+impl Cycles {
+    pub fn of(counted: Counted, times: &[Duration]) -> Self {
+        let (cycles, instructions, runs) = (counted.cycles as f64, counted.instructions as f64, times.len() as f64);
+        let seconds = times.iter().sum::<Duration>().as_secs_f64().max(f64::MIN_POSITIVE);
+        Self { cycles_per_run: cycles / runs, instructions_per_run: instructions / runs, mhz: cycles / seconds / 1e6 }
+    }
+}
+
+impl From<measure::Layer> for Layer {
+    fn from(measure::Layer { name, ms, macs }: measure::Layer) -> Self {
+        Self { name, ms, macs, gmac_per_s: macs as f64 / (ms * 1e6).max(f64::MIN_POSITIVE) }
+    }
+}
+
+impl CoolDown {
+    /// Why the processor is not as cool as was asked for.
+    pub fn warning(&self) -> Option<String> {
+        match self.to_c {
+            None => Some("there is no temperature to wait for".to_owned()),
+            Some(to_c) if to_c > self.wanted_c => {
+                let Self { wanted_c, seconds, .. } = self;
+                Some(format!("still {to_c:.1} °C after {seconds:.0} s of waiting for {wanted_c} °C"))
+            }
+            Some(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cycles_are_those_of_one_run() {
+        let counted = Counted { cycles: 6_000_000, instructions: 9_000_000 };
+        let Cycles { cycles_per_run, instructions_per_run, mhz } = Cycles::of(counted, &[Duration::from_millis(2); 2]);
+        assert_eq!([cycles_per_run, instructions_per_run, mhz], [3e6, 4.5e6, 1500.0]);
+    }
+
+    #[test]
+    fn warming_up_is_told_apart() {
+        let warmup = WarmUp::of(&[9, 5, 4].map(Duration::from_millis));
+        assert_eq!((warmup.first, warmup.median), (9.0, 5.0));
+    }
+}

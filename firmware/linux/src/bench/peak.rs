@@ -1,0 +1,75 @@
+//! How much of what the cores could do at best a model makes use of.
+
+use serde::Serialize;
+
+use crate::machine::Cores;
+use crate::observe::Sample;
+
+/// The int8 multiply-accumulates that the cores in use could do.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Peak {
+    pub macs_per_cycle_and_core: u32,
+    pub cores: usize,
+    /// While measuring.
+    pub mhz: f64,
+    /// Who says so: the cycle counter or the kernel.
+    pub mhz_from: &'static str,
+    pub gmac_per_s: f64,
+    /// What the model made use of, 1 being all.
+    pub share: f64,
+}
+
+/// The peak of `threads` cores, those of `cpus` where there are any.
+///
+/// # Errors
+/// Why it is not known.
+pub fn peak(
+    cores: &Cores,
+    cpus: &[usize],
+    threads: usize,
+    counted_mhz: Option<f64>,
+    samples: &[Sample],
+    found_gmac_per_s: f64,
+) -> Result<Peak, String> {
+    let macs = cores.macs_per_cycle(cpus)?;
+    let told = || {
+        let told: Vec<f64> = samples.iter().flat_map(|sample| &sample.mhz).copied().collect();
+        (!told.is_empty()).then(|| (told.iter().sum::<f64>() / told.len() as f64, "kernel"))
+    };
+    let counted = counted_mhz.map(|mhz| (mhz, "cycle counter"));
+    let (mhz, mhz_from) = counted.or_else(told).ok_or("the clock is not known")?;
+    let gmac_per_s = f64::from(macs) * threads as f64 * mhz / 1e3;
+    let share = found_gmac_per_s / gmac_per_s;
+    Ok(Peak { macs_per_cycle_and_core: macs, cores: threads, mhz, mhz_from, gmac_per_s, share })
+}
+
+#[cfg(test)]
+mod tests {
+    use resmlp_runtime::measure::Phase;
+
+    use super::*;
+    use crate::files::Files;
+    use crate::files::tests::board;
+
+    #[test]
+    fn a_raspberry_pi_4_has_48_gmac_per_s() {
+        let (_folder, files) = board("raspberry-pi-4");
+        let cores = Cores::read(&files, "aarch64");
+        let sample = Sample { seconds: 0.0, phase: Phase::Measured, mhz: vec![1500.0], temperature_c: None };
+        let found = peak(&cores, &[], 4, None, &[sample], 12.0).unwrap();
+        let expected = Peak {
+            macs_per_cycle_and_core: 8,
+            cores: 4,
+            mhz: 1500.0,
+            mhz_from: "kernel",
+            gmac_per_s: 48.0,
+            share: 0.25,
+        };
+        assert_eq!(found, expected);
+        let found = peak(&cores, &[0], 1, Some(1000.0), &[], 4.0).unwrap();
+        assert_eq!((found.gmac_per_s, found.share, found.mhz_from), (8.0, 0.5, "cycle counter"));
+        assert!(peak(&cores, &[], 4, None, &[], 12.0).unwrap_err().contains("clock"));
+        let unknown = Cores::read(&Files::below("nowhere"), "aarch64");
+        assert!(peak(&unknown, &[], 1, Some(1000.0), &[], 1.0).unwrap_err().contains("core is not known"));
+    }
+}

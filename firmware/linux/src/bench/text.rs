@@ -1,0 +1,119 @@
+//! The report for people.
+
+use std::fmt::Write;
+
+use super::outcome::{Milliseconds, Outcome};
+use crate::machine::State;
+
+/// Lines of a name and a value, then one for each layer.
+pub fn text(outcome: &Outcome) -> String {
+    let doubt = if outcome.trusted { "" } else { " (not to be trusted)" };
+    let mut text = String::new();
+    for (name, value) in board_rows(outcome).into_iter().chain(figure_rows(outcome, doubt)) {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{name:12} {value}");
+    }
+    for missing in &outcome.not_known {
+        let _ = writeln!(text, "{:12} {missing}", "not known");
+    }
+    let total: f64 = outcome.layers.iter().map(|layer| layer.ms).sum();
+    for layer in &outcome.layers {
+        let share = 100.0 * layer.ms / total.max(f64::MIN_POSITIVE);
+        let _ = writeln!(text, "{:12} {:9.3} ms {share:5.1} % {:7.2} GMAC/s", layer.name, layer.ms, layer.gmac_per_s);
+    }
+    text
+}
+
+pub type Rows = Vec<(&'static str, String)>;
+
+/// What the machine is, and what state it was in.
+pub fn board_rows(outcome: &Outcome) -> Rows {
+    let unknown = || "not known".to_owned();
+    let machine = &outcome.machine;
+    let both = |tell: fn(&State) -> String| {
+        let (before, after) = (tell(&outcome.before), tell(&outcome.after));
+        if before == after { before } else { format!("{before} before, {after} after") }
+    };
+    let cpu = machine.cpu.clone().unwrap_or_else(unknown);
+    let mut rows = vec![
+        ("board", machine.board.clone().unwrap_or_else(unknown)),
+        ("cpu", format!("{cpu}; {} {} to use", machine.cores, if machine.cores == 1 { "core" } else { "cores" })),
+        ("clock", both(clocks)),
+        ("temperature", both(|state| known(state.temperature_c, |celsius| format!("{celsius:.1} °C")))),
+    ];
+    if outcome.after.throttled.is_some() {
+        rows.push(("throttled", both(|state| known(state.throttled, |bits| format!("{bits:#x}")))));
+    }
+    if outcome.after.over_current_events.is_some() {
+        rows.push((
+            "over-current",
+            both(|state| known(state.over_current_events, |events| format!("{events} events"))),
+        ));
+    }
+    if let Some(mode) = &machine.power_mode {
+        rows.push(("power mode", mode.clone()));
+    }
+    if let Some(cool_down) = &outcome.cool_down {
+        let from = known(cool_down.from_c, |celsius| format!("{celsius:.1} °C"));
+        rows.push(("cool-down", format!("{:.0} s, from {from}", cool_down.seconds)));
+    }
+    rows
+}
+
+/// What was measured; `doubt` stands behind what depends on the clock.
+pub fn figure_rows(outcome: &Outcome, doubt: &str) -> Rows {
+    let Milliseconds { min, median, p90, p99, max } = outcome.latency_ms;
+    let (warmup, cold, warm) = (outcome.warmup, outcome.warmup_ms.first, outcome.warmup_ms.median);
+    let pinned = match outcome.pinned_to.as_slice() {
+        [] => "not pinned".to_owned(),
+        cpus => format!("pinned to CPU {}", cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")),
+    };
+    let mut rows = vec![
+        ("kernels", outcome.kernels.to_owned()),
+        ("threads", format!("{}, {pinned}", outcome.threads)),
+        ("warm-up", format!("{warmup} runs, {cold:.3} ms the first, {warm:.3} ms median")),
+        ("runs", outcome.runs.to_string()),
+        ("latency", format!("{median:.3} ms median, {min:.3} least, {p90:.3} p90, {p99:.3} p99, {max:.3} most{doubt}")),
+        ("rate", format!("{:.2} GMAC/s{doubt}", outcome.gmac_per_s)),
+    ];
+    if let Some(peak) = &outcome.peak {
+        let (share, all, mhz) = (100.0 * peak.share, peak.gmac_per_s, peak.mhz);
+        let (macs, cores) = (peak.macs_per_cycle_and_core, peak.cores);
+        let of = format!("{macs} a cycle × {mhz:.0} MHz × {cores}");
+        rows.push(("of the peak", format!("{share:.1} % of {all:.1} GMAC/s int8 = {of}{doubt}")));
+    }
+    if let Some(cycles) = &outcome.cycles {
+        let (count, instructions) = (cycles.cycles_per_run, cycles.instructions_per_run);
+        rows.push((
+            "cycles",
+            format!("{count:.0}, {instructions:.0} instructions a run, first thread; {:.0} MHz", cycles.mhz),
+        ));
+    }
+    if let Some(energy) = &outcome.energy {
+        let idle = known(energy.idle_w, |watts| format!("{watts:.2} W"));
+        let (millijoules, load) = (energy.millijoules_per_run, energy.load_w);
+        rows.push((
+            "energy",
+            format!("{millijoules:.2} mJ a run at {load:.2} W, idle {idle} ({}){doubt}", energy.sensor),
+        ));
+    }
+    rows.push(("model", format!("{} bytes", outcome.model_bytes)));
+    rows.push(("scratch", format!("{} bytes", outcome.scratch_bytes)));
+    if let Some(bytes) = outcome.peak_memory_bytes {
+        rows.push(("all memory", format!("{bytes} bytes")));
+    }
+    rows
+}
+
+fn clocks(state: &State) -> String {
+    let clocks = state.clocks.iter().filter_map(|clock| {
+        let governor = clock.governor.as_deref().unwrap_or("no governor");
+        Some(format!("{:.0} MHz {governor}", clock.mhz?))
+    });
+    let clocks: Vec<String> = clocks.collect();
+    if clocks.is_empty() { "not known".to_owned() } else { clocks.join(", ") }
+}
+
+fn known<T>(value: Option<T>, tell: impl FnOnce(T) -> String) -> String {
+    value.map_or_else(|| "not known".to_owned(), tell)
+}

@@ -1,0 +1,110 @@
+//! The report as one page for a browser: no script, nothing from elsewhere.
+
+mod histogram;
+mod layers;
+mod scale;
+mod timeline;
+
+use crate::bench::{Outcome, text};
+use crate::error::{Error, Result};
+
+/// The page, with `{{slots}}`.
+const PAGE: &str = include_str!("html/page.html");
+
+/// The page of a report. The report's JSON is in it, for programs: the element `#report`.
+pub fn page(outcome: &Outcome) -> Result<String> {
+    let json = serde_json::to_string(outcome).map_err(|error| Error::about("JSON", &error))?;
+    let slots = [
+        ("title", escape(&format!("{} – ResMLP latency", outcome.model))),
+        ("model", escape(&outcome.model)),
+        ("subtitle", escape(&subtitle(outcome))),
+        ("verdict", verdict(outcome)),
+        ("tiles", tiles(outcome)),
+        ("histogram_caption", escape(&histogram::caption(outcome))),
+        ("histogram", histogram::svg(outcome)),
+        ("layers", layers::svg(&outcome.layers)),
+        ("timeline", timeline::svg(&outcome.timeline)),
+        ("table", table(outcome)),
+        // No name in it can end the element.
+        ("json", json.replace('<', "\\u003c")),
+    ];
+    Ok(fill(PAGE, &slots))
+}
+
+/// Puts each slot's text in its place, once: what is in a text is never taken for a slot.
+fn fill(page: &str, slots: &[(&str, String)]) -> String {
+    let mut parts = page.split("{{");
+    let mut filled = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (name, rest) = part.split_once("}}").unwrap_or((part, ""));
+        filled.extend(slots.iter().filter(|(slot, _)| *slot == name).map(|(_, text)| text.as_str()));
+        filled += rest;
+    }
+    filled
+}
+
+fn subtitle(outcome: &Outcome) -> String {
+    let machine = &outcome.machine;
+    let names = [machine.board.as_deref(), machine.cpu.as_deref()].into_iter().flatten();
+    let mut names: Vec<String> = names.map(str::to_owned).collect();
+    names.push(format!("{} kernels", outcome.kernels));
+    names.push(format!("{} {}", outcome.threads, if outcome.threads == 1 { "thread" } else { "threads" }));
+    names.join(" · ")
+}
+
+fn verdict(outcome: &Outcome) -> String {
+    if outcome.trusted {
+        return "<div class=\"verdict\">Nothing speaks against these figures.</div>".to_owned();
+    }
+    let items: String = outcome.warnings.iter().map(|warning| format!("<li>{}</li>", escape(warning))).collect();
+    format!("<div class=\"verdict doubt\"><b>⚠ These figures are not to be trusted</b><ul>{items}</ul></div>")
+}
+
+fn tiles(outcome: &Outcome) -> String {
+    let latency = &outcome.latency_ms;
+    let mut tiles = vec![
+        (format!("{:.3} ms", latency.median), "median".to_owned()),
+        (format!("{:.3} ms", latency.p99), format!("99 % of {} runs", outcome.runs)),
+        (format!("{:.2}", outcome.gmac_per_s), "GMAC/s".to_owned()),
+    ];
+    if let Some(peak) = &outcome.peak {
+        tiles.push((format!("{:.1} %", 100.0 * peak.share), format!("of {:.1} GMAC/s int8 peak", peak.gmac_per_s)));
+    }
+    if let Some(energy) = &outcome.energy {
+        tiles.push((format!("{:.2} mJ", energy.millijoules_per_run), format!("a run, at {:.2} W", energy.load_w)));
+    }
+    if let Some(bytes) = outcome.peak_memory_bytes {
+        tiles.push((format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)), "all memory".to_owned()));
+    }
+    let tile = |(value, name): (String, String)| format!("<div class=\"tile\"><b>{value}</b><span>{name}</span></div>");
+    tiles.into_iter().map(tile).collect::<Vec<_>>().join("\n")
+}
+
+fn table(outcome: &Outcome) -> String {
+    let doubt = if outcome.trusted { "" } else { " (not to be trusted)" };
+    let rows = text::board_rows(outcome).into_iter().chain(text::figure_rows(outcome, doubt));
+    let missing = outcome.not_known.iter().map(|missing| ("not known", missing.clone()));
+    let row = |(name, value): (&str, String)| format!("<tr><th>{name}</th><td>{}</td></tr>", escape(&value));
+    rows.chain(missing).map(row).collect::<Vec<_>>().join("\n")
+}
+
+/// Text as HTML.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_filled_once_and_none_is_left() {
+        let slots = [("a", "{{b}}".to_owned()), ("b", "2".to_owned())];
+        assert_eq!(fill("<{{a}}|{{b}}|{{c}}>", &slots), "<{{b}}|2|>");
+    }
+
+    #[test]
+    fn names_stay_text() {
+        assert_eq!(escape("<a href=\"x\">&"), "&lt;a href=&quot;x&quot;&gt;&amp;");
+    }
+}

@@ -1,0 +1,109 @@
+//! Looks on while a model is measured: counters around each run, clock and temperature between runs.
+
+use std::time::{Duration, Instant};
+
+use resmlp_runtime::measure::{Phase, Watch};
+use serde::Serialize;
+
+use crate::files::Files;
+use crate::machine::{Clocks, temperature};
+use crate::pmu::{Counted, Counters};
+
+/// Time between two looks at clock and temperature. A look takes a fraction of a millisecond, between two runs.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Clock and temperature at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Sample {
+    /// Since measuring began.
+    pub seconds: f64,
+    #[serde(serialize_with = "serialize_phase")]
+    pub phase: Phase,
+    /// One for each group of cores that share a clock.
+    pub mhz: Vec<f64>,
+    pub temperature_c: Option<f64>,
+}
+
+fn serialize_phase<S: serde::Serializer>(phase: &Phase, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(match phase {
+        Phase::WarmUp => "warm-up",
+        Phase::Measured => "measured",
+        Phase::Layers => "layers",
+    })
+}
+
+/// Hands what it sees on as samples and counts.
+pub struct Observer<'f> {
+    files: &'f Files,
+    clocks: Clocks,
+    start: Instant,
+    next: Instant,
+    samples: Vec<Sample>,
+    counters: std::io::Result<Counters>,
+}
+
+impl<'f> Observer<'f> {
+    /// Of the calling thread, and of the clocks of these cores (all where there are none).
+    pub fn new(files: &'f Files, cpus: &[usize]) -> Self {
+        let start = Instant::now();
+        let clocks = Clocks::of(files, cpus);
+        Self { files, clocks, start, next: start, samples: Vec::new(), counters: Counters::new() }
+    }
+
+    /// All samples; what the counters saw in the measured runs, or why they saw nothing.
+    pub fn finish(self) -> (Vec<Sample>, Result<Counted, String>) {
+        let counted = match self.counters {
+            Ok(mut counters) => counters.read().ok_or_else(|| "the counters stand still".to_owned()),
+            Err(error) => Err(format!("no cycle counter: {error}")),
+        };
+        (self.samples, counted)
+    }
+}
+
+impl Watch for Observer<'_> {
+    fn begins(&mut self, phase: Phase) {
+        if let (Phase::Measured, Ok(counters)) = (phase, &mut self.counters) {
+            counters.start();
+        }
+    }
+
+    fn ended(&mut self, phase: Phase) {
+        if let (Phase::Measured, Ok(counters)) = (phase, &mut self.counters) {
+            counters.stop();
+        }
+        let now = Instant::now();
+        let entered = self.samples.last().is_none_or(|last| last.phase != phase);
+        if now >= self.next || entered {
+            let seconds = (now - self.start).as_secs_f64();
+            let (mhz, temperature_c) = (self.clocks.mhz(self.files), temperature(self.files));
+            self.samples.push(Sample { seconds, phase, mhz, temperature_c });
+            self.next = now + INTERVAL;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::tests::board;
+
+    #[test]
+    fn every_phase_is_seen() {
+        let (folder, files) = board("raspberry-pi-4");
+        let mut observer = Observer::new(&files, &[0]);
+        let clock = folder.path().join("sys/devices/system/cpu/cpufreq/policy0/scaling_cur_freq");
+        for (phase, kilohertz) in [(Phase::WarmUp, 600_000), (Phase::Measured, 1_500_000), (Phase::Layers, 900_000)] {
+            std::fs::write(&clock, format!("{kilohertz}\n")).unwrap();
+            for _ in 0..3 {
+                observer.begins(phase);
+                observer.ended(phase);
+            }
+        }
+        let (samples, _) = observer.finish();
+        let seen: Vec<_> = samples.iter().map(|s| (s.phase, s.mhz.clone(), s.temperature_c)).collect();
+        let expected = [(Phase::WarmUp, 600.0), (Phase::Measured, 1500.0), (Phase::Layers, 900.0)]
+            .map(|(phase, mhz)| (phase, vec![mhz], Some(48.199)));
+        // More than these only where a run takes longer than the interval.
+        assert!(expected.iter().all(|sample| seen.contains(sample)), "{seen:?}");
+    }
+}

@@ -1,0 +1,72 @@
+//! The processor's own counters, where the kernel lets a program read them.
+
+use perf_event::events::Hardware;
+use perf_event::{Builder, Counter, Group};
+use serde::Serialize;
+
+/// Cycles and instructions of the calling thread outside the kernel; stopped at first.
+pub struct Counters {
+    group: Group,
+    cycles: Counter,
+    instructions: Counter,
+}
+
+/// What was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Counted {
+    pub cycles: u64,
+    pub instructions: u64,
+}
+
+impl Counters {
+    /// # Errors
+    /// Where there are no counters (a virtual machine), or the kernel does not allow them
+    /// (`/proc/sys/kernel/perf_event_paranoid` above 2).
+    pub fn new() -> std::io::Result<Self> {
+        let mut group = Group::new()?;
+        let cycles = Builder::new().group(&mut group).kind(Hardware::CPU_CYCLES).build()?;
+        let instructions = Builder::new().group(&mut group).kind(Hardware::INSTRUCTIONS).build()?;
+        Ok(Self { group, cycles, instructions })
+    }
+
+    /// Goes on counting. A counter that fails here shows it in [`Counters::read`].
+    pub fn start(&mut self) {
+        let _ = self.group.enable();
+    }
+
+    /// Stops counting for a while.
+    pub fn stop(&mut self) {
+        let _ = self.group.disable();
+    }
+
+    /// Everything that was counted; `None` where that is nothing.
+    pub fn read(&mut self) -> Option<Counted> {
+        let counts = self.group.read().ok()?;
+        let counted = Counted { cycles: counts[&self.cycles], instructions: counts[&self.instructions] };
+        (counted.cycles > 0 && counted.instructions > 0).then_some(counted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_work_is_more_instructions() {
+        let Ok(mut counters) = Counters::new() else {
+            println!("skipped: more_work_is_more_instructions (needs performance counters)");
+            return;
+        };
+        let mut count = |rounds: u64| {
+            let before = counters.read().map_or(0, |counted| counted.instructions);
+            counters.start();
+            (0..rounds).for_each(|round| {
+                std::hint::black_box(round);
+            });
+            counters.stop();
+            counters.read().unwrap().instructions - before
+        };
+        let (few, many) = (count(1_000), count(1_000_000));
+        assert!(few > 1_000 && many > 100 * few, "{few} {many}");
+    }
+}

@@ -1,0 +1,145 @@
+//! `watch`: classifies pictures as they come, from a folder or a camera.
+
+mod camera;
+mod folder;
+mod frame;
+mod v4l2;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use resmlp_picture::{Picture, Preprocess};
+use resmlp_runtime::{Engine, Threads};
+use serde::Serialize;
+
+use crate::arguments::Watch;
+use crate::error::{Error, Result};
+use crate::model::{self, Opened};
+use crate::top::{Guess, guesses};
+use crate::{print, say};
+
+/// Time between two attempts to open a camera that is gone.
+const REOPEN_PAUSE: Duration = Duration::from_secs(1);
+
+/// One picture that came.
+#[derive(Serialize)]
+struct Seen<'a> {
+    /// File, or camera.
+    source: &'a str,
+    /// Number of the picture, from 1.
+    number: usize,
+    /// To decode and resize.
+    prepare_ms: f64,
+    /// Of the network.
+    latency_ms: f64,
+    /// Empty for an embedding model.
+    top: Vec<Guess>,
+    /// What the network says, where it has no classes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    embedding: Option<&'a [f32]>,
+}
+
+/// Classifies until `--count` is reached, nobody reads the output any more, or the folder is gone.
+pub fn execute(options: &Watch) -> Result<()> {
+    let opened = model::open(&options.common)?;
+    let engine = opened.engine()?;
+    let mut viewer = Viewer::new(&opened, &engine, options)?;
+    let source = &options.source;
+    let about = |error: std::io::Error| Error::about(source.display(), &error);
+    if std::fs::metadata(source).map_err(about)?.is_dir() {
+        let mut arrivals = folder::Arrivals::of(source).map_err(about)?;
+        say("note", &format!("watching {}", source.display()));
+        while let Some(path) = arrivals.next().map_err(about)? {
+            if !viewer.file(&path)? {
+                return Ok(());
+            }
+        }
+        return Err(Error::Failed(format!("{}: the folder was removed", source.display())));
+    }
+    let open = || v4l2::Capture::open(source, viewer_size(&engine));
+    let name = source.display().to_string();
+    camera::frames(&name, open, REOPEN_PAUSE, &mut |picture| viewer.picture(&name, Instant::now(), picture))
+}
+
+/// Height and width below which a camera's picture would be enlarged.
+fn viewer_size(engine: &Engine<Threads>) -> [u32; 2] {
+    engine.model().dims().image.map(|side| u32::try_from(side).unwrap_or(u32::MAX))
+}
+
+/// Runs the network on pictures and prints what it sees.
+struct Viewer<'a> {
+    opened: &'a Opened,
+    engine: &'a Engine<'a, Threads>,
+    preprocess: Preprocess,
+    labels: Vec<&'a str>,
+    scratch: Vec<u8>,
+    logits: Vec<f32>,
+    json: bool,
+    number: usize,
+    count: Option<usize>,
+}
+
+impl<'a> Viewer<'a> {
+    fn new(opened: &'a Opened, engine: &'a Engine<'a, Threads>, options: &Watch) -> Result<Self> {
+        let model = engine.model();
+        let preprocess = Preprocess::of(model);
+        preprocess.validate().map_err(|error| opened.failure(&error))?;
+        Ok(Self {
+            opened,
+            engine,
+            preprocess,
+            labels: model.labels().collect(),
+            scratch: vec![0; engine.scratch_len()],
+            logits: vec![0.0; model.dims().outputs],
+            json: options.common.json,
+            number: 0,
+            count: options.count,
+        })
+    }
+
+    /// Classifies a file; one that is no picture, or not yet, is told of and passed over. False at the end.
+    fn file(&mut self, path: &Path) -> Result<bool> {
+        let start = Instant::now();
+        match Picture::open(path) {
+            Ok(picture) => self.picture(&path.display().to_string(), start, picture),
+            Err(error) => {
+                say("note", &format!("passed over: {error}"));
+                Ok(true)
+            }
+        }
+    }
+
+    /// Classifies a picture on which work began at `start`. False at the end.
+    fn picture(&mut self, source: &str, start: Instant, picture: Picture) -> Result<bool> {
+        let pixels = self.preprocess.apply(&picture).map_err(|error| Error::about(source, &error))?;
+        let prepared = Instant::now();
+        self.engine.run(&pixels, &mut self.scratch, &mut self.logits).map_err(|error| self.opened.failure(&error))?;
+        let (prepare, latency) = (prepared - start, prepared.elapsed());
+        self.number += 1;
+        let has_head = self.engine.model().dims().has_head;
+        let seen = Seen {
+            source,
+            number: self.number,
+            prepare_ms: prepare.as_secs_f64() * 1e3,
+            latency_ms: latency.as_secs_f64() * 1e3,
+            top: if has_head { guesses(&self.logits, &self.labels) } else { vec![] },
+            embedding: (!has_head).then_some(&*self.logits),
+        };
+        let line = if self.json {
+            serde_json::to_string(&seen).map_err(|error| Error::about("JSON", &error))?
+        } else {
+            text(&seen)
+        };
+        let is_read = print(&line)?;
+        Ok(is_read && self.count.is_none_or(|count| self.number < count))
+    }
+}
+
+fn text(seen: &Seen) -> String {
+    let best = match (seen.top.first(), seen.embedding) {
+        (Some(guess), _) => format!("{:5.1} %  {}", guess.probability * 100.0, guess.name()),
+        (None, Some(embedding)) => format!("embedding of {} channels", embedding.len()),
+        (None, None) => "no class".to_owned(),
+    };
+    format!("{}  {best}  {:.3} ms", seen.source, seen.latency_ms)
+}

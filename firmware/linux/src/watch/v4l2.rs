@@ -1,0 +1,296 @@
+//! Frames of a camera through Video4Linux: the few calls that streaming takes.
+//!
+//! The layouts are those of `linux/videodev2.h` on 64-bit machines, which are part of the kernel's stable interface.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::ptr::{NonNull, null_mut};
+
+use resmlp_picture::Picture;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use super::camera::{Camera, Failure};
+use super::frame::{Kind, Shape, decode};
+
+/// Frames that the driver may fill while one is looked at.
+const BUFFERS: u32 = 4;
+
+/// Smallest picture that is asked for; a driver takes the nearest that it has.
+const ASKED: [u32; 2] = [480, 640];
+
+/// Time after which a camera that gives no frame is taken for gone.
+const PATIENCE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+
+/// `V4L2_BUF_TYPE_VIDEO_CAPTURE`, `V4L2_MEMORY_MMAP`, and bits of capabilities and of a buffer's flags.
+const CAPTURE: u32 = 1;
+const MMAP: u32 = 1;
+const CAN_CAPTURE: u32 = 1;
+const CAN_STREAM: u32 = 0x0400_0000;
+const HAS_DEVICE_CAPABILITIES: u32 = 0x8000_0000;
+const DAMAGED: u32 = 0x40;
+
+const YUYV: u32 = u32::from_le_bytes(*b"YUYV");
+const MJPEG: u32 = u32::from_le_bytes(*b"MJPG");
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Capability {
+    names: [u8; 80],
+    version: u32,
+    capabilities: u32,
+    device_capabilities: u32,
+    reserved: [u32; 3],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Format {
+    kind: u32,
+    padding: u32,
+    width: u32,
+    height: u32,
+    pixel_format: u32,
+    field: u32,
+    bytes_per_line: u32,
+    rest: [u32; 45],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct RequestBuffers {
+    count: u32,
+    kind: u32,
+    memory: u32,
+    rest: [u32; 2],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Buffer {
+    index: u32,
+    kind: u32,
+    bytes_used: u32,
+    flags: u32,
+    field: u32,
+    padding: u32,
+    timestamp: [i64; 2],
+    timecode: [u32; 4],
+    sequence: u32,
+    memory: u32,
+    /// The place to map it from, in the lower half.
+    offset: u64,
+    length: u32,
+    rest: [u32; 3],
+}
+
+const _: () = assert!(size_of::<Capability>() == 104 && size_of::<Format>() == 208);
+const _: () = assert!(size_of::<RequestBuffers>() == 20 && size_of::<Buffer>() == 88);
+
+const QUERY_CAPABILITY: Opcode = opcode::read::<Capability>(b'V', 0);
+const SET_FORMAT: Opcode = opcode::read_write::<Format>(b'V', 5);
+const REQUEST_BUFFERS: Opcode = opcode::read_write::<RequestBuffers>(b'V', 8);
+const QUERY_BUFFER: Opcode = opcode::read_write::<Buffer>(b'V', 9);
+const QUEUE: Opcode = opcode::read_write::<Buffer>(b'V', 15);
+const DEQUEUE: Opcode = opcode::read_write::<Buffer>(b'V', 17);
+const STREAM_ON: Opcode = opcode::write::<i32>(b'V', 18);
+
+/// A camera that streams into mapped memory. Closing it stops the stream.
+pub struct Capture {
+    kind: Kind,
+    shape: Shape,
+    // Unmapped before the device is closed.
+    buffers: Vec<Mapped>,
+    device: File,
+}
+
+impl Capture {
+    /// Opens a camera for pictures no smaller than `least` (height, width), if it has them.
+    ///
+    /// The error says what `path` is instead, or what the camera lacks.
+    pub fn open(path: &Path, least: [u32; 2]) -> Result<Self, String> {
+        let told = |error: io::Error| error.to_string();
+        // A frame is waited for by `poll`, with a limit.
+        let without_waiting = OFlags::NONBLOCK.bits() as i32;
+        let mut device = OpenOptions::new();
+        let device = device.read(true).write(true).custom_flags(without_waiting).open(path).map_err(told)?;
+        require_camera(&device)?;
+        let (kind, shape) = choose_format(&device, [ASKED[0].max(least[0]), ASKED[1].max(least[1])])?;
+        let failed = |error: io::Error| format!("the camera does not stream: {error}");
+        let mut request = RequestBuffers { count: BUFFERS, kind: CAPTURE, memory: MMAP, rest: [0; 2] };
+        call::<REQUEST_BUFFERS, _>(&device, &mut request).map_err(failed)?;
+        let mut buffers = Vec::new();
+        for index in 0..request.count {
+            let mut buffer = Buffer::new(index);
+            call::<QUERY_BUFFER, _>(&device, &mut buffer).map_err(failed)?;
+            buffers.push(Mapped::new(&device, &buffer).map_err(failed)?);
+            call::<QUEUE, _>(&device, &mut buffer).map_err(failed)?;
+        }
+        call::<STREAM_ON, _>(&device, &mut (CAPTURE as i32)).map_err(failed)?;
+        Ok(Self { kind, shape, buffers, device })
+    }
+
+    /// Waits until a frame is there, or `patience` is over.
+    fn is_ready(&self, patience: &Timespec) -> io::Result<bool> {
+        loop {
+            let mut files = [PollFd::new(&self.device, PollFlags::IN)];
+            match poll(&mut files, Some(patience)) {
+                Err(Errno::INTR) => {}
+                result => return Ok(result? > 0),
+            }
+        }
+    }
+
+    /// The newest frame's buffer; older ones go back to the driver unseen.
+    fn newest(&self) -> io::Result<Buffer> {
+        if !self.is_ready(&PATIENCE)? {
+            return Err(io::Error::other(format!("no frame for {} seconds", PATIENCE.tv_sec)));
+        }
+        let mut newest = Buffer::new(0);
+        call::<DEQUEUE, _>(&self.device, &mut newest)?;
+        while self.is_ready(&NO_TIME)? {
+            let mut newer = Buffer::new(0);
+            call::<DEQUEUE, _>(&self.device, &mut newer)?;
+            call::<QUEUE, _>(&self.device, &mut newest)?;
+            newest = newer;
+        }
+        Ok(newest)
+    }
+}
+
+impl Camera for Capture {
+    fn frame(&mut self) -> Result<Picture, Failure> {
+        let gone = |error: io::Error| Failure::Gone(error.to_string());
+        let mut buffer = self.newest().map_err(gone)?;
+        let bytes = self.buffers.get(buffer.index as usize).and_then(|b| b.bytes().get(..buffer.bytes_used as usize));
+        let picture = match bytes {
+            _ if buffer.flags & DAMAGED != 0 => Err("the camera says so".to_owned()),
+            Some(bytes) => decode(self.kind, self.shape, bytes),
+            None => Err("longer than its buffer".to_owned()),
+        };
+        call::<QUEUE, _>(&self.device, &mut buffer).map_err(gone)?;
+        picture.map_err(Failure::Damaged)
+    }
+}
+
+fn require_camera(device: &File) -> Result<(), String> {
+    let mut found =
+        Capability { names: [0; 80], version: 0, capabilities: 0, device_capabilities: 0, reserved: [0; 3] };
+    call::<QUERY_CAPABILITY, _>(device, &mut found).map_err(|_| "not a camera, expected /dev/videoN".to_owned())?;
+    let of_device = found.capabilities & HAS_DEVICE_CAPABILITIES != 0;
+    let can = if of_device { found.device_capabilities } else { found.capabilities };
+    let needed = CAN_CAPTURE | CAN_STREAM;
+    if can & needed == needed { Ok(()) } else { Err("a video device that captures no frames, try another".to_owned()) }
+}
+
+/// Uncompressed frames where the camera has them, else JPEG.
+fn choose_format(device: &File, [height, width]: [u32; 2]) -> Result<(Kind, Shape), String> {
+    let mut found = Vec::new();
+    for (pixel_format, kind) in [(YUYV, Kind::Yuyv), (MJPEG, Kind::Mjpeg)] {
+        let mut format = Format {
+            kind: CAPTURE,
+            padding: 0,
+            width,
+            height,
+            pixel_format,
+            field: 0,
+            bytes_per_line: 0,
+            rest: [0; 45],
+        };
+        call::<SET_FORMAT, _>(device, &mut format).map_err(|error| format!("the camera takes no format: {error}"))?;
+        if format.pixel_format == pixel_format {
+            let (height, width, stride) = (format.height, format.width, format.bytes_per_line.max(2 * format.width));
+            return Ok((kind, Shape { height, width, stride }));
+        }
+        found.push(String::from_utf8_lossy(&format.pixel_format.to_le_bytes()).into_owned());
+    }
+    found.dedup();
+    Err(format!("the camera gives {} frames, expected YUYV or MJPG", found.join(" and ")))
+}
+
+impl Buffer {
+    fn new(index: u32) -> Self {
+        Self {
+            index,
+            kind: CAPTURE,
+            bytes_used: 0,
+            flags: 0,
+            field: 0,
+            padding: 0,
+            timestamp: [0; 2],
+            timecode: [0; 4],
+            sequence: 0,
+            memory: MMAP,
+            offset: 0,
+            length: 0,
+            rest: [0; 3],
+        }
+    }
+}
+
+/// A driver's buffer in this program's memory.
+struct Mapped {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+impl Mapped {
+    fn new(device: &File, buffer: &Buffer) -> io::Result<Self> {
+        let (len, offset) = (buffer.length as usize, buffer.offset & u64::from(u32::MAX));
+        // SAFETY: a new mapping, at a place that the kernel chooses.
+        let start = unsafe { mmap(null_mut(), len, ProtFlags::READ, MapFlags::SHARED, device, offset)? };
+        let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mapped to nowhere"))?;
+        Ok(Self { start, len })
+    }
+
+    /// To be read only while the buffer is not the driver's.
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: `len` bytes are mapped as long as `self` lives. The driver writes no buffer that was taken from it,
+        // and should one do so nevertheless, the bytes are a picture: any value is one.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `new`, and nothing borrows from it any more. Failing leaves it mapped: nothing is lost.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.len) };
+    }
+}
+
+/// A call of the driver that reads and writes `value`.
+fn call<const OPCODE: Opcode, T>(device: &File, value: &mut T) -> io::Result<()> {
+    loop {
+        // SAFETY: every opcode above is made from the type that it is called with, all of which are plain numbers.
+        match unsafe { ioctl(device, Updater::<OPCODE, T>::new(value)) } {
+            Err(Errno::INTR) => {}
+            result => return Ok(result?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_have_the_kernels_numbers() {
+        let expected = [0x8068_5600, 0xc0d0_5605, 0xc014_5608, 0xc058_5609, 0xc058_560f, 0xc058_5611, 0x4004_5612];
+        let calls = [QUERY_CAPABILITY, SET_FORMAT, REQUEST_BUFFERS, QUERY_BUFFER, QUEUE, DEQUEUE, STREAM_ON];
+        assert_eq!(calls, expected);
+    }
+
+    #[test]
+    fn what_is_no_camera_is_told() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let problem = Capture::open(file.path(), [1, 1]).err();
+        assert_eq!(problem.as_deref(), Some("not a camera, expected /dev/videoN"));
+        assert!(Capture::open(Path::new("/nowhere"), [1, 1]).is_err_and(|problem| problem.contains("No such file")));
+    }
+}
