@@ -292,7 +292,6 @@ fn add(p: Product, columns: StreamColumns, stream: &mut Block) {
     );
 }
 
-#[expect(clippy::needless_range_loop, reason = "unrolled, which zipped iterators are not")]
 fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
     if !is_aligned(&p) {
         return scalar::mix(p, rows, columns, stream);
