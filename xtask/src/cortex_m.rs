@@ -10,7 +10,8 @@ use crate::process::{Result, run};
 use crate::tally::Tally;
 use crate::toolchain::Toolchain;
 use crate::tools::{self, Tool};
-use crate::{device, transcript, uf2, workspace};
+use crate::transcript::{self, Leeway};
+use crate::{device, uf2, workspace};
 
 /// What the boards are built for.
 pub const TARGETS: [&str; 2] = ["thumbv7em-none-eabihf", "thumbv8m.main-none-eabihf"];
@@ -34,9 +35,10 @@ const TARGET: &str = "cortex-m";
 /// The programs; the second one's feature has its name.
 const PROGRAM: &str = "resmlp-cortex-m";
 const TESTS: &str = "kernel-tests";
-/// The lines of a transcript whose figures depend on the compiler.
-const MEASURED: [&str; 4] = ["thumb-dsp:", "scalar:", "flash:", "RAM:"];
 const LOGITS: &str = "logits, bits:";
+/// Compilers differ, and the model is made anew, whose last bits depend on the machine that makes it: the logits must be those
+/// of this machine.
+const LEEWAY: Leeway = Leeway { measured: &["thumb-dsp:", "scalar:", "flash:", "RAM:", "  "], elsewhere: &[LOGITS] };
 /// An emulator that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -171,7 +173,7 @@ impl Board {
     fn run_demo(&self, arm: &Toolchain, input: &Input, expected: &str, overwrite: bool) -> Result<String> {
         let text = self.classify(arm, input, expected)?;
         let committed = package().join("transcripts").join(self.name).with_extension("txt");
-        transcript::compare(&committed, &text, &MEASURED, overwrite)?;
+        transcript::compare(&committed, &text, &LEEWAY, overwrite)?;
         Ok(text)
     }
 
