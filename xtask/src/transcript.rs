@@ -80,10 +80,10 @@ fn difference(expected: &str, found: &str, leeway: &Leeway) -> Option<String> {
 
 fn same(expected: &str, found: &str, leeway: &Leeway) -> bool {
     let both_begin_with = |start: &&str| expected.starts_with(*start) && found.starts_with(*start);
-    if leeway.elsewhere.iter().any(|start| both_begin_with(start)) {
+    if leeway.elsewhere.iter().any(both_begin_with) {
         return true;
     }
-    if !leeway.measured.iter().any(|start| both_begin_with(start)) {
+    if !leeway.measured.iter().any(both_begin_with) {
         return expected == found;
     }
     let [expected, found] = [expected, found].map(|line| line.split(' ').collect::<Vec<_>>());
