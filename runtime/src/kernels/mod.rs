@@ -23,7 +23,7 @@ mod fours;
 mod scalar;
 #[cfg(any(test, feature = "kernel-tests"))]
 mod tests;
-#[cfg(all(target_arch = "arm", target_os = "none"))]
+#[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
 mod thumb_dsp;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
@@ -67,7 +67,7 @@ static ALL: &[&Kernels] = &[
     &x86_64_avx512::KERNELS,
     #[cfg(target_arch = "x86_64")]
     &x86_64_avx2::KERNELS,
-    #[cfg(all(target_arch = "arm", target_os = "none"))]
+    #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
     &thumb_dsp::KERNELS,
     &scalar::KERNELS,
 ];

@@ -48,32 +48,17 @@ fn has_dsp() -> bool {
 }
 
 /// A row of the tile, whose word is in r2: its products with both columns are added to two sums. `next` loads r2 again.
+#[rustfmt::skip]
 macro_rules! row {
     ($first:literal $second:literal, $next:expr) => {
         concat!(
             "sxtb16 r3, r2, ror #8\n",
             "sxtb16 r2, r2\n",
-            "smlad ",
-            $first,
-            ", r2, r10, ",
-            $first,
-            "\n",
-            "smlad ",
-            $second,
-            ", r2, r11, ",
-            $second,
-            "\n",
+            "smlad ", $first, ", r2, r10, ", $first, "\n",
+            "smlad ", $second, ", r2, r11, ", $second, "\n",
             $next,
-            "smlad ",
-            $first,
-            ", r3, r12, ",
-            $first,
-            "\n",
-            "smlad ",
-            $second,
-            ", r3, lr, ",
-            $second,
-            "\n",
+            "smlad ", $first, ", r3, r12, ", $first, "\n",
+            "smlad ", $second, ", r3, lr, ", $second, "\n",
         )
     };
 }
@@ -245,7 +230,8 @@ fn rounded(x: f32) -> i32 {
     // 1.5 · 2^23: the sum's lowest bits are the integer wherever the limits let it pass; beyond, they grow with the sum.
     const MAGIC: f32 = 12_582_912.0;
     let mut bits = (x + MAGIC).to_bits() as i32;
-    // A negative sum becomes zero, which is still below the limits. So written, since compilers prefer longer ways.
+    // A negative sum becomes zero, which is still below the limits, and NaN, whose sign is clear where an Arm core makes it, is
+    // above them. So written, since compilers prefer longer ways.
     // SAFETY: only computes.
     unsafe { asm!("bic {0}, {0}, {0}, asr #31", inout(reg) bits, options(pure, nomem, nostack)) };
     limited::<8>(bits - MAGIC.to_bits() as i32)
@@ -303,7 +289,6 @@ fn add(p: Product, columns: StreamColumns, stream: &mut Block) {
     );
 }
 
-#[expect(clippy::needless_range_loop, reason = "unrolled, which zipped iterators are not")]
 fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
     if !is_aligned(&p) {
         return scalar::mix(p, rows, columns, stream);

@@ -56,8 +56,9 @@ impl Board {
         loop {
             let wraps = WRAPS.load(Ordering::Relaxed);
             let left = SYST::get_current();
-            if wraps == WRAPS.load(Ordering::Relaxed) {
-                let ticks = u64::from(wraps) * u64::from(RELOAD + 1) + u64::from(RELOAD.wrapping_sub(left));
+            // At zero it may or may not have been counted yet.
+            if left != 0 && wraps == WRAPS.load(Ordering::Relaxed) {
+                let ticks = u64::from(wraps) * u64::from(RELOAD + 1) + u64::from(RELOAD - left);
                 return ticks * PER_TICK;
             }
         }

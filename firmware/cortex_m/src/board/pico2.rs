@@ -1,6 +1,7 @@
 //! Raspberry Pi Pico 2 (RP2350, Arm cores): UART0 on GPIO 0 (pin 1), 115200 baud, 8N1, and a count of clock cycles.
 //!
-//! Written after the RP2350 datasheet; it links, but no emulator has this chip and it has not run on a board yet.
+//! Written after the RP2350's register description and data sheet; it links, but no emulator has this chip, and it has not run on
+//! a board yet.
 
 use core::fmt;
 
