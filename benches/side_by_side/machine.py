@@ -46,7 +46,9 @@ def record_path(what, description, kind):
     cpu = re.sub(r"[^a-z0-9]+", "-", description["cpu"].lower()).strip("-")
     best = "vnni" if {"avx512_vnni", "avx_vnni"} & set(description["instructions"]) else "avx2"
     best = best if description["architecture"] == "x86_64" else description["architecture"]
-    return BENCHES / "record" / f"{now():%Y-%m-%d}-{cpu}-{best}-{what}.{kind}"
+    folder = BENCHES / "record"
+    folder.mkdir(exist_ok=True)
+    return folder / f"{now():%Y-%m-%d}-{cpu}-{best}-{what}.{kind}"
 
 
 def text(description):
