@@ -39,11 +39,7 @@ struct SimulatedBoard<'m> {
 
 impl<'m> SimulatedBoard<'m> {
     fn new(bytes: &'m AlignedBytes) -> Self {
-        let engine = Engine::new(
-            Model::parse(bytes).unwrap(),
-            Kernels::best(Model::parse(bytes).unwrap().dims().layout),
-            Serial,
-        );
+        let engine = Engine::new(Model::parse(bytes).unwrap(), Kernels::scalar(), Serial);
         Self { engine: engine.unwrap(), damaged: 0, refuses: false }
     }
 
@@ -52,8 +48,11 @@ impl<'m> SimulatedBoard<'m> {
         let (mut memory, mut bytes) = (vec![0; 1 << 20], [0; 1000]);
         let mut decoder = Decoder::new(&mut memory);
         while !stop.load(Ordering::Relaxed) {
-            // While nobody has the other end open there is nothing to read.
-            let Ok(count) = port.read(&mut bytes) else { continue };
+            let Ok(count) = port.read(&mut bytes) else {
+                // Nothing came, or nobody has the other end open.
+                std::thread::sleep(Duration::from_millis(5));
+                continue;
+            };
             let mut received = &bytes[..count];
             while !received.is_empty() {
                 received = &received[decoder.push(received)..];
@@ -131,7 +130,7 @@ fn send(prepare: impl FnOnce(&mut SimulatedBoard), words: &[&str]) -> (Output, V
         image::RgbImage::from_fn(40, 30, pixel).save(path(&format!("{seed}.png"))).unwrap();
     }
     let (one, two) = (path("1.png"), path("2.png"));
-    let expected = json(&["run", &path("m.rmlp"), &one, &two, "--json"]);
+    let expected = json(&["run", &path("m.rmlp"), &one, &two, "--kernels=scalar", "--json"]);
 
     let model = AlignedBytes::from(&*fs::read(path("m.rmlp")).unwrap());
     let mut board = SimulatedBoard::new(&model);
@@ -140,6 +139,8 @@ fn send(prepare: impl FnOnce(&mut SimulatedBoard), words: &[&str]) -> (Output, V
     ours.set_exclusive(false).unwrap();
     theirs.set_timeout(Duration::from_millis(20)).unwrap();
     let name = ours.name().unwrap();
+    // The program wants it for itself; the line is there as long as the board's end is.
+    drop(ours);
     let stop = AtomicBool::new(false);
     let output = std::thread::scope(|scope| {
         scope.spawn(|| board.serve(theirs, &stop));
@@ -147,7 +148,6 @@ fn send(prepare: impl FnOnce(&mut SimulatedBoard), words: &[&str]) -> (Output, V
         stop.store(true, Ordering::Relaxed);
         output
     });
-    drop(ours);
     (output, expected)
 }
 

@@ -2,13 +2,17 @@
 
 use std::sync::{Barrier, Mutex, PoisonError};
 
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 use resmlp_runtime::{ParallelFor, Threads};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::files::Files;
 
 /// Cores by number that can be asked for.
-const MAX_CPU: usize = CpuSet::MAX_CPU;
+const MAX_CPU: usize = CpuSet::count();
+
+/// As the system calls the thread that asks.
+const THIS_THREAD: Pid = Pid::from_raw(0);
 
 /// How the user wants threads and cores to go together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,15 +83,19 @@ pub fn pin(threads: &Threads, cpus: &[usize]) -> std::io::Result<()> {
 /// Pins the calling thread, and makes sure that the system did.
 fn pin_current(cpu: usize) -> std::io::Result<()> {
     let mut set = CpuSet::new();
-    set.set(cpu);
-    sched_setaffinity(None, &set)?;
-    if sched_getaffinity(None)? == set { Ok(()) } else { Err(std::io::Error::other("the system did not follow")) }
+    set.set(cpu)?;
+    sched_setaffinity(THIS_THREAD, &set)?;
+    if sched_getaffinity(THIS_THREAD)? == set {
+        Ok(())
+    } else {
+        Err(std::io::Error::other("the system did not follow"))
+    }
 }
 
 /// Cores that the calling thread may use.
 fn allowed() -> std::io::Result<Vec<usize>> {
-    let set = sched_getaffinity(None)?;
-    Ok((0..MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect())
+    let set = sched_getaffinity(THIS_THREAD)?;
+    Ok((0..MAX_CPU).filter(|&cpu| set.is_set(cpu) == Ok(true)).collect())
 }
 
 /// By the capacity that the kernel gives cores of several kinds, else by their highest clock; equal ones by number.

@@ -1,70 +1,60 @@
 //! Files that arrive in a folder, when they are whole.
 
-use std::ffi::OsStr;
+use std::collections::VecDeque;
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use nix::errno::Errno;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
 
 use crate::say;
-
-/// What the kernel tells of at once, at least one event.
-const BUFFER: usize = 4096;
 
 /// Tells of each file when its writer closes it, or when it is moved into the folder: never of a half-written one.
 pub struct Arrivals {
     folder: PathBuf,
-    inotify: OwnedFd,
-    /// Told of already, oldest last.
-    waiting: Vec<PathBuf>,
+    inotify: Inotify,
+    /// Told of already, oldest first.
+    waiting: VecDeque<PathBuf>,
     is_gone: bool,
 }
 
 impl Arrivals {
     /// Of this folder, from now on; not of its sub-folders.
     pub fn of(folder: &Path) -> io::Result<Self> {
-        let inotify = inotify::init(CreateFlags::CLOEXEC)?;
-        let what = WatchFlags::CLOSE_WRITE | WatchFlags::MOVED_TO | WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF;
-        inotify::add_watch(&inotify, folder, what | WatchFlags::ONLYDIR)?;
-        Ok(Self { folder: folder.to_owned(), inotify, waiting: Vec::new(), is_gone: false })
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC)?;
+        let files = AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO;
+        let itself = AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_ONLYDIR;
+        inotify.add_watch(folder, files | itself)?;
+        Ok(Self { folder: folder.to_owned(), inotify, waiting: VecDeque::new(), is_gone: false })
     }
 
     /// Waits for the next file; `None` when the folder is gone. Hidden files, which is how copying programs name what
     /// they have not finished, are left out.
     pub fn next(&mut self) -> io::Result<Option<PathBuf>> {
         loop {
-            if let Some(path) = self.waiting.pop() {
+            if let Some(path) = self.waiting.pop_front() {
                 return Ok(Some(path));
             }
             if self.is_gone {
                 return Ok(None);
             }
-            self.wait()?;
+            match self.inotify.read_events() {
+                Err(Errno::EINTR) => {}
+                events => events?.into_iter().for_each(|event| self.take(event)),
+            }
         }
     }
 
-    fn wait(&mut self) -> io::Result<()> {
-        let mut buffer = [MaybeUninit::uninit(); BUFFER];
-        let mut events = inotify::Reader::new(&self.inotify, &mut buffer);
-        loop {
-            let event = events.next()?;
-            let kind = event.events();
-            if kind.contains(ReadFlags::QUEUE_OVERFLOW) {
-                say("warning", "more files arrived than the kernel could remember: some are passed over");
-            }
-            self.is_gone |= kind.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::IGNORED);
-            if let Some(name) = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()))
-                && !kind.contains(ReadFlags::ISDIR)
-                && !name.as_bytes().starts_with(b".")
-            {
-                self.waiting.insert(0, self.folder.join(name));
-            }
-            if events.is_buffer_empty() {
-                return Ok(());
-            }
+    fn take(&mut self, event: InotifyEvent) {
+        if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
+            say("warning", "more files arrived than the kernel could remember: some are passed over");
+        }
+        let gone = AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_IGNORED;
+        self.is_gone |= event.mask.intersects(gone);
+        let is_folder = event.mask.contains(AddWatchFlags::IN_ISDIR);
+        if let Some(name) = event.name.filter(|name| !is_folder && !name.as_bytes().starts_with(b".")) {
+            self.waiting.push_back(self.folder.join(name));
         }
     }
 }
@@ -93,9 +83,7 @@ mod tests {
         let found: Vec<_> = (0..3).map(|_| arrivals.next().unwrap().unwrap()).collect();
         assert_eq!(found, ["quick", "moved", "slow"].map(path));
         folder.close().unwrap();
-        while let Some(path) = arrivals.next().unwrap() {
-            panic!("{}", path.display());
-        }
+        assert_eq!(arrivals.next().unwrap(), None);
     }
 
     #[test]

@@ -4,16 +4,17 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::ptr::{NonNull, null_mut};
+use std::ptr::NonNull;
 
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use resmlp_picture::Picture;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::OFlags;
-use rustix::io::Errno;
-use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::camera::{Camera, Failure};
 use super::frame::{Kind, Shape, decode};
@@ -24,9 +25,8 @@ const BUFFERS: u32 = 4;
 /// Smallest picture that is asked for; a driver takes the nearest that it has.
 const ASKED: [u32; 2] = [480, 640];
 
-/// Time after which a camera that gives no frame is taken for gone.
-const PATIENCE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
-const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+/// Seconds after which a camera that gives no frame is taken for gone.
+const PATIENCE: u16 = 5;
 
 /// `V4L2_BUF_TYPE_VIDEO_CAPTURE`, `V4L2_MEMORY_MMAP`, and bits of capabilities and of a buffer's flags.
 const CAPTURE: u32 = 1;
@@ -93,13 +93,18 @@ struct Buffer {
 const _: () = assert!(size_of::<Capability>() == 104 && size_of::<Format>() == 208);
 const _: () = assert!(size_of::<RequestBuffers>() == 20 && size_of::<Buffer>() == 88);
 
-const QUERY_CAPABILITY: Opcode = opcode::read::<Capability>(b'V', 0);
-const SET_FORMAT: Opcode = opcode::read_write::<Format>(b'V', 5);
-const REQUEST_BUFFERS: Opcode = opcode::read_write::<RequestBuffers>(b'V', 8);
-const QUERY_BUFFER: Opcode = opcode::read_write::<Buffer>(b'V', 9);
-const QUEUE: Opcode = opcode::read_write::<Buffer>(b'V', 15);
-const DEQUEUE: Opcode = opcode::read_write::<Buffer>(b'V', 17);
-const STREAM_ON: Opcode = opcode::write::<i32>(b'V', 18);
+/// The calls, unsafe as any call of a driver: each takes the type that its number is made from.
+mod calls {
+    use super::{Buffer, Capability, Format, RequestBuffers};
+
+    nix::ioctl_read!(query_capability, b'V', 0, Capability);
+    nix::ioctl_readwrite!(set_format, b'V', 5, Format);
+    nix::ioctl_readwrite!(request_buffers, b'V', 8, RequestBuffers);
+    nix::ioctl_readwrite!(query_buffer, b'V', 9, Buffer);
+    nix::ioctl_readwrite!(queue, b'V', 15, Buffer);
+    nix::ioctl_readwrite!(dequeue, b'V', 17, Buffer);
+    nix::ioctl_write_ptr!(stream_on, b'V', 18, i32);
+}
 
 /// A camera that streams into mapped memory. Closing it stops the stream.
 pub struct Capture {
@@ -117,31 +122,31 @@ impl Capture {
     pub fn open(path: &Path, least: [u32; 2]) -> Result<Self, String> {
         let told = |error: io::Error| error.to_string();
         // A frame is waited for by `poll`, with a limit.
-        let without_waiting = OFlags::NONBLOCK.bits() as i32;
+        let without_waiting = OFlag::O_NONBLOCK.bits();
         let mut device = OpenOptions::new();
         let device = device.read(true).write(true).custom_flags(without_waiting).open(path).map_err(told)?;
         require_camera(&device)?;
         let (kind, shape) = choose_format(&device, [ASKED[0].max(least[0]), ASKED[1].max(least[1])])?;
         let failed = |error: io::Error| format!("the camera does not stream: {error}");
         let mut request = RequestBuffers { count: BUFFERS, kind: CAPTURE, memory: MMAP, rest: [0; 2] };
-        call::<REQUEST_BUFFERS, _>(&device, &mut request).map_err(failed)?;
+        call(calls::request_buffers, &device, &mut request).map_err(failed)?;
         let mut buffers = Vec::new();
         for index in 0..request.count {
             let mut buffer = Buffer::new(index);
-            call::<QUERY_BUFFER, _>(&device, &mut buffer).map_err(failed)?;
+            call(calls::query_buffer, &device, &mut buffer).map_err(failed)?;
             buffers.push(Mapped::new(&device, &buffer).map_err(failed)?);
-            call::<QUEUE, _>(&device, &mut buffer).map_err(failed)?;
+            call(calls::queue, &device, &mut buffer).map_err(failed)?;
         }
-        call::<STREAM_ON, _>(&device, &mut (CAPTURE as i32)).map_err(failed)?;
+        stream_on(&device).map_err(failed)?;
         Ok(Self { kind, shape, buffers, device })
     }
 
     /// Waits until a frame is there, or `patience` is over.
-    fn is_ready(&self, patience: &Timespec) -> io::Result<bool> {
+    fn is_ready(&self, patience: PollTimeout) -> io::Result<bool> {
         loop {
-            let mut files = [PollFd::new(&self.device, PollFlags::IN)];
-            match poll(&mut files, Some(patience)) {
-                Err(Errno::INTR) => {}
+            let mut files = [PollFd::new(self.device.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut files, patience) {
+                Err(Errno::EINTR) => {}
                 result => return Ok(result? > 0),
             }
         }
@@ -149,15 +154,15 @@ impl Capture {
 
     /// The newest frame's buffer; older ones go back to the driver unseen.
     fn newest(&self) -> io::Result<Buffer> {
-        if !self.is_ready(&PATIENCE)? {
-            return Err(io::Error::other(format!("no frame for {} seconds", PATIENCE.tv_sec)));
+        if !self.is_ready(PollTimeout::from(1000 * PATIENCE))? {
+            return Err(io::Error::other(format!("no frame for {PATIENCE} seconds")));
         }
         let mut newest = Buffer::new(0);
-        call::<DEQUEUE, _>(&self.device, &mut newest)?;
-        while self.is_ready(&NO_TIME)? {
+        call(calls::dequeue, &self.device, &mut newest)?;
+        while self.is_ready(PollTimeout::ZERO)? {
             let mut newer = Buffer::new(0);
-            call::<DEQUEUE, _>(&self.device, &mut newer)?;
-            call::<QUEUE, _>(&self.device, &mut newest)?;
+            call(calls::dequeue, &self.device, &mut newer)?;
+            call(calls::queue, &self.device, &mut newest)?;
             newest = newer;
         }
         Ok(newest)
@@ -174,7 +179,7 @@ impl Camera for Capture {
             Some(bytes) => decode(self.kind, self.shape, bytes),
             None => Err("longer than its buffer".to_owned()),
         };
-        call::<QUEUE, _>(&self.device, &mut buffer).map_err(gone)?;
+        call(calls::queue, &self.device, &mut buffer).map_err(gone)?;
         picture.map_err(Failure::Damaged)
     }
 }
@@ -182,7 +187,7 @@ impl Camera for Capture {
 fn require_camera(device: &File) -> Result<(), String> {
     let mut found =
         Capability { names: [0; 80], version: 0, capabilities: 0, device_capabilities: 0, reserved: [0; 3] };
-    call::<QUERY_CAPABILITY, _>(device, &mut found).map_err(|_| "not a camera, expected /dev/videoN".to_owned())?;
+    call(calls::query_capability, device, &mut found).map_err(|_| "not a camera, expected /dev/videoN".to_owned())?;
     let of_device = found.capabilities & HAS_DEVICE_CAPABILITIES != 0;
     let can = if of_device { found.device_capabilities } else { found.capabilities };
     let needed = CAN_CAPTURE | CAN_STREAM;
@@ -203,7 +208,7 @@ fn choose_format(device: &File, [height, width]: [u32; 2]) -> Result<(Kind, Shap
             bytes_per_line: 0,
             rest: [0; 45],
         };
-        call::<SET_FORMAT, _>(device, &mut format).map_err(|error| format!("the camera takes no format: {error}"))?;
+        call(calls::set_format, device, &mut format).map_err(|error| format!("the camera takes no format: {error}"))?;
         if format.pixel_format == pixel_format {
             let (height, width, stride) = (format.height, format.width, format.bytes_per_line.max(2 * format.width));
             return Ok((kind, Shape { height, width, stride }));
@@ -243,10 +248,10 @@ struct Mapped {
 impl Mapped {
     fn new(device: &File, buffer: &Buffer) -> io::Result<Self> {
         let (len, offset) = (buffer.length as usize, buffer.offset & u64::from(u32::MAX));
+        let size = NonZeroUsize::new(len).ok_or_else(|| io::Error::other("an empty buffer"))?;
         // SAFETY: a new mapping, at a place that the kernel chooses.
-        let start = unsafe { mmap(null_mut(), len, ProtFlags::READ, MapFlags::SHARED, device, offset)? };
-        let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mapped to nowhere"))?;
-        Ok(Self { start, len })
+        let start = unsafe { mmap(None, size, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, device, offset as i64)? };
+        Ok(Self { start: start.cast(), len })
     }
 
     /// To be read only while the buffer is not the driver's.
@@ -260,19 +265,26 @@ impl Mapped {
 impl Drop for Mapped {
     fn drop(&mut self) {
         // SAFETY: mapped in `new`, and nothing borrows from it any more. Failing leaves it mapped: nothing is lost.
-        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.len) };
+        let _ = unsafe { munmap(self.start.cast(), self.len) };
     }
 }
 
-/// A call of the driver that reads and writes `value`.
-fn call<const OPCODE: Opcode, T>(device: &File, value: &mut T) -> io::Result<()> {
+/// A call that reads and writes `value`.
+fn call<T>(function: unsafe fn(RawFd, *mut T) -> nix::Result<i32>, device: &File, value: &mut T) -> io::Result<()> {
     loop {
-        // SAFETY: every opcode above is made from the type that it is called with, all of which are plain numbers.
-        match unsafe { ioctl(device, Updater::<OPCODE, T>::new(value)) } {
-            Err(Errno::INTR) => {}
-            result => return Ok(result?),
+        // SAFETY: `value` is of the type that the call takes, all of which are plain numbers.
+        match unsafe { function(device.as_raw_fd(), value) } {
+            Err(Errno::EINTR) => {}
+            result => return Ok(result.map(|_| ())?),
         }
     }
+}
+
+fn stream_on(device: &File) -> io::Result<()> {
+    let kind = CAPTURE as i32;
+    // SAFETY: the call reads one number.
+    unsafe { calls::stream_on(device.as_raw_fd(), &kind)? };
+    Ok(())
 }
 
 #[cfg(test)]
@@ -281,9 +293,11 @@ mod tests {
 
     #[test]
     fn calls_have_the_kernels_numbers() {
-        let expected = [0x8068_5600, 0xc0d0_5605, 0xc014_5608, 0xc058_5609, 0xc058_560f, 0xc058_5611, 0x4004_5612];
-        let calls = [QUERY_CAPABILITY, SET_FORMAT, REQUEST_BUFFERS, QUERY_BUFFER, QUEUE, DEQUEUE, STREAM_ON];
-        assert_eq!(calls, expected);
+        let read_write = |number, size| nix::request_code_readwrite!(b'V', number, size);
+        assert_eq!(nix::request_code_read!(b'V', 0, size_of::<Capability>()), 0x8068_5600);
+        assert_eq!(read_write(5, size_of::<Format>()), 0xc0d0_5605);
+        assert_eq!(read_write(8, size_of::<RequestBuffers>()), 0xc014_5608);
+        assert_eq!(read_write(9, size_of::<Buffer>()), 0xc058_5609);
     }
 
     #[test]
