@@ -74,13 +74,15 @@ pub struct Measured<'a> {
     pub stages: &'a [StageTime],
 }
 
-/// Runs the network on `picture`: once cold, some to warm up, `runs` timed, and some watched stage by stage.
+/// Runs the network on `picture`, which has run once and `cold`: some times to warm up, `runs` times timed, and some watched
+/// stage by stage.
 ///
 /// # Errors
 /// Those of the engine; [`RunError::Scratch`] where there is too little memory for the times.
 pub fn measure<'m, P: ParallelFor, C: Clock>(
     classifier: &mut Classifier<'m, P>,
     picture: &[u8],
+    cold: Span,
     clock: &C,
     runs: usize,
     arena: &mut Arena<'m>,
@@ -90,7 +92,6 @@ pub fn measure<'m, P: ParallelFor, C: Clock>(
     let times: &mut [Span] = arena.zeros(runs).ok_or(memory)?;
     let stages: &mut [StageTime] = arena.zeros(2 * depth + 2).ok_or(memory)?;
 
-    let cold = classifier.run(picture, clock, &mut |_| {})?;
     for _ in 0..WARM_UP {
         classifier.run(picture, clock, &mut |_| {})?;
     }
