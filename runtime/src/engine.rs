@@ -240,7 +240,7 @@ fn rescale(block: &mut Block, gain: &[f32], first: usize) {
 /// Sums of the stream's columns in the order of the tokens, into `sums`.
 fn sum_over_tokens(stream: &[f32], dim: usize, sums: &mut [f32]) {
     sums.fill(0.0);
-    for row in stream.chunks_exact(dim) {
+    for row in stream.chunks_exact(dim.max(1)) {
         for (sum, &y) in sums.iter_mut().zip(row) {
             *sum += y;
         }

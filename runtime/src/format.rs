@@ -116,7 +116,8 @@ impl Layout {
 
     /// Position of element `(r, k)` in panels of `panel` rows over `k_len` padded columns.
     pub fn index(&self, panel: usize, k_len: usize, r: usize, k: usize) -> usize {
-        let group = self.group as usize;
+        // Neither is ever zero; to limit them tells the compiler so, which then leaves no panic in.
+        let [panel, group] = [panel, self.group as usize].map(|v| v.max(1));
         (r / panel) * panel * k_len + (k / group) * panel * group + (r % panel) * group + k % group
     }
 }
@@ -149,7 +150,8 @@ pub struct Dims {
 impl Dims {
     /// Number of patches.
     pub fn tokens(&self) -> usize {
-        (self.image[0] / self.patch) * (self.image[1] / self.patch)
+        let patch = self.patch.max(1);
+        (self.image[0] / patch) * (self.image[1] / patch)
     }
 
     /// Values of a patch, three colours a pixel, flattened as (row, column, colour).
@@ -188,7 +190,7 @@ impl Dims {
             Extent::Dim | Extent::Hidden => lcm(columns, group),
             Extent::Outputs => columns,
         };
-        self.exact(extent).next_multiple_of(step as usize)
+        self.exact(extent).next_multiple_of((step as usize).max(1))
     }
 
     /// The extent without padding.
@@ -208,7 +210,7 @@ fn lcm(a: u32, b: u32) -> u32 {
     while y != 0 {
         (x, y) = (y, x % y);
     }
-    a / x * b
+    a / x.max(1) * b
 }
 
 /// A side of a tensor.

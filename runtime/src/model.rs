@@ -138,7 +138,7 @@ impl<'m> Model<'m> {
         if gap.iter().any(|&b| b != 0) {
             return Err(ModelError::Field { name: "padding" });
         }
-        if !labels.is_empty() && labels.lines().count() != dims.outputs {
+        if !labels.is_empty() && lines(labels).count() != dims.outputs {
             return Err(ModelError::Field { name: "labels" });
         }
         let model = Self { bytes, dims, map, preprocessing, labels, provenance };
@@ -158,7 +158,7 @@ impl<'m> Model<'m> {
 
     /// The classes' names, one each; none where the model carries no labels.
     pub fn labels(&self) -> impl Iterator<Item = &'m str> + use<'m> {
-        self.labels.lines()
+        lines(self.labels)
     }
 
     #[cfg(feature = "std")]
@@ -236,6 +236,17 @@ pub fn checksum(bytes: &[u8]) -> u32 {
 fn text<'a>(bytes: &'a [u8], len: usize, name: &'static str) -> Result<(&'a str, &'a [u8]), ModelError> {
     let (text, rest) = bytes.split_at_checked(len).ok_or(ModelError::Field { name })?;
     Ok((core::str::from_utf8(text).map_err(|_| ModelError::Field { name })?, rest))
+}
+
+/// The lines of a text, each ended by `\n`; unlike `str::lines` without a panic that the compiler cannot rule out.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text.as_bytes();
+    core::iter::from_fn(move || {
+        let end = rest.iter().position(|&byte| byte == b'\n').unwrap_or(rest.len());
+        let (line, behind) = rest.split_at_checked(end).filter(|_| !rest.is_empty())?;
+        rest = behind.get(1..).unwrap_or_default();
+        core::str::from_utf8(line).ok()
+    })
 }
 
 struct Header<'m>(&'m [u8; HEADER_LEN]);

@@ -26,7 +26,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// Lays out the memory of a forward pass on `workers` workers; `None` where it exceeds an address space.
     pub fn new(dims: &Dims, workers: usize) -> Option<Self> {
-        let [rows, columns] = [dims.layout.rows, dims.layout.columns].map(|v| v as usize);
+        let [rows, columns] = [dims.layout.rows, dims.layout.columns].map(|v| (v as usize).max(1));
         let [dim, hidden, patch] = [Extent::Dim, Extent::Hidden, Extent::Patch].map(|e| dims.padded(e));
         let [tokens, tokens_k] = [dims.tokens(), dims.padded(Extent::Tokens)];
         let size = match dims.precision {
@@ -38,11 +38,11 @@ impl Plan {
             Precision::Int8 => dim.max(patch),
             Precision::F16 => patch.saturating_sub(hidden),
         };
-        let panels = tokens.div_ceil(rows);
-        let workers = workers.clamp(1, panels);
-        let per_panel = (rows * (inputs + hidden)).checked_mul(size)?;
-        let largest = (TILE_BYTES / workers / per_panel).clamp(1, panels.div_ceil(workers));
-        let tiles = panels.div_ceil(largest).next_multiple_of(workers);
+        let panels = tokens.div_ceil(rows).max(1);
+        let workers = workers.min(panels).max(1);
+        let per_panel = (rows * (inputs + hidden)).checked_mul(size)?.max(1);
+        let largest = (TILE_BYTES / workers / per_panel).min(panels.div_ceil(workers)).max(1);
+        let tiles = panels.div_ceil(largest).next_multiple_of(workers).max(1);
         let tile_panels = panels.div_ceil(tiles);
         let head = Self::head_len(dims);
         let mix = tokens_k.checked_mul(columns)?.checked_mul(size)?;

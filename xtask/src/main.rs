@@ -3,6 +3,7 @@
 mod apt;
 mod debian;
 mod device;
+mod no_panic;
 mod process;
 mod steps;
 mod sysroot;

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::device;
+use crate::no_panic;
 use crate::process::{Result, run as run_command, run_by_line};
 use crate::tally::{Tally, TestOutput};
 use crate::toolchain::{BARE_METAL, LINUX, Toolchain};
@@ -51,6 +52,9 @@ pub fn all() -> Vec<Step> {
         Step::new("host", "all tests, on this machine", host).with(&[Tool::SshServer]),
         Step::new("runtime-checked", "the runtime's tests with overflow checks", runtime_checked),
         Step::new("bare-metal", "the runtime builds without std or alloc", bare_metal).building_for(&BARE_METAL),
+        Step::new("no-panic", "no panic can be reached from the runtime", no_panic::check)
+            .with(&[Tool::Aarch64Linker])
+            .building_for(&[LINUX, no_panic::AARCH64]),
         Step::new("lint-arm", "clippy, what runs on ARM", lint_arm).with(&[Tool::Clippy]).building_for(&[LINUX]),
         Step::emulated("cortex-a53", "the runtime's tests as on a Raspberry Pi 3", |arm| emulated(arm, "cortex-a53")),
         Step::emulated("cortex-a72", "… on a Raspberry Pi 4", |arm| emulated(arm, "cortex-a72")),

@@ -118,7 +118,12 @@ pub fn guesses<'m>(model: &resmlp_runtime::Model<'m>, logits: &[f32]) -> heaples
         probability: weight(logit) / sum,
         label: model.labels().nth(index).unwrap_or_default(),
     };
-    best.iter().map(guess).collect()
+    let mut guesses = heapless::Vec::new();
+    for guess in best.iter().map(guess) {
+        // There are no more than fit.
+        let _ = guesses.push(guess);
+    }
+    guesses
 }
 
 /// The first bytes of a text, no more than `most`.

@@ -60,14 +60,11 @@ impl Console {
 
 impl fmt::Write for Console {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for line in text.split_inclusive('\n') {
-            match line.strip_suffix('\n') {
-                Some(line) => {
-                    self.write(line.as_bytes());
-                    self.write(b"\r\n");
-                }
-                None => self.write(line.as_bytes()),
+        for &byte in text.as_bytes() {
+            if byte == b'\n' {
+                self.write(b"\r");
             }
+            self.write(&[byte]);
         }
         Ok(())
     }

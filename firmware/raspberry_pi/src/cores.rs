@@ -119,7 +119,7 @@ unsafe impl ParallelFor for Cores {
         }
         SHARED.task_number.0.fetch_add(1, Ordering::Release);
         call_cores();
-        (0..count).step_by(self.workers).for_each(function);
+        share(0, self.workers, count).for_each(function);
         while SHARED.done.0.load(Ordering::Acquire) < others {
             asm::wfe();
         }
@@ -143,13 +143,18 @@ extern "C" fn secondary_main(_core: usize) -> ! {
         let task = unsafe { *SHARED.task.get() };
         // SAFETY: core 0 keeps the function alive until all cores are done.
         let function = unsafe { &*task.function };
-        (worker..task.count).step_by(task.workers).for_each(function);
+        share(worker, task.workers, task.count).for_each(function);
         SHARED.done.0.fetch_add(1, Ordering::Release);
         call_cores();
     }
     loop {
         asm::wfe();
     }
+}
+
+/// The indices of one worker.
+fn share(worker: usize, workers: usize, count: usize) -> impl Iterator<Item = usize> {
+    (worker..count).step_by(workers.max(1))
 }
 
 /// Wakes all waiting cores once everything stored so far can be seen.

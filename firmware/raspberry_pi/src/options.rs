@@ -23,7 +23,9 @@ impl Options {
     pub fn parse(line: &str) -> Self {
         let mut options = Self { cores: usize::MAX, runs: 100, emulator: false, frames: 0, test_fault: false };
         for word in line.split_ascii_whitespace() {
-            let (name, value) = word.split_once('=').unwrap_or((word, ""));
+            let end = word.bytes().position(|byte| byte == b'=').unwrap_or(word.len());
+            let (name, value) = word.split_at_checked(end).unwrap_or_default();
+            let value = value.strip_prefix('=').unwrap_or_default();
             let number = value.parse().ok();
             match name {
                 "cores" => options.cores = number.unwrap_or(options.cores).max(1),

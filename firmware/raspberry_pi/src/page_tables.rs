@@ -77,7 +77,7 @@ impl Layout {
     /// The descriptor of a page of the first 2 MiB.
     fn page(&self, address: usize) -> u64 {
         let stacks = self.stacks..self.stacks + 4 * self.stack;
-        let kind = if stacks.contains(&address) && (address - self.stacks) % self.stack == 0 {
+        let kind = if stacks.contains(&address) && (address - self.stacks).checked_rem(self.stack) == Some(0) {
             return 0;
         } else if (self.image..self.text_end).contains(&address) {
             MEMORY | READ_ONLY

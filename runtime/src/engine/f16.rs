@@ -13,7 +13,7 @@ pub(super) fn stem<P: ParallelFor>(pass: &mut Pass<P>, image: &[u8]) -> Result<(
     let layer = Layer::new(pass.model, [Slot::StemWeights, Slot::StemBias, Slot::StemScale], 0, k);
     pass.for_each_block(Cut::Rows(pass.plan.tile), |first, mut tile, scratch| {
         let pixels = floats(scratch, tile.rows() * k)?;
-        for (row, pixels) in pixels.chunks_exact_mut(k).enumerate() {
+        for (row, pixels) in pixels.chunks_exact_mut(k.max(1)).enumerate() {
             tile.row_mut(row).fill(0.0);
             pixels.iter_mut().zip(patches::values(dims, image, first + row)).for_each(|(p, v)| *p = f32::from(v));
         }
@@ -33,8 +33,8 @@ pub(super) fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
     pass.for_each_block(Cut::Columns(pass.plan.channels), |first, mut channels, scratch| {
         let width = channels.columns();
         let right = floats(scratch, channels.rows() * width)?;
-        for (row, copy) in right.chunks_exact_mut(width).enumerate() {
-            copy.copy_from_slice(channels.row(row));
+        for (row, copy) in right.chunks_exact_mut(width.max(1)).enumerate() {
+            copy.iter_mut().zip(channels.row(row)).for_each(|(copy, &y)| *copy = y);
         }
         rescale(&mut channels, gain, first);
         let [scale, sum_gain, bias_gain] = gains.map(|g| part(g, first, width));
@@ -72,7 +72,7 @@ pub(super) fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Re
         return Ok(());
     }
     let layer = Layer::new(model, [Slot::HeadWeights, Slot::HeadBias, Slot::HeadScale], 0, dim);
-    for (logits, (first, right)) in logits.chunks_mut(width).zip(layer.panels()) {
+    for (logits, (first, right)) in logits.chunks_mut(width.max(1)).zip(layer.panels()) {
         let out = floats(rest, width)?;
         out.fill(0.0);
         let left = Rows { data: sums, stride: dim, rows: 1 };

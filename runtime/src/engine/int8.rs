@@ -32,7 +32,7 @@ fn pack_pixels(dims: &Dims, image: &[u8], token: usize, row: usize, panels: &mut
     let shift = (layout.offset as u8).wrapping_sub(128);
     let group = layout.group as usize;
     let places = panels.get_mut(layout.index(layout.rows as usize, k, row, 0)..).unwrap_or_default();
-    let groups = places.chunks_mut(group * layout.rows as usize);
+    let groups = places.chunks_mut((group * layout.rows as usize).max(1));
     let lines = patches::rows(dims, image, token);
     match group {
         4 if (3 * dims.patch).is_multiple_of(4) => pack_groups::<4>(groups, lines, shift),
@@ -137,7 +137,7 @@ pub(super) fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Re
     let panels = model.tensor::<u8>(Slot::HeadWeights, 0).chunks_exact((width * dim).max(1));
     for (first, right) in (0..).step_by(width.max(1)).zip(panels) {
         kernels.sums(Product { layout, k: dim, rows: 2, left, right }, results)?;
-        let (high, low) = results.split_at(width);
+        let (high, low) = results.split_at_checked(width).ok_or(Mismatch)?;
         let sums = high.iter().zip(low).zip(correction.iter().skip(first));
         let coefficients = scale.iter().zip(bias).skip(first);
         for ((out, ((&high, &low), &correction)), (&scale, &bias)) in

@@ -5,7 +5,7 @@ use crate::format::Dims;
 /// The bytes of patch `token`, one pixel row of the patch after the other, each `3 · patch` bytes.
 pub(super) fn rows<'i>(dims: &Dims, image: &'i [u8], token: usize) -> impl Iterator<Item = &'i [u8]> + use<'i> {
     let [width, patch] = [dims.image[1], dims.patch];
-    let per_line = (width / patch).max(1);
+    let per_line = (width / patch.max(1)).max(1);
     let (top, left) = (token / per_line * patch, token % per_line * patch);
     (top..top + patch).map(move |y| image.get((y * width + left) * 3..).and_then(|r| r.get(..patch * 3)).unwrap_or(&[]))
 }

@@ -132,7 +132,7 @@ fn mix(panel: usize, left: &[u16], right: &[f32], rows: MixRows, columns: MixCol
         return scalar::mix_f16(panel, left, right, rows, columns, stream);
     }
     let right = right.as_chunks::<COLUMNS>().0;
-    for (first, left) in (0..stream.rows()).step_by(ROWS).zip(left.chunks_exact(ROWS * right.len().max(1))) {
+    for (first, left) in (0..stream.rows()).step_by(ROWS).zip(left.chunks_exact((ROWS * right.len()).max(1))) {
         let mut sums = zeros();
         for (left, right) in left.as_chunks::<ROWS>().0.iter().zip(right) {
             let ([top, bottom], right) = (load_halves(left), load(right));

@@ -30,6 +30,8 @@ mod x86_64_avx2;
 #[cfg(target_arch = "x86_64")]
 mod x86_64_avx512;
 #[cfg(target_arch = "x86_64")]
+mod x86_64_detect;
+#[cfg(target_arch = "x86_64")]
 mod x86_64_f16c;
 
 pub(crate) use scalar::round_clamp;
@@ -298,7 +300,7 @@ impl Kernels {
             self.reads(layout)
                 && layout.is_valid()
                 && [stream.columns(), quantiser.scale.len(), quantiser.offset.len()] == [columns; 3]
-                && out.len() == columns * stream.rows().next_multiple_of(layout.group as usize),
+                && out.len() == columns * stream.rows().next_multiple_of((layout.group as usize).max(1)),
         )?;
         // SAFETY: to hold `self` proves the instructions; the lengths were checked.
         unsafe { (self.int8.quantise_columns)(layout, stream, quantiser, out) };

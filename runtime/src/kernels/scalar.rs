@@ -36,8 +36,8 @@ fn stored(activation: i32, layout: Layout) -> u8 {
 
 /// Sum over `k` of row `row` of the left matrix times column `column` of the right panel.
 fn sum(p: &Product, row: usize, column: usize, value: impl Fn(u8, u8) -> i32) -> i32 {
-    let [panel, columns, group] = [p.layout.rows, p.layout.columns, p.layout.group].map(|v| v as usize);
-    let left = p.left.chunks_exact(panel * p.k).nth(row / panel).unwrap_or(&[]);
+    let [panel, columns, group] = [p.layout.rows, p.layout.columns, p.layout.group].map(|v| (v as usize).max(1));
+    let left = p.left.chunks_exact((panel * p.k).max(1)).nth(row / panel).unwrap_or(&[]);
     let left = left.chunks_exact(group).skip(row % panel).step_by(panel);
     let right = p.right.chunks_exact(group).skip(column).step_by(columns);
     let products = left.zip(right).flat_map(|(l, r)| l.iter().zip(r)).map(|(&l, &r)| value(l, r));
@@ -129,7 +129,7 @@ fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
 }
 
 fn sums(p: Product, out: &mut [i32]) {
-    let columns = p.layout.columns as usize;
+    let columns = (p.layout.columns as usize).max(1);
     for (row, out) in out.chunks_exact_mut(columns).enumerate() {
         for (column, out) in out.iter_mut().enumerate() {
             *out = activations_by_weights(&p, row, column);
@@ -140,9 +140,9 @@ fn sums(p: Product, out: &mut [i32]) {
 /// Tile sums of 16-bit models: `[row][column]` for as many columns as fit.
 const WIDTH: usize = 64;
 
-fn float_sums<'a>(left: impl Iterator<Item = f32>, right: impl Iterator<Item = &'a [u16]>) -> [f32; WIDTH] {
+fn float_sums(left: &[f32], right: &[u16], width: usize) -> [f32; WIDTH] {
     let mut sums = [0.0; WIDTH];
-    for (l, r) in left.zip(right) {
+    for (l, r) in left.iter().zip(right.chunks_exact(width.max(1))) {
         for (sum, &r) in sums.iter_mut().zip(r) {
             *sum += l * f16::from_bits(r).to_f32();
         }
@@ -152,8 +152,8 @@ fn float_sums<'a>(left: impl Iterator<Item = f32>, right: impl Iterator<Item = &
 
 fn affine_rows(left: Rows, right: &[u16], columns: FloatColumns, out: &mut Block, store: impl Fn(&mut f32, f32)) {
     let width = out.columns();
-    for (row, left) in left.data.chunks_exact(left.stride).take(left.rows).enumerate() {
-        let sums = float_sums(left.iter().copied(), right.chunks_exact(width));
+    for (row, left) in left.data.chunks_exact(left.stride.max(1)).take(left.rows).enumerate() {
+        let sums = float_sums(left, right, width);
         let coefficients = columns.scale.iter().zip(columns.bias);
         for ((out, sum), (&scale, &bias)) in out.row_mut(row).iter_mut().zip(sums).zip(coefficients) {
             store(out, sum * scale + bias);
@@ -177,10 +177,10 @@ pub(super) fn mix_f16(
     columns: MixColumns,
     stream: &mut Block,
 ) {
-    let width = stream.columns();
-    let k = right.len() / width.max(1);
+    let [width, panel] = [stream.columns(), panel].map(|v| v.max(1));
+    let k = right.len() / width;
     for row in 0..stream.rows() {
-        let weights = left.chunks_exact(panel * k).nth(row / panel).unwrap_or(&[]);
+        let weights = left.chunks_exact((panel * k).max(1)).nth(row / panel).unwrap_or(&[]);
         let weights = weights.iter().skip(row % panel).step_by(panel).map(|&w| f16::from_bits(w).to_f32());
         let mut sums = [0.0; WIDTH];
         for (w, right) in weights.zip(right.chunks_exact(width)) {

@@ -11,14 +11,16 @@ use core::mem::MaybeUninit;
 use super::fours::four;
 use super::x86_64::prefetch;
 use super::x86_64_f16c as f16c;
-use super::{GeluColumns, Hidden, Int8, Kernels, MixColumns, MixRows, Product, Quantiser, StreamColumns};
+use super::{
+    GeluColumns, Hidden, Int8, Kernels, MixColumns, MixRows, Product, Quantiser, StreamColumns, x86_64_detect,
+};
 use crate::format::{GELU_ENTRIES, Layout};
 use crate::parallel::Block;
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "x86_64-avx2",
     layout: Some(LAYOUT),
-    supported,
+    supported: x86_64_detect::avx2,
     int8: Int8 { quantise_rows, quantise_columns, add, mix, gelu, sums },
     f16: f16c::F16C,
 };
@@ -34,14 +36,6 @@ const CHUNK: usize = 192;
 const BLOCK: usize = 8;
 /// The rows in the lower half of a unit's registers; the upper half has those two behind.
 const FIRST_ROWS: [usize; 4] = [0, 1, 4, 5];
-
-fn supported() -> bool {
-    #[cfg(feature = "std")]
-    let found = std::is_x86_feature_detected!("avx2") && f16c::detected();
-    #[cfg(not(feature = "std"))]
-    let found = cfg!(all(target_feature = "avx2", target_feature = "fma", target_feature = "f16c"));
-    found
-}
 
 /// A group of a right panel, widened to 16 bits: one column an element.
 type Wide = [i64; COLUMNS];
@@ -110,11 +104,12 @@ fn multiply<const FIRST: usize>(left: &[[u8; 32]], right: &[Wide], sums: &mut Su
 fn block_sums(p: &Product, left: &[u8], sums: &mut [Sums; BLOCK]) {
     let mut buffer = [const { MaybeUninit::uninit() }; CHUNK];
     *sums = [[_mm256_setzero_si256(); COLUMNS]; BLOCK];
+    let panel = (ROWS * p.k).max(1);
     for (chunk, right) in p.right.as_chunks().0.chunks(CHUNK).enumerate() {
         let right = widen(right, &mut buffer);
-        let share = (right.len() * COLUMNS * GROUP).div_ceil(left.len() / (ROWS * p.k));
+        let share = (right.len() * COLUMNS * GROUP).div_ceil((left.len() / panel).max(1));
         let mut ahead = p.right.as_ptr().wrapping_add(p.right.len() + chunk * CHUNK * COLUMNS * GROUP);
-        for (panel, sums) in left.chunks_exact(ROWS * p.k).zip(sums.iter_mut()) {
+        for (panel, sums) in left.chunks_exact(panel).zip(sums.iter_mut()) {
             ahead = prefetch(ahead, share);
             let left = panel.as_chunks().0.chunks(CHUNK).nth(chunk).unwrap_or(&[]);
             multiply::<0>(left, right, sums);
@@ -366,7 +361,7 @@ fn rows<'s>(stream: &'s Block, first: usize) -> [&'s [f32]; 4] {
 
 #[target_feature(enable = "avx2")]
 fn quantise_rows(_: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
-    let panels = out.chunks_exact_mut(ROWS * stream.columns().max(1));
+    let panels = out.chunks_exact_mut((ROWS * stream.columns()).max(1));
     for (first, panel) in (0..stream.rows()).step_by(ROWS).zip(panels) {
         let [[a, b, c, d], [e, f, g, h]] =
             [first, first + 4].map(|first| rows(stream, first).map(|row| row.as_chunks().0));

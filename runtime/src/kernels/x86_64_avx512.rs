@@ -8,14 +8,16 @@ use core::arch::x86_64::*;
 use super::fours::four;
 use super::x86_64::prefetch;
 use super::x86_64_f16c as f16c;
-use super::{GeluColumns, Hidden, Int8, Kernels, MixColumns, MixRows, Product, Quantiser, StreamColumns};
+use super::{
+    GeluColumns, Hidden, Int8, Kernels, MixColumns, MixRows, Product, Quantiser, StreamColumns, x86_64_detect,
+};
 use crate::format::{GELU_ENTRIES, Layout};
 use crate::parallel::Block;
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "x86_64-avx512-vnni",
     layout: Some(LAYOUT),
-    supported,
+    supported: x86_64_detect::avx512,
     int8: Int8 { quantise_rows, quantise_columns, add, mix, gelu, sums },
     f16: f16c::F16C,
 };
@@ -26,25 +28,6 @@ const COLUMNS: usize = LAYOUT.columns as usize;
 const GROUP: usize = LAYOUT.group as usize;
 /// Registers across.
 const ACROSS: usize = COLUMNS / 16;
-
-fn supported() -> bool {
-    #[cfg(feature = "std")]
-    let found = f16c::detected()
-        && std::is_x86_feature_detected!("avx512f")
-        && std::is_x86_feature_detected!("avx512bw")
-        && std::is_x86_feature_detected!("avx512vnni")
-        && std::is_x86_feature_detected!("avx512vbmi");
-    #[cfg(not(feature = "std"))]
-    let found = cfg!(all(
-        target_feature = "avx512f",
-        target_feature = "avx512bw",
-        target_feature = "avx512vnni",
-        target_feature = "avx512vbmi",
-        target_feature = "fma",
-        target_feature = "f16c"
-    ));
-    found
-}
 
 /// Sums of rows and `COLUMNS` columns.
 type Sums<const R: usize> = [[__m512i; ACROSS]; R];
@@ -89,7 +72,7 @@ unsafe fn multiply<const R: usize, const RIGHT: bool>(
 macro_rules! for_each_panel {
     ($product:expr, $right:literal, $start:expr, $use:expr) => {
         let mut ahead = $product.right.as_ptr_range().end;
-        let share = $product.right.len().div_ceil($product.rows.div_ceil(ROWS));
+        let share = $product.right.len().div_ceil($product.rows.div_ceil(ROWS).max(1));
         for first in (0..$product.rows).step_by(ROWS) {
             ahead = prefetch(ahead, share);
             let start: Sums<ROWS> = $start(first);
@@ -351,7 +334,7 @@ fn four_rows(stream: &Block, first: usize, column: usize) -> [*const f32; 4] {
 #[target_feature(enable = "avx512f,avx512bw")]
 fn quantise_rows(_: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
     let columns = stream.columns();
-    let panels = out.chunks_exact_mut(ROWS * columns.max(1));
+    let panels = out.chunks_exact_mut((ROWS * columns).max(1));
     for (first, panel) in (0..stream.rows()).step_by(ROWS).zip(panels) {
         for (column, out) in (0..columns).step_by(16).zip(panel.chunks_mut(16 * ROWS)) {
             let mask = (1u32 << (columns - column).min(16)).wrapping_sub(1) as __mmask16;

@@ -11,14 +11,6 @@ const COLUMNS: usize = 8;
 /// Rows of a tile: as many independent sums as two multipliers of four cycles' latency need.
 const ROWS: usize = 8;
 
-/// Whether this CPU has the instructions.
-#[cfg(feature = "std")]
-pub(super) fn detected() -> bool {
-    std::is_x86_feature_detected!("avx")
-        && std::is_x86_feature_detected!("fma")
-        && std::is_x86_feature_detected!("f16c")
-}
-
 /// Sums over `k` of eight rows' `f32` values, `STEP` elements apart, times eight columns.
 ///
 /// # Safety
@@ -117,7 +109,7 @@ fn mix(panel: usize, left: &[u16], right: &[f32], rows: MixRows, columns: MixCol
     }
     let right = right.as_chunks().0;
     let mut converted = [[0.0; ROWS]; CHUNK];
-    for (first, left) in (0..stream.rows()).step_by(ROWS).zip(left.chunks_exact(ROWS * right.len())) {
+    for (first, left) in (0..stream.rows()).step_by(ROWS).zip(left.chunks_exact((ROWS * right.len()).max(1))) {
         let mut sums = [_mm256_setzero_ps(); ROWS];
         for (left, right) in left.as_chunks().0.chunks(CHUNK).zip(right.chunks(CHUNK)) {
             converted.iter_mut().zip(left).for_each(|(floats_of, halves)| *floats_of = floats(load_halves(halves)));

@@ -1,0 +1,119 @@
+//! All of the runtime that firmware can call, under a panic handler that does not exist.
+//!
+//! The program is linked, not run: where the compiler could not prove of every index, division and conversion that it cannot
+//! fail, a call of the handler is left, and the linker names it as an undefined symbol. Every kernel table is in, as the table of
+//! tables holds them all; what is not in a table is called here with values that the compiler cannot know.
+#![no_std]
+#![no_main]
+
+use core::fmt::{self, Write};
+use core::hint::black_box;
+
+use resmlp_runtime::{
+    Dims, Engine, Kernels, Layout, Model, ModelError, ParallelFor, RunError, Serial, Stage, checksum, top,
+};
+
+unsafe extern "C" {
+    /// Defined nowhere.
+    fn resmlp_panic_is_reachable() -> !;
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    // SAFETY: a program that contains this call does not link.
+    unsafe { resmlp_panic_is_reachable() }
+}
+
+#[cfg(target_os = "linux")]
+#[link(name = "c")]
+unsafe extern "C" {}
+
+/// The libraries that Rust ships were compiled for unwinding and want it; this program is compiled not to unwind.
+#[unsafe(no_mangle)]
+extern "C" fn rust_eh_personality() {}
+
+/// A caller that knows nothing of its arguments.
+#[unsafe(no_mangle)]
+extern "C" fn main() -> i32 {
+    #[cfg(feature = "with-a-panic")]
+    assert!(black_box(true));
+    let bytes: &[u8] = black_box(&[]);
+    let mut text = Text(0);
+    let outcome =
+        all_of(bytes, &mut text, Serial).and_then(|()| all_of(bytes, &mut text, black_box(&Serial) as &Cores));
+    black_box(text);
+    i32::from(outcome.is_err())
+}
+
+/// Cores of which the compiler knows nothing.
+type Cores = dyn ParallelFor;
+
+fn all_of<P: ParallelFor + Copy>(bytes: &[u8], text: &mut Text, parallel: P) -> Result<(), Failure> {
+    black_box(checksum(bytes));
+    let model = Model::parse(bytes).inspect_err(|error| text.show(error))?;
+    text.describe(&model);
+    let dims: &Dims = model.dims();
+    for kernels in Kernels::supported().chain([
+        Kernels::scalar(),
+        Kernels::fastest(),
+        Kernels::best(black_box(Layout::DEFAULT)),
+        Kernels::named(black_box("")).unwrap_or(Kernels::scalar()),
+    ]) {
+        text.show(kernels.name());
+        black_box((kernels.layout(), kernels.reads(dims.layout)));
+        let engine = Engine::new(model.clone(), kernels, parallel).inspect_err(|error| text.show(error))?;
+        black_box((engine.model().dims(), engine.kernels().name()));
+        let scratch: &mut [u8] = black_box(&mut []);
+        let logits: &mut [f32] = black_box(&mut []);
+        let image: &[u8] = black_box(&[]);
+        black_box(engine.scratch_len());
+        engine.run(image, scratch, logits).inspect_err(|error| text.show(error))?;
+        let mut observe = |stage: Stage, stream: &[f32]| {
+            text.show(stage);
+            black_box(stream);
+        };
+        engine.run_observed(image, scratch, logits, &mut observe)?;
+        black_box((top::<1>(logits), top::<5>(logits)));
+    }
+    Ok(())
+}
+
+enum Failure {
+    Model,
+    Run,
+}
+
+impl From<ModelError> for Failure {
+    fn from(_: ModelError) -> Self {
+        Self::Model
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(_: RunError) -> Self {
+        Self::Run
+    }
+}
+
+/// Takes text and keeps its length.
+struct Text(usize);
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 = self.0.wrapping_add(black_box(text).len());
+        Ok(())
+    }
+}
+
+impl Text {
+    fn show(&mut self, what: impl fmt::Display) {
+        let _ = write!(self, "{what}");
+    }
+
+    fn describe(&mut self, model: &Model) {
+        model.labels().for_each(|label| self.show(label));
+        self.show(model.provenance());
+        black_box((model.preprocessing(), model.bytes(), model.dims().macs()));
+        Stage::all(model.dims().depth).for_each(|stage| self.show(stage));
+    }
+}
