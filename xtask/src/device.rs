@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::process::{Result, run, shown};
@@ -46,7 +46,7 @@ pub fn check(arm: &Toolchain) -> Result<Tally> {
     let program = build_with(arm)?;
     let mut build = Toolchain::Current.cargo("build");
     run(build.args(["--release", "--package", "resmlp-converter", "--package", PACKAGE]))?;
-    let model = demo_model()?;
+    let model = demo_model(&workspace::target_dir().join("device/demo.rmlp"), "any")?;
     let pictures = demo_pictures()?;
 
     let here = workspace::target_dir().join("release").join(PACKAGE);
@@ -67,19 +67,19 @@ pub fn check(arm: &Toolchain) -> Result<Tally> {
     Ok(tally)
 }
 
-/// The checkpoint that the repository ships, as an int8 model.
-fn demo_model() -> Result<PathBuf> {
+/// The checkpoint that the repository ships, as an int8 model in the file `model`, laid out for `target`.
+pub fn demo_model(model: &Path, target: &str) -> Result<PathBuf> {
     let demo = workspace::root().join("demo");
-    let model = workspace::target_dir().join("device/demo.rmlp");
     let mut convert = Command::new(workspace::target_dir().join("release/resmlp"));
-    convert.arg("convert").arg(demo.join("resmlp_cifar10.safetensors")).arg("--output").arg(&model);
+    convert.arg("convert").arg(demo.join("resmlp_cifar10.safetensors")).arg("--output").arg(model);
+    convert.args(["--target", target]);
     convert.arg("--calibrate").arg(demo.join("calibration")).arg("--labels").arg(demo.join("cifar10_labels.txt"));
     run(convert.args(["--mean=0.4914,0.4822,0.4465", "--std=0.2470,0.2435,0.2616", "--crop=1.0"]))?;
-    Ok(model)
+    Ok(model.to_path_buf())
 }
 
 /// Pictures of the demo model's size, which the fixtures keep behind each other in one file.
-fn demo_pictures() -> Result<Vec<PathBuf>> {
+pub fn demo_pictures() -> Result<Vec<PathBuf>> {
     let fixture = workspace::root().join("converter/tests/fixtures/pictures/32x32.u8");
     let bytes = fs::read(&fixture).map_err(|error| format!("cannot read {}: {error}", fixture.display()))?;
     let mut paths = Vec::new();
@@ -92,7 +92,7 @@ fn demo_pictures() -> Result<Vec<PathBuf>> {
 }
 
 /// The logits of every picture, as the JSON report writes them: the shortest text that gives their bits.
-fn logits(command: &mut Command) -> Result<Vec<String>> {
+pub fn logits(command: &mut Command) -> Result<Vec<String>> {
     let report = report_of(command)?;
     let results = report.split("\"logits\":[").skip(1);
     let logits: Vec<String> = results.filter_map(|rest| Some(rest.split_once(']')?.0.to_owned())).collect();
@@ -116,6 +116,7 @@ fn check_bench(bench: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// What the command prints; an error with what it says on the terminal, where it fails.
 fn report_of(command: &mut Command) -> Result<String> {
     eprintln!("$ {}", shown(command));
     let output = command.output().map_err(|error| format!("cannot start `{}`: {error}", shown(command)))?;

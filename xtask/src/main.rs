@@ -3,7 +3,9 @@
 mod apt;
 mod debian;
 mod device;
+mod emulator;
 mod no_panic;
+mod pi;
 mod process;
 mod steps;
 mod sysroot;
@@ -22,6 +24,9 @@ Usage: cargo xtask <command>
   test [--quick] [--only STEP]…  everything CI runs; installs what is missing (Debian, Ubuntu, Raspberry Pi OS)
                                  --quick leaves out what needs emulators, --only runs the named steps alone
   device                         target/device/resmlp-device, static, aarch64 Linux
+  pi                             target/device/kernel8.img, for a Raspberry Pi without an operating system
+  qemu pi [--overwrite]          runs it, emulated, and compares what it prints with the committed transcript,
+                                 or renews that
 
 Steps of `test`:
 ";
@@ -32,6 +37,9 @@ fn main() -> ExitCode {
     let outcome = match args.as_slice() {
         ["test", options @ ..] => test(options),
         ["device"] => device::build(),
+        ["pi"] => pi::build(),
+        ["qemu", "pi"] => pi::emulate(false),
+        ["qemu", "pi", "--overwrite"] => pi::emulate(true),
         [] | ["help" | "-h" | "--help"] => {
             print!("{}", usage());
             Ok(())

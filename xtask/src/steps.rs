@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::device;
 use crate::no_panic;
+use crate::pi;
 use crate::process::{Result, run as run_command, run_by_line};
 use crate::tally::{Tally, TestOutput};
 use crate::toolchain::{BARE_METAL, LINUX, Toolchain};
@@ -61,6 +62,9 @@ pub fn all() -> Vec<Step> {
         Step::emulated("cortex-a76", "… on a Raspberry Pi 5: dotprod, fp16", |arm| emulated(arm, "cortex-a76")),
         Step::emulated("max", "… on a core that has everything: i8mm too", |arm| emulated(arm, "max")),
         Step::emulated("device", "the program for boards, on all of these", device::check),
+        Step::new("raspberry-pi", "the image without an operating system, on a Raspberry Pi 3", pi::check)
+            .with(&[Tool::Clippy, Tool::QemuArm, Tool::DeviceTreeCompiler])
+            .building_for(&[pi::TARGET]),
     ]
 }
 
@@ -71,7 +75,7 @@ pub fn select(quick: bool, only: &[&str]) -> Result<Vec<Step>> {
         return Err(format!("no step is called `{unknown}`; `cargo xtask help` lists them"));
     }
     let wanted = |step: &Step| match only {
-        [] => !quick || !step.tools.contains(&Tool::QemuUser),
+        [] => !quick || ![Tool::QemuUser, Tool::QemuArm].iter().any(|emulator| step.tools.contains(emulator)),
         names => names.contains(&step.name),
     };
     Ok(steps.into_iter().filter(wanted).collect())
@@ -230,7 +234,7 @@ mod tests {
     #[test]
     fn quick_leaves_out_what_emulates() {
         let left_out: Vec<_> = names(false, &[]).into_iter().filter(|name| !names(true, &[]).contains(name)).collect();
-        assert_eq!(left_out, ["cortex-a53", "cortex-a72", "cortex-a76", "max", "device"]);
+        assert_eq!(left_out, ["cortex-a53", "cortex-a72", "cortex-a76", "max", "device", "raspberry-pi"]);
     }
 
     #[test]

@@ -23,6 +23,10 @@ pub enum Tool {
     Aarch64Linker,
     /// Runs programs for aarch64 Linux, as any of several cores.
     QemuUser,
+    /// Runs firmware, as on any of several boards.
+    QemuArm,
+    /// Makes the device tree for an emulated board.
+    DeviceTreeCompiler,
     /// What the test of `resmlp deploy` reaches over ssh. Where it is missing that test is skipped.
     SshServer,
 }
@@ -37,6 +41,10 @@ impl Tool {
                 Package { name: "libc6-dev-arm64-cross", purpose: "link programs for aarch64 Linux" },
             ],
             Self::QemuUser => &[Package { name: "qemu-user-static", purpose: "run the aarch64 tests" }],
+            Self::QemuArm => &[Package { name: "qemu-system-arm", purpose: "run the firmware" }],
+            Self::DeviceTreeCompiler => {
+                &[Package { name: "device-tree-compiler", purpose: "describe an emulated board to the firmware" }]
+            }
             Self::SshServer => &[
                 Package { name: "openssh-server", purpose: "test `resmlp deploy`" },
                 Package { name: "openssh-client", purpose: "test `resmlp deploy`" },
@@ -58,6 +66,8 @@ impl Tool {
                 host == LINUX || find_program(AARCH64_GCC).is_some() && has_libc("libc.a") && has_libc("libc.so.6")
             }
             Self::QemuUser => qemu_user().is_some(),
+            Self::QemuArm => find_program("qemu-system-arm").is_some(),
+            Self::DeviceTreeCompiler => find_program("dtc").is_some(),
             // On a machine that systemd has started, the package would open it to the network: that is its user's choice.
             Self::SshServer => {
                 let has_server = find_program("sshd").is_some() || Path::new("/usr/sbin/sshd").is_file();

@@ -236,6 +236,17 @@ fn run(board: &'static Board, left: &LeftBehind, options: &Options, out: &mut Ou
     writeln!(out.console, "engine      {} kernels, {scratch} bytes of scratch memory, cores: {count}", kernels.name())
         .map_err(told)?;
 
+    if let Some(faster) =
+        Kernels::supported().next().filter(|faster| kernels.layout().is_none() && faster.layout().is_some())
+    {
+        writeln!(
+            out.console,
+            "note: slow; the {} kernels want a model converted with --target {}",
+            faster.name(),
+            board.target
+        )
+        .map_err(told)?;
+    }
     let (picture, cold) = classify(&payload, &mut classifier, &mut arena, out)?;
     let measured =
         measure(&mut classifier, picture, cold, &out.timer, options.runs, &mut arena).map_err(did_not_run)?;

@@ -12,6 +12,8 @@ use resmlp_raspberry_pi::LedPin;
 pub struct Board {
     /// What people call it.
     pub name: &'static str,
+    /// What `resmlp convert --target` calls it.
+    pub target: &'static str,
     /// Part number of its cores in MIDR_EL1.
     pub part: u64,
     /// First address of its devices. From there to the end of that gibibyte everything is mapped as devices.

@@ -4,6 +4,7 @@ use super::{Board, Start};
 
 pub static BOARD: Board = Board {
     name: "Raspberry Pi 3 or Zero 2 W",
+    target: "raspberry-pi-3",
     part: 0xd03,
     devices: 0x3f00_0000,
     uart: 0x3f20_1000,

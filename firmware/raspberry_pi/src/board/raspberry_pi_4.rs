@@ -6,6 +6,7 @@ use super::{Board, Start};
 
 pub static BOARD: Board = Board {
     name: "Raspberry Pi 4",
+    target: "raspberry-pi-4",
     part: 0xd08,
     devices: 0xfc00_0000,
     uart: 0xfe20_1000,

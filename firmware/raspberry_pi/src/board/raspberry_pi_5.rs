@@ -8,6 +8,7 @@ use super::{Board, Start};
 
 pub static BOARD: Board = Board {
     name: "Raspberry Pi 5 (untested)",
+    target: "raspberry-pi-5",
     part: 0xd0b,
     devices: 0x10_4000_0000,
     uart: 0x10_7d00_1000,
