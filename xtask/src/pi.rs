@@ -64,16 +64,16 @@ pub fn check(arm: &Toolchain) -> Result<Tally> {
 
 fn options(cargo: &mut Command) -> &mut Command {
     cargo.args(["--profile", "freestanding", "--package", PACKAGE, "--features", "board", "--bin", "kernel8"]);
-    // The target is compiled for cores without an MMU, on which unaligned access faults. The image turns the MMU on before anything
-    // else, and the kernels take a third more instructions without unaligned access. (The compiler warns that it does not know
-    // this feature by name; it passes it on.)
-    cargo
-        .args(["--target", TARGET])
-        .env("CARGO_TARGET_AARCH64_UNKNOWN_NONE_RUSTFLAGS", "-Ctarget-feature=-strict-align")
+    cargo.args(["--target", TARGET])
 }
 
 fn build_with(toolchain: &Toolchain) -> Result<PathBuf> {
-    run(options(&mut toolchain.cargo("build")))?;
+    let mut cargo = toolchain.cargo("build");
+    // The target is compiled for cores without an MMU, on which unaligned access faults. The image turns the MMU on before anything
+    // else, and without unaligned access the kernels take a third more instructions. (The compiler warns that it does not know
+    // this feature by name; it passes it on.)
+    cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_NONE_RUSTFLAGS", "-Ctarget-feature=-strict-align");
+    run(options(&mut cargo))?;
     let built = workspace::target_dir().join(TARGET).join("freestanding/kernel8");
     let image = folder()?.join("kernel8.img");
     let size = fs::copy(&built, &image)

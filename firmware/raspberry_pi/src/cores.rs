@@ -133,8 +133,18 @@ extern "C" fn secondary_main(_core: usize) -> ! {
     let worker = 1 + SHARED.started.0.fetch_add(1, Ordering::AcqRel);
     call_cores();
     // Core 0 makes tasks only when it has counted those who have started; who comes later is in none of them.
+    if worker < TOO_LATE {
+        work(worker);
+    }
+    loop {
+        asm::wfe();
+    }
+}
+
+/// Takes part in every task.
+fn work(worker: usize) -> ! {
     let mut number = 0;
-    while worker < TOO_LATE {
+    loop {
         while SHARED.task_number.0.load(Ordering::Acquire) == number {
             asm::wfe();
         }
@@ -146,9 +156,6 @@ extern "C" fn secondary_main(_core: usize) -> ! {
         share(worker, task.workers, task.count).for_each(function);
         SHARED.done.0.fetch_add(1, Ordering::Release);
         call_cores();
-    }
-    loop {
-        asm::wfe();
     }
 }
 

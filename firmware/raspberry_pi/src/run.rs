@@ -5,6 +5,7 @@ use core::fmt::{self, Write};
 use core::ops::Range;
 
 use embedded_hal::digital::{ErrorType, OutputPin};
+use resmlp_protocol::SILENCE_MS;
 use resmlp_raspberry_pi::{
     Arena, BootInfo, Classifier, Clock, Failure, Options, Payload, PayloadError, Server, Span, describe_model, flash,
     largest_gap, measure, print_classes, print_latency, print_layers,
@@ -253,7 +254,9 @@ fn run(board: &'static Board, left: &LeftBehind, options: &Options, out: &mut Ou
     print_latency(&mut out.console, &measured, &out.timer, count).map_err(told)?;
     print_layers(&mut out.console, &measured, &out.timer, depth).map_err(told)?;
 
-    let server = Server::new(board.name, &classifier, &mut arena).ok_or_else(no_memory)?;
+    // Emulators hand bytes over as they find the time.
+    let silence = if out.emulator { 60_000 } else { SILENCE_MS };
+    let server = Server::new(board.name, silence, &classifier, &mut arena).ok_or_else(no_memory)?;
     writeln!(out.console, "ready for frames").map_err(told)?;
     out.serve(server, &mut classifier, options.frames)
 }

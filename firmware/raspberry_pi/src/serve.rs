@@ -1,6 +1,6 @@
 //! Answers frames from the serial line.
 
-use resmlp_protocol::{Decoder, ErrorCode, FrameError, Message, OVERHEAD, SILENCE_MS};
+use resmlp_protocol::{Decoder, ErrorCode, FrameError, Message, OVERHEAD};
 use resmlp_runtime::ParallelFor;
 
 use crate::arena::Arena;
@@ -15,18 +15,22 @@ pub struct Server<'m> {
     reply: &'m mut [u8],
     /// When the last byte came.
     last: u64,
+    /// After how long a silence an incomplete frame is forgotten, milliseconds.
+    silence: u32,
 }
 
 impl<'m> Server<'m> {
-    /// Takes what it needs from `arena`; `None` where there is too little.
+    /// Takes what it needs from `arena`; `None` where there is too little. An incomplete frame is forgotten after `silence`
+    /// milliseconds.
     pub fn new<P: ParallelFor>(
         board: &'static str,
+        silence: u32,
         classifier: &Classifier<'m, P>,
         arena: &mut Arena<'m>,
     ) -> Option<Self> {
         let decoder = Decoder::new(arena.zeros(classifier.picture_length() + OVERHEAD)?);
         let reply = arena.zeros(classifier.longest_reply())?;
-        Some(Self { board, decoder, reply, last: 0 })
+        Some(Self { board, decoder, reply, last: 0, silence })
     }
 
     /// Takes a byte of the line, or none if there is none now; returns the reply if one is due.
@@ -37,7 +41,7 @@ impl<'m> Server<'m> {
         clock: &C,
     ) -> Option<&[u8]> {
         let now = clock.ticks();
-        let silence = clock.frequency().saturating_mul(u64::from(SILENCE_MS)) / 1000;
+        let silence = clock.frequency().saturating_mul(u64::from(self.silence)) / 1000;
         match byte {
             Some(byte) => {
                 self.last = now;
