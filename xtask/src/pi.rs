@@ -189,7 +189,7 @@ impl Board {
     fn check_moved_image(&self) -> Result<()> {
         // The emulator loads at 0x80000: a branch to 0x200000, and there the image.
         let distance = 0x20_0000 - 0x8_0000;
-        let branch: u32 = 0x1400_0000 | distance / 4;
+        let branch: u32 = 0x1400_0000 | (distance / 4);
         let mut bytes = branch.to_le_bytes().to_vec();
         bytes.resize(distance as usize, 0);
         bytes.extend(read(&self.image)?);

@@ -92,6 +92,6 @@ mod tests {
         assert_eq!(largest_gap(0..100, &[40..50, 0..10, 90..200]), 50..90);
         assert_eq!(largest_gap(10..100, &[0..60, 20..30]), 60..100);
         assert_eq!(largest_gap(0..100, &[50..60, 55..58]), 0..50);
-        assert!(largest_gap(10..100, &[0..200]).is_empty());
+        assert!(largest_gap(10..100, &[0..200, 0..5]).is_empty());
     }
 }

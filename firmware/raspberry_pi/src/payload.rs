@@ -7,7 +7,8 @@
 
 use core::fmt;
 
-use resmlp_runtime::{Model, ModelError, format::field};
+use resmlp_runtime::format::{HEADER_LEN, field};
+use resmlp_runtime::{Model, ModelError};
 
 /// A validated model and the pictures behind it.
 #[derive(Clone, Debug)]
@@ -56,7 +57,7 @@ impl<'a> Payload<'a> {
     /// # Errors
     /// Those of [`Model::parse`]; a model that is longer than `bytes` is cut off.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, PayloadError> {
-        let length = model_length(bytes).unwrap_or(bytes.len()).min(bytes.len());
+        let length = model_length(bytes).unwrap_or(0).max(HEADER_LEN).min(bytes.len());
         let (model, rest) = bytes.split_at_checked(length).unwrap_or((bytes, &[]));
         let model = Model::parse(model).map_err(PayloadError::Model)?;
         let size = picture_length(&model);
