@@ -48,13 +48,14 @@ pub fn check(arm: &Toolchain) -> Result<Tally> {
     let mut clippy = arm.cargo("clippy");
     run(options(&mut clippy).args(["--", "--deny", "warnings"]))?;
     let board = Board::new(arm)?;
-    let checks: [fn(&Board) -> Result<()>; 6] = [
+    let checks: [fn(&Board) -> Result<()>; 7] = [
         Board::check_cores,
         Board::check_without_device_tree,
         Board::check_moved_image,
         Board::check_frames,
         Board::check_damage,
         Board::check_exception,
+        Board::check_watchdog,
     ];
     for check in checks {
         check(&board)?;
@@ -255,6 +256,16 @@ impl Board {
             expect(&ended, 10 + flashes as i32, &[message, &times])?;
         }
         Ok(())
+    }
+
+    /// As on a board the watchdog is started; this emulator does not count its time, and resets at once.
+    fn check_watchdog(&self) -> Result<()> {
+        let mut emulator = Command::new("qemu-system-aarch64");
+        emulator.args(["-M", "raspi3b", "-serial", "stdio", "-display", "none", "-monitor", "none", "-no-reboot"]);
+        emulator.arg("-kernel").arg(&self.image).arg("-dtb").arg(&self.device_tree).arg("-initrd").arg(&self.initramfs);
+        let ended = emulator::run(&mut emulator, b"")?;
+        expect(&ended, 0, &[])?;
+        if ended.bytes.is_empty() { Ok(()) } else { Err(format!("expected a reset, found\n{}", ended.text())) }
     }
 
     fn check_exception(&self) -> Result<()> {

@@ -66,7 +66,7 @@ pub struct Cores {
 }
 
 impl Cores {
-    /// Starts up to `wanted` cores, core 0 among them; says so if some do not start.
+    /// Starts up to `wanted` cores, core 0 among them; says so if some do not start. Called once, by core 0.
     pub fn start(board: &Board, info: &BootInfo, wanted: usize, console: &mut Console) -> Result<Self, fmt::Error> {
         wake_regularly();
         let wanted = wanted.clamp(1, MOST);

@@ -56,6 +56,8 @@ impl Pins {
 pub struct Led {
     place: Option<Place>,
     pin: LedPin,
+    /// What was set last.
+    lit: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +72,7 @@ impl Led {
         // Processors have fewer than 58 pins, expanders fewer than 8.
         let fits = |pin: &LedPin| pin.pin < if pin.on_expander { 8 } else { 54 };
         let Some(pin) = pin.filter(fits) else {
-            return Self { place: None, pin: LedPin { pin: 0, on_expander: false, active_low: false } };
+            return Self { place: None, pin: LedPin { pin: 0, on_expander: false, active_low: false }, lit: None };
         };
         let place = match pin.on_expander {
             true => Mailbox::of(board).map(Place::Expander),
@@ -79,7 +81,7 @@ impl Led {
         if let Some(Place::Processor(pins)) = place {
             pins.select(pin.pin, OUTPUT);
         }
-        Self { place, pin }
+        Self { place, pin, lit: None }
     }
 
     /// Whether it is lit, where that can be read back.
@@ -91,6 +93,10 @@ impl Led {
     }
 
     fn light(&mut self, on: bool) {
+        // To ask the boot firmware takes time.
+        if self.lit.replace(on) == Some(on) {
+            return;
+        }
         let high = on != self.pin.active_low;
         match self.place {
             Some(Place::Processor(pins)) => pins.set(self.pin.pin, high),

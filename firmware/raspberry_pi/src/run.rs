@@ -80,7 +80,7 @@ extern "C" fn primary_main(x0: usize) {
     out.tell(failure, &message)
 }
 
-/// Reads what lies at `x0`: a device tree, or ATAGs, which are at 0x100 as well.
+/// Reads what lies at `x0`: a device tree, or ATAGs.
 fn left_behind(x0: usize) -> LeftBehind {
     let nothing = LeftBehind { info: BootInfo::nothing(), tree: 0..0 };
     let readable = |start: usize| start != 0 && start.is_multiple_of(8) && start < LEAST_GIBIBYTE;
@@ -128,7 +128,9 @@ impl Outputs {
                 served += 1;
             }
             self.timer.alive();
-            self.beat();
+            if !server.is_receiving() {
+                self.beat();
+            }
         }
     }
 

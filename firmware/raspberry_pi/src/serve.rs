@@ -33,6 +33,11 @@ impl<'m> Server<'m> {
         Some(Self { board, decoder, reply, last: 0, silence })
     }
 
+    /// Whether a frame has begun and not ended: bytes come, and wait for nothing.
+    pub fn is_receiving(&self) -> bool {
+        self.decoder.is_waiting()
+    }
+
     /// Takes a byte of the line, or none if there is none now; returns the reply if one is due.
     pub fn poll<P: ParallelFor, C: Clock>(
         &mut self,
