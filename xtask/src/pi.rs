@@ -46,7 +46,9 @@ pub fn emulate(overwrite: bool) -> Result<()> {
 /// The step of `cargo xtask test`.
 pub fn check(arm: &Toolchain) -> Result<Tally> {
     let mut clippy = arm.cargo("clippy");
-    run(options(&mut clippy).args(["--", "--deny", "warnings"]))?;
+    options(&mut clippy, "board");
+    run(clippy.args(["--", "--deny", "warnings"]))?;
+    check_that_no_panic_links(arm)?;
     let board = Board::new(arm)?;
     let checks: [fn(&Board) -> Result<()>; 7] = [
         Board::check_cores,
@@ -60,21 +62,39 @@ pub fn check(arm: &Toolchain) -> Result<Tally> {
     for check in checks {
         check(&board)?;
     }
-    Ok(Tally { passed: checks.len(), ..Tally::default() })
+    Ok(Tally { passed: 1 + checks.len(), ..Tally::default() })
 }
 
-fn options(cargo: &mut Command) -> &mut Command {
-    cargo.args(["--profile", "freestanding", "--package", PACKAGE, "--features", "board", "--bin", "kernel8"]);
-    cargo.args(["--target", TARGET])
+/// With a panic in it the image must not link.
+fn check_that_no_panic_links(arm: &Toolchain) -> Result<()> {
+    let mut cargo = builder(arm, "board,with-a-panic");
+    eprintln!("$ {}    # must not link", shown(&cargo));
+    let output = cargo.output().map_err(|error| format!("cannot start `{}`: {error}", shown(&cargo)))?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() || !stderr.contains("error: a panic is reachable") {
+        return Err(format!("a panic should have been found by `{}`: {stderr}", shown(&cargo)));
+    }
+    Ok(())
 }
 
-fn build_with(toolchain: &Toolchain) -> Result<PathBuf> {
+fn options(cargo: &mut Command, features: &str) {
+    cargo.args(["--profile", "freestanding", "--package", PACKAGE, "--features", features, "--bin", "kernel8"]);
+    cargo.args(["--target", TARGET]);
+}
+
+/// The command that builds the image.
+fn builder(toolchain: &Toolchain, features: &str) -> Command {
     let mut cargo = toolchain.cargo("build");
+    options(&mut cargo, features);
     // The target is compiled for cores without an MMU, on which unaligned access faults. The image turns the MMU on before anything
     // else, and without unaligned access the kernels take a third more instructions. (The compiler warns that it does not know
     // this feature by name; it passes it on.)
     cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_NONE_RUSTFLAGS", "-Ctarget-feature=-strict-align");
-    run(options(&mut cargo))?;
+    cargo
+}
+
+fn build_with(toolchain: &Toolchain) -> Result<PathBuf> {
+    run(&mut builder(toolchain, "board"))?;
     let built = workspace::target_dir().join(TARGET).join("freestanding/kernel8");
     let image = folder()?.join("kernel8.img");
     let size = fs::copy(&built, &image)

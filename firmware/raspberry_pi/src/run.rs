@@ -60,6 +60,8 @@ extern "C" fn primary_main(x0: usize) {
     let Some(mut console) = (unsafe { Console::new(board) }) else { return };
     let left = left_behind(x0);
     let options = Options::parse(left.info.command_line);
+    #[cfg(feature = "with-a-panic")]
+    assert!(options.runs != 77);
     let led = left.info.led.or(board.led);
     exception::prepare(options.emulator, led);
     // An emulator would reset at once.
