@@ -80,7 +80,7 @@ pub fn demo_model(model: &Path, target: &str) -> Result<PathBuf> {
 }
 
 /// Pictures of the demo model's size, which the fixtures keep behind each other in one file.
-fn demo_pictures() -> Result<Vec<PathBuf>> {
+pub fn demo_pictures() -> Result<Vec<PathBuf>> {
     let fixture = workspace::root().join("converter/tests/fixtures/pictures/32x32.u8");
     let bytes = fs::read(&fixture).map_err(|error| format!("cannot read {}: {error}", fixture.display()))?;
     let mut paths = Vec::new();
@@ -93,7 +93,7 @@ fn demo_pictures() -> Result<Vec<PathBuf>> {
 }
 
 /// The logits of every picture, as the JSON report writes them: the shortest text that gives their bits.
-fn logits(command: &mut Command) -> Result<Vec<String>> {
+pub fn logits(command: &mut Command) -> Result<Vec<String>> {
     let report = report_of(command)?;
     let results = report.split("\"logits\":[").skip(1);
     let logits: Vec<String> = results.filter_map(|rest| Some(rest.split_once(']')?.0.to_owned())).collect();

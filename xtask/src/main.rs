@@ -5,7 +5,9 @@ mod arm_count;
 mod cortex_m;
 mod debian;
 mod device;
+mod emulator;
 mod no_panic;
+mod pi;
 mod process;
 mod steps;
 mod sysroot;
@@ -31,6 +33,9 @@ Usage: cargo xtask <command>
                                  target/device/cortex-m/<board>.elf, and pico2.uf2: with the demo's model, or another
   qemu cortex-m [--overwrite]    runs them, emulated, and compares what they print with the committed transcripts,
                                  or renews these
+  pi                             target/device/kernel8.img, for a Raspberry Pi without an operating system
+  qemu pi [--overwrite]          runs it, emulated, and compares what it prints with the committed transcript,
+                                 or renews that
 
 Steps of `test`:
 ";
@@ -45,6 +50,9 @@ fn main() -> ExitCode {
         ["cortex-m", options @ ..] => cortex_m::build(options),
         ["qemu", "cortex-m"] => cortex_m::emulate(false),
         ["qemu", "cortex-m", "--overwrite"] => cortex_m::emulate(true),
+        ["pi"] => pi::build(),
+        ["qemu", "pi"] => pi::emulate(false),
+        ["qemu", "pi", "--overwrite"] => pi::emulate(true),
         [] | ["help" | "-h" | "--help"] => {
             print!("{}", usage());
             Ok(())

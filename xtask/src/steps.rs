@@ -8,9 +8,11 @@ use crate::process::{Result, run as run_command, run_by_line};
 use crate::tally::{Tally, TestOutput};
 use crate::toolchain::{BARE_METAL, LINUX, Toolchain};
 use crate::tools::{self, Tool};
-use crate::{arm_count, cortex_m, device, no_panic};
+use crate::{arm_count, cortex_m, device, no_panic, pi};
 
 const RUNTIME: &str = "resmlp-runtime";
+/// What `--quick` does without.
+const EMULATORS: [Tool; 3] = [Tool::QemuUser, Tool::QemuUserPlugins, Tool::QemuArm];
 
 /// Something that is checked, with one or several commands.
 pub struct Step {
@@ -66,6 +68,9 @@ pub fn all() -> Vec<Step> {
         Step::new("cortex-m", "a model in the flash of a Cortex-M4, M7 and M33", cortex_m::check)
             .with(&[Tool::Clippy, Tool::QemuArm])
             .building_for(&cortex_m::TARGETS),
+        Step::new("raspberry-pi", "the image without an operating system, on a Raspberry Pi 3", pi::check)
+            .with(&[Tool::Clippy, Tool::QemuArm, Tool::DeviceTreeCompiler])
+            .building_for(&[pi::TARGET]),
     ]
 }
 
@@ -76,12 +81,7 @@ pub fn select(quick: bool, only: &[&str]) -> Result<Vec<Step>> {
         return Err(format!("no step is called `{unknown}`; `cargo xtask help` lists them"));
     }
     let wanted = |step: &Step| match only {
-        [] => {
-            !quick
-                || ![Tool::QemuUser, Tool::QemuUserPlugins, Tool::QemuArm]
-                    .iter()
-                    .any(|emulator| step.tools.contains(emulator))
-        }
+        [] => !quick || !EMULATORS.iter().any(|emulator| step.tools.contains(emulator)),
         names => names.contains(&step.name),
     };
     Ok(steps.into_iter().filter(wanted).collect())
@@ -241,8 +241,8 @@ mod tests {
     #[test]
     fn quick_leaves_out_what_emulates() {
         let left_out: Vec<_> = names(false, &[]).into_iter().filter(|name| !names(true, &[]).contains(name)).collect();
-        let emulated = ["cortex-a53", "cortex-a72", "cortex-a76", "max", "arm-count", "device", "cortex-m"];
-        assert_eq!(left_out, emulated);
+        let cores = ["cortex-a53", "cortex-a72", "cortex-a76", "max"];
+        assert_eq!(left_out, [&cores[..], &["arm-count", "device", "cortex-m", "raspberry-pi"]].concat());
     }
 
     #[test]

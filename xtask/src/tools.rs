@@ -34,6 +34,8 @@ pub enum Tool {
     Mca,
     /// Runs firmware, as on any of several boards.
     QemuArm,
+    /// Makes the device tree for an emulated board.
+    DeviceTreeCompiler,
     /// What the test of `resmlp deploy` reaches over ssh. Where it is missing that test is skipped.
     SshServer,
     /// Shows the page of `resmlp-device bench --html`. Where no package is known (Ubuntu) that test is skipped.
@@ -58,6 +60,9 @@ impl Tool {
             }
             Self::Mca => &[Package { name: "llvm-22", purpose: "estimate the inner loops' cycles" }],
             Self::QemuArm => &[Package { name: "qemu-system-arm", purpose: "run the firmware" }],
+            Self::DeviceTreeCompiler => {
+                &[Package { name: "device-tree-compiler", purpose: "describe an emulated board to the firmware" }]
+            }
             Self::SshServer => &[
                 Package { name: "openssh-server", purpose: "test `resmlp deploy`" },
                 Package { name: "openssh-client", purpose: "test `resmlp deploy`" },
@@ -88,6 +93,7 @@ impl Tool {
             Self::CCompiler => find_program("cc").is_some(),
             Self::Mca => mca().is_some(),
             Self::QemuArm => find_program("qemu-system-arm").is_some(),
+            Self::DeviceTreeCompiler => find_program("dtc").is_some(),
             // On a machine that systemd has started, the package would open it to the network: that is its user's choice.
             Self::SshServer => {
                 let has_server = find_program("sshd").is_some() || Path::new("/usr/sbin/sshd").is_file();

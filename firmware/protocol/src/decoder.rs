@@ -90,6 +90,7 @@ impl<'b> Decoder<'b> {
     ///
     /// Call [`Decoder::take`] until it has nothing more: then there is room.
     pub fn push(&mut self, bytes: &[u8]) -> usize {
+        self.remove(self.done);
         let room = self.buffer.get_mut(self.filled..).unwrap_or_default();
         let count = room.len().min(bytes.len());
         room.iter_mut().zip(bytes).for_each(|(place, &byte)| *place = byte);

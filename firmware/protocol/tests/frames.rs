@@ -126,6 +126,16 @@ fn more_than_five_best_classes_are_refused() {
 }
 
 #[test]
+fn a_frame_that_fills_the_buffer_leaves_room_for_the_next() {
+    let frame = encoded(&Message::Picture(&[7; 44]));
+    let mut buffer = [0; 64];
+    let mut decoder = Decoder::new(&mut buffer);
+    let line = frame.repeat(3);
+    let taken = line.iter().filter(|byte| decoder.push(&[**byte]) == 1 && decoder.take().is_some());
+    assert_eq!(taken.count(), 3);
+}
+
+#[test]
 fn a_reset_forgets_an_incomplete_frame() {
     let mut buffer = [0; 64];
     let mut decoder = Decoder::new(&mut buffer);

@@ -1,0 +1,167 @@
+//! What the boot firmware left in memory for the kernel.
+
+use core::ops::Range;
+
+use crate::atags::{self, Atags};
+use crate::device_tree::{self, DeviceTree};
+
+/// What the kernel needs to know, from a device tree or from ATAGs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BootInfo<'a> {
+    /// `device tree`, `ATAGs` or `nothing`.
+    pub source: &'static str,
+    /// End of the memory that begins at address 0.
+    pub memory_end: usize,
+    /// Where the initramfs lies.
+    pub initramfs: Option<Range<usize>>,
+    /// The kernel's command line.
+    pub command_line: &'a str,
+    /// Where the other cores look for the address to start at, by number of the core.
+    pub release: [Option<usize>; 4],
+    /// The activity LED.
+    pub led: Option<LedPin>,
+}
+
+/// Where a LED is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedPin {
+    /// Number of the pin.
+    pub pin: u32,
+    /// Whether it is a pin of the GPIO expander, which only the boot firmware reaches, and not of the processor.
+    pub on_expander: bool,
+    /// Whether the LED is lit where the pin is low.
+    pub active_low: bool,
+}
+
+/// Memory that every board has, where nothing is said.
+const LEAST_MEMORY: usize = 256 << 20;
+
+impl<'a> BootInfo<'a> {
+    /// Bytes of the device tree that begins with these; `None` where none does.
+    pub fn device_tree_length(start: &[u8]) -> Option<usize> {
+        device_tree::length(start)
+    }
+
+    /// From a device tree; `None` where `bytes` are none.
+    pub fn from_device_tree(bytes: &'a [u8]) -> Option<Self> {
+        let tree = DeviceTree::parse(bytes)?;
+        let address = |path: &[&str], name: &str| usize::try_from(tree.number(path, name)?).ok();
+        let [start, end] = ["linux,initrd-start", "linux,initrd-end"].map(|name| address(&["chosen"], name));
+        Some(Self {
+            source: "device tree",
+            memory_end: memory_end(&tree).unwrap_or(LEAST_MEMORY),
+            initramfs: start.zip(end).map(|(start, end)| start..end),
+            command_line: tree.text(&["chosen"], "bootargs").unwrap_or_default(),
+            release: ["cpu@0", "cpu@1", "cpu@2", "cpu@3"].map(|cpu| address(&["cpus", cpu], "cpu-release-addr")),
+            led: led(&tree),
+        })
+    }
+
+    /// From ATAGs; `None` where `words` do not begin with a list of them.
+    pub fn from_atags(words: &'a [u32]) -> Option<Self> {
+        let Atags { memory_end, initramfs, command_line } = atags::parse(words)?;
+        Some(Self {
+            source: "ATAGs",
+            memory_end: memory_end.unwrap_or(LEAST_MEMORY),
+            initramfs,
+            command_line: core::str::from_utf8(command_line).unwrap_or_default(),
+            ..Self::nothing()
+        })
+    }
+
+    /// Where the boot firmware left nothing.
+    pub fn nothing() -> Self {
+        Self {
+            source: "nothing",
+            memory_end: LEAST_MEMORY,
+            initramfs: None,
+            command_line: "",
+            release: [None; 4],
+            led: None,
+        }
+    }
+}
+
+/// The end of the memory's first part, which begins at 0 on all boards.
+fn memory_end(tree: &DeviceTree) -> Option<usize> {
+    let [address, size] = ["#address-cells", "#size-cells"].map(|name| tree.number(&[], name));
+    let [address, size] = [usize::try_from(address?).ok()?, usize::try_from(size?).ok()?];
+    let part = tree.property(&["memory"], "reg")?;
+    if !(1..=2).contains(&address) || !(1..=2).contains(&size) || device_tree::cells(part, 0, address)? != 0 {
+        return None;
+    }
+    usize::try_from(device_tree::cells(part, address, size)?).ok().filter(|&end| end > 0)
+}
+
+/// The activity LED: phandle of its controller, pin, and flags, of which bit 0 says that it is lit by a low level.
+fn led(tree: &DeviceTree) -> Option<LedPin> {
+    let names = ["led-act", "act"];
+    let gpios = names.iter().find_map(|name| tree.property(&["leds", name], "gpios"))?;
+    let [controller, pin, flags] = [0, 1, 2].map(|cell| device_tree::cells(gpios, cell, 1));
+    let expander = tree.number(&["soc", "firmware", "gpio"], "phandle");
+    Some(LedPin {
+        pin: u32::try_from(pin?).ok()?,
+        on_expander: expander.is_some() && controller == expander,
+        active_low: flags? & 1 != 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device_tree::tests::Builder;
+
+    fn tree(address_cells: u32, led_controller: u32) -> std::vec::Vec<u8> {
+        let memory: &[u32] = if address_cells == 1 { &[0, 0x3b40_0000] } else { &[0, 0, 0x3b40_0000, 9, 9, 9] };
+        let chosen: &[[u32; 2]] = &[[0, 0x0800_0000], [0, 0x0800_1000]];
+        let chosen = chosen.iter().map(|cells| if address_cells == 1 { &cells[1..] } else { &cells[..] });
+        let mut chosen = chosen;
+        Builder::default()
+            .begin("")
+            .cells("#address-cells", &[address_cells])
+            .cells("#size-cells", &[1])
+            .begin("memory@0")
+            .cells("reg", memory)
+            .end()
+            .begin("chosen")
+            .property("bootargs", b"runs=5\0")
+            .cells("linux,initrd-start", chosen.next().unwrap())
+            .cells("linux,initrd-end", chosen.next().unwrap())
+            .end()
+            .begin("cpus")
+            .begin("cpu@1")
+            .cells("cpu-release-addr", &[0, 0xe0])
+            .end()
+            .end()
+            .begin("soc")
+            .begin("firmware")
+            .begin("gpio")
+            .cells("phandle", &[7])
+            .end()
+            .end()
+            .end()
+            .begin("leds")
+            .begin("led-act")
+            .cells("gpios", &[led_controller, 29, 1])
+            .end()
+            .end()
+            .end()
+            .build()
+    }
+
+    #[test]
+    fn device_trees_of_pi_3_and_4_are_read() {
+        for (address_cells, controller) in [(1, 7), (2, 8)] {
+            let bytes = tree(address_cells, controller);
+            let expected = BootInfo {
+                source: "device tree",
+                memory_end: 0x3b40_0000,
+                initramfs: Some(0x0800_0000..0x0800_1000),
+                command_line: "runs=5",
+                release: [None, Some(0xe0), None, None],
+                led: Some(LedPin { pin: 29, on_expander: controller == 7, active_low: true }),
+            };
+            assert_eq!(BootInfo::from_device_tree(&bytes), Some(expected));
+        }
+    }
+}

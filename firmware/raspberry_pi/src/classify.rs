@@ -1,0 +1,145 @@
+//! Pictures to classes.
+
+use resmlp_protocol::{Guess, Info, Logits, Outcome, Resizing, TOP, VERSION};
+use resmlp_runtime::{Engine, ParallelFor, Resize, RunError, Stage, top};
+
+use crate::arena::Arena;
+use crate::measure::{Clock, Span};
+use crate::payload::picture_length;
+
+/// Longest label that is sent, bytes: replies then have a bounded length.
+const LABEL: usize = 64;
+
+/// Longest description of a model that is sent, bytes.
+const DESCRIPTION: usize = 512;
+
+/// An engine and the memory that its runs need.
+#[derive(Debug)]
+pub struct Classifier<'m, P> {
+    engine: Engine<'m, P>,
+    scratch: &'m mut [u8],
+    logits: &'m mut [f32],
+}
+
+impl<'m, P: ParallelFor> Classifier<'m, P> {
+    /// Takes what the engine needs from `arena`; `None` where there is too little.
+    pub fn new(engine: Engine<'m, P>, arena: &mut Arena<'m>) -> Option<Self> {
+        let scratch = arena.zeros(engine.scratch_len())?;
+        let logits = arena.zeros(engine.model().dims().outputs)?;
+        Some(Self { engine, scratch, logits })
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine<'m, P> {
+        &self.engine
+    }
+
+    /// What the last run computed.
+    pub fn logits(&self) -> &[f32] {
+        self.logits
+    }
+
+    /// Bytes of the pictures that it takes.
+    pub fn picture_length(&self) -> usize {
+        picture_length(self.engine.model())
+    }
+
+    /// Runs the network on a picture; returns how long it took. `observe` is told of every stage that ends.
+    ///
+    /// # Errors
+    /// Those of [`Engine::run`].
+    pub fn run<C: Clock>(
+        &mut self,
+        picture: &[u8],
+        clock: &C,
+        observe: &mut dyn FnMut(Stage),
+    ) -> Result<Span, RunError> {
+        let start = Span::now(clock);
+        self.engine.run_observed(picture, self.scratch, self.logits, &mut |stage, _| {
+            observe(stage);
+            clock.alive();
+        })?;
+        Ok(Span::now(clock).since(start))
+    }
+
+    /// The best classes of the last run, best first; none from a model without a classifier.
+    pub fn top(&self) -> heapless::Vec<Guess<'m>, TOP> {
+        if self.engine.model().dims().has_head {
+            guesses(self.engine.model(), self.logits)
+        } else {
+            heapless::Vec::new()
+        }
+    }
+
+    /// The last run as a reply.
+    pub fn outcome(&self, latency_us: u32) -> Outcome<'_> {
+        let mut top = self.top();
+        for guess in &mut top {
+            guess.label = shortened(guess.label, LABEL);
+        }
+        Outcome { latency_us, logits: Logits::new(self.logits), top }
+    }
+
+    /// What `board` is and takes.
+    pub fn info<'a>(&'a self, board: &'a str) -> Info<'a> {
+        let model = self.engine.model();
+        let dims = model.dims();
+        let preprocessing = model.preprocessing();
+        Info {
+            version: VERSION,
+            image: dims.image.map(|extent| extent as u32),
+            classes: dims.outputs as u32,
+            longest: self.picture_length() as u32,
+            resizing: match preprocessing.resize {
+                Resize::Bilinear => Resizing::Bilinear,
+                Resize::Bicubic => Resizing::Bicubic,
+            },
+            crop: preprocessing.crop,
+            board,
+            model: shortened(model.provenance(), DESCRIPTION),
+        }
+    }
+
+    /// Bytes of the longest reply.
+    pub fn longest_reply(&self) -> usize {
+        let result = 4 * self.logits.len() + TOP * (12 + LABEL);
+        result.max(DESCRIPTION + 2 * LABEL) + 64
+    }
+}
+
+/// The best classes with their probabilities.
+pub fn guesses<'m>(model: &resmlp_runtime::Model<'m>, logits: &[f32]) -> heapless::Vec<Guess<'m>, TOP> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let weight = |logit: f32| libm::expf(logit - largest);
+    let sum: f32 = logits.iter().map(|&logit| weight(logit)).sum();
+    let best = top::<TOP>(logits);
+    let guess = |&(index, logit): &(usize, f32)| Guess {
+        index: index as u32,
+        probability: weight(logit) / sum,
+        label: model.labels().nth(index).unwrap_or_default(),
+    };
+    let mut guesses = heapless::Vec::new();
+    for guess in best.iter().map(guess) {
+        // There are no more than fit.
+        let _ = guesses.push(guess);
+    }
+    guesses
+}
+
+/// The first bytes of a text, no more than `most`.
+fn shortened(text: &str, most: usize) -> &str {
+    (0..=most).rev().find_map(|end| text.get(..end.min(text.len()))).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shortened;
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        assert_eq!(shortened("abc", 5), "abc");
+        assert_eq!(shortened("abc", 2), "ab");
+        assert_eq!(shortened("aéé", 4), "aé");
+        assert_eq!(shortened("é", 1), "");
+    }
+}

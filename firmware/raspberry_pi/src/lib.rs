@@ -1,0 +1,37 @@
+//! What the bare-metal image does that needs no hardware: reading what the boot firmware left in memory, measuring, reporting,
+//! and answering frames. The image itself is `main.rs`.
+//!
+//! ```text
+//! device tree or ATAGs ── boot_info ──► where the initramfs lies ── payload ──► model, pictures
+//!                                                                                  │
+//!    serial line ◄── serve ── classify ◄───────────────────────────────────────────┤
+//!    serial line ◄── report ◄── measure ◄───────────────────────────────────────────┘
+//! ```
+//!
+//! Nothing here allocates, and nothing can panic: the image does not link otherwise.
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+mod arena;
+mod atags;
+mod boot_info;
+mod classify;
+mod device_tree;
+mod led;
+mod measure;
+mod options;
+mod payload;
+mod report;
+mod serve;
+
+pub use arena::{Arena, largest_gap};
+pub use boot_info::{BootInfo, LedPin};
+pub use classify::{Classifier, guesses};
+pub use led::{Failure, flash};
+pub use measure::{Clock, Measured, Span, StageTime, measure, percentile};
+pub use options::Options;
+pub use payload::{Payload, PayloadError};
+pub use report::{describe_model, print_classes, print_latency, print_layers};
+pub use serve::Server;

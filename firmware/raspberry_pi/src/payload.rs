@@ -1,0 +1,85 @@
+//! The initramfs: a packed model, and behind it any number of pictures of its size, nothing between them.
+//!
+//! ```text
+//! cat model.rmlp first.rgb second.rgb > initramfs
+//! ```
+//! A picture is height × width × RGB bytes, as the engine takes them.
+
+use core::fmt;
+
+use resmlp_runtime::format::{HEADER_LEN, field};
+use resmlp_runtime::{Model, ModelError};
+
+/// A validated model and the pictures behind it.
+#[derive(Clone, Debug)]
+pub struct Payload<'a> {
+    /// The model.
+    pub model: Model<'a>,
+    /// Whole pictures, one behind the other.
+    pub pictures: &'a [u8],
+    /// Bytes behind the last whole picture.
+    pub leftover: usize,
+}
+
+/// Why there is no model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum PayloadError {
+    /// The boot firmware loaded no initramfs.
+    Missing,
+    /// It lies where there is no memory.
+    Outside {
+        /// Its first address.
+        start: usize,
+        /// The address behind it.
+        end: usize,
+    },
+    /// It holds no valid model.
+    Model(ModelError),
+}
+
+impl fmt::Display for PayloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str(
+                "no initramfs: config.txt wants the line `initramfs MODEL followkernel`, and the card the file",
+            ),
+            Self::Outside { start, end } => write!(f, "initramfs from {start:#x} to {end:#x} is outside the memory"),
+            Self::Model(error) => write!(f, "initramfs: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for PayloadError {}
+
+impl<'a> Payload<'a> {
+    /// Validates the model at the beginning of `bytes`, which start at a multiple of 64.
+    ///
+    /// # Errors
+    /// Those of [`Model::parse`]; a model that is longer than `bytes` is cut off.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, PayloadError> {
+        let length = model_length(bytes).unwrap_or(0).max(HEADER_LEN).min(bytes.len());
+        let (model, rest) = bytes.split_at_checked(length).unwrap_or((bytes, &[]));
+        let model = Model::parse(model).map_err(PayloadError::Model)?;
+        let size = picture_length(&model);
+        let leftover = rest.len().checked_rem(size).unwrap_or(rest.len());
+        let pictures = rest.get(..rest.len() - leftover).unwrap_or_default();
+        Ok(Self { model, pictures, leftover })
+    }
+
+    /// The pictures, each of the model's size.
+    pub fn pictures(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
+        self.pictures.chunks_exact(picture_length(&self.model).max(1))
+    }
+}
+
+/// Bytes of a picture for this model.
+pub fn picture_length(model: &Model) -> usize {
+    let [height, width] = model.dims().image;
+    height * width * 3
+}
+
+/// What the model's header says of its own length.
+fn model_length(bytes: &[u8]) -> Option<usize> {
+    let length = bytes.get(field::FILE_LEN..)?.first_chunk()?;
+    usize::try_from(u64::from_le_bytes(*length)).ok()
+}

@@ -1,0 +1,91 @@
+//! Answers frames from the serial line.
+
+use resmlp_protocol::{Decoder, ErrorCode, FrameError, Message, OVERHEAD};
+use resmlp_runtime::ParallelFor;
+
+use crate::arena::Arena;
+use crate::classify::Classifier;
+use crate::measure::Clock;
+
+/// What the board keeps between two bytes of the line.
+#[derive(Debug)]
+pub struct Server<'m> {
+    board: &'static str,
+    decoder: Decoder<'m>,
+    reply: &'m mut [u8],
+    /// When the last byte came.
+    last: u64,
+    /// After how long a silence an incomplete frame is forgotten, milliseconds.
+    silence: u32,
+}
+
+impl<'m> Server<'m> {
+    /// Takes what it needs from `arena`; `None` where there is too little. An incomplete frame is forgotten after `silence`
+    /// milliseconds.
+    pub fn new<P: ParallelFor>(
+        board: &'static str,
+        silence: u32,
+        classifier: &Classifier<'m, P>,
+        arena: &mut Arena<'m>,
+    ) -> Option<Self> {
+        let decoder = Decoder::new(arena.zeros(classifier.picture_length() + OVERHEAD)?);
+        let reply = arena.zeros(classifier.longest_reply())?;
+        Some(Self { board, decoder, reply, last: 0, silence })
+    }
+
+    /// Whether a frame has begun and not ended: bytes come, and wait for nothing.
+    pub fn is_receiving(&self) -> bool {
+        self.decoder.is_waiting()
+    }
+
+    /// Takes a byte of the line, or none if there is none now; returns the reply if one is due.
+    pub fn poll<P: ParallelFor, C: Clock>(
+        &mut self,
+        byte: Option<u8>,
+        classifier: &mut Classifier<P>,
+        clock: &C,
+    ) -> Option<&[u8]> {
+        let now = clock.ticks();
+        let silence = clock.frequency().saturating_mul(u64::from(self.silence)) / 1000;
+        match byte {
+            Some(byte) => {
+                self.last = now;
+                self.decoder.push(&[byte]);
+            }
+            None if now.wrapping_sub(self.last) > silence => self.decoder.reset(),
+            None => return None,
+        }
+        let message = self.decoder.take()?;
+        reply(message, self.board, classifier, clock, self.reply)
+    }
+}
+
+/// Serves one message; `None` where it wants no reply.
+fn reply<'b, P: ParallelFor, C: Clock>(
+    message: Result<Message, FrameError>,
+    board: &str,
+    classifier: &mut Classifier<P>,
+    clock: &C,
+    buffer: &'b mut [u8],
+) -> Option<&'b [u8]> {
+    let error = |code, text| Message::Error { code, text };
+    let reply = match message {
+        Ok(Message::Hello) => Message::Info(classifier.info(board)),
+        Ok(Message::Picture(picture)) if picture.len() == classifier.picture_length() => {
+            match classifier.run(picture, clock, &mut |_| {}) {
+                Ok(time) => {
+                    let latency = u32::try_from(time.microseconds(clock)).unwrap_or(u32::MAX);
+                    Message::Result(classifier.outcome(latency))
+                }
+                Err(_) => error(ErrorCode::Internal, "the forward pass did not run"),
+            }
+        }
+        Ok(Message::Picture(_)) => error(ErrorCode::PictureSize, "expected height x width x 3 bytes, as info says"),
+        Ok(_) => error(ErrorCode::Unexpected, "boards send such frames, and take hello and picture"),
+        Err(FrameError::Damaged) => error(ErrorCode::Damaged, "the frame's checksum does not match"),
+        Err(FrameError::TooLong { .. }) => error(ErrorCode::TooLong, "longer than a picture of the model's size"),
+        Err(FrameError::Kind(_)) => error(ErrorCode::Unexpected, "unknown kind of frame"),
+        Err(FrameError::Payload { .. }) => error(ErrorCode::Unexpected, "malformed payload"),
+    };
+    reply.encode(buffer)
+}

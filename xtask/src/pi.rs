@@ -1,0 +1,328 @@
+//! A Raspberry Pi without an operating system: `cargo xtask pi` builds its image, `cargo xtask qemu pi` runs it in an emulator.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::emulator::{self, Ended};
+use crate::process::{Result, run, shown};
+use crate::tally::Tally;
+use crate::toolchain::{BARE_METAL, Toolchain};
+use crate::tools::{self, Tool};
+use crate::{device, workspace};
+
+const PACKAGE: &str = "resmlp-raspberry-pi";
+
+/// What it is compiled for.
+pub const TARGET: &str = BARE_METAL[0];
+
+/// What an emulated run takes.
+const TOOLS: [Tool; 2] = [Tool::QemuArm, Tool::DeviceTreeCompiler];
+
+/// The largest image, without a model, bytes.
+const LARGEST_IMAGE: u64 = 256 << 10;
+
+/// Lines of a transcript whose numbers are times.
+const MEASURED: [&str; 6] = ["ms ", "cycles ", "ticks ", "stem ", "block.", "head "];
+
+/// One tick of the emulated board's counter is one instruction, of all cores together, and every run takes as many.
+const COUNTING: [&str; 2] = ["-icount", "shift=4,sleep=off"];
+
+/// Builds `target/device/kernel8.img` and prints its path.
+pub fn build() -> Result<()> {
+    println!("{}", build_with(&Toolchain::for_targets(&[TARGET])?)?.display());
+    Ok(())
+}
+
+/// Runs the demo model on four cores and compares what is printed with the committed transcript, or renews that.
+pub fn emulate(overwrite: bool) -> Result<()> {
+    tools::ensure(&TOOLS)?;
+    let board = Board::new(&Toolchain::for_targets(&[TARGET])?)?;
+    let ended = board.run(&["runs=3"], &board.initramfs, &COUNTING, b"")?;
+    print!("{}", ended.text());
+    board.check_transcript(&ended, overwrite)
+}
+
+/// The step of `cargo xtask test`.
+pub fn check(arm: &Toolchain) -> Result<Tally> {
+    let mut clippy = arm.cargo("clippy");
+    options(&mut clippy, "board");
+    run(clippy.args(["--", "--deny", "warnings"]))?;
+    check_that_no_panic_links(arm)?;
+    let board = Board::new(arm)?;
+    let checks: [fn(&Board) -> Result<()>; 7] = [
+        Board::check_cores,
+        Board::check_without_device_tree,
+        Board::check_moved_image,
+        Board::check_frames,
+        Board::check_damage,
+        Board::check_exception,
+        Board::check_watchdog,
+    ];
+    for check in checks {
+        check(&board)?;
+    }
+    Ok(Tally { passed: 1 + checks.len(), ..Tally::default() })
+}
+
+/// With a panic in it the image must not link.
+fn check_that_no_panic_links(arm: &Toolchain) -> Result<()> {
+    let mut cargo = builder(arm, "board,with-a-panic");
+    eprintln!("$ {}    # must not link", shown(&cargo));
+    let output = cargo.output().map_err(|error| format!("cannot start `{}`: {error}", shown(&cargo)))?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() || !stderr.contains("error: a panic is reachable") {
+        return Err(format!("a panic should have been found by `{}`: {stderr}", shown(&cargo)));
+    }
+    Ok(())
+}
+
+fn options(cargo: &mut Command, features: &str) {
+    cargo.args(["--profile", "freestanding", "--package", PACKAGE, "--features", features, "--bin", "kernel8"]);
+    cargo.args(["--target", TARGET]);
+}
+
+/// The command that builds the image.
+fn builder(toolchain: &Toolchain, features: &str) -> Command {
+    let mut cargo = toolchain.cargo("build");
+    options(&mut cargo, features);
+    // The target is compiled for cores without an MMU, on which unaligned access faults. The image turns the MMU on before anything
+    // else, and without unaligned access the kernels take a third more instructions. (The compiler warns that it does not know
+    // this feature by name; it passes it on.)
+    cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_NONE_RUSTFLAGS", "-Ctarget-feature=-strict-align");
+    cargo
+}
+
+fn build_with(toolchain: &Toolchain) -> Result<PathBuf> {
+    run(&mut builder(toolchain, "board"))?;
+    let built = workspace::target_dir().join(TARGET).join("freestanding/kernel8");
+    let image = folder()?.join("kernel8.img");
+    let size = fs::copy(&built, &image)
+        .map_err(|error| format!("cannot copy {} to {}: {error}", built.display(), image.display()))?;
+    if size > LARGEST_IMAGE {
+        return Err(format!("{} has {size} bytes, expected {LARGEST_IMAGE} at most", image.display()));
+    }
+    eprintln!("{} has {size} bytes of at most {LARGEST_IMAGE}", image.display());
+    Ok(image)
+}
+
+fn folder() -> Result<PathBuf> {
+    let folder = workspace::target_dir().join("device");
+    fs::create_dir_all(&folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+    Ok(folder)
+}
+
+/// An emulated Raspberry Pi 3, and what it is to compute.
+struct Board {
+    image: PathBuf,
+    /// The demo model and pictures behind it.
+    initramfs: PathBuf,
+    pictures: Vec<PathBuf>,
+    device_tree: PathBuf,
+    /// The logits of the pictures on this machine: their bits in hexadecimal, as the board prints them.
+    expected: Vec<String>,
+}
+
+impl Board {
+    fn new(arm: &Toolchain) -> Result<Self> {
+        let image = build_with(arm)?;
+        let mut build = Toolchain::Current.cargo("build");
+        run(build.args(["--release", "--package", "resmlp-converter", "--package", device::PACKAGE]))?;
+        let folder = folder()?;
+        let model = device::demo_model(&folder.join("raspberry-pi-3.rmlp"), "raspberry-pi-3")?;
+        let pictures = device::demo_pictures()?;
+        let here = workspace::target_dir().join("release").join(device::PACKAGE);
+        let mut desktop = Command::new(here);
+        let expected = device::logits(desktop.arg("run").arg(&model).args(&pictures).arg("--json"))?;
+        let expected = expected.iter().map(|logits| bits(logits)).collect::<Result<_>>()?;
+        let initramfs = folder.join("initramfs");
+        let mut bytes = read(&model)?;
+        for picture in &pictures {
+            bytes.extend(read(picture)?);
+        }
+        write(&initramfs, &bytes)?;
+        let device_tree = folder.join("emulated.dtb");
+        let source = workspace::root().join("firmware/raspberry_pi/emulated.dts");
+        let mut dtc = Command::new("dtc");
+        dtc.args(["-q", "-I", "dts", "-O", "dtb", "-o"]).arg(&device_tree).arg(source);
+        run(&mut dtc)?;
+        Ok(Self { image, initramfs, pictures, device_tree, expected })
+    }
+
+    /// Runs with these words on the command line, and options of the emulator.
+    fn run(&self, words: &[&str], initramfs: &Path, options: &[&str], input: &[u8]) -> Result<Ended> {
+        let mut emulator = self.emulator(&self.image, words);
+        emulator.arg("-dtb").arg(&self.device_tree).arg("-initrd").arg(initramfs).args(options);
+        emulator::run(&mut emulator, input)
+    }
+
+    fn emulator(&self, image: &Path, words: &[&str]) -> Command {
+        let mut emulator = Command::new("qemu-system-aarch64");
+        emulator.args(["-M", "raspi3b", "-serial", "stdio", "-display", "none", "-monitor", "none"]);
+        emulator.args(["-semihosting-config", "enable=on,target=native"]).arg("-kernel").arg(image);
+        emulator.arg("-append").arg(["emulator", &words.join(" ")].join(" "));
+        emulator
+    }
+
+    fn check_transcript(&self, ended: &Ended, overwrite: bool) -> Result<()> {
+        let transcript = workspace::root().join("firmware/raspberry_pi/transcript.txt");
+        emulator::compare(&transcript, &ended.text(), &MEASURED, overwrite)
+    }
+
+    /// The run ended well, and each picture's logits are this machine's.
+    fn check_logits(&self, ended: &Ended) -> Result<()> {
+        let text = ended.text();
+        let found = text.lines().filter_map(|line| line.trim_start().strip_prefix("logits ")?.split_once(" crc "));
+        let found: Vec<&str> = found.map(|(logits, _)| logits).collect();
+        if ended.code == Some(0) && found == self.expected {
+            return Ok(());
+        }
+        Err(format!(
+            "ended with {:?}, expected 0 and the logits\n{}\nfound\n{text}",
+            ended.code,
+            self.expected.join("\n")
+        ))
+    }
+
+    /// One core and four compute what this machine computes.
+    fn check_cores(&self) -> Result<()> {
+        let four = self.run(&["runs=3"], &self.initramfs, &COUNTING, b"")?;
+        self.check_logits(&four)?;
+        self.check_transcript(&four, false)?;
+        let one = self.run(&["runs=3 cores=1"], &self.initramfs, &COUNTING, b"")?;
+        self.check_logits(&one)?;
+        for (ended, cores) in [(&one, "cores: 1\n"), (&four, "cores: 4\n")] {
+            expect(ended, 0, &[cores])?;
+            eprintln!("{cores}{}", ended.text().lines().filter(|line| line.starts_with("ticks")).collect::<String>());
+        }
+        Ok(())
+    }
+
+    /// The boot firmware may leave ATAGs instead.
+    fn check_without_device_tree(&self) -> Result<()> {
+        let mut emulator = self.emulator(&self.image, &["runs=1"]);
+        let ended = emulator::run(emulator.arg("-initrd").arg(&self.initramfs), b"")?;
+        expect(&ended, 0, &["started with ATAGs"])?;
+        self.check_logits(&ended)
+    }
+
+    /// Newer boot firmware may load the image at 2 MiB: it moves itself.
+    fn check_moved_image(&self) -> Result<()> {
+        // The emulator loads at 0x80000: a branch to 0x200000, and there the image.
+        let distance = 0x20_0000 - 0x8_0000;
+        let branch: u32 = 0x1400_0000 | (distance / 4);
+        let mut bytes = branch.to_le_bytes().to_vec();
+        bytes.resize(distance as usize, 0);
+        bytes.extend(read(&self.image)?);
+        let moved = folder()?.join("moved.img");
+        write(&moved, &bytes)?;
+        let mut emulator = self.emulator(&moved, &["runs=1"]);
+        emulator.arg("-dtb").arg(&self.device_tree).arg("-initrd").arg(&self.initramfs);
+        self.check_logits(&emulator::run(&mut emulator, b"")?)
+    }
+
+    /// Pictures over the serial line give the same logits as those behind the model; garbage is survived.
+    fn check_frames(&self) -> Result<()> {
+        let example = || {
+            let mut cargo = Toolchain::Current.cargo("run");
+            cargo.args(["--quiet", "--release", "--package", "resmlp-protocol", "--example", "frames", "--"]);
+            cargo
+        };
+        let mut encode = example();
+        encode.arg("encode").args(&self.pictures);
+        eprintln!("$ {}", shown(&encode));
+        let encoded = encode.output().map_err(|error| error.to_string())?.stdout;
+        let input = [b"garbage \xa7RML\x01", encoded.as_slice()].concat();
+        let frames = format!("frames={}", 1 + self.pictures.len());
+        let ended = self.run(&["runs=1", &frames], &self.initramfs, &[], &input)?;
+        let received = folder()?.join("received.bin");
+        write(&received, &ended.bytes)?;
+        let file = fs::File::open(&received).map_err(|error| error.to_string())?;
+        let output = example().arg("decode").stdin(file).output().map_err(|error| error.to_string())?;
+        let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+        let found: Vec<&str> = lines.lines().filter_map(|line| Some(line.split_once(": logits ")?.1)).collect();
+        let info = lines.starts_with("Info(") && lines.contains("image: [32, 32], classes: 10, longest: 3072,");
+        if ended.code == Some(0) && info && found == self.expected {
+            return Ok(());
+        }
+        Err(format!("the board ended with {:?} and sent\n{lines}", ended.code))
+    }
+
+    /// A card from which the power was cut, and others: what is wrong is said, by text and by flashes.
+    fn check_damage(&self) -> Result<()> {
+        let whole = read(&self.initramfs)?;
+        let (half, _) = whole.split_at(whole.len() / 2);
+        let mut flipped = whole.clone();
+        flipped[half.len()] ^= 0x10;
+        let zeros = vec![0; whole.len()];
+        let cases: [(&[u8], &str, usize); 5] = [
+            (half, "cut off or damaged", 2),
+            (&whole[..100], "too short for a model", 2),
+            (&flipped, "checksum", 3),
+            (&zeros, "not a packed ResMLP model", 3),
+            (b"", "no initramfs", 1),
+        ];
+        let file = folder()?.join("damaged");
+        for (bytes, message, flashes) in cases {
+            write(&file, bytes)?;
+            let mut emulator = self.emulator(&self.image, &[]);
+            emulator.arg("-dtb").arg(&self.device_tree);
+            if !bytes.is_empty() {
+                emulator.arg("-initrd").arg(&file);
+            }
+            let ended = emulator::run(&mut emulator, b"")?;
+            let pattern = "LED on\nLED off\n".repeat(flashes) + "\n";
+            let times = format!("flashes {flashes} times, again and again\n{pattern}");
+            expect(&ended, 10 + flashes as i32, &[message, &times])?;
+        }
+        Ok(())
+    }
+
+    /// As on a board the watchdog is started; this emulator does not count its time, and resets at once.
+    fn check_watchdog(&self) -> Result<()> {
+        let mut emulator = Command::new("qemu-system-aarch64");
+        emulator.args(["-M", "raspi3b", "-serial", "stdio", "-display", "none", "-monitor", "none", "-no-reboot"]);
+        emulator.arg("-kernel").arg(&self.image).arg("-dtb").arg(&self.device_tree).arg("-initrd").arg(&self.initramfs);
+        let ended = emulator::run(&mut emulator, b"")?;
+        expect(&ended, 0, &[])?;
+        if ended.bytes.is_empty() { Ok(()) } else { Err(format!("expected a reset, found\n{}", ended.text())) }
+    }
+
+    fn check_exception(&self) -> Result<()> {
+        let ended = self.run(&["test-fault"], &self.initramfs, &[], b"")?;
+        let parts = [
+            "exception on core 0: synchronous exception, data abort",
+            "ESR  0x96000005",
+            "ELR",
+            "FAR  0x0000000700000000",
+        ];
+        expect(&ended, 15, &parts)
+    }
+}
+
+/// The exit code is `code`, and all parts are printed.
+fn expect(ended: &Ended, code: i32, parts: &[&str]) -> Result<()> {
+    let text = ended.text();
+    if ended.code != Some(code) {
+        return Err(format!("ended with {:?}, expected {code}:\n{text}", ended.code));
+    }
+    match parts.iter().find(|part| !text.contains(*part)) {
+        None => Ok(()),
+        Some(missing) => Err(format!("expected `{missing}`, found\n{text}")),
+    }
+}
+
+/// The bits of numbers that a JSON report lists.
+fn bits(numbers: &str) -> Result<String> {
+    let bits = numbers.split(',').map(|number| Ok(format!("{:08x}", number.parse::<f32>()?.to_bits())));
+    let bits: std::result::Result<Vec<String>, std::num::ParseFloatError> = bits.collect();
+    Ok(bits.map_err(|error| format!("no numbers: {numbers}: {error}"))?.join(" "))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(path, bytes).map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
