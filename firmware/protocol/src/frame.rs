@@ -1,0 +1,35 @@
+//! What surrounds a payload.
+
+/// Every frame begins with these.
+pub const MAGIC: [u8; 4] = [0xa7, b'R', b'M', b'L'];
+
+/// Bytes before the payload.
+pub const HEADER_LEN: usize = 16;
+
+/// Bytes of a frame beside its payload.
+pub const OVERHEAD: usize = HEADER_LEN + 4;
+
+/// What a header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub kind: u32,
+    /// Bytes of the payload.
+    pub length: u32,
+}
+
+impl Header {
+    pub fn to_bytes(self) -> [u8; HEADER_LEN] {
+        let [m0, m1, m2, m3] = MAGIC;
+        let [k0, k1, k2, k3] = self.kind.to_le_bytes();
+        let [l0, l1, l2, l3] = self.length.to_le_bytes();
+        let [c0, c1, c2, c3] = crc32fast::hash(&[m0, m1, m2, m3, k0, k1, k2, k3, l0, l1, l2, l3]).to_le_bytes();
+        [m0, m1, m2, m3, k0, k1, k2, k3, l0, l1, l2, l3, c0, c1, c2, c3]
+    }
+
+    /// `None` where the bytes are no header, or a damaged one.
+    pub fn parse(bytes: &[u8; HEADER_LEN]) -> Option<Self> {
+        let &[_, _, _, _, k0, k1, k2, k3, l0, l1, l2, l3, ..] = bytes;
+        let header = Self { kind: u32::from_le_bytes([k0, k1, k2, k3]), length: u32::from_le_bytes([l0, l1, l2, l3]) };
+        (header.to_bytes() == *bytes).then_some(header)
+    }
+}

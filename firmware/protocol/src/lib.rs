@@ -1,0 +1,51 @@
+//! Frames on a serial line: a PC sends pictures, a board sends back what it sees in them. `no_std`, no allocation, no panic.
+//!
+//! # The line
+//! 115200 baud, 8 bits, no parity, 1 stop bit, no flow control. A board reads nothing while it computes, so the PC sends one frame
+//! and waits for the reply. Between frames a board may print text: a receiver skips whatever is no frame.
+//!
+//! # A frame
+//! All numbers are little-endian.
+//!
+//! | offset | bytes | |
+//! |---|---|---|
+//! | 0 | 4 | the magic bytes `A7 52 4D 4C`; the first is in no ASCII text |
+//! | 4 | 4 | u32: kind |
+//! | 8 | 4 | u32: length *n* of the payload |
+//! | 12 | 4 | u32: CRC-32 (as in zlib) of the 12 bytes before, so that a damaged length is never waited for |
+//! | 16 | *n* | payload |
+//! | 16 + *n* | 4 | u32: CRC-32 of the payload |
+//!
+//! # Kinds and their payloads
+//! A *text* is a u32, its length in bytes, and then as many bytes of UTF-8.
+//!
+//! | kind | | sent by | payload |
+//! |---|---|---|---|
+//! | 1 | hello | PC | empty; the reply is *info* |
+//! | 2 | picture | PC | height × width × 3 bytes: rows from top to bottom, pixels from left to right, red, green, blue interleaved; the model's size; the reply is *result* |
+//! | 3 | info | board | u32 protocol version (1); u32 height; u32 width; u32 classes; u32 longest payload that the board takes; u32 resizing before the crop (0 bilinear, 1 bicubic); f32 crop; text: board; text: model |
+//! | 4 | result | board | u32 latency in µs; u32 number of logits; f32 each; u32 number of best classes, 0 to 5; for each: u32 index, f32 probability, text: label, which may be empty |
+//! | 5 | error | board | u32 [code](ErrorCode); text: what is wrong. The reply to a frame that cannot be served |
+//!
+//! # When bytes are lost
+//! A board forgets an incomplete frame after half a second of silence. A PC that gets no reply within the time that its frame takes on
+//! the line and ten seconds sends it again. [`Decoder`] finds the next whole frame behind garbage, behind a damaged frame, and behind
+//! one that was cut off.
+#![no_std]
+
+mod decoder;
+mod frame;
+mod message;
+
+pub use decoder::{Decoder, FrameError};
+pub use frame::{HEADER_LEN, MAGIC, OVERHEAD};
+pub use message::{ErrorCode, Guess, Info, Logits, Message, Outcome, Resizing, TOP};
+
+/// The version that [`Info`] states.
+pub const VERSION: u32 = 1;
+
+/// Bits a second on the line.
+pub const BAUD: u32 = 115_200;
+
+/// Silence within a frame after which a board forgets it, milliseconds.
+pub const SILENCE_MS: u32 = 500;

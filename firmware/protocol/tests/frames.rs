@@ -1,0 +1,204 @@
+//! Frames survive the way over a bad line, or are refused.
+
+use std::vec::Vec;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use resmlp_protocol::{
+    Decoder, ErrorCode, FrameError, Guess, Info, Logits, MAGIC, Message, OVERHEAD, Outcome, Resizing,
+};
+
+/// Payloads of the decoder in these tests.
+const LIMIT: usize = 600;
+
+fn encoded(message: &Message) -> Vec<u8> {
+    let mut buffer = vec![0; message.encoded_len()];
+    assert_eq!(message.encode(&mut buffer).map(<[u8]>::len), Some(buffer.len()));
+    buffer
+}
+
+/// What a decoder makes of `line`, received `step` bytes at a time: each message's bytes, or what is wrong.
+fn received(line: &[u8], step: usize) -> Vec<Result<Vec<u8>, FrameError>> {
+    let mut buffer = [0; LIMIT + OVERHEAD];
+    let mut decoder = Decoder::new(&mut buffer);
+    let mut found = Vec::new();
+    for chunk in line.chunks(step) {
+        let mut rest = chunk;
+        while !rest.is_empty() {
+            let count = decoder.push(rest);
+            assert!(count > 0, "no room after everything was taken");
+            rest = &rest[count..];
+            while let Some(outcome) = decoder.take() {
+                found.push(outcome.map(|message| encoded(&message)));
+            }
+        }
+    }
+    found
+}
+
+fn messages<'a>(logits: &'a [f32], text: &'a str) -> [Message<'a>; 5] {
+    let guess = |index| Guess { index, probability: 0.25, label: text };
+    [
+        Message::Hello,
+        Message::Picture(&[1, 2, 3, 0xa7, b'R', b'M', b'L', 0]),
+        Message::Info(Info {
+            version: 1,
+            image: [224, 192],
+            classes: 1000,
+            longest: 150_528,
+            resizing: Resizing::Bicubic,
+            crop: 0.9,
+            board: text,
+            model: "",
+        }),
+        Message::Result(Outcome {
+            latency_us: 1234,
+            logits: Logits::new(logits),
+            top: [guess(3), guess(7)].into_iter().collect(),
+        }),
+        Message::Error { code: ErrorCode::Other(77), text },
+    ]
+}
+
+#[test]
+fn a_frame_is_laid_out_as_documented() {
+    let bytes = encoded(&Message::Error { code: ErrorCode::PictureSize, text: "no" });
+    assert_eq!(bytes[..4], MAGIC);
+    assert_eq!(bytes[4..12], [5, 0, 0, 0, 10, 0, 0, 0]);
+    assert_eq!(bytes[12..16], crc32fast::hash(&bytes[..12]).to_le_bytes());
+    assert_eq!(bytes[16..26], [4, 0, 0, 0, 2, 0, 0, 0, b'n', b'o']);
+    assert_eq!(bytes[26..], crc32fast::hash(&bytes[16..26]).to_le_bytes());
+}
+
+#[test]
+fn logits_keep_every_bit() {
+    let bits = [0x8000_0000, 0x7fc0_1234, 1, 0xff80_0000];
+    let values = bits.map(f32::from_bits);
+    let frame = encoded(&messages(&values, "")[3]);
+    let mut buffer = [0; 200];
+    let mut decoder = Decoder::new(&mut buffer);
+    assert_eq!(decoder.push(&frame), frame.len());
+    let Some(Ok(Message::Result(outcome))) = decoder.take() else { panic!("no result") };
+    assert_eq!(outcome.logits.len(), 4);
+    assert!(outcome.logits.iter().map(f32::to_bits).eq(bits));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_the_next_frame_found() {
+    let line = [encoded(&Message::Picture(&[0; LIMIT + 1])), encoded(&Message::Hello)].concat();
+    let too_long = FrameError::TooLong { length: LIMIT as u32 + 1, limit: LIMIT };
+    assert_eq!(received(&line, 64), [Err(too_long), Ok(encoded(&Message::Hello))]);
+    assert_eq!(Message::Hello.encode(&mut [0; OVERHEAD - 1]), None);
+}
+
+#[test]
+fn unknown_kinds_and_malformed_payloads_are_named() {
+    let with = |kind: u32, payload: &[u8]| {
+        let mut frame = encoded(&Message::Picture(payload));
+        frame[4..8].copy_from_slice(&kind.to_le_bytes());
+        let crc = crc32fast::hash(&frame[..12]).to_le_bytes();
+        frame[12..16].copy_from_slice(&crc);
+        received(&frame, 7)
+    };
+    assert_eq!(with(6, &[1]), [Err(FrameError::Kind(6))]);
+    for (kind, payload) in [
+        (1, &[0][..]),                                      // a hello that says more
+        (3, &[0; 8]),                                       // an info cut short
+        (4, &[0, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0]), // four billion logits
+        (4, &[0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255]), // … or best classes
+        (5, &[1, 0, 0, 0, 1, 0, 0, 0, 0xff]),               // no UTF-8
+        (5, &[1, 0, 0, 0, 255, 255, 255, 255]),             // a text longer than its frame
+    ] {
+        assert_eq!(with(kind, payload), [Err(FrameError::Payload { kind })], "{payload:?}");
+    }
+}
+
+#[test]
+fn more_than_five_best_classes_are_refused() {
+    let mut payload = vec![0; 12];
+    payload[8] = 6;
+    payload.extend([0; 6 * 12]);
+    let mut frame = encoded(&Message::Picture(&payload));
+    frame[4] = 4;
+    let crc = crc32fast::hash(&frame[..12]).to_le_bytes();
+    frame[12..16].copy_from_slice(&crc);
+    assert_eq!(received(&frame, 100), [Err(FrameError::Payload { kind: 4 })]);
+}
+
+#[test]
+fn a_reset_forgets_an_incomplete_frame() {
+    let mut buffer = [0; 64];
+    let mut decoder = Decoder::new(&mut buffer);
+    let hello = encoded(&Message::Hello);
+    decoder.push(&hello[..19]);
+    assert_eq!(decoder.take(), None);
+    assert!(decoder.is_waiting());
+    decoder.reset();
+    assert!(!decoder.is_waiting());
+    decoder.push(&hello[19..]);
+    assert_eq!(decoder.take(), None);
+    decoder.push(&hello);
+    assert_eq!(decoder.take(), Some(Ok(Message::Hello)));
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_sent_arrives(
+        logits in vec(any::<f32>(), 0..100),
+        text in "\\PC{0,30}",
+        picture in vec(any::<u8>(), 0..LIMIT),
+        step in 1usize..100,
+    ) {
+        let mut frames: Vec<Vec<u8>> = messages(&logits, &text).iter().map(encoded).collect();
+        frames.push(encoded(&Message::Picture(&picture)));
+        let expected: Vec<_> = frames.iter().cloned().map(Ok).collect();
+        prop_assert_eq!(received(&frames.concat(), step), expected);
+    }
+
+    /// Bytes that look like the beginning of a frame are among them.
+    #[test]
+    fn a_frame_is_found_behind_garbage(
+        garbage in vec(prop_oneof![Just(0xa7), Just(b'R'), Just(b'M'), Just(b'L'), any::<u8>()], 0..200),
+        text in "\\PC{0,30}",
+        step in 1usize..300,
+    ) {
+        let frame = encoded(&Message::Error { code: ErrorCode::Internal, text: &text });
+        prop_assert_eq!(received(&[garbage, frame.clone()].concat(), step), [Ok(frame)]);
+    }
+
+    #[test]
+    fn a_repeated_picture_is_found_behind_one_that_was_cut_off(
+        picture in vec(any::<u8>(), 1..LIMIT),
+        cut in any::<prop::sample::Index>(),
+        step in 1usize..300,
+    ) {
+        let frame = encoded(&Message::Picture(&picture));
+        let line = [&frame[..cut.index(frame.len())], &frame].concat();
+        let found = received(&line, step);
+        prop_assert_eq!(found.last(), Some(&Ok(frame)));
+        prop_assert!(found.iter().rev().skip(1).all(|outcome| *outcome == Err(FrameError::Damaged)));
+    }
+
+    /// A checksum of 32 bits finds every error of up to three bits in frames of this length.
+    #[test]
+    fn flipped_bits_are_noticed_and_the_next_frame_found(
+        picture in vec(any::<u8>(), 0..200),
+        flips in vec(any::<prop::sample::Index>(), 1..4),
+        step in 1usize..300,
+    ) {
+        let frame = encoded(&Message::Picture(&picture));
+        let mut damaged = frame.clone();
+        let bits: std::collections::HashSet<usize> = flips.iter().map(|flip| flip.index(8 * frame.len())).collect();
+        for bit in bits {
+            damaged[bit / 8] ^= 1 << (bit % 8);
+        }
+        let found = received(&[damaged, frame.clone()].concat(), step);
+        prop_assert_eq!(found.last(), Some(&Ok(frame)));
+        prop_assert!(found.iter().rev().skip(1).all(Result::is_err));
+    }
+
+    #[test]
+    fn anything_at_all_is_survived(line in vec(any::<u8>(), 0..3000), step in 1usize..3000) {
+        received(&line, step);
+    }
+}
