@@ -23,7 +23,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.as_slice() {
         [path] => endure(path, 1_000_000),
-        [path, count] => count.parse().map_err(|_| format!("{count} is no number")).and_then(|count| endure(path, count)),
+        [path, count] => {
+            count.parse().map_err(|_| format!("{count} is no number")).and_then(|count| endure(path, count))
+        }
         _ => Err("usage: endurance MODEL.rmlp [inferences]".into()),
     };
     match outcome {
