@@ -1,6 +1,7 @@
 //! `cargo xtask …`: the one place where builds, emulators and checks are wired. CI calls nothing else.
 
 mod apt;
+mod c_library;
 mod debian;
 mod device;
 mod no_panic;

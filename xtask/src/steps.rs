@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::c_library;
 use crate::device;
 use crate::no_panic;
 use crate::process::{Result, run as run_command, run_by_line};
@@ -60,6 +61,11 @@ pub fn all() -> Vec<Step> {
         Step::emulated("cortex-a72", "… on a Raspberry Pi 4", |arm| emulated(arm, "cortex-a72")),
         Step::emulated("cortex-a76", "… on a Raspberry Pi 5: dotprod, fp16", |arm| emulated(arm, "cortex-a76")),
         Step::emulated("max", "… on a core that has everything: i8mm too", |arm| emulated(arm, "max")),
+        Step::emulated("c", "the C library and its example, here and on all of these", c_library::check).with(&[
+            Tool::Aarch64Linker,
+            Tool::QemuUser,
+            Tool::Cxx,
+        ]),
         Step::emulated("device", "the program for boards, on all of these", device::check),
     ]
 }
@@ -230,7 +236,7 @@ mod tests {
     #[test]
     fn quick_leaves_out_what_emulates() {
         let left_out: Vec<_> = names(false, &[]).into_iter().filter(|name| !names(true, &[]).contains(name)).collect();
-        assert_eq!(left_out, ["cortex-a53", "cortex-a72", "cortex-a76", "max", "device"]);
+        assert_eq!(left_out, ["cortex-a53", "cortex-a72", "cortex-a76", "max", "c", "device"]);
     }
 
     #[test]
