@@ -4,7 +4,7 @@
  * A picture is a file of height × width × 3 bytes of the model's size. For each, one line has all logits, and one the best
  * classes. All memory is the program's: the library allocates none.
  *
- *   cargo build --profile freestanding -p resmlp-c --no-default-features --features hosted
+ *   cargo rustc --crate-type staticlib --profile freestanding -p resmlp-c --no-default-features --features hosted
  *   cc -std=c99 -O2 -I runtime/c/include runtime/c/example/classify.c target/freestanding/libresmlp.a -pthread
  */
 #include <pthread.h>
