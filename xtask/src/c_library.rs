@@ -48,7 +48,17 @@ pub fn check(arm: &Toolchain) -> Result<Tally> {
 fn build(toolchain: &Toolchain, target: &str, compiler: &str) -> Result<PathBuf> {
     // As a static library alone: with a Rust library beside it there is no optimisation of the whole.
     let mut cargo = toolchain.cargo("rustc");
-    cargo.args(["--crate-type", "staticlib", "--profile", "freestanding", "--package", PACKAGE, "--no-default-features", "--features", "hosted"]);
+    cargo.args([
+        "--crate-type",
+        "staticlib",
+        "--profile",
+        "freestanding",
+        "--package",
+        PACKAGE,
+        "--no-default-features",
+        "--features",
+        "hosted",
+    ]);
     run(cargo.args(["--target", target]))?;
     let library = workspace::target_dir().join(target).join("freestanding/libresmlp.a");
     let program = folder()?.join(format!("classify-{target}"));
