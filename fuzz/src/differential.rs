@@ -11,7 +11,9 @@ use resmlp_runtime::{
 pub mod model;
 
 /// Multiply-accumulate operations of a model that is run: more take too long here.
-const MOST_MACS: u64 = 4_000_000;
+const MOST_MACS: u64 = 500_000;
+/// Bytes of such a model, padding included.
+const MOST_BYTES: usize = 1 << 18;
 /// Largest magnitude of a multiplier that the format allows.
 const LARGEST: f32 = resmlp_runtime::format::MAX_MULTIPLIER;
 
@@ -55,20 +57,21 @@ pub fn dims(input: &mut Unstructured) -> Result<Dims> {
             Layout { rows: input.int_in_range(1..=9)?, columns: input.int_in_range(1..=9)?, ..Layout::F16 }
         }
         Precision::Int8 if input.ratio(1, 3)? => Layout {
-            rows: input.int_in_range(1..=64)?,
-            columns: input.int_in_range(1..=64)?,
-            group: input.int_in_range(1..=64)?,
+            // Few of these pad a side to more than a hundred; large ones would leave no time for anything else.
+            rows: input.int_in_range(1..=17)?,
+            columns: input.int_in_range(1..=17)?,
+            group: *input.choose(&[1, 2, 3, 4, 8, 16])?,
             offset: *input.choose(&[0, 128])?,
         },
         Precision::Int8 => *input.choose(&[Layout::DEFAULT, Layout::NEON, Layout::I8MM, Layout::VNNI])?,
     };
     Ok(Dims {
         precision,
-        image: [patch * input.int_in_range(1..=7)?, patch * input.int_in_range(1..=7)?],
+        image: [patch * input.int_in_range(1..=5)?, patch * input.int_in_range(1..=5)?],
         patch,
         dim,
-        hidden: input.int_in_range(1..=100)?,
-        depth: input.int_in_range(1..=3)?,
+        hidden: input.int_in_range(1..=60)?,
+        depth: input.int_in_range(1..=2)?,
         outputs: if has_head { input.int_in_range(1..=60)? } else { dim },
         has_head,
         has_gains: input.arbitrary()?,
@@ -142,7 +145,7 @@ unsafe impl ParallelFor for Backwards {
 /// With 16-bit weights other tables may round otherwise; there each runs as a whole and in parts, which must not differ.
 pub fn on_every_table(model: &Model, data: &[u8]) {
     let dims = model.dims();
-    if dims.macs() > MOST_MACS {
+    if dims.macs() > MOST_MACS || model.bytes().len() > MOST_BYTES {
         return;
     }
     let pixels = data.iter().rev().chain(&[0]).copied().cycle();

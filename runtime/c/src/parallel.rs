@@ -75,7 +75,7 @@ extern "C" fn run(data: *mut c_void, index: usize) {
 // SAFETY: `run` calls each index at most once; that all have ended when `for_each` returns is what the program promises.
 unsafe impl ParallelFor for Cores {
     fn workers(&self) -> usize {
-        self.lent.map_or(1, |lent| lent.workers.min(RESMLP_WORKERS_MAX).max(1))
+        self.lent.map_or(1, |lent| lent.workers.clamp(1, RESMLP_WORKERS_MAX))
     }
 
     fn for_each(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
