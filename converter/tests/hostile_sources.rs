@@ -168,6 +168,13 @@ fn a_pickle_that_multiplies_itself_is_refused() {
     pickle.extend(b"h\x00h\x01R".repeat(20_000));
     pickle.push(b'.');
     assert!(scratch.load(&legacy(&pickle)).unwrap_err().contains("unfolds to more than its own length"));
+    // A list of 20,000 members as the class of 20,000 modules.
+    let mut pickle = b"(X\x06\0\0\0module](".to_vec();
+    pickle.extend(b"K\x01".repeat(20_000));
+    pickle.extend(b"etq\x00");
+    pickle.extend(b"h\x00Q".repeat(20_000));
+    pickle.push(b'.');
+    assert!(scratch.load(&legacy(&pickle)).is_err());
     // One long name as module and class of many globals.
     let mut pickle = b"X\x40\x42\x0f\x00".to_vec();
     pickle.extend(vec![b'a'; 1_000_000]);

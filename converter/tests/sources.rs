@@ -266,6 +266,16 @@ fn external_data_stays_in_the_models_folder() {
     {
         std::os::unix::fs::symlink(&outside, inside.join(filled("link"))).unwrap();
         assert!(error("link").contains("a link out of the model's folder"));
+        std::fs::hard_link(&outside, inside.join(filled("hard"))).unwrap();
+        assert!(error("hard").contains("a second name (a hard link)"));
+        std::os::unix::fs::symlink(scratch.path(), inside.join("out")).unwrap();
+        std::fs::write(scratch.path().join(filled("out/file").trim_start_matches("out/")), &data).unwrap();
+        assert!(error("out/file").contains("a link out of the model's folder"));
+        std::fs::create_dir(inside.join(filled("folder"))).unwrap();
+        assert!(error("folder").contains("which is not a file"));
+        // To open a pipe would wait for ever.
+        assert!(std::process::Command::new("mkfifo").arg(inside.join(filled("pipe"))).status().unwrap().success());
+        assert!(error("pipe").contains("which is not a file"));
     }
     std::fs::write(inside.join(filled("short")), &data[..data.len() / 2]).unwrap();
     assert!(error("short").contains("shortx"));

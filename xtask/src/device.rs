@@ -15,7 +15,7 @@ use crate::workspace;
 pub const PACKAGE: &str = "resmlp-device";
 
 /// The cores that it is tried on: Raspberry Pi 3, 4 and 5, and one that has everything.
-const CORES: [&str; 4] = ["cortex-a53", "cortex-a72", "cortex-a76", "max"];
+pub const CORES: [&str; 4] = ["cortex-a53", "cortex-a72", "cortex-a76", "max"];
 
 /// Builds `target/device/resmlp-device` and prints its path.
 pub fn build() -> Result<()> {
@@ -32,26 +32,26 @@ fn build_with(toolchain: &Toolchain) -> Result<PathBuf> {
     run(&mut cargo)?;
 
     let built = workspace::target_dir().join(LINUX).join("release").join(PACKAGE);
-    let folder = workspace::target_dir().join("device");
-    let program = folder.join(PACKAGE);
-    fs::create_dir_all(&folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+    let program = folder()?.join(PACKAGE);
     fs::copy(&built, &program)
         .map_err(|error| format!("cannot copy {} to {}: {error}", built.display(), program.display()))?;
     Ok(program)
 }
 
+/// What is made for devices.
+fn folder() -> Result<PathBuf> {
+    let folder = workspace::target_dir().join("device");
+    fs::create_dir_all(&folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+    Ok(folder)
+}
+
 /// Runs the demo model on several emulated cores: the logits must be this machine's, bit for bit.
 pub fn check(arm: &Toolchain) -> Result<Tally> {
     let program = build_with(arm)?;
-    let mut build = Toolchain::Current.cargo("build");
-    run(build.args(["--release", "--package", "resmlp-converter", "--package", PACKAGE]))?;
-    let model = demo_model(&workspace::target_dir().join("device/demo.rmlp"), "any")?;
     let mut pictures = demo_pictures()?;
     // Decoded, resized and cropped there.
     pictures.push(workspace::root().join("demo/pictures/cat_face.jpg"));
-
-    let here = workspace::target_dir().join("release").join(PACKAGE);
-    let expected = logits(Command::new(here).arg("run").arg(&model).args(&pictures).arg("--json"))?;
+    let (model, expected) = demo(&pictures)?;
     let mut tally = Tally::default();
     for core in CORES {
         for threads in ["1", "4"] {
@@ -66,6 +66,16 @@ pub fn check(arm: &Toolchain) -> Result<Tally> {
         tally.passed += 1;
     }
     Ok(tally)
+}
+
+/// The demo model, and these pictures' logits on this machine.
+pub fn demo(pictures: &[PathBuf]) -> Result<(PathBuf, Vec<String>)> {
+    let mut build = Toolchain::Current.cargo("build");
+    run(build.args(["--release", "--package", "resmlp-converter", "--package", PACKAGE]))?;
+    let model = demo_model(&folder()?.join("demo.rmlp"), "any")?;
+    let here = workspace::target_dir().join("release").join(PACKAGE);
+    let logits = logits(Command::new(here).arg("run").arg(&model).args(pictures).arg("--json"))?;
+    Ok((model, logits))
 }
 
 /// The checkpoint that the repository ships, as an int8 model in the file `model`, laid out for `target`.
@@ -85,7 +95,7 @@ pub fn demo_pictures() -> Result<Vec<PathBuf>> {
     let bytes = fs::read(&fixture).map_err(|error| format!("cannot read {}: {error}", fixture.display()))?;
     let mut paths = Vec::new();
     for (index, picture) in bytes.chunks_exact(32 * 32 * 3).enumerate() {
-        let path = workspace::target_dir().join(format!("device/picture-{index}.rgb"));
+        let path = folder()?.join(format!("picture-{index}.rgb"));
         fs::write(&path, picture).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         paths.push(path);
     }
@@ -123,7 +133,6 @@ fn check_bench(bench: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// What the command prints; an error with what it says on the terminal, where it fails.
 pub fn report_of(command: &mut Command) -> Result<String> {
     eprintln!("$ {}", shown(command));
     let output = command.output().map_err(|error| format!("cannot start `{}`: {error}", shown(command)))?;

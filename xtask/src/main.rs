@@ -2,14 +2,20 @@
 
 mod apt;
 mod arm_count;
+mod c_library;
 mod cortex_m;
 mod debian;
+mod debian;
+mod device;
 mod device;
 mod emulator;
+mod fuzz;
 mod no_panic;
 mod pi;
 mod process;
+mod sanitizers;
 mod steps;
+mod supply_chain;
 mod sysroot;
 mod tally;
 mod toolchain;
@@ -36,6 +42,7 @@ Usage: cargo xtask <command>
   pi                             target/device/kernel8.img, for a Raspberry Pi without an operating system
   qemu pi [--overwrite]          runs it, emulated, and compares what it prints with the committed transcript,
                                  or renews that
+  fuzz [SECONDS]                 fuzzes every target for so long, 600 by default; see SECURITY.md
 
 Steps of `test`:
 ";
@@ -53,6 +60,8 @@ fn main() -> ExitCode {
         ["pi"] => pi::build(),
         ["qemu", "pi"] => pi::emulate(false),
         ["qemu", "pi", "--overwrite"] => pi::emulate(true),
+        ["fuzz"] => fuzz_for("600"),
+        ["fuzz", seconds] => fuzz_for(seconds),
         [] | ["help" | "-h" | "--help"] => {
             print!("{}", usage());
             Ok(())
@@ -80,6 +89,12 @@ fn test(options: &[&str]) -> Result<()> {
         }
     }
     steps::run(&steps::select(quick, &only)?)
+}
+
+fn fuzz_for(seconds: &str) -> Result<()> {
+    let seconds = seconds.parse().map_err(|_| format!("`{seconds}` is no number of seconds"))?;
+    tools::ensure(&[tools::Tool::Fuzzer])?;
+    fuzz::all(seconds)
 }
 
 fn usage() -> String {

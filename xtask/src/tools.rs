@@ -10,7 +10,7 @@ use crate::workspace;
 
 /// Where Debian puts aarch64's libraries for cross-compiling.
 const AARCH64_ROOT: &str = "/usr/aarch64-linux-gnu";
-const AARCH64_GCC: &str = "aarch64-linux-gnu-gcc";
+pub const AARCH64_GCC: &str = "aarch64-linux-gnu-gcc";
 
 /// The emulator that can load plugins; the one with `-static` behind its name cannot.
 pub const QEMU_WITH_PLUGINS: &str = "qemu-aarch64";
@@ -36,6 +36,12 @@ pub enum Tool {
     QemuArm,
     /// Makes the device tree for an emulated board.
     DeviceTreeCompiler,
+    /// LLVM's libFuzzer, as a library.
+    Fuzzer,
+    /// Runs programs and watches their memory.
+    Valgrind,
+    /// Compiles C++, for this machine.
+    Cxx,
     /// What the test of `resmlp deploy` reaches over ssh. Where it is missing that test is skipped.
     SshServer,
     /// Shows the page of `resmlp-device bench --html`. Where no package is known (Ubuntu) that test is skipped.
@@ -63,6 +69,12 @@ impl Tool {
             Self::DeviceTreeCompiler => {
                 &[Package { name: "device-tree-compiler", purpose: "describe an emulated board to the firmware" }]
             }
+            Self::Fuzzer => &[
+                Package { name: "libclang-rt-dev", purpose: "fuzz" },
+                Package { name: "g++", purpose: "link libFuzzer" },
+            ],
+            Self::Valgrind => &[Package { name: "valgrind", purpose: "check the kernels' memory" }],
+            Self::Cxx => &[Package { name: "g++", purpose: "compile the C library's header as C++" }],
             Self::SshServer => &[
                 Package { name: "openssh-server", purpose: "test `resmlp deploy`" },
                 Package { name: "openssh-client", purpose: "test `resmlp deploy`" },
@@ -94,6 +106,9 @@ impl Tool {
             Self::Mca => mca().is_some(),
             Self::QemuArm => find_program("qemu-system-arm").is_some(),
             Self::DeviceTreeCompiler => find_program("dtc").is_some(),
+            Self::Fuzzer => crate::fuzz::library().is_ok() && find_program("c++").is_some(),
+            Self::Valgrind => find_program("valgrind").is_some(),
+            Self::Cxx => find_program("c++").is_some(),
             // On a machine that systemd has started, the package would open it to the network: that is its user's choice.
             Self::SshServer => {
                 let has_server = find_program("sshd").is_some() || Path::new("/usr/sbin/sshd").is_file();

@@ -72,17 +72,32 @@ struct StateDict {
 /// # Errors
 /// The file cannot be read, has none of the known formats, is damaged, or does not hold a ResMLP.
 pub fn load(path: &Path, options: &LoadOptions) -> Result<Checkpoint> {
-    let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
-    let metadata = file.metadata().map_err(|e| Error::io(path, e))?;
+    // Looked at before it is opened: to open a pipe would wait for who writes to it.
+    let metadata = path.metadata().map_err(|e| Error::io(path, e))?;
     if !metadata.is_file() {
         return Err(Error::file(path, "expected a checkpoint file, found something that is not a regular file"));
     }
+    let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
     let mut start = Vec::new();
     file.by_ref().take(SNIFFED).read_to_end(&mut start).map_err(|e| Error::io(path, e))?;
     let format = sniff(&start, metadata.len()).map_err(|message| Error::file(path, message))?;
     file.rewind().map_err(|e| Error::io(path, e))?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
+    read(path, format, bytes, options)
+}
+
+/// Reads a checkpoint whose contents are in memory; `path` is for messages, and for data beside an ONNX file.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_bytes(path: &Path, bytes: Vec<u8>, options: &LoadOptions) -> Result<Checkpoint> {
+    let start = bytes.get(..SNIFFED as usize).unwrap_or(&bytes);
+    let format = sniff(start, bytes.len() as u64).map_err(|message| Error::file(path, message))?;
+    read(path, format, bytes, options)
+}
+
+fn read(path: &Path, format: Format, bytes: Vec<u8>, options: &LoadOptions) -> Result<Checkpoint> {
     match format {
         Format::Safetensors => named(path, format, safetensors::read(path, &bytes)?, bytes, options),
         Format::PthZip => named(path, format, pth::read_zip(path, &bytes)?, bytes, options),

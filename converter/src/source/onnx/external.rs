@@ -50,7 +50,7 @@ impl External {
         Ok(bytes)
     }
 
-    /// Opens the file at `location`, which must lie in the model's folder, links followed.
+    /// Opens the file at `location`, which must lie in the model's folder, links followed, and have no other name elsewhere.
     fn open(&self, location: &str) -> Result<(PathBuf, File, u64), String> {
         let relative = Path::new(location);
         let is_plain = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
@@ -63,11 +63,36 @@ impl External {
         if !path.starts_with(&folder) {
             return Err(format!("external data in '{location}', a link out of the model's folder"));
         }
-        let file = File::open(&path).map_err(fail)?;
-        let metadata = file.metadata().map_err(fail)?;
+        // Looked at before it is opened: to open a pipe would wait for who writes to it.
+        let metadata = path.metadata().map_err(fail)?;
         if !metadata.is_file() {
             return Err(format!("external data in '{location}', which is not a file"));
         }
+        if names(&metadata) > 1 {
+            return Err(format!(
+                "external data in '{location}', which has a second name (a hard link) that may be outside of the model's \
+                 folder; expected a plain copy"
+            ));
+        }
+        let file = File::open(&path).map_err(fail)?;
         Ok((path, file, metadata.len()))
     }
+
+    /// Checks that `location` could be read, without reading it.
+    pub fn check(&self, entries: &[StringStringEntryProto]) -> Result<(), String> {
+        let location = entries.iter().find(|entry| entry.key == "location").map(|entry| entry.value.as_str());
+        self.open(location.ok_or("external data without a location")?).map(|_| ())
+    }
+}
+
+/// How many names a file has.
+#[cfg(unix)]
+fn names(metadata: &std::fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::nlink(metadata)
+}
+
+/// Elsewhere the standard library does not say.
+#[cfg(not(unix))]
+fn names(_: &std::fs::Metadata) -> u64 {
+    1
 }

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
+use tract_onnx::pb::tensor_proto::DataLocation;
 use tract_onnx::pb::tensor_shape_proto::dimension::Value as Length;
 use tract_onnx::pb::type_proto::Value as Type;
 use tract_onnx::pb::{NodeProto, TensorProto, ValueInfoProto};
@@ -91,6 +92,12 @@ impl<'a> Follower<'a> {
 
     /// Takes the initialisers that `is_needed`.
     pub fn constants(&mut self, tensors: Vec<TensorProto>, is_needed: impl Fn(&str) -> bool) -> Result<()> {
+        // Also of those that are not needed: whoever runs the model itself, as `check` does, reads them all.
+        let is_external = |tensor: &&TensorProto| tensor.data_location == Some(DataLocation::External as i32);
+        for tensor in tensors.iter().filter(is_external) {
+            let checked = self.external.check(&tensor.external_data);
+            checked.map_err(|message| Error::tensor(self.path, &tensor.name, message))?;
+        }
         for tensor in tensors.into_iter().filter(|tensor| is_needed(&tensor.name)) {
             let constant = self.constant(&tensor).map_err(|message| Error::tensor(self.path, &tensor.name, message))?;
             self.values.insert(tensor.name, Value::Constant(Rc::new(constant)));

@@ -259,7 +259,9 @@ impl<'a> Machine<'a> {
             }
             b'Q' => {
                 let id = self.pop()?;
-                rebuild::persistent(self, id)?
+                let reference = rebuild::persistent(self, id)?;
+                self.stack.push(reference);
+                return Ok(());
             }
             b'P' => return Err("a persistent id as text; expected torch's tuple".into()),
             b'i' => {

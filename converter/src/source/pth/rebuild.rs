@@ -36,12 +36,12 @@ fn runs_programs(module: &str, name: &str) -> bool {
 
 /// What torch's persistent id names: the storage of `('storage', class, key, location, elements, …)`, the class of
 /// `('module', class, …)`.
-pub(super) fn persistent(machine: &Machine, id: Ref) -> Parse<Value> {
+pub(super) fn persistent(machine: &mut Machine, id: Ref) -> Parse<Ref> {
     let members = machine.members(id).ok_or("a persistent id that is no tuple")?;
     if let [tag, class, ..] = members
         && machine.text(*tag) == Some("module")
     {
-        return Ok(machine.value(*class).clone());
+        return Ok(*class);
     }
     let [tag, class, key, _location, elements, rest @ ..] = members else {
         return Err("a persistent id that is not torch's".into());
@@ -58,7 +58,7 @@ pub(super) fn persistent(machine: &Machine, id: Ref) -> Parse<Value> {
     let kind = Element::of_storage(name).ok_or_else(|| format!("the storage class '{name}'; expected torch's"))?;
     let key = name_of_sane_length(machine.text(*key).ok_or("a storage whose key is no text")?)?;
     let elements = count(machine, *elements).ok_or("a storage without a length")?;
-    Ok(Value::Storage(Storage { key, kind, elements }))
+    Ok(machine.add(Value::Storage(Storage { key, kind, elements })))
 }
 
 /// The dotted name of a class or function.
