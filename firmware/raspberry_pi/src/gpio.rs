@@ -69,7 +69,7 @@ enum Place {
 impl Led {
     /// The LED at `pin`, or none, which takes everything and lights nothing.
     pub fn new(board: &Board, pin: Option<LedPin>) -> Self {
-        // Processors have fewer than 58 pins, expanders fewer than 8.
+        // Every processor has 54 pins, every expander 8.
         let fits = |pin: &LedPin| pin.pin < if pin.on_expander { 8 } else { 54 };
         let Some(pin) = pin.filter(fits) else {
             return Self { place: None, pin: LedPin { pin: 0, on_expander: false, active_low: false }, lit: None };

@@ -19,11 +19,7 @@ impl Timer {
     /// Turns this core's cycle counter on; `watchdog`, if any, is kept from barking.
     pub fn new(board: &Board, watchdog: Option<Watchdog>) -> Self {
         start_cycle_counter();
-        let frequency = match CNTFRQ_EL0.get() {
-            0 => board.counter,
-            frequency => frequency,
-        };
-        Self { frequency, watchdog }
+        Self { frequency: frequency(board), watchdog }
     }
 }
 
@@ -63,7 +59,16 @@ impl DelayNs for &Timer {
 
 /// Milliseconds since some moment.
 pub fn milliseconds() -> u64 {
-    CNTPCT_EL0.get().saturating_mul(1000).checked_div(CNTFRQ_EL0.get()).unwrap_or(0)
+    let frequency = Board::current().map_or(0, frequency);
+    CNTPCT_EL0.get().saturating_mul(1000).checked_div(frequency).unwrap_or(0)
+}
+
+/// Rate of the system counter, Hz: what the boot firmware says, or else what the board has.
+fn frequency(board: &Board) -> u64 {
+    match CNTFRQ_EL0.get() {
+        0 => board.counter,
+        frequency => frequency,
+    }
 }
 
 /// Counts this core's cycles in EL1, all 64 bits of them.
