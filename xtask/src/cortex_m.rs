@@ -51,8 +51,6 @@ struct Input {
 impl Input {
     /// The demo's model, laid out for `target`, and a photograph of the demo's.
     fn demo(target: &str) -> Result<Self> {
-        let mut build = Toolchain::Current.cargo("build");
-        run(build.args(["--release", "--package", "resmlp-converter", "--package", device::PACKAGE]))?;
         fs::create_dir_all(folder()).map_err(|error| format!("cannot make {}: {error}", folder().display()))?;
         let model = device::demo_model(&folder().join(format!("demo-{target}.rmlp")), target)?;
         Ok(Self { model, picture: package().join("pictures/horse.ppm") })

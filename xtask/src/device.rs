@@ -70,8 +70,6 @@ pub fn check(arm: &Toolchain) -> Result<Tally> {
 
 /// The demo model, and these pictures' logits on this machine.
 pub fn demo(pictures: &[PathBuf]) -> Result<(PathBuf, Vec<String>)> {
-    let mut build = Toolchain::Current.cargo("build");
-    run(build.args(["--release", "--package", "resmlp-converter", "--package", PACKAGE]))?;
     let model = demo_model(&folder()?.join("demo.rmlp"), "any")?;
     let here = workspace::target_dir().join("release").join(PACKAGE);
     let logits = logits(Command::new(here).arg("run").arg(&model).args(pictures).arg("--json"))?;
@@ -80,6 +78,8 @@ pub fn demo(pictures: &[PathBuf]) -> Result<(PathBuf, Vec<String>)> {
 
 /// The checkpoint that the repository ships, as an int8 model in the file `model`, laid out for `target`.
 pub fn demo_model(model: &Path, target: &str) -> Result<PathBuf> {
+    let mut build = Toolchain::Current.cargo("build");
+    run(build.args(["--release", "--package", "resmlp-converter", "--package", PACKAGE]))?;
     let demo = workspace::root().join("demo");
     let mut convert = Command::new(workspace::target_dir().join("release/resmlp"));
     convert.arg("convert").arg(demo.join("resmlp_cifar10.safetensors")).arg("--output").arg(model);

@@ -5,8 +5,6 @@ mod arm_count;
 mod c_library;
 mod cortex_m;
 mod debian;
-mod debian;
-mod device;
 mod device;
 mod emulator;
 mod fuzz;

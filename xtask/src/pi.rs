@@ -126,8 +126,6 @@ struct Board {
 impl Board {
     fn new(arm: &Toolchain) -> Result<Self> {
         let image = build_with(arm)?;
-        let mut build = Toolchain::Current.cargo("build");
-        run(build.args(["--release", "--package", "resmlp-converter", "--package", device::PACKAGE]))?;
         let folder = folder()?;
         let model = device::demo_model(&folder.join("raspberry-pi-3.rmlp"), "raspberry-pi-3")?;
         let pictures = device::demo_pictures()?;

@@ -8,6 +8,7 @@ use crate::process::{Result, run as run_command, run_by_line};
 use crate::tally::{Tally, TestOutput};
 use crate::toolchain::{BARE_METAL, LINUX, Toolchain};
 use crate::tools::{self, Tool};
+use crate::workspace;
 use crate::{arm_count, c_library, cortex_m, device, fuzz, no_panic, pi, sanitizers, supply_chain};
 
 const RUNTIME: &str = "resmlp-runtime";
@@ -165,7 +166,8 @@ fn runtime_checked(_: &Toolchain) -> Result<Tally> {
 
 /// A shortened form of what `SECURITY.md` states for a million.
 fn endurance(_: &Toolchain) -> Result<Tally> {
-    let (model, ..) = device::demo()?;
+    let model = workspace::target_dir().join("demo.rmlp");
+    device::demo_model(&model, "any")?;
     let mut cargo = Toolchain::Current.cargo("run");
     cargo.args(["--release", "--package", RUNTIME, "--example", "endurance", "--"]).arg(model).arg("8000");
     check(&mut cargo).map(|tally| Tally { passed: 1, ..tally })
