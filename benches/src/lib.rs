@@ -7,6 +7,8 @@ pub mod passes;
 mod peak;
 #[path = "../../runtime/examples/random_model/shapes.rs"]
 mod shapes;
+#[cfg(feature = "peers")]
+mod unpack;
 
 pub use model::random_model;
 pub use network::{demo_file, random_network};

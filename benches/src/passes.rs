@@ -47,6 +47,7 @@ pub fn rten(onnx: Vec<u8>, image: [usize; 2], threads: usize) -> Pass {
     use rten::{ModelOptions, RunOptions, ThreadPool, Value};
     use rten_tensor::NdTensor;
 
+    let onnx = crate::unpack::integers(&onnx);
     let model = ModelOptions::with_all_ops().prepack_weights(true).load(onnx).expect("rten takes the graph");
     let pool = Arc::new(ThreadPool::with_num_threads(threads));
     let input: Value = NdTensor::from_data([1, 3, image[0], image[1]], pixels(image)).into();
