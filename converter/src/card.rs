@@ -7,7 +7,7 @@ mod disk;
 use std::path::{Path, PathBuf};
 
 pub use boards::Board;
-use resmlp_runtime::{AlignedBytes, Model};
+use resmlp_runtime::{AlignedBytes, Model, ModelError, Precision, repack};
 
 use crate::error::{Error, Result};
 use crate::output::write_atomically;
@@ -53,7 +53,7 @@ pub struct CardFile {
 /// # Errors
 /// Name the file that is missing or is not what it should be.
 pub fn files(parts: &Parts) -> Result<Vec<CardFile>> {
-    let model = model_and_pictures(parts.model, parts.pictures)?;
+    let model = model_and_pictures(parts)?;
     let kernel = read(parts.kernel, MAX_KERNEL)?;
     if kernel.is_empty() || kernel.starts_with(b"\x7fELF") {
         let found = if kernel.is_empty() { "an empty file" } else { "an ELF file" };
@@ -81,16 +81,22 @@ pub fn write(files: &[CardFile], output: &Path) -> Result<u64> {
     Ok(image.len() as u64)
 }
 
-/// The model, and behind it the pictures as its engine takes them: what the kernel finds as its initial file system.
-fn model_and_pictures(path: &Path, pictures: &[PathBuf]) -> Result<Vec<u8>> {
-    let mut bytes = read(path, MAX_MODEL)?;
-    let aligned = AlignedBytes::from(&*bytes);
-    let model = Model::parse(&aligned).map_err(|error| Error::file(path, error.to_string()))?;
+/// The model, laid out for the board's kernels, and behind it the pictures as its engine takes them: what the kernel finds
+/// as its initial file system. On the board nothing is rearranged any more.
+fn model_and_pictures(parts: &Parts) -> Result<Vec<u8>> {
+    let failed = |error: ModelError| Error::file(parts.model, error.to_string());
+    let bytes = AlignedBytes::from(&*read(parts.model, MAX_MODEL)?);
+    let model = Model::parse(&bytes).map_err(failed)?;
+    let layout = parts.board.layout();
+    // 16-bit models have one layout for all kernels.
+    let is_other = model.dims().precision == Precision::Int8 && model.dims().layout != layout;
+    let rearranged = is_other.then(|| repack(&model, layout)).transpose().map_err(failed)?;
+    let mut contents = rearranged.as_deref().unwrap_or(&bytes).to_vec();
     let preprocess = Preprocess::of(&model);
-    for picture in pictures {
-        bytes.extend(preprocess.apply(&Picture::open(picture)?)?);
+    for picture in parts.pictures {
+        contents.extend(preprocess.apply(&Picture::open(picture)?)?);
     }
-    Ok(bytes)
+    Ok(contents)
 }
 
 fn read(path: &Path, most: u64) -> Result<Vec<u8>> {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use resmlp_runtime::{AlignedBytes, Layout, Model, repack};
 use serde_json::Value;
 
 const FIRST_BYTE: usize = 1 << 20;
@@ -141,6 +142,25 @@ fn pictures_lie_behind_the_model() {
     let (picture, again) = image[start + model.len()..].split_at(24 * 24 * 3);
     assert!(image[start..].starts_with(&model) && again.starts_with(picture));
     assert!(picture.iter().any(|&byte| byte != picture[0]), "it is no picture");
+}
+
+#[test]
+fn weights_are_laid_out_for_the_board() {
+    let place = Place::new();
+    let calibration = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/calibration");
+    let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/safetensors/deit-f32.safetensors");
+    let mut convert = place.resmlp("convert --target raspberry-pi-5 -o other.rmlp --calibrate");
+    let output = convert.arg(calibration).arg(checkpoint).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let output = place.image("raspberry-pi-4", "sd.img", "--model other.rmlp --kernel kernel8.img");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+
+    let original = AlignedBytes::from(&*fs::read(place.path("other.rmlp")).unwrap());
+    let original = Model::parse(&original).unwrap();
+    assert_ne!(original.dims().layout, Layout::NEON);
+    let expected = repack(&original, Layout::NEON).unwrap();
+    let image = fs::read(place.path("sd.img")).unwrap();
+    assert!(image.windows(expected.len()).any(|window| window == &expected[..]));
 }
 
 #[test]

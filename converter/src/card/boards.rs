@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use resmlp_runtime::Layout;
 use serde::Serialize;
 
 use super::{KERNEL, MODEL};
@@ -36,6 +37,13 @@ impl Board {
         match self {
             Self::RaspberryPi3 => "raspberry-pi-3",
             Self::RaspberryPi4 => "raspberry-pi-4",
+        }
+    }
+
+    /// The layout of weights that its fastest kernels read: none of these cores (A53, A72) has dot products.
+    pub(super) fn layout(self) -> Layout {
+        match self {
+            Self::RaspberryPi3 | Self::RaspberryPi4 => Layout::NEON,
         }
     }
 
