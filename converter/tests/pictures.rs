@@ -195,3 +195,13 @@ fn five_thousand_small_pictures_load() {
     let count = |class| few.items.iter().filter(|item| item.class == Some(class)).count();
     assert!((0..10).all(|class| [6, 7].contains(&count(class))));
 }
+
+/// Every scan is a pass over all pixels: a file of a few kilobytes could keep a decoder busy for hours.
+#[test]
+fn a_jpeg_of_very_many_scans_is_refused() {
+    let mut bytes = fs::read(fixtures().join("inputs/progressive.jpg")).unwrap();
+    assert!(Picture::decode(&bytes).is_ok());
+    bytes.extend([0xff, 0xda].repeat(500));
+    let error = Picture::decode(&bytes).unwrap_err();
+    assert!(error.contains("scans, expected at most 500"), "{error}");
+}

@@ -17,6 +17,10 @@ const MAX_PIXELS: u64 = 89_478_485;
 /// Most memory a decoder may take for its result and what it needs beside, in bytes.
 const MAX_DECODER_BYTES: u64 = 1 << 30;
 
+/// Most scans that a JPEG may have; a progressive one has about ten. Each costs a pass over all pixels and takes a few bytes in
+/// the file, so without a limit a small file could keep the decoder busy for hours.
+const MAX_SCANS: usize = 500;
+
 /// Decodes a JPEG, PNG or BMP file; the error says what was found and what was expected.
 pub fn decode(bytes: &[u8]) -> Result<Picture, String> {
     let (mut image, orientation) = match image::guess_format(bytes) {
@@ -38,6 +42,10 @@ fn decode_jpeg(bytes: &[u8]) -> Result<(DynamicImage, Orientation), String> {
     let info = decoder.info().ok_or("JPEG without a frame header")?;
     let (width, height) = (u32::from(info.width), u32::from(info.height));
     check_size(width, height)?;
+    let scans = bytes.windows(2).filter(|marker| *marker == [0xff, 0xda]).count();
+    if scans > MAX_SCANS {
+        return Err(format!("JPEG with {scans} scans, expected at most {MAX_SCANS}"));
+    }
     let samples = decoder.decode().map_err(failed)?;
     let orientation = decoder.exif_data().and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms);
     let image = match info.pixel_format {

@@ -1,0 +1,53 @@
+//! `resmlp convert`, killed at any moment, leaves the old model or the new one, whole.
+#![cfg(unix)]
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Instant;
+
+use resmlp_runtime::{AlignedBytes, Model};
+
+/// Times that it is killed.
+const KILLS: u32 = 60;
+
+fn convert(output: &Path, precision: &str) -> Child {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_resmlp"));
+    command.arg("convert").arg(demo.join("resmlp_cifar10.safetensors")).arg("--output").arg(output);
+    command.arg("--calibrate").arg(demo.join("calibration")).args(["--crop=1.0", "--precision", precision]);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+#[test]
+fn a_killed_conversion_never_leaves_a_broken_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.rmlp");
+    let start = Instant::now();
+    assert!(convert(&path, "f16").wait().unwrap().success());
+    let whole = start.elapsed();
+    let f16 = std::fs::read(&path).unwrap();
+    let old = b"what was there before";
+    let (mut kept, mut replaced) = (0, 0);
+    for kill in 0..KILLS {
+        std::fs::write(&path, old).unwrap();
+        let mut conversion = convert(&path, "f16");
+        // All over its time, and some of them behind its end.
+        sleep(whole * kill * 5 / (KILLS * 4));
+        if kill + 1 == KILLS {
+            conversion.wait().unwrap(); // however busy the machine is
+        }
+        conversion.kill().unwrap(); // SIGKILL
+        conversion.wait().unwrap();
+        let found = std::fs::read(&path).unwrap();
+        match found == old {
+            true => kept += 1,
+            false => {
+                assert!(found == f16, "kill {kill} leaves {} bytes, expected {}", found.len(), f16.len());
+                assert!(Model::parse(&AlignedBytes::from(&*found)).is_ok());
+                replaced += 1;
+            }
+        }
+    }
+    assert!(kept > 0 && replaced > 0, "killed {kept} times before and {replaced} times after the model was written");
+}
