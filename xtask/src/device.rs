@@ -15,7 +15,7 @@ use crate::workspace;
 pub const PACKAGE: &str = "resmlp-device";
 
 /// The cores that it is tried on: Raspberry Pi 3, 4 and 5, and one that has everything.
-const CORES: [&str; 4] = ["cortex-a53", "cortex-a72", "cortex-a76", "max"];
+pub const CORES: [&str; 4] = ["cortex-a53", "cortex-a72", "cortex-a76", "max"];
 
 /// Builds `target/device/resmlp-device` and prints its path.
 pub fn build() -> Result<()> {
@@ -44,13 +44,7 @@ fn build_with(toolchain: &Toolchain) -> Result<PathBuf> {
 /// Runs the demo model on several emulated cores: the logits must be this machine's, bit for bit.
 pub fn check(arm: &Toolchain) -> Result<Tally> {
     let program = build_with(arm)?;
-    let mut build = Toolchain::Current.cargo("build");
-    run(build.args(["--release", "--package", "resmlp-converter", "--package", PACKAGE]))?;
-    let model = demo_model()?;
-    let pictures = demo_pictures()?;
-
-    let here = workspace::target_dir().join("release").join(PACKAGE);
-    let expected = logits(Command::new(here).arg("run").arg(&model).args(&pictures).arg("--json"))?;
+    let (model, pictures, expected) = demo()?;
     let mut tally = Tally::default();
     for core in CORES {
         for threads in ["1", "4"] {
@@ -65,6 +59,18 @@ pub fn check(arm: &Toolchain) -> Result<Tally> {
         tally.passed += 1;
     }
     Ok(tally)
+}
+
+/// The demo model, pictures, and their logits on this machine.
+pub fn demo() -> Result<(PathBuf, Vec<PathBuf>, Vec<String>)> {
+    let mut build = Toolchain::Current.cargo("build");
+    run(build.args(["--release", "--package", "resmlp-converter", "--package", PACKAGE]))?;
+    let folder = workspace::target_dir().join("device");
+    fs::create_dir_all(&folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+    let (model, pictures) = (demo_model()?, demo_pictures()?);
+    let here = workspace::target_dir().join("release").join(PACKAGE);
+    let logits = logits(Command::new(here).arg("run").arg(&model).args(&pictures).arg("--json"))?;
+    Ok((model, pictures, logits))
 }
 
 /// The checkpoint that the repository ships, as an int8 model.
@@ -116,7 +122,7 @@ fn check_bench(bench: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn report_of(command: &mut Command) -> Result<String> {
+pub fn report_of(command: &mut Command) -> Result<String> {
     eprintln!("$ {}", shown(command));
     let output = command.output().map_err(|error| format!("cannot start `{}`: {error}", shown(command)))?;
     if !output.status.success() {

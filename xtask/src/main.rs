@@ -1,11 +1,15 @@
 //! `cargo xtask …`: the one place where builds, emulators and checks are wired. CI calls nothing else.
 
 mod apt;
+mod c_library;
 mod debian;
 mod device;
+mod fuzz;
 mod no_panic;
 mod process;
+mod sanitizers;
 mod steps;
+mod supply_chain;
 mod sysroot;
 mod tally;
 mod toolchain;
@@ -22,6 +26,7 @@ Usage: cargo xtask <command>
   test [--quick] [--only STEP]…  everything CI runs; installs what is missing (Debian, Ubuntu, Raspberry Pi OS)
                                  --quick leaves out what needs emulators, --only runs the named steps alone
   device                         target/device/resmlp-device, static, aarch64 Linux
+  fuzz [SECONDS]                 fuzzes every target for so long, 600 by default; see SECURITY.md
 
 Steps of `test`:
 ";
@@ -32,6 +37,8 @@ fn main() -> ExitCode {
     let outcome = match args.as_slice() {
         ["test", options @ ..] => test(options),
         ["device"] => device::build(),
+        ["fuzz"] => fuzz_for("600"),
+        ["fuzz", seconds] => fuzz_for(seconds),
         [] | ["help" | "-h" | "--help"] => {
             print!("{}", usage());
             Ok(())
@@ -59,6 +66,12 @@ fn test(options: &[&str]) -> Result<()> {
         }
     }
     steps::run(&steps::select(quick, &only)?)
+}
+
+fn fuzz_for(seconds: &str) -> Result<()> {
+    let seconds = seconds.parse().map_err(|_| format!("`{seconds}` is no number of seconds"))?;
+    tools::ensure(&[tools::Tool::Fuzzer])?;
+    fuzz::all(seconds)
 }
 
 fn usage() -> String {

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::c_library;
 use crate::device;
 use crate::no_panic;
 use crate::process::{Result, run as run_command, run_by_line};
 use crate::tally::{Tally, TestOutput};
 use crate::toolchain::{BARE_METAL, LINUX, Toolchain};
 use crate::tools::{self, Tool};
+use crate::{fuzz, sanitizers, supply_chain};
 
 const RUNTIME: &str = "resmlp-runtime";
 
@@ -49,8 +51,14 @@ pub fn all() -> Vec<Step> {
     vec![
         Step::new("format", "the code is formatted", format).with(&[Tool::Rustfmt]),
         Step::new("lint", "clippy, all packages", lint).with(&[Tool::Clippy]),
+        Step::new("supply-chain", "dependencies: reasons, licences, sources", supply_chain::check),
         Step::new("host", "all tests, on this machine", host).with(&[Tool::SshServer]),
         Step::new("runtime-checked", "the runtime's tests with overflow checks", runtime_checked),
+        Step::new("endurance", "8,000 inferences on changing threads", endurance),
+        Step::new("sanitizers", "the runtime under AddressSanitizer, ThreadSanitizer and valgrind", sanitizers::check)
+            .with(&[Tool::Valgrind]),
+        Step::new("fuzz", "every reader and kernel table, fuzzed for half a minute each", fuzz::check)
+            .with(&[Tool::Fuzzer]),
         Step::new("bare-metal", "the runtime builds without std or alloc", bare_metal).building_for(&BARE_METAL),
         Step::new("no-panic", "no panic can be reached from the runtime", no_panic::check)
             .with(&[Tool::Aarch64Linker])
@@ -60,6 +68,11 @@ pub fn all() -> Vec<Step> {
         Step::emulated("cortex-a72", "… on a Raspberry Pi 4", |arm| emulated(arm, "cortex-a72")),
         Step::emulated("cortex-a76", "… on a Raspberry Pi 5: dotprod, fp16", |arm| emulated(arm, "cortex-a76")),
         Step::emulated("max", "… on a core that has everything: i8mm too", |arm| emulated(arm, "max")),
+        Step::emulated("c", "the C library and its example, here and on all of these", c_library::check).with(&[
+            Tool::Aarch64Linker,
+            Tool::QemuUser,
+            Tool::Cxx,
+        ]),
         Step::emulated("device", "the program for boards, on all of these", device::check),
     ]
 }
@@ -141,6 +154,14 @@ fn runtime_checked(_: &Toolchain) -> Result<Tally> {
     test(Toolchain::Current.cargo("test").args(["--package", RUNTIME]))
 }
 
+/// A shortened form of what `SECURITY.md` states for a million.
+fn endurance(_: &Toolchain) -> Result<Tally> {
+    let (model, ..) = device::demo()?;
+    let mut cargo = Toolchain::Current.cargo("run");
+    cargo.args(["--release", "--package", RUNTIME, "--example", "endurance", "--"]).arg(model).arg("8000");
+    check(&mut cargo).map(|tally| Tally { passed: 1, ..tally })
+}
+
 fn bare_metal(arm: &Toolchain) -> Result<Tally> {
     let mut build = arm.cargo("build");
     build.args(["--release", "--package", RUNTIME, "--no-default-features"]);
@@ -156,12 +177,12 @@ fn emulated(arm: &Toolchain, core: &str) -> Result<Tally> {
 }
 
 /// A command that runs no tests.
-fn check(command: &mut Command) -> Result<Tally> {
+pub fn check(command: &mut Command) -> Result<Tally> {
     run_command(command).map(|()| Tally::default())
 }
 
 /// A `cargo test`: all its test programs run, also after one of them fails.
-fn test(cargo: &mut Command) -> Result<Tally> {
+pub fn test(cargo: &mut Command) -> Result<Tally> {
     let mut output = TestOutput::default();
     let outcome = run_by_line(cargo.args(["--no-fail-fast", "--", "--show-output"]), |line| {
         if output.read(line) {
@@ -230,7 +251,7 @@ mod tests {
     #[test]
     fn quick_leaves_out_what_emulates() {
         let left_out: Vec<_> = names(false, &[]).into_iter().filter(|name| !names(true, &[]).contains(name)).collect();
-        assert_eq!(left_out, ["cortex-a53", "cortex-a72", "cortex-a76", "max", "device"]);
+        assert_eq!(left_out, ["cortex-a53", "cortex-a72", "cortex-a76", "max", "c", "device"]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::workspace;
 
 /// Where Debian puts aarch64's libraries for cross-compiling.
 const AARCH64_ROOT: &str = "/usr/aarch64-linux-gnu";
-const AARCH64_GCC: &str = "aarch64-linux-gnu-gcc";
+pub const AARCH64_GCC: &str = "aarch64-linux-gnu-gcc";
 
 /// A program, or several, that steps need beside cargo and rustc.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,12 @@ pub enum Tool {
     Aarch64Linker,
     /// Runs programs for aarch64 Linux, as any of several cores.
     QemuUser,
+    /// LLVM's libFuzzer, as a library.
+    Fuzzer,
+    /// Runs programs and watches their memory.
+    Valgrind,
+    /// Compiles C++, for this machine.
+    Cxx,
     /// What the test of `resmlp deploy` reaches over ssh. Where it is missing that test is skipped.
     SshServer,
 }
@@ -37,6 +43,12 @@ impl Tool {
                 Package { name: "libc6-dev-arm64-cross", purpose: "link programs for aarch64 Linux" },
             ],
             Self::QemuUser => &[Package { name: "qemu-user-static", purpose: "run the aarch64 tests" }],
+            Self::Fuzzer => &[
+                Package { name: "libclang-rt-dev", purpose: "fuzz" },
+                Package { name: "g++", purpose: "link libFuzzer" },
+            ],
+            Self::Valgrind => &[Package { name: "valgrind", purpose: "check the kernels' memory" }],
+            Self::Cxx => &[Package { name: "g++", purpose: "compile the C library's header as C++" }],
             Self::SshServer => &[
                 Package { name: "openssh-server", purpose: "test `resmlp deploy`" },
                 Package { name: "openssh-client", purpose: "test `resmlp deploy`" },
@@ -58,6 +70,9 @@ impl Tool {
                 host == LINUX || find_program(AARCH64_GCC).is_some() && has_libc("libc.a") && has_libc("libc.so.6")
             }
             Self::QemuUser => qemu_user().is_some(),
+            Self::Fuzzer => crate::fuzz::library().is_ok() && find_program("c++").is_some(),
+            Self::Valgrind => find_program("valgrind").is_some(),
+            Self::Cxx => find_program("c++").is_some(),
             // On a machine that systemd has started, the package would open it to the network: that is its user's choice.
             Self::SshServer => {
                 let has_server = find_program("sshd").is_some() || Path::new("/usr/sbin/sshd").is_file();

@@ -1,6 +1,6 @@
 //! Which instructions this core has: asked of the system, or of the core's own ID registers.
 //!
-//! Without an operating system (feature `bare-metal`) the registers are read directly, which takes EL1 or higher. Without either,
+//! Without `std`, on Linux, the C library may be asked (feature `hosted`). Without an operating system (feature `bare-metal`) the registers are read directly, which takes EL1 or higher. Without either,
 //! only what the compiler was told counts.
 
 /// Instruction sets beyond plain NEON.
@@ -18,7 +18,26 @@ pub(super) fn has(extension: Extension) -> bool {
     }
 }
 
-#[cfg(all(not(feature = "std"), feature = "bare-metal"))]
+#[cfg(all(not(feature = "std"), feature = "hosted", target_os = "linux"))]
+pub(super) fn has(extension: Extension) -> bool {
+    use core::ffi::c_ulong;
+    unsafe extern "C" {
+        /// The C library's: what the kernel says of the machine.
+        fn getauxval(kind: c_ulong) -> c_ulong;
+    }
+    // Linux, include/uapi/linux/auxvec.h and arch/arm64/include/uapi/asm/hwcap.h.
+    const AT_HWCAP: c_ulong = 16;
+    const AT_HWCAP2: c_ulong = 26;
+    let (kind, bit) = match extension {
+        Extension::Dotprod => (AT_HWCAP, 20),
+        Extension::I8mm => (AT_HWCAP2, 13),
+    };
+    // SAFETY: it takes any number, and touches no memory of ours.
+    let found = unsafe { getauxval(kind) };
+    found >> bit & 1 != 0
+}
+
+#[cfg(all(not(feature = "std"), not(all(feature = "hosted", target_os = "linux")), feature = "bare-metal"))]
 pub(super) fn has(extension: Extension) -> bool {
     let (isar0, isar1): (u64, u64);
     // SAFETY: reads two ID registers, as who turns the feature on allows.
@@ -39,7 +58,7 @@ pub(super) fn has(extension: Extension) -> bool {
     field & 0xf != 0
 }
 
-#[cfg(not(any(feature = "std", feature = "bare-metal")))]
+#[cfg(not(any(feature = "std", all(feature = "hosted", target_os = "linux"), feature = "bare-metal")))]
 pub(super) fn has(extension: Extension) -> bool {
     match extension {
         Extension::Dotprod => cfg!(target_feature = "dotprod"),

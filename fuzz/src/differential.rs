@@ -1,0 +1,179 @@
+//! Arbitrary small networks and pictures: every kernel table gives the scalar one's logits, as a whole and in
+//! parts.
+
+use arbitrary::{Result, Unstructured};
+use resmlp_runtime::format::{Element, Map, Shape, Slot, field};
+use resmlp_runtime::{
+    AlignedBytes, Dims, Engine, Kernels, Layout, Model, ParallelFor, Precision, Serial, checksum, repack,
+};
+
+#[path = "../../runtime/examples/random_model/model.rs"]
+pub mod model;
+
+/// Multiply-accumulate operations of a model that is run: more take too long here.
+const MOST_MACS: u64 = 500_000;
+/// Bytes of such a model, padding included.
+const MOST_BYTES: usize = 1 << 18;
+/// Largest magnitude of a multiplier that the format allows.
+const LARGEST: f32 = resmlp_runtime::format::MAX_MULTIPLIER;
+
+/// A model whose every number is taken out of `data`, and a picture.
+pub fn run(data: &[u8]) {
+    let _ = network(&mut Unstructured::new(data), data);
+}
+
+fn network(input: &mut Unstructured, data: &[u8]) -> Result<()> {
+    let dims = dims(input)?;
+    let mut file = model::random_model(&dims);
+    let plain = input.ratio(1, 4)?;
+    let numbers = input.peek_bytes(input.len()).unwrap_or(&[0]);
+    let mut numbers = numbers.iter().copied().cycle();
+    let Some(map) = Map::new(&dims, 0, 0) else { panic!("{dims:?} has no size") };
+    for &slot in Slot::ALL {
+        let blocks = if slot.is_per_block() { dims.depth } else { 1 };
+        for tensor in (0..blocks).map(|block| map.range(slot, block)) {
+            if !plain || matches!(slot.shape(), Shape::Left(..) | Shape::Right(..)) {
+                fill(slot, &dims, &mut file[tensor], &mut numbers);
+            }
+        }
+    }
+    let sum = checksum(&file);
+    file[field::CHECKSUM..][..4].copy_from_slice(&sum.to_le_bytes());
+    match Model::parse(&file) {
+        Ok(model) => on_every_table(&model, data),
+        Err(error) => panic!("{error}: {dims:?}"),
+    }
+    Ok(())
+}
+
+/// Dimensions that give a small model; panels of any shape, more often of one that a table reads.
+pub fn dims(input: &mut Unstructured) -> Result<Dims> {
+    let patch = input.int_in_range(1..=4)?;
+    let precision = if input.ratio(1, 4)? { Precision::F16 } else { Precision::Int8 };
+    let has_head = input.ratio(3, 4)?;
+    let dim = input.int_in_range(1..=52)?;
+    let layout = match precision {
+        Precision::F16 => {
+            Layout { rows: input.int_in_range(1..=9)?, columns: input.int_in_range(1..=9)?, ..Layout::F16 }
+        }
+        Precision::Int8 if input.ratio(1, 3)? => Layout {
+            // Few of these pad a side to more than a hundred; large ones would leave no time for anything else.
+            rows: input.int_in_range(1..=17)?,
+            columns: input.int_in_range(1..=17)?,
+            group: *input.choose(&[1, 2, 3, 4, 8, 16])?,
+            offset: *input.choose(&[0, 128])?,
+        },
+        Precision::Int8 => *input.choose(&[Layout::DEFAULT, Layout::NEON, Layout::I8MM, Layout::VNNI])?,
+    };
+    Ok(Dims {
+        precision,
+        image: [patch * input.int_in_range(1..=5)?, patch * input.int_in_range(1..=5)?],
+        patch,
+        dim,
+        hidden: input.int_in_range(1..=60)?,
+        depth: input.int_in_range(1..=2)?,
+        outputs: if has_head { input.int_in_range(1..=60)? } else { dim },
+        has_head,
+        has_gains: input.arbitrary()?,
+        layout: if precision == Precision::F16 && input.arbitrary()? { Layout::F16 } else { layout },
+    })
+}
+
+/// Numbers that the format allows, wherever there is no padding.
+fn fill(slot: Slot, dims: &Dims, tensor: &mut [u8], numbers: &mut impl Iterator<Item = u8>) {
+    let int8 = dims.precision == Precision::Int8;
+    let mut bytes = || numbers.next().unwrap_or(0);
+    if tensor.is_empty() {
+        return; // a tensor that such a model has not
+    }
+    match slot.shape() {
+        Shape::Left(rows, k) | Shape::Right(rows, k) => {
+            let panel = if matches!(slot.shape(), Shape::Left(..)) { dims.layout.rows } else { dims.layout.columns };
+            for (row, column) in (0..dims.exact(rows)).flat_map(|row| (0..dims.exact(k)).map(move |k| (row, k))) {
+                let at = dims.layout.index(panel as usize, dims.padded(k), row, column);
+                if int8 {
+                    tensor[at] = Some(bytes()).filter(|&byte| byte != 0x80).unwrap_or(0x81);
+                } else {
+                    // The exponent of all ones, which is no finite number, loses its highest bit.
+                    let half = u16::from_le_bytes([bytes(), bytes()]);
+                    let half = if half & 0x7c00 == 0x7c00 { half & !0x4000 } else { half };
+                    tensor[2 * at..][..2].copy_from_slice(&half.to_le_bytes());
+                }
+            }
+        }
+        Shape::Vector(element, extent) => {
+            for place in tensor.chunks_exact_mut(element.size()).take(dims.exact(extent)) {
+                match element {
+                    Element::F32 => place.copy_from_slice(&multiplier([(); 4].map(|()| bytes())).to_le_bytes()),
+                    Element::Bias if !int8 => {
+                        place.copy_from_slice(&multiplier([(); 4].map(|()| bytes())).to_le_bytes())
+                    }
+                    Element::I16 => place.copy_from_slice(&[bytes(), bytes() & 0x7f]),
+                    Element::I32 | Element::Bias | Element::I8 => place.fill_with(&mut bytes),
+                }
+            }
+        }
+        Shape::Gelu => {
+            tensor.fill_with(&mut bytes);
+            tensor.iter_mut().skip(256).for_each(|shift| *shift &= 7);
+        }
+    }
+}
+
+/// A number of any exponent that the format allows.
+fn multiplier(bytes: [u8; 4]) -> f32 {
+    let any = f32::from_le_bytes(bytes);
+    if any.abs() <= LARGEST { any } else { f32::from_bits(any.to_bits() & 0x9fff_ffff).clamp(-LARGEST, LARGEST) }
+}
+
+/// Three workers, the last one first: the parts of threads, without waiting for any.
+struct Backwards;
+
+// SAFETY: a plain loop over `0..count`.
+unsafe impl ParallelFor for Backwards {
+    fn workers(&self) -> usize {
+        3
+    }
+
+    fn for_each(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
+        (0..count).rev().for_each(task);
+    }
+}
+
+/// The logits of every table, from weights rearranged for it, are the scalar one's.
+///
+/// With 16-bit weights other tables may round otherwise; there each runs as a whole and in parts, which must not differ.
+pub fn on_every_table(model: &Model, data: &[u8]) {
+    let dims = model.dims();
+    if dims.macs() > MOST_MACS || model.bytes().len() > MOST_BYTES {
+        return;
+    }
+    let pixels = data.iter().rev().chain(&[0]).copied().cycle();
+    let picture: Vec<u8> = pixels.take(3 * dims.image[0] * dims.image[1]).collect();
+    let scalar = logits(model, Kernels::scalar(), &Serial, &picture);
+    for kernels in Kernels::supported() {
+        let layout = kernels.layout().filter(|_| dims.precision == Precision::Int8).unwrap_or(dims.layout);
+        let file: AlignedBytes = match repack(model, layout) {
+            Ok(file) => file,
+            Err(error) => panic!("{error}: {dims:?} to {layout:?}"),
+        };
+        let model = match Model::parse(&file) {
+            Ok(model) => model,
+            Err(error) => panic!("{error}: {dims:?} in {layout:?}"),
+        };
+        let alone = logits(&model, kernels, &Serial, &picture);
+        let expected = if dims.precision == Precision::Int8 { &scalar } else { &alone };
+        assert_eq!(&alone, expected, "{}: {dims:?}", kernels.name());
+        assert_eq!(&logits(&model, kernels, &Backwards, &picture), expected, "{} in parts: {dims:?}", kernels.name());
+    }
+}
+
+/// The bits of the logits, but for NaN, of which there is more than one.
+fn logits<P: ParallelFor>(model: &Model, kernels: &'static Kernels, parallel: &P, picture: &[u8]) -> Vec<u32> {
+    let engine = Engine::new(model.clone(), kernels, parallel).unwrap_or_else(|error| panic!("{error}"));
+    let mut logits = vec![0.0f32; model.dims().outputs];
+    let mut scratch = vec![0xa5; engine.scratch_len()];
+    let run = crate::memory::none(|| engine.run(picture, &mut scratch, &mut logits));
+    run.unwrap_or_else(|error| panic!("{error}"));
+    logits.into_iter().map(|logit| if logit.is_nan() { f32::NAN } else { logit }.to_bits()).collect()
+}

@@ -1,0 +1,103 @@
+//! The readers of what comes from outside, on plain bytes.
+
+use std::path::Path;
+
+use resmlp_converter::picture::Picture;
+use resmlp_converter::source::{Checkpoint, LoadOptions, load_bytes};
+use resmlp_protocol::{Decoder, Message};
+
+use crate::memory;
+
+/// Reads a checkpoint. The path names a folder that is not there, so external data of ONNX files can only be an error.
+pub(crate) fn checkpoint(bytes: Vec<u8>) -> Option<Checkpoint> {
+    let path = Path::new("/nonexistent/checkpoint");
+    memory::limited(bytes.len(), 0, || load_bytes(path, bytes, &LoadOptions::default())).ok()
+}
+
+pub fn safetensors(data: &[u8]) {
+    // The header's length, which is what stands first, is made to fit most of the time.
+    if let Some((b'=', rest)) = data.split_first() {
+        let header = rest.iter().position(|&byte| byte == b'\n').unwrap_or(rest.len());
+        let mut bytes = (header as u64).to_le_bytes().to_vec();
+        bytes.extend(rest.iter().enumerate().filter(|(at, _)| *at != header).map(|(_, byte)| byte));
+        checkpoint(bytes);
+    } else {
+        checkpoint(data.to_vec());
+    }
+}
+
+pub fn pth(data: &[u8]) {
+    checkpoint(data.to_vec());
+}
+
+pub fn onnx(data: &[u8]) {
+    // Files that begin otherwise go to other readers, which have targets of their own.
+    let mut bytes = data.to_vec();
+    bytes.splice(..bytes.len().min(2), [0x08, 0x08]);
+    checkpoint(bytes);
+}
+
+/// Bytes that the decoders of pictures may hold beside a multiple of the file: what the picture itself takes, at most.
+const PICTURE: usize = 1 << 30;
+/// Pictures above are decoded too slowly to fuzz; that larger ones are limited is a test of the converter.
+const PIXELS: usize = 1 << 20;
+
+pub fn picture(data: &[u8]) {
+    if stated_pixels(data).is_some_and(|pixels| pixels > PIXELS) {
+        return;
+    }
+    if let Ok(picture) = memory::limited(data.len(), PICTURE, || Picture::decode(data)) {
+        assert_eq!(picture.rgb().len(), 3 * picture.height() as usize * picture.width() as usize);
+    }
+}
+
+/// Width times height that the header of a PNG, a BMP or a JPEG states, where it is easy to find.
+fn stated_pixels(data: &[u8]) -> Option<usize> {
+    let number = |range: std::ops::Range<usize>, little: bool| {
+        let bytes = data.get(range)?;
+        let bytes: Vec<u8> = if little { bytes.iter().rev().copied().collect() } else { bytes.to_vec() };
+        Some(bytes.iter().fold(0usize, |number, &byte| number << 8 | usize::from(byte)))
+    };
+    match data {
+        [0x89, b'P', ..] => number(16..20, false)?.checked_mul(number(20..24, false)?),
+        [b'B', b'M', ..] => {
+            let side = |range| number(range, true).map(|side| (side as u32 as i32).unsigned_abs() as usize);
+            side(18..22)?.checked_mul(side(22..26)?)
+        }
+        _ => {
+            let frame = data.windows(2).position(|w| matches!(w, [0xff, 0xc0..=0xc2]))?;
+            number(frame + 5..frame + 7, false)?.checked_mul(number(frame + 7..frame + 9, false)?)
+        }
+    }
+}
+
+pub fn protocol(data: &[u8]) {
+    let Some((&[size, portion], mut line)) = data.split_first_chunk::<2>() else { return };
+    let mut buffer = vec![0; resmlp_protocol::OVERHEAD + usize::from(size)];
+    let mut decoder = Decoder::new(&mut buffer);
+    let (mut frames, length) = (0, line.len());
+    while !line.is_empty() {
+        let (now, later) = line.split_at(line.len().min(1 + usize::from(portion)));
+        let taken = decoder.push(now);
+        assert!(taken > 0, "an emptied decoder has room");
+        line = line.get(taken..).unwrap_or(later);
+        while let Some(frame) = decoder.take() {
+            frames += 1;
+            assert!(frames <= length, "more frames than bytes");
+            if let Ok(message) = frame {
+                round_trip(&message);
+            }
+        }
+    }
+}
+
+/// What was read can be sent, and is then read as the same.
+fn round_trip(message: &Message) {
+    let mut buffer = vec![0; message.encoded_len()];
+    let Some(frame) = message.encode(&mut buffer) else { panic!("{message:?} does not fit its own length") };
+    let mut memory = vec![0; frame.len()];
+    let mut decoder = Decoder::new(&mut memory);
+    assert_eq!(decoder.push(frame), frame.len());
+    let again = decoder.take();
+    assert_eq!(format!("{again:?}"), format!("{:?}", Some(Ok::<_, ()>(message))));
+}

@@ -1,0 +1,37 @@
+//! Replays the committed inputs: seeds, and what fuzzing found.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use resmlp_fuzz::TARGETS;
+
+fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpora").join(target);
+    let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}
+
+#[test]
+fn no_committed_input_breaks_a_promise() {
+    for target in TARGETS {
+        let corpus = corpus(target.name);
+        assert!(corpus.len() >= 3, "{}: only {} inputs", target.name, corpus.len());
+        for (path, bytes) in corpus {
+            eprintln!("{}", path.display()); // which one it was, if it fails
+            target.run(&bytes);
+        }
+    }
+}
+
+/// Inputs that are cut off, as a target's functions see them in every run.
+#[test]
+fn every_beginning_of_an_input_keeps_the_promises() {
+    for target in TARGETS {
+        for (path, bytes) in corpus(target.name) {
+            eprintln!("{}", path.display());
+            (0..bytes.len()).step_by(1 + bytes.len() / 16).for_each(|len| target.run(&bytes[..len]));
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! The runtime's interface for C and C++; `include/resmlp.h` is generated from it.
+//!
+//! Every function checks what it is given as far as that can be checked, and calls the runtime. Built without `std`
+//! (`cargo xtask test --only c`), its panic handler is a symbol that does not exist: a C program that links has no panic in it.
+#![no_std]
+#![allow(non_camel_case_types)]
+
+#[cfg(feature = "std")]
+extern crate std;
+
+mod memory;
+mod parallel;
+mod status;
+
+use core::ffi::c_char;
+
+use resmlp_runtime::{Engine, Kernels, Model, Precision, Resize, top};
+
+pub use parallel::{RESMLP_WORKERS_MAX, resmlp_parallel, resmlp_task};
+pub use status::{resmlp_status, resmlp_status_text};
+
+use memory::Place;
+use parallel::Cores;
+use resmlp_status as Status;
+
+#[cfg(all(not(feature = "std"), not(debug_assertions)))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    unsafe extern "C" {
+        /// Defined nowhere.
+        fn resmlp_panic_is_reachable() -> !;
+    }
+    // SAFETY: a program that contains this call does not link.
+    unsafe { resmlp_panic_is_reachable() }
+}
+
+/// Without optimisation nothing is proven, and overflow is a panic.
+#[cfg(all(not(feature = "std"), debug_assertions))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {
+        core::hint::spin_loop();
+    }
+}
+
+/// A model's bytes start at a multiple of this.
+pub const RESMLP_ALIGNMENT: usize = 64;
+/// Most classes that resmlp_top() finds.
+pub const RESMLP_TOP_MAX: usize = 16;
+
+/// A validated model. It refers to the model's bytes, which must stay where they are, unchanged, as long as it is used.
+///
+/// Start with zeros: `resmlp_model model = {0};`
+#[repr(C)]
+pub struct resmlp_model {
+    mark: u64,
+    memory: [u64; 96],
+}
+
+// SAFETY: plain numbers, the mark first.
+unsafe impl Place for resmlp_model {
+    type Object = Model<'static>;
+    const MARK: u64 = u64::from_le_bytes(*b"rsmlpMod");
+}
+
+/// A model bound to kernels and cores. It refers to the model's bytes, but not to the resmlp_model.
+///
+/// Start with zeros: `resmlp_engine engine = {0};`
+#[repr(C)]
+pub struct resmlp_engine {
+    mark: u64,
+    memory: [u64; 112],
+}
+
+mod bound {
+    use super::{Kernels, Model, resmlp_parallel};
+
+    /// What a `resmlp_engine` holds.
+    #[derive(Clone)]
+    pub struct Bound {
+        pub model: Model<'static>,
+        pub kernels: &'static Kernels,
+        pub lent: Option<resmlp_parallel>,
+    }
+}
+use bound::Bound;
+
+// SAFETY: plain numbers, the mark first.
+unsafe impl Place for resmlp_engine {
+    type Object = Bound;
+    const MARK: u64 = u64::from_le_bytes(*b"rsmlpEng");
+}
+
+/// Text in UTF-8. It does not end with a zero: print it with `printf("%.*s", (int)text.length, text.start)`.
+#[repr(C)]
+pub struct resmlp_text {
+    /// The first byte.
+    pub start: *const c_char,
+    /// Bytes.
+    pub length: usize,
+}
+
+impl From<&'static str> for resmlp_text {
+    fn from(text: &'static str) -> Self {
+        Self { start: text.as_ptr().cast(), length: text.len() }
+    }
+}
+
+/// What a model says of itself.
+#[repr(C)]
+pub struct resmlp_info {
+    /// Height of a picture, pixels.
+    pub height: u32,
+    /// Width of a picture, pixels.
+    pub width: u32,
+    /// Bytes of a picture: height × width × 3.
+    pub image_len: usize,
+    /// Logits: classes, or channels where there is no classifier.
+    pub outputs: u32,
+    /// Labels: as many as outputs, or 0.
+    pub labels: u32,
+    /// 1 with a classifier, 0 for an embedding.
+    pub has_head: u32,
+    /// 1 for 16-bit floating-point weights, 0 for 8-bit ones.
+    pub is_f16: u32,
+    /// Resizing before the centre is cut out: 1 bicubic, 0 bilinear; both with antialiasing.
+    pub is_bicubic: u32,
+    /// The shorter side of a picture is resized to the model's size divided by this.
+    pub crop: f32,
+}
+
+/// A class and its logit.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct resmlp_class {
+    /// Its number.
+    pub index: u32,
+    /// Its logit.
+    pub logit: f32,
+}
+
+/// Validates the `length` bytes of a packed model at `bytes`, and makes `model` a view of them. Nothing is copied.
+///
+/// @param model  receives the model; after an error it is not initialised
+/// @param bytes  the file, at a multiple of RESMLP_ALIGNMENT; kept as long as the model or an engine of it is used
+/// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, _RANGE, _OVERLAP, _NOT_A_MODEL, _VERSION, _DAMAGED or _MALFORMED
+///
+/// # Safety
+/// The rules at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resmlp_parse(model: *mut resmlp_model, bytes: *const u8, length: usize) -> i32 {
+    let parse = || {
+        // SAFETY: the caller keeps the rules, here and below.
+        unsafe {
+            memory::clear(model)?;
+            let own = (model as usize, size_of::<resmlp_model>());
+            memory::apart(1, &[own, (bytes as usize, length)])?;
+            memory::put(model, Model::parse(memory::slice(bytes, length)?)?)
+        }
+    };
+    Status::of(parse())
+}
+
+/// What the model says of itself.
+///
+/// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED or _UNINITIALISED
+///
+/// # Safety
+/// The rules at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resmlp_model_info(model: *const resmlp_model, info: *mut resmlp_info) -> i32 {
+    let tell = || {
+        // SAFETY: the caller keeps the rules.
+        let model = unsafe { memory::get(model)? };
+        let (dims, preprocessing) = (model.dims(), model.preprocessing());
+        let [height, width] = dims.image;
+        let told = resmlp_info {
+            height: height as u32,
+            width: width as u32,
+            image_len: 3 * height * width,
+            outputs: dims.outputs as u32,
+            labels: model.labels().count() as u32,
+            has_head: u32::from(dims.has_head),
+            is_f16: u32::from(dims.precision == Precision::F16),
+            is_bicubic: u32::from(preprocessing.resize == Resize::Bicubic),
+            crop: preprocessing.crop,
+        };
+        // SAFETY: the caller keeps the rules.
+        unsafe { memory::write(info, told) }
+    };
+    Status::of(tell())
+}
+
+/// The name of class `index`. It lies in the model's bytes.
+///
+/// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, _UNINITIALISED, or _RANGE where there is no such label
+///
+/// # Safety
+/// The rules at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resmlp_model_label(model: *const resmlp_model, index: usize, label: *mut resmlp_text) -> i32 {
+    let tell = || {
+        // SAFETY: the caller keeps the rules, here and below.
+        let found = unsafe { memory::get(model)? }.labels().nth(index).ok_or(Status::Range)?;
+        // SAFETY: as above.
+        unsafe { memory::write(label, found.into()) }
+    };
+    Status::of(tell())
+}
+
+/// The name of the kernels at `index` among those that this CPU can run, fastest first. It lasts for ever.
+///
+/// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, or _RANGE where there are no more
+///
+/// # Safety
+/// The rules at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resmlp_kernels_name(index: usize, name: *mut resmlp_text) -> i32 {
+    let tell = || {
+        let kernels = Kernels::supported().nth(index).ok_or(Status::Range)?;
+        // SAFETY: the caller keeps the rules.
+        unsafe { memory::write(name, kernels.name().into()) }
+    };
+    Status::of(tell())
+}
+
+/// Binds a model to kernels and threads.
+///
+/// @param engine    receives the engine; after an error it is not initialised
+/// @param kernels   a name that resmlp_kernels_name() knows, ended by a zero; NULL: the fastest that read the model's layout
+/// @param parallel  threads; copied. NULL: the thread that calls resmlp_run()
+/// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, _UNINITIALISED, _OVERLAP, _KERNELS, _LAYOUT, _RANGE (workers) or _MALFORMED
+///
+/// # Safety
+/// The rules at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resmlp_engine_init(
+    engine: *mut resmlp_engine,
+    model: *const resmlp_model,
+    kernels: *const c_char,
+    parallel: *const resmlp_parallel,
+) -> i32 {
+    let bind = || {
+        // SAFETY: the caller keeps the rules, here and below.
+        unsafe {
+            memory::clear(engine)?;
+            let (own, other) = (size_of::<resmlp_engine>(), size_of::<resmlp_model>());
+            memory::apart(1, &[(engine as usize, own), (model as usize, other)])?;
+            let model: &Model<'static> = memory::get(model)?;
+            let kernels = match kernels.is_null() {
+                true => Kernels::best(model.dims().layout),
+                false => Kernels::supported().find(|known| memory::is(kernels, known.name())).ok_or(Status::Kernels)?,
+            };
+            let lent = if parallel.is_null() { None } else { Some(*memory::borrow(parallel)?) };
+            if lent.is_some_and(|lent| !(1..=RESMLP_WORKERS_MAX).contains(&lent.workers)) {
+                return Err(Status::Range);
+            }
+            if lent.is_some_and(|lent| lent.for_each.is_none()) {
+                return Err(Status::Null);
+            }
+            Engine::new(model.clone(), kernels, Cores::new(lent))?;
+            memory::put(engine, Bound { model: model.clone(), kernels, lent })
+        }
+    };
+    Status::of(bind())
+}
+
+/// The name of the engine's kernels. It lasts for ever.
+///
+/// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED or _UNINITIALISED
+///
+/// # Safety
+/// The rules at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resmlp_engine_kernels(engine: *const resmlp_engine, name: *mut resmlp_text) -> i32 {
+    // SAFETY: the caller keeps the rules.
+    Status::of(unsafe { memory::get(engine).and_then(|bound| memory::write(name, bound.kernels.name().into())) })
+}
+
+/// Bytes of scratch memory that resmlp_run() needs, wherever they start; 0 where the engine is not initialised.
+///
+/// # Safety
+/// The rules at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resmlp_scratch_len(engine: *const resmlp_engine) -> usize {
+    // SAFETY: the caller keeps the rules.
+    let Ok(bound) = (unsafe { memory::get(engine) }) else { return 0 };
+    let engine = Engine::new(bound.model.clone(), bound.kernels, Cores::new(bound.lent));
+    engine.map_or(0, |engine| engine.scratch_len())
+}
+
+/// Runs the network on one picture.
+///
+/// @param image    rows from top to bottom, pixels from left to right, red, green and blue: resmlp_info.image_len bytes
+/// @param scratch  memory that holds anything before and afterwards: resmlp_scratch_len() bytes or more
+/// @param logits   receives resmlp_info.outputs numbers
+/// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, _UNINITIALISED, _OVERLAP, _IMAGE, _SCRATCH, _LOGITS, _RANGE, _PARALLEL or
+///         _INTERNAL
+///
+/// # Safety
+/// The rules at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resmlp_run(
+    engine: *const resmlp_engine,
+    image: *const u8,
+    image_len: usize,
+    scratch: *mut u8,
+    scratch_len: usize,
+    logits: *mut f32,
+    logits_len: usize,
+) -> i32 {
+    let run = || {
+        // SAFETY: the caller keeps the rules, here and below.
+        let bound = unsafe { memory::get(engine)? };
+        let bytes = bound.model.bytes();
+        let ranges = [
+            (scratch as usize, scratch_len),
+            (logits as usize, logits_len.saturating_mul(size_of::<f32>())),
+            (image as usize, image_len),
+            (engine as usize, size_of::<resmlp_engine>()),
+            (bytes.as_ptr() as usize, bytes.len()),
+        ];
+        memory::apart(2, &ranges)?;
+        // SAFETY: as above; what is written overlaps nothing.
+        let (image, scratch, logits) = unsafe {
+            let image = memory::slice(image, image_len)?;
+            (image, memory::slice_mut(scratch, scratch_len)?, memory::slice_mut(logits, logits_len)?)
+        };
+        let cores = Cores::new(bound.lent);
+        Engine::new(bound.model.clone(), bound.kernels, &cores)?.run(image, scratch, logits)?;
+        if cores.failed() { Err(Status::Parallel) } else { Ok(()) }
+    };
+    Status::of(run())
+}
+
+/// The `count` largest logits, largest first; equal ones in the order of their index.
+///
+/// @param best   receives `count` classes
+/// @param count  at most RESMLP_TOP_MAX, and at most `length`
+/// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, _OVERLAP or _RANGE
+///
+/// # Safety
+/// The rules at the top of the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn resmlp_top(logits: *const f32, length: usize, best: *mut resmlp_class, count: usize) -> i32 {
+    let find = || {
+        if count > RESMLP_TOP_MAX || count > length {
+            return Err(Status::Range);
+        }
+        let bytes = |len: usize, size: usize| len.saturating_mul(size);
+        let written = (best as usize, bytes(count, size_of::<resmlp_class>()));
+        memory::apart(1, &[written, (logits as usize, bytes(length, size_of::<f32>()))])?;
+        // SAFETY: the caller keeps the rules, and what is written overlaps nothing.
+        let (logits, best) = unsafe { (memory::slice(logits, length)?, memory::slice_mut(best, count)?) };
+        for (best, &(index, logit)) in best.iter_mut().zip(&top::<RESMLP_TOP_MAX>(logits)) {
+            *best = resmlp_class { index: index as u32, logit };
+        }
+        Ok(())
+    };
+    Status::of(find())
+}

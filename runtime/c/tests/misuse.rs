@@ -1,0 +1,217 @@
+//! What the C functions refuse, and what they give back.
+
+#[path = "../../examples/random_model/model.rs"]
+mod model;
+
+use std::ffi::{CStr, c_char, c_void};
+use std::ptr::{null, null_mut};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use resmlp::resmlp_status as Status;
+use resmlp::*;
+use resmlp_runtime::{AlignedBytes, Dims, Engine, Kernels, Layout, Model, Precision, Serial};
+
+const DIMS: Dims = Dims {
+    precision: Precision::Int8,
+    image: [16, 24],
+    patch: 4,
+    dim: 20,
+    hidden: 52,
+    depth: 1,
+    outputs: 7,
+    has_head: true,
+    has_gains: false,
+    layout: Layout::DEFAULT,
+};
+
+/// Bytes of a picture.
+const LEN: usize = 16 * 24 * 3;
+
+/// Objects as C has them before they are initialised: zeros.
+fn zeros<T>() -> T {
+    // SAFETY: the types are plain numbers and pointers.
+    unsafe { std::mem::zeroed() }
+}
+
+fn parsed(bytes: &AlignedBytes) -> resmlp_model {
+    let mut model = zeros();
+    // SAFETY: the bytes outlive the model in every test.
+    assert_eq!(unsafe { resmlp_parse(&mut model, bytes.as_ptr(), bytes.len()) }, Status::Ok as i32);
+    model
+}
+
+fn bound(model: &resmlp_model, parallel: *const resmlp_parallel) -> (resmlp_engine, i32) {
+    let mut engine = zeros();
+    // SAFETY: as above.
+    let status = unsafe { resmlp_engine_init(&mut engine, model, null(), parallel) };
+    (engine, status)
+}
+
+fn run(engine: &resmlp_engine) -> (i32, Vec<f32>) {
+    let picture: Vec<u8> = (0..LEN).map(|i| (i * i % 251) as u8).collect();
+    // SAFETY: the engine is initialised, or zeros.
+    let len = unsafe { resmlp_scratch_len(engine) };
+    let (mut scratch, mut logits) = (vec![0; len], vec![0.0; 7]);
+    // SAFETY: the lengths are the vectors'.
+    let status = unsafe {
+        resmlp_run(engine, picture.as_ptr(), picture.len(), scratch.as_mut_ptr(), len, logits.as_mut_ptr(), 7)
+    };
+    (status, logits)
+}
+
+fn rust_logits(bytes: &AlignedBytes) -> Vec<f32> {
+    let engine = Engine::new(Model::parse(bytes).unwrap(), Kernels::scalar(), Serial).unwrap();
+    let picture: Vec<u8> = (0..LEN).map(|i| (i * i % 251) as u8).collect();
+    let (mut scratch, mut logits) = (vec![0; engine.scratch_len()], vec![0.0; 7]);
+    engine.run(&picture, &mut scratch, &mut logits).unwrap();
+    logits
+}
+
+#[test]
+fn logits_and_best_classes_are_rusts() {
+    let bytes = model::random_model(&DIMS);
+    let model = parsed(&bytes);
+    let (engine, status) = bound(&model, null());
+    assert_eq!(status, Status::Ok as i32);
+    let (status, logits) = run(&engine);
+    assert_eq!((status, &logits), (Status::Ok as i32, &rust_logits(&bytes)));
+    let mut best = [resmlp_class { index: 0, logit: 0.0 }; 3];
+    // SAFETY: the lengths are the arrays'.
+    let top = |count, best: &mut [resmlp_class]| unsafe { resmlp_top(logits.as_ptr(), 7, best.as_mut_ptr(), count) };
+    assert_eq!(top(3, &mut best), Status::Ok as i32);
+    let expected = resmlp_runtime::top::<3>(&logits);
+    assert!(best.iter().zip(&expected).all(|(b, e)| (b.index as usize, b.logit) == *e));
+    assert_eq!(top(8, &mut best), Status::Range as i32);
+    let mut info = zeros();
+    // SAFETY: both are initialised.
+    assert_eq!(unsafe { resmlp_model_info(&model, &mut info) }, Status::Ok as i32);
+    assert_eq!((info.height, info.width, info.image_len, info.outputs, info.labels), (16, 24, LEN, 7, 0));
+}
+
+#[test]
+fn null_unaligned_and_uninitialised_are_refused() {
+    let bytes = model::random_model(&DIMS);
+    let mut model = parsed(&bytes);
+    let mut moved = AlignedBytes::zeroed(bytes.len() + 64);
+    moved[8..][..bytes.len()].copy_from_slice(&bytes);
+    let own: *const resmlp_model = &model;
+    let refused = [
+        // SAFETY: what is refused is not touched, here and below.
+        (Status::Null, unsafe { resmlp_parse(null_mut(), bytes.as_ptr(), bytes.len()) }),
+        // SAFETY: as above.
+        (Status::Null, unsafe { resmlp_parse(&mut model, null(), bytes.len()) }),
+        // SAFETY: as above.
+        (Status::Misaligned, unsafe { resmlp_parse(&mut model, moved[8..].as_ptr(), bytes.len()) }),
+        // SAFETY: as above.
+        (Status::Range, unsafe { resmlp_parse(&mut model, bytes.as_ptr(), usize::MAX) }),
+        // SAFETY: as above.
+        (Status::Overlap, unsafe { resmlp_parse(own.cast_mut(), own.cast(), 64) }),
+        // SAFETY: as above.
+        (Status::Misaligned, unsafe { resmlp_parse(own.cast::<u8>().add(1).cast_mut().cast(), bytes.as_ptr(), 0) }),
+        (Status::Uninitialised, bound(&zeros(), null()).1),
+        (Status::Uninitialised, run(&zeros()).0),
+        // After an error the model is none any more.
+        (Status::Uninitialised, bound(&model, null()).1),
+    ];
+    for (index, (expected, found)) in refused.into_iter().enumerate() {
+        assert!(found == expected as i32 || found == Status::Overlap as i32 && index == 3, "case {index}: {found}");
+    }
+}
+
+#[test]
+fn wrong_lengths_and_overlaps_are_refused() {
+    let bytes = model::random_model(&DIMS);
+    let model = parsed(&bytes);
+    let (engine, _) = bound(&model, null());
+    // SAFETY: the engine is initialised.
+    let len = unsafe { resmlp_scratch_len(&engine) };
+    let mut memory = vec![0u64; len / 8 + 400];
+    let start = memory.as_mut_ptr().cast::<u8>();
+    let mut other = vec![0u64; 400];
+    let other = other.as_mut_ptr().cast::<u8>();
+    // Offsets are multiples of eight, or one on purpose.
+    let run = |image: (*mut u8, usize), scratch: (*mut u8, usize), logits: (*mut u8, usize)| {
+        let image = (image.0.cast_const(), image.1);
+        // SAFETY: all lie in memory of their lengths, or are refused.
+        unsafe { resmlp_run(&engine, image.0, image.1, scratch.0, scratch.1, logits.0.cast(), logits.1) }
+    };
+    let (good, image, logits) = ((start, len), (other, LEN), (other.wrapping_add(1600), 7));
+    let cases = [
+        (Status::Ok, run(image, good, logits)),
+        (Status::Image, run((other, LEN - 1), good, logits)),
+        (Status::Scratch, run(image, (start, len - 64), logits)),
+        (Status::Logits, run(image, good, (logits.0, 6))),
+        (Status::Null, run(image, (null_mut(), len), logits)),
+        (Status::Misaligned, run(image, good, (other.wrapping_add(1601), 7))),
+        (Status::Overlap, run((start.wrapping_add(len - 8), LEN), good, logits)),
+        (Status::Overlap, run(image, good, (start, 7))),
+        (Status::Overlap, run(image, good, (other.wrapping_add(LEN - 8), 7))),
+        (Status::Overlap, run(image, (bytes.as_ptr().cast_mut(), bytes.len()), logits)),
+        (Status::Range, run((other, usize::MAX), good, (start.wrapping_add(len + 64), 7))),
+    ];
+    for (index, (expected, found)) in cases.into_iter().enumerate() {
+        let also = index == 10 && found == Status::Overlap as i32; // it overlaps everything behind it
+        assert!(found == expected as i32 || also, "case {index}: {found}");
+    }
+}
+
+#[test]
+fn every_status_has_a_text_and_kernels_have_names() {
+    let text = |status| {
+        let text = resmlp_status_text(status);
+        // SAFETY: texts end with a zero.
+        unsafe { CStr::from_ptr(text) }.to_str().unwrap().to_owned()
+    };
+    let texts: std::collections::BTreeSet<String> = (-1..18).map(text).collect();
+    assert_eq!(texts.len(), 18, "0 to 16, and one for all others");
+    let mut name: resmlp_text = zeros();
+    let mut count = 0;
+    // SAFETY: names last for ever.
+    while unsafe { resmlp_kernels_name(count, &mut name) } == Status::Ok as i32 {
+        // SAFETY: as above.
+        let bytes = unsafe { std::slice::from_raw_parts(name.start.cast::<u8>(), name.length) };
+        assert_eq!(Some(bytes), Kernels::supported().nth(count).map(|kernels| kernels.name().as_bytes()));
+        count += 1;
+    }
+    assert_eq!(count, Kernels::supported().count());
+    let bytes = model::random_model(&DIMS);
+    let model = parsed(&bytes);
+    let with = |kernels: &CStr| {
+        let mut engine = zeros();
+        // SAFETY: the model is initialised.
+        unsafe { resmlp_engine_init(&mut engine, &model, kernels.as_ptr() as *const c_char, null()) }
+    };
+    assert_eq!(with(c"scalar"), Status::Ok as i32);
+    for unknown in [c"", c"scala", c"scalars"] {
+        assert_eq!(with(unknown), Status::Kernels as i32);
+    }
+}
+
+/// Calls every task twice, but for those above a limit, which it forgets.
+extern "C" fn forgetful(context: *mut c_void, count: usize, task: resmlp_task, data: *mut c_void) {
+    // SAFETY: the tests' context is such a number.
+    let limit = unsafe { &*context.cast::<AtomicUsize>() }.load(Ordering::Relaxed);
+    for index in (0..count.min(limit)).chain(0..count.min(limit)).chain([count, usize::MAX]) {
+        task(data, index);
+    }
+}
+
+#[test]
+fn a_parallel_function_that_calls_too_much_does_no_harm_and_too_little_is_noticed() {
+    let bytes = model::random_model(&DIMS);
+    let model = parsed(&bytes);
+    let limit = AtomicUsize::new(usize::MAX);
+    let context = (&raw const limit).cast_mut().cast();
+    let parallel = resmlp_parallel { workers: 3, for_each: Some(forgetful), context };
+    let (engine, status) = bound(&model, &parallel);
+    assert_eq!(status, Status::Ok as i32);
+    assert_eq!(run(&engine), (Status::Ok as i32, rust_logits(&bytes)));
+    limit.store(1, Ordering::Relaxed);
+    assert_eq!(run(&engine).0, Status::Parallel as i32);
+    limit.store(usize::MAX, Ordering::Relaxed);
+    assert_eq!(run(&engine), (Status::Ok as i32, rust_logits(&bytes)));
+    for workers in [0, RESMLP_WORKERS_MAX + 1, usize::MAX] {
+        assert_eq!(bound(&model, &resmlp_parallel { workers, ..parallel }).1, Status::Range as i32);
+    }
+    assert_eq!(bound(&model, &resmlp_parallel { for_each: None, ..parallel }).1, Status::Null as i32);
+}
