@@ -76,7 +76,7 @@ fn opcode(input: &mut Unstructured, pickle: &mut Vec<u8>) -> Result<()> {
             pickle.extend(format!("c{module}\n{name}\n").bytes());
         }
         8 => pickle.extend([b'K', input.int_in_range(0..=8)?]),
-        9 => pickle.extend([&[b'J'], input.arbitrary::<[u8; 4]>()?.as_slice()].concat()),
+        9 => pickle.extend([b"J".as_slice(), &input.arbitrary::<[u8; 4]>()?].concat()),
         10 => pickle.extend([*input.choose(b"qh")?, input.int_in_range(0..=15)?]),
         11 => storage(input, pickle)?,
         12 => tensor(input, pickle)?,
