@@ -51,7 +51,7 @@ fn measure(criterion: &mut Criterion, name: &str, dims: Dims, kernels: &'static 
         engine.run_observed(&picture, &mut scratch, &mut logits, &mut observe).expect("a run");
         time
     };
-    let mut group = criterion.benchmark_group(format!("{name} {:?}", dims.precision).to_lowercase());
+    let mut group = criterion.benchmark_group(format!("{name} {}", format!("{:?}", dims.precision).to_lowercase()));
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
     for (stage_name, stage) in STAGES {
         time(stage);
