@@ -105,9 +105,10 @@ fn fill(slot: Slot, dims: &Dims, tensor: &mut [u8], numbers: &mut impl Iterator<
             for place in tensor.chunks_exact_mut(element.size()).take(dims.exact(extent)) {
                 match element {
                     Element::F32 => place.copy_from_slice(&multiplier([(); 4].map(|()| bytes())).to_le_bytes()),
-                    Element::Bias if !int8 => {
+                    Element::Bias | Element::Fixed if !int8 => {
                         place.copy_from_slice(&multiplier([(); 4].map(|()| bytes())).to_le_bytes())
                     }
+                    Element::Fixed => place.copy_from_slice(&[bytes(), bytes(), bytes(), bytes() & 0x3f]),
                     Element::I16 => place.copy_from_slice(&[bytes(), bytes() & 0x7f]),
                     Element::I32 | Element::Bias | Element::I8 => place.fill_with(&mut bytes),
                 }
