@@ -128,7 +128,7 @@ fn damaged_models() {
         (bytes[..bytes.len() - 1].to_vec(), "cut off"),
         (bytes[..100].to_vec(), "too short"),
         ([&bytes[..], &[0]].concat(), "expected"),
-        (newer, "version 99, expected 1"),
+        (newer, "version 99, expected 2"),
     ] {
         let path = file(folder.path(), "damaged.rmlp", &bytes);
         let path = string(&path);
