@@ -36,15 +36,18 @@ impl AlignedBytes {
         Ok(bytes)
     }
 
-    /// Takes bytes off the end, or adds zeros there.
+    /// Takes bytes off the end and gives their memory back, or adds zeros there.
     fn resize(&mut self, len: usize) {
-        let old = self.len();
-        self.memory.resize(self.start + len.max(old) + ALIGNMENT - 1, 0);
+        let (kept, room) = (self.len().min(len), len + ALIGNMENT - 1);
+        self.memory.truncate(self.start + kept);
+        self.memory.shrink_to(self.start + room);
+        self.memory.resize(room, 0);
+        // The memory may lie elsewhere now.
         let start = self.memory.as_ptr().align_offset(ALIGNMENT);
-        self.memory.copy_within(self.start..self.start + old, start);
-        self.start = start;
-        self.memory.truncate(start + old);
+        self.memory.copy_within(self.start..self.start + kept, start);
+        self.memory.truncate(start + kept);
         self.memory.resize(start + len, 0);
+        self.start = start;
     }
 }
 
