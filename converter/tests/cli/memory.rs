@@ -5,7 +5,7 @@ use resmlp_runtime::{Dims, Layout, Precision};
 use super::{json, model::random_model, string};
 
 /// Bytes that all but the model may take: program, libraries, scratch memory, picture.
-const REST: u64 = 8_000_000;
+const REST: u64 = 8 << 20;
 
 #[test]
 #[cfg(target_os = "linux")]
