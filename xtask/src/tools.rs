@@ -26,11 +26,11 @@ pub enum Tool {
     Aarch64Linker,
     /// Runs programs for aarch64 Linux, as any of several cores.
     QemuUser,
-    /// The same emulator, linked so that it loads plugins.
+    /// The same emulator, linked so that it loads plugins. Where it is missing or too new nothing is counted.
     QemuUserPlugins,
     /// Compiles C for this machine.
     CCompiler,
-    /// LLVM's models of cores.
+    /// LLVM's models of cores. Where no package is known (older distributions) they are skipped.
     Mca,
     /// Runs firmware, as on any of several boards.
     QemuArm,
@@ -101,9 +101,9 @@ impl Tool {
                 host == LINUX || find_program(AARCH64_GCC).is_some() && has_libc("libc.a") && has_libc("libc.so.6")
             }
             Self::QemuUser => qemu_user().is_some(),
-            Self::QemuUserPlugins => find_program(QEMU_WITH_PLUGINS).is_some(),
+            Self::QemuUserPlugins => find_program(QEMU_WITH_PLUGINS).is_some() || apt::candidate("qemu-user").is_none(),
             Self::CCompiler => find_program("cc").is_some(),
-            Self::Mca => mca().is_some(),
+            Self::Mca => mca().is_some() || apt::candidate("llvm-22").is_none(),
             Self::QemuArm => find_program("qemu-system-arm").is_some(),
             Self::DeviceTreeCompiler => find_program("dtc").is_some(),
             Self::Fuzzer => crate::fuzz::library().is_ok() && find_program("c++").is_some(),
@@ -127,6 +127,12 @@ impl Tool {
 /// The emulator; newer distributions have it without the suffix.
 fn qemu_user() -> Option<&'static str> {
     ["qemu-aarch64-static", "qemu-aarch64"].into_iter().find(|name| find_program(name).is_some())
+}
+
+/// Whether the emulator loads plugins with the interface of QEMU 7.2 and 8; later ones have another.
+pub fn counts_instructions() -> bool {
+    let version = output_of(Command::new(QEMU_WITH_PLUGINS).arg("--version")).unwrap_or_default();
+    ["version 7.2", "version 8."].iter().any(|known| version.contains(known))
 }
 
 /// llvm-mca, of a release whose models are known to be good.

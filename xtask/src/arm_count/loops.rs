@@ -60,12 +60,11 @@ pub struct Costs {
 }
 
 /// Cuts the loops from `program` and runs llvm-mca on them.
-pub fn of(program: &Path) -> Result<Costs> {
+pub fn of(program: &Path, mca: &str) -> Result<Costs> {
     let mut objdump = Command::new(tools::aarch64_objdump()?);
     objdump.args(["-d", "--no-show-raw-insn"]).arg(program);
     let listing = output_of(&mut objdump).ok_or_else(|| format!("objdump fails on {}", program.display()))?;
     let loops = loops(&listing);
-    let mca = tools::mca().ok_or("llvm-mca is missing")?;
     let mut costs = Costs {
         table: format!("Inner loops in {mca}:\n\n| loop | core | products per cycle |\n|---|---|---|\n"),
         loops: 0,
