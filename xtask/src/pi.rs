@@ -50,8 +50,9 @@ pub fn check(arm: &Toolchain) -> Result<Tally> {
     run(clippy.args(["--", "--deny", "warnings"]))?;
     check_that_no_panic_links(arm)?;
     let board = Board::new(arm)?;
-    let checks: [fn(&Board) -> Result<()>; 7] = [
+    let checks: [fn(&Board) -> Result<()>; 8] = [
         Board::check_cores,
+        Board::check_card,
         Board::check_without_device_tree,
         Board::check_moved_image,
         Board::check_frames,
@@ -115,6 +116,7 @@ fn folder() -> Result<PathBuf> {
 /// An emulated Raspberry Pi 3, and what it is to compute.
 struct Board {
     image: PathBuf,
+    model: PathBuf,
     /// The demo model and pictures behind it.
     initramfs: PathBuf,
     pictures: Vec<PathBuf>,
@@ -129,10 +131,7 @@ impl Board {
         let folder = folder()?;
         let model = device::demo_model(&folder.join("raspberry-pi-3.rmlp"), "raspberry-pi-3")?;
         let pictures = device::demo_pictures()?;
-        let here = workspace::target_dir().join("release").join(device::PACKAGE);
-        let mut desktop = Command::new(here);
-        let expected = device::logits(desktop.arg("run").arg(&model).args(&pictures).arg("--json"))?;
-        let expected = expected.iter().map(|logits| bits(logits)).collect::<Result<_>>()?;
+        let expected = desktop(&model, &pictures)?;
         let initramfs = folder.join("initramfs");
         let mut bytes = read(&model)?;
         for picture in &pictures {
@@ -144,7 +143,7 @@ impl Board {
         let mut dtc = Command::new("dtc");
         dtc.args(["-q", "-I", "dts", "-O", "dtb", "-o"]).arg(&device_tree).arg(source);
         run(&mut dtc)?;
-        Ok(Self { image, initramfs, pictures, device_tree, expected })
+        Ok(Self { image, model, initramfs, pictures, device_tree, expected })
     }
 
     /// Runs with these words on the command line, and options of the emulator.
@@ -167,19 +166,8 @@ impl Board {
         emulator::compare(&transcript, &ended.text(), &MEASURED, overwrite)
     }
 
-    /// The run ended well, and each picture's logits are this machine's.
     fn check_logits(&self, ended: &Ended) -> Result<()> {
-        let text = ended.text();
-        let found = text.lines().filter_map(|line| line.trim_start().strip_prefix("logits ")?.split_once(" crc "));
-        let found: Vec<&str> = found.map(|(logits, _)| logits).collect();
-        if ended.code == Some(0) && found == self.expected {
-            return Ok(());
-        }
-        Err(format!(
-            "ended with {:?}, expected 0 and the logits\n{}\nfound\n{text}",
-            ended.code,
-            self.expected.join("\n")
-        ))
+        check_logits(ended, &self.expected)
     }
 
     /// One core and four compute what this machine computes.
@@ -194,6 +182,35 @@ impl Board {
             eprintln!("{cores}{}", ended.text().lines().filter(|line| line.starts_with("ticks")).collect::<String>());
         }
         Ok(())
+    }
+
+    /// What `resmlp image` puts on a card boots. The boot firmware, which the emulator does not have, would load the same files.
+    fn check_card(&self) -> Result<()> {
+        let folder = folder()?;
+        let boot = folder.join("boot");
+        fs::create_dir_all(&boot).map_err(|error| format!("cannot make {}: {error}", boot.display()))?;
+        for name in ["bootcode.bin", "start.elf", "fixup.dat"] {
+            write(&boot.join(name), name.as_bytes())?;
+        }
+        write(&boot.join("bcm2710-rpi-3-b.dtb"), &read(&self.device_tree)?)?;
+        let (card, pictures) = (folder.join("sd.img"), ["horse.png", "cat_face.jpg"]);
+        let pictures = pictures.map(|name| workspace::root().join("demo/pictures").join(name));
+        let mut image = Command::new(workspace::target_dir().join("release/resmlp"));
+        image.args(["image", "--board", "raspberry-pi-3", "--model"]).arg(&self.model).arg("--boot-files").arg(&boot);
+        image.arg("--kernel").arg(&self.image).arg("--output").arg(&card);
+        run(image.args(pictures.iter().flat_map(|picture| ["--picture".as_ref(), picture.as_os_str()])))?;
+        let [kernel, model, device_tree] = ["kernel8.img", "model.rmlp", "bcm2710-rpi-3-b.dtb"].map(|name| {
+            let copy = folder.join("card").join(name);
+            (format!("::/{name}"), copy)
+        });
+        fs::create_dir_all(folder.join("card")).map_err(|error| format!("cannot make a folder: {error}"))?;
+        for (name, copy) in [&kernel, &model, &device_tree] {
+            // The partition begins after a mebibyte.
+            run(Command::new("mcopy").args(["-n", "-i"]).arg(format!("{}@@1M", card.display())).arg(name).arg(copy))?;
+        }
+        let mut emulator = self.emulator(&kernel.1, &["runs=1"]);
+        let ended = emulator::run(emulator.arg("-dtb").arg(&device_tree.1).arg("-initrd").arg(&model.1), b"")?;
+        check_logits(&ended, &desktop(&self.model, &pictures)?)
     }
 
     /// The boot firmware may leave ATAGs instead.
@@ -296,6 +313,25 @@ impl Board {
         ];
         expect(&ended, 15, &parts)
     }
+}
+
+/// The logits of pictures on this machine: their bits in hexadecimal.
+fn desktop(model: &Path, pictures: &[PathBuf]) -> Result<Vec<String>> {
+    let mut here = Command::new(workspace::target_dir().join("release").join(device::PACKAGE));
+    let logits = device::logits(here.arg("run").arg(model).args(pictures).arg("--json"))?;
+    logits.iter().map(|logits| bits(logits)).collect()
+}
+
+/// The run ended well, and each picture's logits are those expected.
+fn check_logits(ended: &Ended, expected: &[String]) -> Result<()> {
+    let text = ended.text();
+    let found = text.lines().filter_map(|line| line.trim_start().strip_prefix("logits ")?.split_once(" crc "));
+    let found: Vec<&str> = found.map(|(logits, _)| logits).collect();
+    if ended.code == Some(0) && found == expected {
+        return Ok(());
+    }
+    let expected = expected.join("\n");
+    Err(format!("ended with {:?}, expected 0 and the logits\n{expected}\nfound\n{text}", ended.code))
 }
 
 /// The exit code is `code`, and all parts are printed.

@@ -81,7 +81,7 @@ pub fn all() -> Vec<Step> {
             .with(&[Tool::Clippy, Tool::QemuArm])
             .building_for(&cortex_m::TARGETS),
         Step::new("raspberry-pi", "the image without an operating system, on a Raspberry Pi 3", pi::check)
-            .with(&[Tool::Clippy, Tool::QemuArm, Tool::DeviceTreeCompiler])
+            .with(&[Tool::Clippy, Tool::QemuArm, Tool::DeviceTreeCompiler, Tool::FatTools])
             .building_for(&[pi::TARGET]),
     ]
 }
