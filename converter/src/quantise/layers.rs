@@ -149,8 +149,10 @@ pub fn head(network: &FoldedNetwork, streams: &Streams) -> QuantisedHead {
 fn sum_quantiser(sums: &[f32], dim: usize) -> Quantiser {
     let ranges: Vec<Range> = (0..dim).map(|d| Range::of(sums.iter().skip(d).step_by(dim))).collect();
     let widest = ranges.iter().fold(0f32, |m, r| m.max(r.high - r.low));
-    let scale: Vec<f32> =
-        ranges.iter().map(|r| 16384.0 / (r.high - r.low).max(widest * LEAST_STEP).max(1e-4)).collect();
+    let largest = sums.iter().fold(0f32, |m, sum| m.max(sum.abs()));
+    // One picture, or several that are alike, say nothing of how far others lie apart: as far as from zero, then.
+    let least = if widest < 0.01 * largest { largest } else { widest * LEAST_STEP };
+    let scale: Vec<f32> = ranges.iter().map(|r| 16384.0 / (r.high - r.low).max(least).max(1e-4)).collect();
     let offset = scale.iter().zip(&ranges).map(|(s, r)| -s * (r.high + r.low) / 2.0).collect();
     Quantiser { scale, offset }
 }
@@ -250,4 +252,22 @@ fn spread(rows: &[f32], dim: usize, count: usize) -> Vec<f32> {
     }
     let row = |i: usize| ((i as f64 * GOLDEN).fract() * all as f64) as usize;
     (0..count).flat_map(|i| &rows[row(i).min(all - 1) * dim..][..dim]).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sum_quantiser;
+
+    #[test]
+    fn one_picture_leaves_room_for_others() {
+        let seen = [30.0, -80.0, 0.001];
+        let quantiser = sum_quantiser(&seen, 3);
+        let others = [-50.0, 40.0, 70.0];
+        let levels = quantiser.apply_within(&others, -32768.0, 32639.0);
+        for ((level, other), (scale, offset)) in
+            levels.iter().zip(others).zip(quantiser.scale.iter().zip(&quantiser.offset))
+        {
+            assert!(((level - offset) / scale - other).abs() < 0.01, "{other} became {level}");
+        }
+    }
 }
