@@ -1,45 +1,11 @@
 //! Damaged, random and malicious checkpoints give an error: no panic, and no more memory than the file justifies.
 
-use resmlp_converter::source::{LoadOptions, load};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "common/memory.rs"]
+mod memory;
+
 use std::path::{Path, PathBuf};
 
-/// The system's allocator, counting what each thread holds.
-struct Counting;
-
-thread_local! {
-    static HELD: Cell<isize> = const { Cell::new(0) };
-    static PEAK: Cell<isize> = const { Cell::new(0) };
-}
-
-fn count(change: isize) {
-    HELD.set(HELD.get() + change);
-    PEAK.set(PEAK.get().max(HELD.get()));
-}
-
-// SAFETY: every call goes to the system's allocator unchanged; the counters are plain cells of the thread.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        // SAFETY: the caller keeps GlobalAlloc's contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        // SAFETY: the caller keeps GlobalAlloc's contract.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// Bytes that reading a file of `length` bytes may hold at once.
-fn allowance(length: usize) -> isize {
-    (64 * length + (8 << 20)) as isize
-}
+use resmlp_converter::source::{LoadOptions, load};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
@@ -65,11 +31,7 @@ impl Scratch {
     fn load(&self, bytes: &[u8]) -> Result<resmlp_converter::network::Network, String> {
         let path = self.0.path().join("checkpoint");
         std::fs::write(&path, bytes).unwrap();
-        let before = HELD.get();
-        PEAK.set(before);
-        let outcome = load(&path, &LoadOptions::default());
-        let peak = PEAK.get() - before;
-        assert!(peak <= allowance(bytes.len()), "{peak} bytes held for a file of {}", bytes.len());
+        let outcome = memory::limited(bytes.len(), 0, || load(&path, &LoadOptions::default()));
         outcome.map(|checkpoint| checkpoint.network).map_err(|error| error.to_string())
     }
 }

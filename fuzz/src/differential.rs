@@ -174,7 +174,7 @@ fn logits<P: ParallelFor>(model: &Model, kernels: &'static Kernels, parallel: &P
     let engine = Engine::new(model.clone(), kernels, parallel).unwrap_or_else(|error| panic!("{error}"));
     let mut logits = vec![0.0f32; model.dims().outputs];
     let mut scratch = vec![0xa5; engine.scratch_len()];
-    let run = crate::memory::none(|| engine.run(picture, &mut scratch, &mut logits));
+    let run = crate::without_memory(|| engine.run(picture, &mut scratch, &mut logits));
     run.unwrap_or_else(|error| panic!("{error}"));
     logits.into_iter().map(|logit| if logit.is_nan() { f32::NAN } else { logit }.to_bits()).collect()
 }

@@ -3,6 +3,7 @@
 //! `cargo xtask fuzz` runs them under libFuzzer; `tests/corpora.rs` replays what is committed in `corpora/`.
 
 mod differential;
+#[path = "../../converter/tests/common/memory.rs"]
 mod memory;
 mod pickle;
 mod readers;
@@ -28,6 +29,13 @@ pub const TARGETS: [Target; 9] = [
     Target { name: "picture", run: readers::picture },
     Target { name: "protocol", run: readers::protocol },
 ];
+
+/// Runs `task`, which may allocate nothing.
+fn without_memory<T>(task: impl FnOnce() -> T) -> T {
+    let (outcome, peak) = memory::peak(task);
+    assert_eq!(peak, 0, "memory was allocated");
+    outcome
+}
 
 impl Target {
     /// The target of this name.

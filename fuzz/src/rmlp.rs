@@ -5,12 +5,12 @@ use resmlp_runtime::format::{HEADER_LEN, MAGIC, Slot, VERSION, field};
 use resmlp_runtime::{AlignedBytes, Model, checksum};
 
 use crate::differential::{dims, model, on_every_table};
-use crate::memory;
+use crate::without_memory;
 
 /// As they are, and then with everything put right that is easily forged.
 pub fn bytes(data: &[u8]) {
     let mut file = AlignedBytes::from(data);
-    let _ = memory::none(|| Model::parse(&file).is_ok());
+    let _ = without_memory(|| Model::parse(&file).is_ok());
     if file.len() < HEADER_LEN {
         return;
     }
@@ -73,7 +73,7 @@ fn seal(file: &mut [u8]) {
 
 /// What is accepted can be used: every view and every kernel table, with pixels out of `data`.
 fn use_it(file: &AlignedBytes, data: &[u8]) {
-    let Ok(model) = memory::none(|| Model::parse(file)) else { return };
+    let Ok(model) = without_memory(|| Model::parse(file)) else { return };
     let labels = model.labels().count();
     assert!(labels == 0 || labels == model.dims().outputs);
     let tensors = Slot::ALL.iter().filter_map(|slot| slot.len(model.dims()));

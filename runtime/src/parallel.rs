@@ -79,7 +79,6 @@ impl<'a> Block<'a> {
     }
 
     /// The first element; row `r` starts `r * stride` elements behind it.
-    #[allow(dead_code, reason = "not every instruction set's kernels need it")]
     pub fn as_mut_ptr(&mut self) -> *mut f32 {
         self.start
     }
@@ -108,7 +107,7 @@ impl<'a> Block<'a> {
             return &mut [];
         }
         // SAFETY: as in `row`, and `self` is borrowed exclusively.
-        unsafe { core::slice::from_raw_parts_mut(self.start.add(row * self.stride), self.columns) }
+        unsafe { core::slice::from_raw_parts_mut(self.as_mut_ptr().add(row * self.stride), self.columns) }
     }
 
     /// The part of this block in `rows` and `columns`, cut where it would reach outside.

@@ -9,6 +9,7 @@ use crate::process::{Result, run, shown};
 use crate::tally::Tally;
 use crate::toolchain::{BARE_METAL, Toolchain};
 use crate::tools::{self, Tool};
+use crate::transcript::{self, Leeway};
 use crate::{device, workspace};
 
 const PACKAGE: &str = "resmlp-raspberry-pi";
@@ -22,8 +23,8 @@ const TOOLS: [Tool; 2] = [Tool::QemuArm, Tool::DeviceTreeCompiler];
 /// The largest image, without a model, bytes.
 const LARGEST_IMAGE: u64 = 256 << 10;
 
-/// Lines of a transcript whose numbers are times.
-const MEASURED: [&str; 6] = ["ms ", "cycles ", "ticks ", "stem ", "block.", "head "];
+const LEEWAY: Leeway =
+    Leeway { timed: &["ms ", "cycles ", "ticks ", "stem ", "block.", "head "], measured: &[], elsewhere: &[] };
 
 /// One tick of the emulated board's counter is one instruction, of all cores together, and every run takes as many.
 const COUNTING: [&str; 2] = ["-icount", "shift=4,sleep=off"];
@@ -162,8 +163,8 @@ impl Board {
     }
 
     fn check_transcript(&self, ended: &Ended, overwrite: bool) -> Result<()> {
-        let transcript = workspace::root().join("firmware/raspberry_pi/transcript.txt");
-        emulator::compare(&transcript, &ended.text(), &MEASURED, overwrite)
+        let file = workspace::root().join("firmware/raspberry_pi/transcript.txt");
+        transcript::compare(&file, &ended.text(), &LEEWAY, overwrite)
     }
 
     fn check_logits(&self, ended: &Ended) -> Result<()> {

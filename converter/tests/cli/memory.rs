@@ -2,7 +2,12 @@
 
 use resmlp_runtime::{Dims, Layout, Precision};
 
-use super::{json, model::random_model, string};
+use super::{
+    json,
+    model::random_model,
+    shapes::{NAMES, shape},
+    string,
+};
 
 /// Bytes that all but the model may take: program, libraries, scratch memory, picture.
 const REST: u64 = 8 << 20;
@@ -13,18 +18,7 @@ fn bench_takes_the_models_size_and_eight_megabytes() {
     let folder = tempfile::tempdir().unwrap();
     // On any CPU at least one of them is rearranged at load.
     for layout in [Layout::DEFAULT, Layout::VNNI] {
-        let s12 = Dims {
-            precision: Precision::Int8,
-            image: [224, 224],
-            patch: 16,
-            dim: 384,
-            hidden: 1536,
-            depth: 12,
-            outputs: 1000,
-            has_head: true,
-            has_gains: false,
-            layout,
-        };
+        let s12 = Dims { layout, ..shape(NAMES[0], Precision::Int8).unwrap() };
         let model = random_model(&s12);
         let path = folder.path().join("s12.rmlp");
         std::fs::write(&path, &*model).unwrap();

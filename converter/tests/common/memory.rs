@@ -1,4 +1,4 @@
-//! Counts what each thread allocates, and holds readers to a small multiple of their input.
+//! Counts what each thread allocates, and holds readers to a small multiple of their input: what `SECURITY.md` promises.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -39,21 +39,17 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Runs `read`, which may hold [`FACTOR`] times `input` bytes, and `extra`, and [`BASE`].
-pub fn limited<T>(input: usize, extra: usize, read: impl FnOnce() -> T) -> T {
-    let before = HELD.get();
-    PEAK.set(before);
-    let outcome = read();
-    let peak = (PEAK.get() - before) as usize;
-    assert!(peak <= FACTOR * input + extra + BASE, "{peak} bytes held for an input of {input}");
-    outcome
-}
-
-/// Runs `task`, which may allocate nothing.
-pub fn none<T>(task: impl FnOnce() -> T) -> T {
+/// Runs `task` and returns with its result the most bytes that it held at a time.
+pub fn peak<T>(task: impl FnOnce() -> T) -> (T, usize) {
     let before = HELD.get();
     PEAK.set(before);
     let outcome = task();
-    assert_eq!(PEAK.get(), before, "memory was allocated");
+    (outcome, (PEAK.get() - before) as usize)
+}
+
+/// Runs `read`, which may hold [`FACTOR`] times `input` bytes, and `extra`, and [`BASE`].
+pub fn limited<T>(input: usize, extra: usize, read: impl FnOnce() -> T) -> T {
+    let (outcome, peak) = peak(read);
+    assert!(peak <= FACTOR * input + extra + BASE, "{peak} bytes held for an input of {input}");
     outcome
 }
