@@ -12,7 +12,9 @@ machine, most of them compiling and quantising; what is made is kept in target/p
 """
 
 import argparse
+import hashlib
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -44,9 +46,17 @@ def log(text):
     print(text, file=sys.stderr, flush=True)
 
 
+def slug(network):
+    """A name for files: of a shape, or of a checkpoint with a few digits of what is in it."""
+    path = Path(network)
+    if not path.is_file():
+        return network.replace("/", "-")
+    return f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
+
+
 def prepare(network, examples, resmlp, saturates):
     """Every engine's model of the network: a dictionary of names and the commands that run them, threads left out."""
-    folder = programs.cargo_target() / "peers" / Path(network).stem
+    folder = programs.cargo_target() / "peers" / slug(network)
     folder.mkdir(parents=True, exist_ok=True)
     trained, ours = folder / "trained.onnx", folder / "ours.rmlp"
     run = lambda *command: subprocess.run([str(word) for word in command], check=True, stdout=sys.stderr)  # noqa: E731
@@ -120,7 +130,7 @@ def start(commands, threads, only):
 def measure(commands, examples, threads, options):
     """Rows of the table for this number of threads, and the machine's peak in the same rounds."""
     engines = start(commands, threads, options.only)
-    peaks = [bursts.Engine(f"peak {kind}", [examples / "burst", "peak", kind, str(threads)]) for kind in ["int8", "f32"]]
+    peaks = start({f"peak {kind}": [examples / "burst", "peak", kind] for kind in ["int8", "f32"]}, threads, [])
     alone = [bursts.Engine("alone", [*map(str, commands[OURS]), "1"])] if threads > 1 else []
     before = machine.load()
     bursts.interleave(engines + peaks + alone, options.rounds, options.burst, lambda text: log(f"{threads} threads, {text}"))
@@ -137,7 +147,7 @@ def measure(commands, examples, threads, options):
             "min_ms": round(times[0], 3),
             "p90_ms": round(times[int(0.9 * (len(times) - 1))], 3),
             "gmac_per_s": round(rate, 2),
-            "share_of_peak": round(rate / best["peak f32" if "f32" in engine.name else "peak int8"], 3),
+            "share_of_peak": share(rate, best.get("peak f32" if "f32" in engine.name else "peak int8")),
             "ratio_to_ours": round(engine.ratio_to(ours), 3),
             "peak_memory_mb": round(engine.peak_memory_mb(), 1),
             "load_ms": round(engine.load_ms),
@@ -155,6 +165,11 @@ def measure(commands, examples, threads, options):
     for engine in engines + peaks + alone:
         engine.close()
     return result
+
+
+def share(rate, peak):
+    """Of the machine's peak; None where the peak is not known."""
+    return round(rate / peak, 3) if peak else None
 
 
 def table(record):
@@ -176,7 +191,7 @@ def table(record):
             "",
             f"## Threads: {result['threads']}",
             "",
-            f"Kernels: {result['kernels']}. The most that this machine did in the same rounds: {peaks[0]}, {peaks[1]}. "
+            f"Kernels: {result['kernels']}. The most that this machine did in the same rounds: {', '.join(peaks) or 'not known'}. "
             f"Load average {before} before, {after} after.{faster}",
             "",
             "| engine | median ms | least | p90 | GMAC/s | of the peak | × our time | peak RSS MB | load ms |",
@@ -186,7 +201,7 @@ def table(record):
             name = f"**{row['engine']}**" if row["engine"] == OURS else row["engine"]
             lines.append(
                 f"| {name} | {row['median_ms']:.1f} | {row['min_ms']:.1f} | {row['p90_ms']:.1f} | {row['gmac_per_s']:.1f} | "
-                f"{row['share_of_peak']:.0%} | {row['ratio_to_ours']:.2f} | {row['peak_memory_mb']:.0f} | {row['load_ms']} |"
+                f"{row['share_of_peak'] or math.nan:.0%} | {row['ratio_to_ours']:.2f} | {row['peak_memory_mb']:.0f} | {row['load_ms']} |"
             )
     return "\n".join(lines) + "\n"
 
@@ -215,7 +230,7 @@ def main():
         "results": [measure(commands, examples, threads, options) for threads in options.threads],
     }
     text = table(record)
-    what = f"peers-{Path(options.network).stem}"
+    what = f"peers-{slug(options.network)}"
     machine.record_path(what, description, "json").write_text(json.dumps(record, indent=1) + "\n")
     machine.record_path(what, description, "md").write_text(text)
     print(text)

@@ -5,7 +5,7 @@
 //!
 //! The demo's network is the trained one; S12 and S24 are of the published shapes with random weights, in 8 bits calibrated
 //! on noise. With `RESMLP_BENCH_LARGE=1` in the environment B24/16 and B24/8 are measured too, which takes minutes.
-//! `RESMLP_BENCH_INT8_ONNX=FILE` adds rten on a quantised S12, such as `benches/peers.py` leaves behind.
+//! `RESMLP_BENCH_INT8_ONNX=FILE`, an absolute path, adds rten on a quantised S12, such as `benches/peers.py` leaves behind.
 
 use std::thread::available_parallelism;
 use std::time::Duration;

@@ -14,7 +14,8 @@ BENCHES = Path(__file__).resolve().parent.parent
 def describe():
     """A dictionary of strings and numbers."""
     cpu = _read("/proc/cpuinfo")
-    flags = set(re.findall(r"^(?:flags|Features)\s*:\s*(.*)$", cpu, re.M)[:1][0].split()) if cpu else set()
+    flags = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", cpu, re.M)
+    flags = set(flags[1].split()) if flags else set()
     model = re.search(r"^model name\s*:\s*(.*)$", cpu, re.M)
     family = re.search(r"^cpu family\s*:\s*(\d+)$.*?^model\s*:\s*(\d+)$", cpu, re.M | re.S)
     return {

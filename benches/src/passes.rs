@@ -3,7 +3,7 @@
 use resmlp_converter::network::Network;
 use resmlp_converter::tract::TractReference;
 use resmlp_runtime::measure::picture;
-use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, Precision, Threads, repack_in_place};
+use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, Threads, repack_for};
 
 use crate::model::random;
 
@@ -12,12 +12,7 @@ pub type Pass = Box<dyn FnMut()>;
 
 /// A packed model, in memory for the rest of the process, in panels that `kernels` read.
 pub fn leak(bytes: AlignedBytes, kernels: &Kernels) -> Model<'static> {
-    let dims = *Model::parse(&bytes).expect("a valid model").dims();
-    let wanted = kernels.layout().filter(|&layout| dims.precision == Precision::Int8 && layout != dims.layout);
-    let bytes = match wanted {
-        Some(layout) => repack_in_place(bytes, layout).expect("a layout for 8-bit weights"),
-        None => bytes,
-    };
+    let (bytes, _) = repack_for(bytes, kernels).expect("a valid model");
     Model::parse(Box::leak(Box::new(bytes))).expect("a valid model")
 }
 

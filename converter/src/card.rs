@@ -54,6 +54,9 @@ pub struct CardFile {
 /// Name the file that is missing or is not what it should be.
 pub fn files(parts: &Parts) -> Result<Vec<CardFile>> {
     let model = model_and_pictures(parts)?;
+    if !parts.kernel.exists() {
+        return Err(Error::file(parts.kernel, "no such file; build it with `cargo xtask pi`"));
+    }
     let kernel = read(parts.kernel, MAX_KERNEL)?;
     if kernel.is_empty() || kernel.starts_with(b"\x7fELF") {
         let found = if kernel.is_empty() { "an empty file" } else { "an ELF file" };

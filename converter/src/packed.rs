@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use resmlp_runtime::format::{MAGIC, Precision};
-use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, ParallelFor, Serial, Stage, repack_in_place};
+use resmlp_runtime::format::MAGIC;
+use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, ParallelFor, Serial, Stage, repack_for};
 
 use crate::classify::Classifier;
 use crate::error::{Error, Result};
@@ -40,15 +40,7 @@ impl PackedModel {
         let model = Model::parse(&bytes).map_err(|error| Error::file(path, error.to_string()))?;
         let preprocess = Preprocess::of(&model);
         let labels = model.labels().map(str::to_owned).collect();
-        // 16-bit models have one layout for all kernels.
-        let other = kernels
-            .layout()
-            .filter(|&layout| model.dims().precision == Precision::Int8 && layout != model.dims().layout);
-        let repacked = other.is_some();
-        let bytes = match other {
-            Some(layout) => repack_in_place(bytes, layout).map_err(|error| Error::file(path, error.to_string()))?,
-            None => bytes,
-        };
+        let (bytes, repacked) = repack_for(bytes, kernels).map_err(|error| Error::file(path, error.to_string()))?;
         Ok(Self { path: path.to_path_buf(), bytes, kernels, repacked, preprocess, labels })
     }
 

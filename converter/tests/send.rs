@@ -35,12 +35,14 @@ struct SimulatedBoard<'m> {
     damaged: usize,
     /// Says of pictures that they have not its size.
     refuses: bool,
+    /// Waits so long before it answers its first picture.
+    late: Option<Duration>,
 }
 
 impl<'m> SimulatedBoard<'m> {
     fn new(bytes: &'m AlignedBytes) -> Self {
         let engine = Engine::new(Model::parse(bytes).unwrap(), Kernels::scalar(), Serial);
-        Self { engine: engine.unwrap(), damaged: 0, refuses: false }
+        Self { engine: engine.unwrap(), damaged: 0, refuses: false, late: None }
     }
 
     /// Answers until `stop`.
@@ -92,6 +94,7 @@ impl<'m> SimulatedBoard<'m> {
                 encoded(Message::Error { code: ErrorCode::PictureSize, text: "expected 9 bytes" })
             }
             Ok(Message::Picture(pixels)) => {
+                self.late.take().into_iter().for_each(std::thread::sleep);
                 let (mut scratch, mut logits) = (vec![0; self.engine.scratch_len()], vec![0.0; model.dims().outputs]);
                 self.engine.run(pixels, &mut scratch, &mut logits).unwrap();
                 let sum: f32 = logits.iter().map(|logit| logit.exp()).sum();
@@ -200,6 +203,38 @@ fn what_is_no_line_is_told() {
     assert!(text(&output.stderr).starts_with("error: /nowhere/ttyUSB0: "), "{}", text(&output.stderr));
     let output = resmlp(&["send", "--port", "/nowhere/ttyUSB0", "missing.png"]);
     assert!(text(&output.stderr).contains("missing.png"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn an_answer_that_comes_too_late_is_not_the_next_pictures() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/safetensors/deit-f32.safetensors");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.rmlp");
+    let convert =
+        resmlp(&["convert", fixture.to_str().unwrap(), "--precision=f16", "-o", path.to_str().unwrap(), "--crop=1"]);
+    assert!(convert.status.success(), "{}", text(&convert.stderr));
+    let model = AlignedBytes::from(&*fs::read(&path).unwrap());
+    let mut board = SimulatedBoard::new(&model);
+    let len = board.engine.model().dims().image.iter().product::<usize>() * 3;
+    let pictures = [vec![10; len], (0..len).map(|i| i as u8).collect()];
+    let expected = pictures.clone().map(|picture| {
+        let mut logits = vec![0.0; board.engine.model().dims().outputs];
+        board.engine.run(&picture, &mut vec![0; board.engine.scratch_len()], &mut logits).unwrap();
+        logits
+    });
+    board.late = Some(Duration::from_millis(400));
+    let (mut theirs, mut ours) = TTYPort::pair().unwrap();
+    theirs.set_timeout(Duration::from_millis(20)).unwrap();
+    ours.set_timeout(Duration::from_millis(20)).unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| board.serve(theirs, &stop));
+        let mut link = BoardLink::new(ours, Path::new("tty"), 1_000_000).with_patience(Duration::from_millis(300));
+        let info = link.hello().unwrap();
+        let found = pictures.map(|picture| link.classify(&info, &picture).map(|answer| answer.logits));
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(found.map(Result::unwrap), expected);
+    });
 }
 
 /// A line on which nobody answers, or only garbage comes.

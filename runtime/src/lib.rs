@@ -42,5 +42,5 @@ pub use model::{Model, ModelError, checksum};
 pub use parallel::Threads;
 pub use parallel::{ParallelFor, Serial};
 #[cfg(feature = "std")]
-pub use repack::{AlignedBytes, repack, repack_in_place};
+pub use repack::{AlignedBytes, repack, repack_for, repack_in_place};
 pub use top::top;

@@ -33,7 +33,7 @@ pub enum ModelError {
     },
     /// Does not begin as a packed model does.
     NotAModel,
-    /// Written by a newer (or unknown) version.
+    /// Written by another version, older or newer.
     Version {
         /// Version found.
         found: u32,

@@ -1,13 +1,17 @@
 //! Rearranges a model's weights once, at load, for kernels that read panels of another shape.
 
 use std::fs::File;
-use std::io::{Error, Read, Result as IoResult};
+use std::io::{Error, ErrorKind, Read, Result as IoResult};
 use std::path::Path;
 use std::vec;
 use std::vec::Vec;
 
 use crate::format::{ALIGNMENT, Dims, Layout, Map, Precision, Shape, Slot, field};
+use crate::kernels::Kernels;
 use crate::model::{Model, ModelError, checksum};
+
+/// Longest file that is read: thirty times the largest published network.
+const LONGEST: u64 = 4 << 30;
 
 /// Bytes that start at a multiple of [`ALIGNMENT`], as [`Model::parse`] wants them.
 pub struct AlignedBytes {
@@ -27,11 +31,19 @@ impl AlignedBytes {
     /// The contents of a file, in one copy.
     ///
     /// # Errors
-    /// Where the file cannot be read, or is shorter than the system says.
+    /// Where the file cannot be read, is shorter than the system says, longer than 4 GiB, or has no room in memory.
     pub fn read(path: &Path) -> IoResult<Self> {
         let mut file = File::open(path)?;
-        let len = usize::try_from(file.metadata()?.len()).map_err(Error::other)?;
-        let mut bytes = Self::zeroed(len);
+        let len = file.metadata()?.len();
+        if len > LONGEST {
+            return Err(Error::new(ErrorKind::FileTooLarge, "longer than 4 GiB: no model"));
+        }
+        let len = usize::try_from(len).map_err(Error::other)?;
+        let mut memory: Vec<u8> = Vec::new();
+        memory.try_reserve_exact(len.checked_add(ALIGNMENT - 1).ok_or(ErrorKind::OutOfMemory)?)?;
+        let start = memory.as_ptr().align_offset(ALIGNMENT);
+        memory.resize(start + len, 0);
+        let mut bytes = Self { memory, start };
         file.read_exact(&mut bytes)?;
         Ok(bytes)
     }
@@ -41,6 +53,7 @@ impl AlignedBytes {
         let (kept, room) = (self.len().min(len), len + ALIGNMENT - 1);
         self.memory.truncate(self.start + kept);
         self.memory.shrink_to(self.start + room);
+        self.memory.reserve_exact(room.saturating_sub(self.memory.len()));
         self.memory.resize(room, 0);
         // The memory may lie elsewhere now.
         let start = self.memory.as_ptr().align_offset(ALIGNMENT);
@@ -81,7 +94,8 @@ pub fn repack(model: &Model, layout: Layout) -> Result<AlignedBytes, ModelError>
     repack_in_place(AlignedBytes::from(model.bytes()), layout)
 }
 
-/// The same in the memory of `bytes` and about as much more as its largest tensor takes: a model is never held twice.
+/// The same in the memory of `bytes`, and about as much more as the largest tensor and the growth by padding take: a model is
+/// never held twice.
 ///
 /// # Errors
 /// Those of [`Model::parse`] and of [`repack`].
@@ -117,6 +131,18 @@ pub fn repack_in_place(mut bytes: AlignedBytes, layout: Layout) -> Result<Aligne
     correct_biases(&new, &to, layout.offset.wrapping_sub(old.layout.offset) as i32, &mut bytes);
     write_layout(layout, &mut bytes);
     Ok(bytes)
+}
+
+/// The model as `kernels` read it, rearranged if it must be, and whether it had to be. 16-bit models have one layout for all.
+///
+/// # Errors
+/// Those of [`Model::parse`].
+pub fn repack_for(bytes: AlignedBytes, kernels: &Kernels) -> Result<(AlignedBytes, bool), ModelError> {
+    let dims = *Model::parse(&bytes)?.dims();
+    match kernels.layout().filter(|&layout| dims.precision == Precision::Int8 && layout != dims.layout) {
+        Some(layout) => Ok((repack_in_place(bytes, layout)?, true)),
+        None => Ok((bytes, false)),
+    }
 }
 
 /// Takes the effect of an offset that is `moved` larger into the biases.

@@ -42,14 +42,14 @@ fn many_engines_share_a_model_and_its_threads() {
     let bytes = model::random_model(&DIMS);
     let (model, expected) = (Model::parse(&bytes).unwrap(), expected(&bytes));
     let threads = Threads::new(3).unwrap();
-    let shared = Engine::new(model.clone(), Kernels::best(DIMS.layout), &threads).unwrap();
+    let shared = Engine::new(model.clone(), Kernels::best(&DIMS), &threads).unwrap();
     std::thread::scope(|scope| {
         for (index, expected) in expected.iter().enumerate() {
             let (model, threads, shared) = (&model, &threads, &shared);
             scope.spawn(move || {
                 for _ in 0..20 {
-                    let own = Engine::new(model.clone(), Kernels::best(DIMS.layout), threads).unwrap();
-                    let alone = Engine::new(model.clone(), Kernels::best(DIMS.layout), Serial).unwrap();
+                    let own = Engine::new(model.clone(), Kernels::best(&DIMS), threads).unwrap();
+                    let alone = Engine::new(model.clone(), Kernels::best(&DIMS), Serial).unwrap();
                     assert_eq!(logits(&own, &picture(index)), *expected);
                     assert_eq!(logits(&alone, &picture(index)), *expected);
                     // One engine may run for several threads at a time too: its memory is the caller's.
@@ -66,7 +66,7 @@ fn an_engine_moves_across_threads() {
     let expected = expected(&bytes);
     std::thread::scope(|scope| {
         let threads = Threads::new(2).unwrap();
-        let mut engine = Engine::new(Model::parse(&bytes).unwrap(), Kernels::best(DIMS.layout), threads).unwrap();
+        let mut engine = Engine::new(Model::parse(&bytes).unwrap(), Kernels::best(&DIMS), threads).unwrap();
         for (index, expected) in expected.iter().enumerate() {
             let run = move || {
                 assert_eq!(logits(&engine, &picture(index)), *expected);
@@ -107,13 +107,13 @@ fn a_worker_that_panics_unwinds_out_of_run_and_spoils_nothing_else() {
     let bytes = model::random_model(&DIMS);
     let (model, expected) = (Model::parse(&bytes).unwrap(), expected(&bytes));
     let cores = Scoped { tasks: 0.into(), bad: usize::MAX };
-    let engine = Engine::new(model.clone(), Kernels::best(DIMS.layout), &cores).unwrap();
+    let engine = Engine::new(model.clone(), Kernels::best(&DIMS), &cores).unwrap();
     assert_eq!(logits(&engine, &picture(0)), expected[0]);
     let count = cores.tasks.load(Ordering::Relaxed);
     assert!(count > 6);
     for bad in 0..count {
         let cores = Scoped { tasks: 0.into(), bad };
-        let engine = Engine::new(model.clone(), Kernels::best(DIMS.layout), &cores).unwrap();
+        let engine = Engine::new(model.clone(), Kernels::best(&DIMS), &cores).unwrap();
         let outcome = catch_unwind(AssertUnwindSafe(|| logits(&engine, &picture(0))));
         assert!(outcome.is_err(), "task {bad}");
         // The same engine, the model and the memory are as good as before.

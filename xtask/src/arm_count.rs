@@ -106,9 +106,7 @@ fn build(arm: &Toolchain) -> Result<PathBuf> {
 
 fn build_plugin() -> Result<PathBuf> {
     let source = workspace::root().join("xtask/plugin/blocks.c");
-    let folder = workspace::target_dir().join("arm-count");
-    fs::create_dir_all(&folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
-    let plugin = folder.join("blocks.so");
+    let plugin = workspace::made("arm-count")?.join("blocks.so");
     run(Command::new("cc").args(["-O2", "-shared", "-fPIC", "-o"]).arg(&plugin).arg(source))?;
     Ok(plugin)
 }

@@ -1,6 +1,5 @@
 //! `runtime/c`: the static library, its example in C, and its header in C++; on this machine and for aarch64 Linux.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -62,7 +61,7 @@ fn build(toolchain: &Toolchain, target: &str, compiler: &str) -> Result<PathBuf>
     ]);
     run(cargo.args(["--target", target]))?;
     let library = workspace::target_dir().join(target).join("freestanding/libresmlp.a");
-    let program = folder()?.join(format!("classify-{target}"));
+    let program = workspace::made("c")?.join(format!("classify-{target}"));
     let mut cc = Command::new(compiler);
     cc.arg("-std=c99").args(WARNINGS).arg("-static").arg("-o").arg(&program);
     cc.arg("-I").arg(package().join("include")).arg(package().join("example/classify.c")).arg(library).arg("-pthread");
@@ -73,18 +72,12 @@ fn build(toolchain: &Toolchain, target: &str, compiler: &str) -> Result<PathBuf>
 fn compiles_as_cxx() -> Result<()> {
     let mut cxx = Command::new("c++");
     cxx.arg("-std=c++11").args(WARNINGS).arg("-I").arg(package().join("include"));
-    cxx.arg("-c").arg(package().join("example/header.cpp")).arg("-o").arg(folder()?.join("header.o"));
+    cxx.arg("-c").arg(package().join("example/header.cpp")).arg("-o").arg(workspace::made("c")?.join("header.o"));
     run(&mut cxx)
 }
 
 fn package() -> PathBuf {
     workspace::root().join("runtime/c")
-}
-
-fn folder() -> Result<PathBuf> {
-    let folder = workspace::target_dir().join("c");
-    fs::create_dir_all(&folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
-    Ok(folder)
 }
 
 /// The bits of all logits, which the example prints in lines of their own.

@@ -34,6 +34,8 @@ const TARGET: &str = "cortex-m";
 /// The programs; the second one's feature has its name.
 const PROGRAM: &str = "resmlp-cortex-m";
 const TESTS: &str = "kernel-tests";
+/// In cargo's output folder.
+const FOLDER: &str = "device/cortex-m";
 const LOGITS: &str = "logits, bits:";
 /// Compilers differ, and the model is made anew, whose last bits depend on the machine that makes it: the logits must be those
 /// of this machine.
@@ -49,20 +51,14 @@ struct Input {
 impl Input {
     /// The demo's model, laid out for `target`, and a photograph of the demo's.
     fn demo(target: &str) -> Result<Self> {
-        fs::create_dir_all(folder()).map_err(|error| format!("cannot make {}: {error}", folder().display()))?;
-        let model = device::demo_model(&folder().join(format!("demo-{target}.rmlp")), target)?;
+        let folder = workspace::made(FOLDER)?;
+        let model = device::demo_model(&folder.join(format!("demo-{target}.rmlp")), target)?;
         Ok(Self { model, picture: package().join("pictures/horse.ppm") })
     }
 
     /// The logits as this machine computes them: their bits in hexadecimal.
     fn logits(&self) -> Result<String> {
-        let program = workspace::target_dir().join("release").join(device::PACKAGE);
-        let mut here = Command::new(program);
-        let report = device::report_of(here.arg("run").arg(&self.model).arg(&self.picture).arg("--json"))?;
-        let logits = report.split_once("\"logits\":[").and_then(|(_, rest)| Some(rest.split_once(']')?.0));
-        let bits = |text: &str| text.parse::<f32>().map(|logit| format!("{:08x}", logit.to_bits()));
-        let logits: Option<Vec<String>> = logits.and_then(|list| list.split(',').map(|text| bits(text).ok()).collect());
-        Ok(logits.ok_or(format!("no logits in {report}"))?.join(" "))
+        Ok(device::logit_bits(&self.model, &[&self.picture])?.concat())
     }
 }
 
@@ -70,15 +66,16 @@ impl Input {
 ///
 /// A model of one's own goes only on the boards with a Pico 2's memory: the others may be too small.
 pub fn build(options: &[&str]) -> Result<()> {
-    let (input, boards) = match options {
-        [] => (Input::demo(TARGET)?, BOARDS.as_slice()),
-        ["--model", model, "--picture", picture] => {
-            (Input { model: found(model)?, picture: found(picture)? }, BOARDS.get(2..).unwrap_or_default())
+    let demos = options.is_empty();
+    let input = match options {
+        [] => Input::demo(TARGET)?,
+        ["--model", model, "--picture", picture] | ["--picture", picture, "--model", model] => {
+            Input { model: found(model)?, picture: found(picture)? }
         }
         _ => return Err("`cortex-m` takes no options, or --model MODEL.rmlp --picture PICTURE.ppm".to_string()),
     };
     let arm = Toolchain::for_targets(&TARGETS)?;
-    for board in boards {
+    for board in BOARDS.iter().filter(|board| demos || board.has_pico2_memory()) {
         println!("{}", board.build(&arm, &input)?.display());
         if !board.is_emulated {
             println!("{}", write_uf2(&board.elf())?.display());
@@ -107,7 +104,9 @@ pub fn check(arm: &Toolchain) -> Result<Tally> {
     let expected = input.logits()?;
     lint(arm, &input)?;
     // Before that board's program is built with the model that it is to be left with.
-    BOARDS[2].run_another_layout(arm, &expected)?;
+    if let Some(board) = BOARDS.iter().find(|board| board.is_emulated && board.has_pico2_memory()) {
+        board.run_another_layout(arm, &expected)?;
+    }
     let mut tally = Tally { passed: 1, ..Tally::default() };
     for board in &BOARDS {
         if board.is_emulated {
@@ -138,8 +137,13 @@ fn lint(arm: &Toolchain, input: &Input) -> Result<()> {
 }
 
 impl Board {
+    /// An M33, with the memory of an RP2350.
+    fn has_pico2_memory(&self) -> bool {
+        self.target == TARGETS[1]
+    }
+
     fn elf(&self) -> PathBuf {
-        folder().join(self.name).with_extension("elf")
+        workspace::target_dir().join(FOLDER).join(self.name).with_extension("elf")
     }
 
     /// `cargo <subcommand>` in the firmware's own workspace, with what it links in.
@@ -242,8 +246,4 @@ pub fn format_check() -> Command {
     let mut cargo = Toolchain::Current.cargo("fmt");
     cargo.args([OsStr::new("--manifest-path"), package().join("Cargo.toml").as_os_str(), OsStr::new("--check")]);
     cargo
-}
-
-fn folder() -> PathBuf {
-    workspace::target_dir().join("device/cortex-m")
 }

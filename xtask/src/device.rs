@@ -1,6 +1,7 @@
 //! `cargo xtask device`: the program that is copied to a Raspberry Pi or a Jetson; and whether it does what it should.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -32,17 +33,10 @@ fn build_with(toolchain: &Toolchain) -> Result<PathBuf> {
     run(&mut cargo)?;
 
     let built = workspace::target_dir().join(LINUX).join("release").join(PACKAGE);
-    let program = folder()?.join(PACKAGE);
+    let program = workspace::made("device")?.join(PACKAGE);
     fs::copy(&built, &program)
         .map_err(|error| format!("cannot copy {} to {}: {error}", built.display(), program.display()))?;
     Ok(program)
-}
-
-/// What is made for devices.
-fn folder() -> Result<PathBuf> {
-    let folder = workspace::target_dir().join("device");
-    fs::create_dir_all(&folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
-    Ok(folder)
 }
 
 /// Runs the demo model on several emulated cores: the logits must be this machine's, bit for bit.
@@ -70,9 +64,13 @@ pub fn check(arm: &Toolchain) -> Result<Tally> {
 
 /// The demo model, and these pictures' logits on this machine.
 pub fn demo(pictures: &[PathBuf]) -> Result<(PathBuf, Vec<String>)> {
-    let model = demo_model(&folder()?.join("demo.rmlp"), "any")?;
+    let model = demo_model(&workspace::made("device")?.join("demo.rmlp"), "any")?;
     let here = workspace::target_dir().join("release").join(PACKAGE);
     let logits = logits(Command::new(here).arg("run").arg(&model).args(pictures).arg("--json"))?;
+    let distinct: BTreeSet<&String> = logits.iter().collect();
+    if distinct.len() < 2 {
+        return Err(format!("{} does not tell pictures apart: {logits:?}", model.display()));
+    }
     Ok((model, logits))
 }
 
@@ -95,7 +93,7 @@ pub fn demo_pictures() -> Result<Vec<PathBuf>> {
     let bytes = fs::read(&fixture).map_err(|error| format!("cannot read {}: {error}", fixture.display()))?;
     let mut paths = Vec::new();
     for (index, picture) in bytes.chunks_exact(32 * 32 * 3).enumerate() {
-        let path = folder()?.join(format!("picture-{index}.rgb"));
+        let path = workspace::made("device")?.join(format!("picture-{index}.rgb"));
         fs::write(&path, picture).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         paths.push(path);
     }
@@ -107,11 +105,21 @@ pub fn logits(command: &mut Command) -> Result<Vec<String>> {
     let report = report_of(command)?;
     let results = report.split("\"logits\":[").skip(1);
     let logits: Vec<String> = results.filter_map(|rest| Some(rest.split_once(']')?.0.to_owned())).collect();
-    let distinct: BTreeSet<&String> = logits.iter().collect();
-    if distinct.len() < 2 {
-        return Err(format!("`{}` does not tell pictures apart: {report}", shown(command)));
-    }
-    Ok(logits)
+    if logits.is_empty() { Err(format!("`{}` gives no logits: {report}", shown(command))) } else { Ok(logits) }
+}
+
+/// The logits of pictures on this machine: for each the bits in hexadecimal.
+pub fn logit_bits(model: &Path, pictures: &[impl AsRef<OsStr>]) -> Result<Vec<String>> {
+    let here = workspace::target_dir().join("release").join(PACKAGE);
+    let logits = logits(Command::new(here).arg("run").arg(model).args(pictures).arg("--json"))?;
+    logits.iter().map(|logits| bits(logits)).collect()
+}
+
+/// The bits of numbers that a JSON report lists.
+fn bits(numbers: &str) -> Result<String> {
+    let bits = numbers.split(',').map(|number| Ok(format!("{:08x}", number.parse::<f32>()?.to_bits())));
+    let bits: std::result::Result<Vec<String>, std::num::ParseFloatError> = bits.collect();
+    Ok(bits.map_err(|error| format!("no numbers: {numbers}: {error}"))?.join(" "))
 }
 
 /// Says which kernels were chosen. Times in an emulator mean nothing, and the report must say so.

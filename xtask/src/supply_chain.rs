@@ -39,7 +39,9 @@ pub fn check(_: &Toolchain) -> Result<Tally> {
 /// `NAME VERSION …|LICENCE`, for each package that is compiled for anything.
 fn tree(options: &[&str]) -> Result<BTreeSet<String>> {
     let mut cargo = Toolchain::Current.cargo("tree");
-    cargo.args(["--workspace", "--target", "all", "--no-dedupe", "--format", "{p}|{l}"]).args(options);
+    cargo
+        .args(["--workspace", "--all-features", "--target", "all", "--no-dedupe", "--format", "{p}|{l}"])
+        .args(options);
     let prefix = if options.is_empty() { "none" } else { "depth" };
     let text = output_of(cargo.args(["--prefix", prefix])).ok_or("`cargo tree` fails")?;
     Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())

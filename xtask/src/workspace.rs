@@ -1,7 +1,9 @@
 //! Where things lie in this repository, and which Rust it asks for.
 
-use std::env;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use crate::process::Result;
 
 /// The repository's root.
 pub fn root() -> &'static Path {
@@ -12,6 +14,13 @@ pub fn root() -> &'static Path {
 /// Cargo's output folder.
 pub fn target_dir() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
+}
+
+/// A folder in cargo's output folder, made if it is not there.
+pub fn made(name: &str) -> Result<PathBuf> {
+    let folder = target_dir().join(name);
+    fs::create_dir_all(&folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+    Ok(folder)
 }
 
 /// Whether this Rust release (`1.96.0`, or a package version that begins so) is new enough for the workspace.

@@ -12,7 +12,7 @@ pub use error::{Error, Result};
 pub use preprocess::{Preprocess, ResizeMode};
 
 /// Longest picture file that is read, in bytes.
-const MAX_FILE_BYTES: u64 = 256 << 20;
+pub const MAX_FILE_BYTES: u64 = 256 << 20;
 
 /// An upright 8-bit RGB picture of at least one pixel.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -57,7 +57,7 @@ impl Board {
     }
 
     /// Descriptions of the models: the firmware picks its own, and tells the kernel in it where the model lies.
-    /// The names of a row mean the same machine; the first row is needed.
+    /// The names of a row mean the same machine; at least one row is needed.
     fn device_trees(self) -> &'static [&'static [&'static str]] {
         match self {
             Self::RaspberryPi3 => &[
@@ -82,13 +82,13 @@ impl Board {
         for name in self.firmware() {
             find(name).map_or_else(|| missing.push((*name).to_owned()), |path| found.push(path));
         }
-        for (index, names) in self.device_trees().iter().enumerate() {
-            match names.iter().find_map(|name| find(name)) {
-                Some(path) => found.push(path),
-                None if index == 0 => missing.push(names.join(" or ")),
-                None => {}
-            }
+        let trees = self.device_trees();
+        let found_trees: Vec<PathBuf> =
+            trees.iter().filter_map(|names| names.iter().find_map(|name| find(name))).collect();
+        if found_trees.is_empty() {
+            missing.push(trees.concat().join(" or "));
         }
+        found.extend(found_trees);
         // Whoever hands the firmware on hands its licence on.
         found.extend(find("LICENCE.broadcom"));
         if missing.is_empty() {
@@ -161,6 +161,11 @@ mod tests {
         let message = Board::RaspberryPi3.boot_files(&folders[1..]).unwrap_err().to_string();
         assert!(message.contains("missing: bootcode.bin, start.elf, fixup.dat. Debian"), "{message}");
         let message = Board::RaspberryPi3.boot_files(&folders[..1]).unwrap_err().to_string();
-        assert!(message.contains("missing: bcm2710-rpi-3-b.dtb or bcm2837-rpi-3-b.dtb. Debian"), "{message}");
+        assert!(message.contains("missing: bcm2710-rpi-3-b.dtb or bcm2837-rpi-3-b.dtb or "), "{message}");
+        assert!(message.contains(" or bcm2837-rpi-zero-2-w.dtb. Debian"), "{message}");
+
+        // One machine's is enough.
+        std::fs::remove_file(trees.join("bcm2837-rpi-3-b.dtb")).unwrap();
+        assert_eq!(Board::RaspberryPi3.boot_files(&folders).unwrap().len(), 4);
     }
 }

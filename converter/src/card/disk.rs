@@ -16,7 +16,7 @@ const FIRST_SECTOR: u32 = 2048;
 /// FAT32 with addresses of sectors.
 const FAT32: u8 = 0x0c;
 
-/// The partition has room for the files and for as much again to be copied onto the card later: models, pictures.
+/// The partition has room for the files and for so many bytes more: models and pictures that are copied onto the card later.
 const SPARE: u64 = 32 << 20;
 
 /// The smallest partition: FAT32 wants at least 65,525 clusters, here of one sector.

@@ -37,7 +37,7 @@ pub struct Args {
     kernels: Option<String>,
 
     /// Measured runs [default: the board's program chooses]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     runs: Option<u32>,
 
     /// One thread on each of these cores, such as 0-3, or auto: on the fastest ones
@@ -45,8 +45,8 @@ pub struct Args {
     pin: Option<String>,
 
     /// First wait until the processor has cooled down to this temperature, °C
-    #[arg(long, value_name = "C")]
-    cool_down: Option<u8>,
+    #[arg(long, value_name = "C", value_parser = celsius)]
+    cool_down: Option<f64>,
 
     /// Bring the report back as a page for a browser, too
     #[arg(long, value_name = "FILE")]
@@ -55,6 +55,12 @@ pub struct Args {
     /// What ssh's option -o takes, such as Port=2222 or IdentityFile=KEY; may be given several times
     #[arg(long, value_name = "NAME=VALUE")]
     ssh_option: Vec<OsString>,
+}
+
+/// A temperature that the board's program takes.
+fn celsius(text: &str) -> std::result::Result<f64, String> {
+    let celsius = text.parse().ok().filter(|celsius| (0.0..=150.0).contains(celsius));
+    celsius.ok_or_else(|| "expected degrees from 0 to 150".to_owned())
 }
 
 /// What the board reported: the fields of `bench`, and where they come from.

@@ -113,6 +113,21 @@ fn outputs_that_cannot_be_written() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_file_longer_than_models_are_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sparse.rmlp");
+    // Takes no room on the disk.
+    let file = std::fs::File::create(&path).unwrap();
+    if file.set_len(1 << 40).is_err() {
+        println!("skipped: a_file_longer_than_models_are_is_not_read (needs a file system for sparse files)");
+        return;
+    }
+    let error = one_error(&["bench", string(&path)], 1);
+    assert!(error.ends_with("sparse.rmlp: longer than 4 GiB: no model"), "{error}");
+}
+
+#[test]
 fn damaged_models() {
     let folder = tempfile::tempdir().unwrap();
     let (model, _) = convert(folder.path(), "good.rmlp", &checkpoint(), &[]);

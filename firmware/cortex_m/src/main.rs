@@ -66,8 +66,7 @@ fn classify(board: &mut Board, scratch: &mut [u8]) -> Result<(), Failure> {
     let model = Model::parse(&MODEL.0).map_err(Failure::Model)?;
     describe(board, &model)?;
 
-    let layout = model.dims().layout;
-    let best = Kernels::best(layout);
+    let best = Kernels::best(model.dims());
     if Kernels::fastest().name() != best.name() {
         writeln!(
             board,

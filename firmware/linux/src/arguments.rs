@@ -18,7 +18,8 @@ Usage: resmlp-device run MODEL.rmlp PICTURE… [options]
        resmlp-device watch MODEL.rmlp FOLDER|/dev/videoN [options]
 
 PICTURE is a JPEG, PNG or BMP file; or height × width × RGB bytes in the model's size, bare or as PPM (P6).
-- is standard input. watch classifies files as they arrive in a folder, or a camera's frames, until it is interrupted.
+- is standard input. watch classifies JPEG, PNG and BMP files as they arrive in a folder, or a camera's frames, until it
+is interrupted.
 
   --threads N     threads that work at the same time [default: one a core]
   --pin CPUS      one thread on each of these cores, such as 0-3, or auto: on the fastest ones

@@ -30,11 +30,12 @@ const COOL_DOWN_STEP: Duration = Duration::from_millis(500);
 
 /// Measures the model; returns what is to be printed.
 pub fn execute(options: &Bench) -> Result<String> {
-    if let Some(path) = &options.options.html {
-        // Not to find out after minutes that the page has no place.
-        write(path, "")?;
-    }
     let opened = model::open(&options.common)?;
+    if let Some(path) = &options.options.html {
+        // Not to find out after minutes that the page has no place; one that is there stays until then.
+        let page = fs::OpenOptions::new().append(true).create(true).open(path);
+        page.map_err(|error| Error::about(path.display(), &error))?;
+    }
     let outcome = measure(&opened, options)?;
     if let Some(path) = &options.options.html {
         write(path, &html::page(&outcome)?)?;
@@ -98,6 +99,7 @@ fn measure(opened: &Opened, options: &Bench) -> Result<Outcome> {
     };
     let mut not_known = Vec::new();
     let mut known = |what: &str, why: String| not_known.push(format!("{what}: {why}"));
+    let gmac_per_s = measured.gmac_per_s();
     let Measured { runs, latency, macs, model_bytes, scratch_bytes, .. } = measured;
     Ok(Outcome {
         model: options.options.name.clone().unwrap_or_else(|| options.common.model.display().to_string()),
@@ -109,7 +111,7 @@ fn measure(opened: &Opened, options: &Bench) -> Result<Outcome> {
         warmup_ms: WarmUp::of(&measured.warmup_times),
         latency_ms: latency.into(),
         times_ms: measured.times.iter().map(milliseconds).collect(),
-        gmac_per_s: macs as f64 / (latency.median_ms * 1e6).max(f64::MIN_POSITIVE),
+        gmac_per_s,
         macs,
         model_bytes,
         scratch_bytes,

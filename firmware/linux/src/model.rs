@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, Precision, Threads, repack_in_place};
+use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, Threads, repack_for};
 
 use crate::affinity;
 use crate::arguments::Common;
@@ -30,15 +30,7 @@ pub fn open(options: &Common) -> Result<Opened> {
     let cpus = cpus.map_err(|problem| Error::Usage(format!("--pin: {problem}")))?;
     let kernels = kernels(options.kernels.as_deref())?;
     let bytes = AlignedBytes::read(path).map_err(|error| Error::about(path.display(), &error))?;
-    let model = Model::parse(&bytes).map_err(|error| Error::about(path.display(), &error))?;
-    let dims = *model.dims();
-    // 16-bit models have one layout for all kernels.
-    let other = kernels.layout().filter(|&layout| dims.precision == Precision::Int8 && layout != dims.layout);
-    let repacked = other.is_some();
-    let bytes = match other {
-        Some(layout) => repack_in_place(bytes, layout).map_err(|error| Error::about(path.display(), &error))?,
-        None => bytes,
-    };
+    let (bytes, repacked) = repack_for(bytes, kernels).map_err(|error| Error::about(path.display(), &error))?;
     if repacked {
         say("note", &format!("the weights are rearranged for the {} kernels at load", kernels.name()));
     }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, stdin};
 use std::path::Path;
 
-use resmlp_picture::{Picture, Preprocess};
+use resmlp_picture::{MAX_FILE_BYTES, Picture, Preprocess};
 
 use crate::error::{Error, Result};
 
@@ -15,9 +15,6 @@ const MAX_HEADER: usize = 4096;
 const JPEG: &[u8] = b"\xff\xd8\xff";
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 const BMP: &[u8] = b"BM";
-
-/// Longest picture file, in bytes.
-const MAX_FILE: usize = 256 << 20;
 
 /// Reads a picture as `[height, width, 3]` of u8 in the model's size, from a file or (`-`) from standard input.
 ///
@@ -36,8 +33,8 @@ pub fn read(path: &Path, preprocess: &Preprocess) -> Result<Vec<u8>> {
     let len = height * width * 3;
     let mut bytes = Vec::new();
     // One byte more than any accepted picture has, to tell a longer one.
-    let most = MAX_FILE.max(len + MAX_HEADER) + 1;
-    let read = source.and_then(|source| source.take(most as u64).read_to_end(&mut bytes));
+    let most = MAX_FILE_BYTES.max((len + MAX_HEADER) as u64) + 1;
+    let read = source.and_then(|source| source.take(most).read_to_end(&mut bytes));
     read.map_err(|error| Error::about(path.display(), &error))?;
     let is_file = [JPEG, PNG, BMP].iter().any(|start| bytes.starts_with(start));
     let pixels = match is_file.then(|| Picture::decode(&bytes)) {

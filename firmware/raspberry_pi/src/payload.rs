@@ -1,7 +1,7 @@
 //! The initramfs: a packed model, and behind it any number of pictures of its size, nothing between them.
 //!
 //! ```text
-//! cat model.rmlp first.rgb second.rgb > initramfs
+//! cat new.rmlp first.rgb second.rgb > model.rmlp
 //! ```
 //! A picture is height × width × RGB bytes, as the engine takes them.
 

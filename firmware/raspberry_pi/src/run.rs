@@ -230,7 +230,7 @@ fn run(board: &'static Board, left: &LeftBehind, options: &Options, out: &mut Ou
     let payload = Payload::parse(bytes).map_err(no_model)?;
     describe_model(&mut out.console, &payload.model).map_err(told)?;
 
-    let kernels = Kernels::best(payload.model.dims().layout);
+    let kernels = Kernels::best(payload.model.dims());
     let depth = payload.model.dims().depth;
     let cores = Cores::start(board, &left.info, options.cores, &mut out.console).map_err(told)?;
     let count = cores.count();
@@ -293,7 +293,7 @@ fn classify(
     let stripes: &[u8] = match payload.pictures().len() {
         0 => {
             let bytes: &mut [u8] = arena.zeros(classifier.picture_length()).unwrap_or_default();
-            bytes.iter_mut().zip(0u8..=255).for_each(|(byte, value)| *byte = value);
+            bytes.iter_mut().zip((0u8..=255).cycle()).for_each(|(byte, value)| *byte = value);
             bytes
         }
         _ => &[],

@@ -248,7 +248,7 @@ pub unsafe extern "C" fn resmlp_engine_init(
             memory::apart(1, &[(engine as usize, own), (model as usize, other)])?;
             let model: &Model<'static> = memory::get(model)?;
             let kernels = match kernels.is_null() {
-                true => Kernels::best(model.dims().layout),
+                true => Kernels::best(model.dims()),
                 false => Kernels::supported().find(|known| memory::is(kernels, known.name())).ok_or(Status::Kernels)?,
             };
             let lent = if parallel.is_null() { None } else { Some(*memory::borrow(parallel)?) };

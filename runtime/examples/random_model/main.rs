@@ -15,7 +15,7 @@ mod shapes;
 
 use std::time::{Duration, Instant};
 
-use resmlp_runtime::{Engine, Kernels, Model, ParallelFor, Precision, Stage, Threads, checksum, repack_in_place};
+use resmlp_runtime::{Engine, Kernels, Model, ParallelFor, Precision, Stage, Threads, checksum, repack_for};
 
 use model::{random, random_model};
 
@@ -30,10 +30,7 @@ fn main() {
     };
     let name = arguments.next().unwrap_or_else(|| "S12".into());
     let dims = shapes::shape(&name, precision).unwrap_or_else(|| panic!("{name}: expected one of {:?}", shapes::NAMES));
-    let mut bytes = random_model(&dims);
-    if let (Precision::Int8, Some(layout)) = (precision, kernels.layout()) {
-        bytes = repack_in_place(bytes, layout).expect("a valid layout");
-    }
+    let (bytes, _) = repack_for(random_model(&dims), kernels).expect("a valid model");
     let model = Model::parse(&bytes).expect("a valid model");
     let engine = Engine::new(model, kernels, Threads::new(threads).expect("threads")).expect("kernels for this layout");
     report(&engine, runs);

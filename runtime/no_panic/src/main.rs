@@ -56,7 +56,7 @@ fn all_of<P: ParallelFor + Copy>(bytes: &[u8], text: &mut Text, parallel: P) -> 
     for kernels in Kernels::supported().chain([
         Kernels::scalar(),
         Kernels::fastest(),
-        Kernels::best(black_box(Layout::DEFAULT)),
+        Kernels::best(black_box(dims)),
         Kernels::named(black_box("")).unwrap_or(Kernels::scalar()),
     ]) {
         text.show(kernels.name());

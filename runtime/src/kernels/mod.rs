@@ -42,7 +42,7 @@ pub use tests::COMPARISONS;
 
 use core::ops::Range;
 
-use crate::format::{GELU_ENTRIES, Layout};
+use crate::format::{Dims, GELU_ENTRIES, Layout, Precision};
 use crate::parallel::Block;
 
 /// A table of functions for one instruction set. To hold one proves that this CPU can run it.
@@ -78,9 +78,10 @@ impl Kernels {
         ALL.iter().copied().filter(|k| (k.supported)())
     }
 
-    /// The best table that this CPU can run and that reads `layout` as it is.
-    pub fn best(layout: Layout) -> &'static Kernels {
-        Self::supported().find(|k| k.reads(layout)).unwrap_or(&scalar::KERNELS)
+    /// The best table that this CPU can run and that reads such a model's weights as they are. All tables read 16-bit ones.
+    pub fn best(dims: &Dims) -> &'static Kernels {
+        let reads = |k: &&Kernels| dims.precision == Precision::F16 || k.reads(dims.layout);
+        Self::supported().find(reads).unwrap_or(&scalar::KERNELS)
     }
 
     /// The best table that this CPU can run, whatever panels it reads: what a model may be repacked for.
