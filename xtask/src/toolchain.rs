@@ -63,6 +63,12 @@ pub fn host() -> Result<String> {
     Ok(host.to_string())
 }
 
+/// Whether cargo can compile the standard library anew.
+pub fn has_std_source() -> bool {
+    let sysroot = output_of(Command::new("rustc").args(["--print", "sysroot"]).current_dir(workspace::root()));
+    sysroot.is_some_and(|folder| Path::new(folder.trim()).join("lib/rustlib/src/rust/library/Cargo.lock").is_file())
+}
+
 /// `rustup <kind> add <names>` for the current toolchain; false where there is no rustup or it fails.
 pub fn rustup_add(kind: &str, names: &[&str]) -> bool {
     if find_program("rustup").is_none() {
