@@ -2,7 +2,7 @@
 
 use super::{Pass, RunError, part, patches, rescale, sum_over_tokens};
 use crate::format::{Extent, Slot};
-use crate::kernels::{FloatColumns, Kernels, Mismatch, MixColumns, MixRows, Rows};
+use crate::kernels::{FloatColumns, Mismatch, MixColumns, MixRows, RightHalves, Rows};
 use crate::model::Model;
 use crate::parallel::{Block, Cut, ParallelFor};
 use crate::plan::aligned;
@@ -17,7 +17,8 @@ pub(super) fn stem<P: ParallelFor>(pass: &mut Pass<P>, image: &[u8]) -> Result<(
             tile.row_mut(row).fill(0.0);
             pixels.iter_mut().zip(patches::values(dims, image, first + row)).for_each(|(p, v)| *p = f32::from(v));
         }
-        layer.add(kernels, pixels, k, &mut tile)
+        let left = Rows { data: pixels, stride: k, rows: tile.rows() };
+        kernels.add_f16(left, layer.weights, layer.columns, &mut tile)
     })
 }
 
@@ -50,10 +51,13 @@ pub(super) fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
     let contract = Layer::new(model, [Slot::ContractWeights, Slot::ContractBias, Slot::ContractScale], block, hidden);
     let gain: &[f32] = model.tensor(Slot::MlpStreamGain, block);
     pass.for_each_block(Cut::Rows(pass.plan.tile), |_, mut tile, scratch| {
-        let activations = floats(scratch, tile.rows() * hidden)?;
-        expand.gelu(kernels, &tile, &mut Block::new(activations, hidden))?;
+        let rows = tile.rows();
+        let activations = floats(scratch, rows * hidden)?;
+        let left = Rows { data: tile.as_slice(), stride: tile.stride(), rows };
+        kernels.gelu_f16(left, expand.weights, expand.columns, &mut Block::new(activations, hidden))?;
         rescale(&mut tile, gain, 0);
-        contract.add(kernels, activations, hidden, &mut tile)
+        let left = Rows { data: activations, stride: hidden, rows };
+        kernels.add_f16(left, contract.weights, contract.columns, &mut tile)
     })
 }
 
@@ -72,11 +76,11 @@ pub(super) fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Re
         return Ok(());
     }
     let layer = Layer::new(model, [Slot::HeadWeights, Slot::HeadBias, Slot::HeadScale], 0, dim);
-    for (logits, (first, right)) in logits.chunks_mut(width.max(1)).zip(layer.panels()) {
-        let out = floats(rest, width)?;
+    for (logits, panel) in logits.chunks_mut(width.max(1)).zip(layer.panels()) {
+        let (out, panel) = (floats(rest, width)?, panel?);
         out.fill(0.0);
         let left = Rows { data: sums, stride: dim, rows: 1 };
-        pass.kernels.add_f16(left, right, layer.columns(first)?, &mut Block::new(out, width))?;
+        pass.kernels.add_f16(left, panel.weights, panel.columns, &mut Block::new(out, width))?;
         logits.iter_mut().zip(out).for_each(|(l, o)| *l = *o);
     }
     Ok(())
@@ -89,50 +93,24 @@ fn floats(bytes: &mut [u8], len: usize) -> Result<&mut [f32], Mismatch> {
 /// A linear layer in right panels.
 struct Layer<'m> {
     k: usize,
-    width: usize,
-    weights: &'m [u16],
-    bias: &'m [f32],
-    scale: &'m [f32],
+    weights: RightHalves<'m>,
+    columns: FloatColumns<'m>,
 }
 
 impl<'m> Layer<'m> {
     fn new(model: &Model<'m>, [weights, bias, scale]: [Slot; 3], block: usize, k: usize) -> Self {
-        let width = model.dims().layout.columns as usize;
-        let [bias, scale] = [bias, scale].map(|s| model.tensor(s, block));
-        Self { k, width, weights: model.tensor(weights, block), bias, scale }
+        let weights = RightHalves { data: model.tensor(weights, block), width: model.dims().layout.columns as usize };
+        let columns = FloatColumns { bias: model.tensor(bias, block), scale: model.tensor(scale, block) };
+        Self { k, weights, columns }
     }
 
-    fn panels(&self) -> impl Iterator<Item = (usize, &'m [u16])> + use<'m> {
-        let width = self.width;
-        self.weights.chunks_exact((width * self.k).max(1)).enumerate().map(move |(i, panel)| (i * width, panel))
-    }
-
-    fn columns(&self, first: usize) -> Result<FloatColumns<'m>, Mismatch> {
-        Ok(FloatColumns { bias: part(self.bias, first, self.width)?, scale: part(self.scale, first, self.width)? })
-    }
-
-    /// `tile += scale · (left · weights) + bias`
-    fn add(&self, kernels: &Kernels, left: &[f32], stride: usize, tile: &mut Block) -> Result<(), Mismatch> {
-        let rows = tile.rows();
-        for (first, right) in self.panels() {
-            let left = Rows { data: left, stride, rows };
-            kernels.add_f16(left, right, self.columns(first)?, &mut tile.part(0..rows, first..first + self.width))?;
-        }
-        Ok(())
-    }
-
-    /// `hidden = gelu(scale · (tile · weights) + bias)`
-    fn gelu(&self, kernels: &Kernels, tile: &Block, hidden: &mut Block) -> Result<(), Mismatch> {
-        let rows = tile.rows();
-        let left = Rows { data: tile.as_slice(), stride: tile.stride(), rows };
-        for (first, right) in self.panels() {
-            kernels.gelu_f16(
-                left,
-                right,
-                self.columns(first)?,
-                &mut hidden.part(0..rows, first..first + self.width),
-            )?;
-        }
-        Ok(())
+    /// The layer panel by panel.
+    fn panels(&self) -> impl Iterator<Item = Result<Self, Mismatch>> {
+        let RightHalves { data, width } = self.weights;
+        data.chunks_exact((width * self.k).max(1)).enumerate().map(move |(i, data)| {
+            let [bias, scale] = [self.columns.bias, self.columns.scale].map(|c| part(c, i * width, width));
+            let columns = FloatColumns { bias: bias?, scale: scale? };
+            Ok(Self { k: self.k, weights: RightHalves { data, width }, columns })
+        })
     }
 }

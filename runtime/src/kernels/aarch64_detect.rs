@@ -8,6 +8,8 @@
 pub(super) enum Extension {
     Dotprod,
     I8mm,
+    /// Arithmetic with 16-bit floating-point numbers.
+    Fp16,
 }
 
 #[cfg(feature = "std")]
@@ -15,6 +17,7 @@ pub(super) fn has(extension: Extension) -> bool {
     match extension {
         Extension::Dotprod => std::arch::is_aarch64_feature_detected!("dotprod"),
         Extension::I8mm => std::arch::is_aarch64_feature_detected!("i8mm"),
+        Extension::Fp16 => std::arch::is_aarch64_feature_detected!("fp16"),
     }
 }
 
@@ -31,6 +34,8 @@ pub(super) fn has(extension: Extension) -> bool {
     let (kind, bit) = match extension {
         Extension::Dotprod => (AT_HWCAP, 20),
         Extension::I8mm => (AT_HWCAP2, 13),
+        // `asimdhp`
+        Extension::Fp16 => (AT_HWCAP, 10),
     };
     // SAFETY: it takes any number, and touches no memory of ours.
     let found = unsafe { getauxval(kind) };
@@ -39,23 +44,26 @@ pub(super) fn has(extension: Extension) -> bool {
 
 #[cfg(all(not(feature = "std"), not(all(feature = "hosted", target_os = "linux")), feature = "bare-metal"))]
 pub(super) fn has(extension: Extension) -> bool {
-    let (isar0, isar1): (u64, u64);
-    // SAFETY: reads two ID registers, as who turns the feature on allows.
+    let (isar0, isar1, pfr0): (u64, u64, u64);
+    // SAFETY: reads three ID registers, as who turns the feature on allows.
     unsafe {
         core::arch::asm!(
             "mrs {}, ID_AA64ISAR0_EL1",
             "mrs {}, ID_AA64ISAR1_EL1",
+            "mrs {}, ID_AA64PFR0_EL1",
             out(reg) isar0,
             out(reg) isar1,
+            out(reg) pfr0,
             options(pure, nomem, nostack, preserves_flags),
         );
     }
-    // Fields of four bits, from the Arm Architecture Reference Manual, D19.2: zero where there is no such extension.
-    let field = match extension {
-        Extension::Dotprod => isar0 >> 44,
-        Extension::I8mm => isar1 >> 52,
-    };
-    field & 0xf != 0
+    // Fields of four bits, from the Arm Architecture Reference Manual, D19.2.
+    match extension {
+        Extension::Dotprod => isar0 >> 44 & 0xf != 0,
+        Extension::I8mm => isar1 >> 52 & 0xf != 0,
+        // AdvSIMD: 15 where there is none, 0 without such arithmetic.
+        Extension::Fp16 => pfr0 >> 20 & 0xf == 1,
+    }
 }
 
 #[cfg(not(any(feature = "std", all(feature = "hosted", target_os = "linux"), feature = "bare-metal")))]
@@ -63,5 +71,6 @@ pub(super) fn has(extension: Extension) -> bool {
     match extension {
         Extension::Dotprod => cfg!(target_feature = "dotprod"),
         Extension::I8mm => cfg!(target_feature = "i8mm"),
+        Extension::Fp16 => cfg!(target_feature = "fp16"),
     }
 }

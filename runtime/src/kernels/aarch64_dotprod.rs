@@ -3,13 +3,14 @@
 use super::aarch64::{self, Tile, Unit};
 use super::aarch64_8x12::multiply_8x12;
 use super::aarch64_detect::{Extension, has};
-use super::{Int8, Kernels, aarch64_f16};
+use super::{Int8, Kernels, aarch64_fp16};
 use crate::format::Layout;
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "aarch64-dotprod",
     layout: Some(Dotprod::LAYOUT),
-    supported: || has(Extension::Dotprod),
+    // Every core with these instructions has arithmetic with 16-bit floating-point numbers too.
+    supported: || has(Extension::Dotprod) && has(Extension::Fp16),
     int8: Int8 {
         quantise_rows: aarch64::quantise_rows::<Dotprod, 2, 3>,
         quantise_columns: aarch64::quantise_columns::<Dotprod, 2, 3>,
@@ -18,7 +19,7 @@ pub(super) static KERNELS: Kernels = Kernels {
         gelu: aarch64::gelu::<Dotprod, 2, 3>,
         sums: aarch64::sums::<Dotprod, 2, 3>,
     },
-    f16: aarch64_f16::NEON,
+    f16: aarch64_fp16::FP16,
 };
 
 /// Eight rows and twelve columns.

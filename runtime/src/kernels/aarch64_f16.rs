@@ -1,11 +1,11 @@
-//! Kernels for 16-bit weights on every aarch64 core: weights are converted as they are loaded (`fcvtl`), sums are `f32`.
+//! Kernels for 16-bit weights on aarch64 cores without arithmetic in that format: weights are converted as they are loaded (`fcvtl`), sums are `f32`.
 
 use core::arch::aarch64::*;
 
-use super::{F16, FloatColumns, MixColumns, MixRows, Rows, erf, scalar};
+use super::{F16, FloatColumns, MixColumns, MixRows, RightHalves, Rows, erf, scalar};
 use crate::parallel::Block;
 
-pub(super) const NEON: F16 = F16 { add, gelu, mix };
+pub(super) const NEON: F16 = F16 { add, gelu, mix, rounds_sums: false };
 
 const COLUMNS: usize = 8;
 const ROWS: usize = 8;
@@ -111,23 +111,27 @@ fn affine(
 }
 
 #[target_feature(enable = "neon")]
-fn add(left: Rows, right: &[u16], columns: FloatColumns, stream: &mut Block) {
-    if stream.columns() != COLUMNS {
+fn add(left: Rows, right: RightHalves, columns: FloatColumns, stream: &mut Block) {
+    if right.width != COLUMNS {
         return scalar::add_f16(left, right, columns, stream);
     }
-    affine(left, right, columns, stream, |y, x| y.iter_mut().zip(x).for_each(|(y, x)| *y += x));
+    right.for_each_panel(columns, stream, |right, columns, stream| {
+        affine(left, right, columns, stream, |y, x| y.iter_mut().zip(x).for_each(|(y, x)| *y += x));
+    });
 }
 
 #[target_feature(enable = "neon")]
-fn gelu(left: Rows, right: &[u16], columns: FloatColumns, hidden: &mut Block) {
-    if hidden.columns() != COLUMNS {
+fn gelu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Block) {
+    if right.width != COLUMNS {
         return scalar::gelu_f16(left, right, columns, hidden);
     }
-    affine(left, right, columns, hidden, |y, x| *y = x.map(erf::gelu));
+    right.for_each_panel(columns, hidden, |right, columns, hidden| {
+        affine(left, right, columns, hidden, |y, x| *y = x.map(erf::gelu));
+    });
 }
 
 #[target_feature(enable = "neon")]
-fn mix(panel: usize, left: &[u16], right: &[f32], rows: MixRows, columns: MixColumns, stream: &mut Block) {
+pub(super) fn mix(panel: usize, left: &[u16], right: &[f32], rows: MixRows, columns: MixColumns, stream: &mut Block) {
     if stream.columns() != COLUMNS || panel != ROWS {
         return scalar::mix_f16(panel, left, right, rows, columns, stream);
     }

@@ -6,13 +6,14 @@ use core::arch::aarch64::*;
 use super::aarch64::{self, Tile, Unit};
 use super::aarch64_8x12::multiply_8x12;
 use super::aarch64_detect::{Extension, has};
-use super::{Int8, Kernels, aarch64_f16};
+use super::{Int8, Kernels, aarch64_fp16};
 use crate::format::Layout;
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "aarch64-i8mm",
     layout: Some(I8mm::LAYOUT),
-    supported: || has(Extension::I8mm),
+    // Every core with these instructions has arithmetic with 16-bit floating-point numbers too.
+    supported: || has(Extension::I8mm) && has(Extension::Fp16),
     int8: Int8 {
         quantise_rows: aarch64::quantise_rows::<I8mm, 2, 3>,
         quantise_columns: aarch64::quantise_columns::<I8mm, 2, 3>,
@@ -21,7 +22,7 @@ pub(super) static KERNELS: Kernels = Kernels {
         gelu: aarch64::gelu::<I8mm, 2, 3>,
         sums: aarch64::sums::<I8mm, 2, 3>,
     },
-    f16: aarch64_f16::NEON,
+    f16: aarch64_fp16::FP16,
 };
 
 /// Eight rows and twelve columns.

@@ -14,6 +14,8 @@ mod aarch64_dotprod;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_f16;
 #[cfg(target_arch = "aarch64")]
+mod aarch64_fp16;
+#[cfg(target_arch = "aarch64")]
 mod aarch64_i8mm;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_neon;
@@ -109,6 +111,11 @@ impl Kernels {
         self.layout
     }
 
+    /// Whether 16-bit models' sums are rounded to 16 bits on the way, which costs some accuracy (NUMERICS.md, f16).
+    pub fn rounds_sums_of_16_bit_models(&self) -> bool {
+        self.f16.rounds_sums
+    }
+
     /// Whether it reads panels of this shape.
     pub fn reads(&self, layout: Layout) -> bool {
         self.layout.is_none_or(|own| own == layout)
@@ -201,6 +208,32 @@ pub(crate) struct Rows<'a> {
     pub rows: usize,
 }
 
+/// Right panels of 16-bit weights.
+#[derive(Clone, Copy)]
+pub(crate) struct RightHalves<'a> {
+    pub data: &'a [u16],
+    /// Columns of a panel.
+    pub width: usize,
+}
+
+impl RightHalves<'_> {
+    /// Calls `each` with every panel, its columns' numbers and its part of `out`.
+    fn for_each_panel(
+        self,
+        columns: FloatColumns,
+        out: &mut Block,
+        mut each: impl FnMut(&[u16], FloatColumns, &mut Block),
+    ) {
+        let rows = out.rows();
+        let k = self.data.len().checked_div(out.columns()).unwrap_or(0);
+        for (i, panel) in self.data.chunks_exact((self.width * k).max(1)).enumerate() {
+            let part = i * self.width..(i + 1) * self.width;
+            let columns = FloatColumns { bias: part_of(columns.bias, &part), scale: part_of(columns.scale, &part) };
+            each(panel, columns, &mut out.part(0..rows, part));
+        }
+    }
+}
+
 /// Per column: what is done to the sums of 16-bit weights.
 #[derive(Clone, Copy)]
 pub(crate) struct FloatColumns<'a> {
@@ -227,11 +260,13 @@ struct Int8 {
 /// Kernels for models with 16-bit weights. Right panels are `[k][column]`, left panels `[k][row]`.
 struct F16 {
     /// `stream += scale · (left · right) + bias`.
-    add: unsafe fn(Rows, &[u16], FloatColumns, &mut Block),
+    add: unsafe fn(Rows, RightHalves, FloatColumns, &mut Block),
     /// `hidden = gelu(scale · (left · right) + bias)`.
-    gelu: unsafe fn(Rows, &[u16], FloatColumns, &mut Block),
+    gelu: unsafe fn(Rows, RightHalves, FloatColumns, &mut Block),
     /// As [`Int8::mix`]; the weights are the left matrix, the right one is `[k][column]`.
     mix: unsafe fn(usize, &[u16], &[f32], MixRows, MixColumns, &mut Block),
+    /// Whether sums are 16-bit numbers for a while.
+    rounds_sums: bool,
 }
 
 /// Lengths that do not fit together: a mistake in the engine, not in a model.
@@ -398,11 +433,11 @@ impl Kernels {
     pub(crate) fn add_f16(
         &self,
         left: Rows,
-        right: &[u16],
+        right: RightHalves,
         columns: FloatColumns,
         stream: &mut Block,
     ) -> Result<(), Mismatch> {
-        check(float_fits(&left, right, &columns, stream))?;
+        check(float_fits(&left, &right, &columns, stream))?;
         // SAFETY: to hold `self` proves the instructions; the lengths were checked.
         unsafe { (self.f16.add)(left, right, columns, stream) };
         Ok(())
@@ -412,11 +447,11 @@ impl Kernels {
     pub(crate) fn gelu_f16(
         &self,
         left: Rows,
-        right: &[u16],
+        right: RightHalves,
         columns: FloatColumns,
         hidden: &mut Block,
     ) -> Result<(), Mismatch> {
-        check(float_fits(&left, right, &columns, hidden))?;
+        check(float_fits(&left, &right, &columns, hidden))?;
         // SAFETY: to hold `self` proves the instructions; the lengths were checked.
         unsafe { (self.f16.gelu)(left, right, columns, hidden) };
         Ok(())
@@ -450,10 +485,11 @@ impl Kernels {
     }
 }
 
-fn float_fits(left: &Rows, right: &[u16], columns: &FloatColumns, out: &Block) -> bool {
+fn float_fits(left: &Rows, right: &RightHalves, columns: &FloatColumns, out: &Block) -> bool {
     let width = out.columns();
-    let k = right.len().checked_div(width).unwrap_or(0);
-    k * width == right.len()
+    let k = right.data.len().checked_div(width).unwrap_or(0);
+    k * width == right.data.len()
+        && width.checked_rem(right.width) == Some(0)
         && k <= left.stride
         && left.rows == out.rows()
         && left.rows * left.stride <= left.data.len()

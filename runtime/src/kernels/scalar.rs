@@ -6,7 +6,8 @@ use half::f16;
 
 use super::erf::gelu as gelu_f32;
 use super::{
-    F16, FloatColumns, GeluColumns, Hidden, Int8, Kernels, MixColumns, MixRows, Product, Quantiser, Rows, StreamColumns,
+    F16, FloatColumns, GeluColumns, Hidden, Int8, Kernels, MixColumns, MixRows, Product, Quantiser, RightHalves, Rows,
+    StreamColumns,
 };
 use crate::format::Layout;
 use crate::parallel::Block;
@@ -16,7 +17,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     layout: None,
     supported: || true,
     int8: Int8 { quantise_rows, quantise_columns, add, mix, gelu, sums },
-    f16: F16 { add: add_f16, gelu: gelu_f16, mix: mix_f16 },
+    f16: F16 { add: add_f16, gelu: gelu_f16, mix: mix_f16, rounds_sums: false },
 };
 
 /// `x` rounded to the nearest integer, ties to even, and limited to `low..=high`, which lie within ±2^16.
@@ -155,22 +156,23 @@ fn float_sums(left: &[f32], right: &[u16], width: usize) -> [f32; WIDTH] {
     sums
 }
 
-fn affine_rows(left: Rows, right: &[u16], columns: FloatColumns, out: &mut Block, store: impl Fn(&mut f32, f32)) {
-    let width = out.columns();
-    for (row, left) in left.data.chunks_exact(left.stride.max(1)).take(left.rows).enumerate() {
-        let sums = float_sums(left, right, width);
-        let coefficients = columns.scale.iter().zip(columns.bias);
-        for ((out, sum), (&scale, &bias)) in out.row_mut(row).iter_mut().zip(sums).zip(coefficients) {
-            store(out, sum * scale + bias);
+fn affine_rows(left: Rows, right: RightHalves, columns: FloatColumns, out: &mut Block, store: impl Fn(&mut f32, f32)) {
+    right.for_each_panel(columns, out, |panel, columns, out| {
+        for (row, left) in left.data.chunks_exact(left.stride.max(1)).take(left.rows).enumerate() {
+            let sums = float_sums(left, panel, right.width);
+            let coefficients = columns.scale.iter().zip(columns.bias);
+            for ((out, sum), (&scale, &bias)) in out.row_mut(row).iter_mut().zip(sums).zip(coefficients) {
+                store(out, sum * scale + bias);
+            }
         }
-    }
+    });
 }
 
-pub(super) fn add_f16(left: Rows, right: &[u16], columns: FloatColumns, stream: &mut Block) {
+pub(super) fn add_f16(left: Rows, right: RightHalves, columns: FloatColumns, stream: &mut Block) {
     affine_rows(left, right, columns, stream, |y, x| *y += x);
 }
 
-pub(super) fn gelu_f16(left: Rows, right: &[u16], columns: FloatColumns, hidden: &mut Block) {
+pub(super) fn gelu_f16(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Block) {
     affine_rows(left, right, columns, hidden, |y, x| *y = gelu_f32(x));
 }
 

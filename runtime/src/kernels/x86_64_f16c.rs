@@ -2,10 +2,10 @@
 
 use core::arch::x86_64::*;
 
-use super::{F16, FloatColumns, MixColumns, MixRows, Rows, scalar};
+use super::{F16, FloatColumns, MixColumns, MixRows, RightHalves, Rows, scalar};
 use crate::parallel::Block;
 
-pub(super) const F16C: F16 = F16 { add, gelu, mix };
+pub(super) const F16C: F16 = F16 { add, gelu, mix, rounds_sums: false };
 
 const COLUMNS: usize = 8;
 /// Rows of a tile: as many independent sums as two multipliers of four cycles' latency need.
@@ -85,19 +85,23 @@ fn affine(
 }
 
 #[target_feature(enable = "avx,fma,f16c")]
-fn add(left: Rows, right: &[u16], columns: FloatColumns, stream: &mut Block) {
-    if stream.columns() != COLUMNS {
+fn add(left: Rows, right: RightHalves, columns: FloatColumns, stream: &mut Block) {
+    if right.width != COLUMNS {
         return scalar::add_f16(left, right, columns, stream);
     }
-    affine(left, right, columns, stream, |y, x| y.iter_mut().zip(x).for_each(|(y, x)| *y += x));
+    right.for_each_panel(columns, stream, |right, columns, stream| {
+        affine(left, right, columns, stream, |y, x| y.iter_mut().zip(x).for_each(|(y, x)| *y += x));
+    });
 }
 
 #[target_feature(enable = "avx,fma,f16c")]
-fn gelu(left: Rows, right: &[u16], columns: FloatColumns, hidden: &mut Block) {
-    if hidden.columns() != COLUMNS {
+fn gelu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Block) {
+    if right.width != COLUMNS {
         return scalar::gelu_f16(left, right, columns, hidden);
     }
-    affine(left, right, columns, hidden, |y, x| *y = x.map(super::erf::gelu));
+    right.for_each_panel(columns, hidden, |right, columns, hidden| {
+        affine(left, right, columns, hidden, |y, x| *y = x.map(super::erf::gelu));
+    });
 }
 
 #[target_feature(enable = "avx,fma,f16c")]

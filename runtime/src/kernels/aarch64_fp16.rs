@@ -1,0 +1,226 @@
+//! Kernels for 16-bit weights on cores with arithmetic in that format (Cortex-A55, A76 and later): `fmla` on eight numbers.
+//!
+//! Activations become 16-bit numbers too, row by row (patch mixing: channel by channel) divided by a power of two that makes them
+//! less than [`LARGEST`], so that no sum overflows. A sum of [`SHORT`] products is a 16-bit number; sums of those are `f32`.
+
+use core::arch::aarch64::*;
+use core::array::from_fn;
+use core::ops::Range;
+
+use super::{F16, FloatColumns, MixColumns, MixRows, RightHalves, Rows, aarch64_f16, erf, scalar};
+use crate::parallel::Block;
+
+pub(super) const FP16: F16 = F16 { add, gelu, mix, rounds_sums: true };
+
+const COLUMNS: usize = 8;
+const ROWS: usize = 8;
+/// Products in a 16-bit sum: weights are less than 2, so it stays below 2^11.
+const SHORT: usize = 16;
+/// Activations are less than this, as a power of two: what is 2^20 times smaller than a row's largest still counts.
+const LARGEST: i32 = 6;
+/// Elements of the contraction that are converted at a time, and how many rows of them: 16 KB.
+const CHUNK: usize = 256;
+const PANELS: usize = 4;
+
+/// Of eight rows or columns, for one element of the contraction.
+type Halves = [u16; 8];
+/// Eight columns' sums.
+type Eight = [float32x4_t; 2];
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn load(floats: &[f32; 8]) -> Eight {
+    // SAFETY: 16 bytes each.
+    unsafe { [vld1q_f32(floats.as_ptr()), vld1q_f32(floats.as_ptr().add(4))] }
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn floats(v: Eight) -> [f32; 8] {
+    let mut floats = [0.0; 8];
+    // SAFETY: 16 bytes each.
+    unsafe {
+        vst1q_f32(floats.as_mut_ptr(), v[0]);
+        vst1q_f32(floats.as_mut_ptr().add(4), v[1]);
+    }
+    floats
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn load_halves(halves: &Halves) -> float16x8_t {
+    // SAFETY: 16 bytes.
+    vreinterpretq_f16_u16(unsafe { vld1q_u16(halves.as_ptr()) })
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn to_halves(v: Eight) -> Halves {
+    let mut halves = [0; 8];
+    let v = vreinterpretq_u16_f16(vcvt_high_f16_f32(vcvt_f16_f32(v[0]), v[1]));
+    // SAFETY: 16 bytes.
+    unsafe { vst1q_u16(halves.as_mut_ptr(), v) };
+    halves
+}
+
+/// Adds the products of eight rows and eight columns.
+#[inline]
+#[target_feature(enable = "neon,fp16")]
+fn multiply(left: &[Halves], right: &[Halves], sums: &mut [Eight; ROWS]) {
+    for (left, right) in left.chunks(SHORT).zip(right.chunks(SHORT)) {
+        let mut short = [vreinterpretq_f16_u16(vdupq_n_u16(0)); ROWS];
+        for (left, right) in left.iter().zip(right) {
+            let (left, right) = (load_halves(left), load_halves(right));
+            let [a, b, c, d, e, f, g, h] = &mut short;
+            *a = vfmaq_laneq_f16::<0>(*a, right, left);
+            *b = vfmaq_laneq_f16::<1>(*b, right, left);
+            *c = vfmaq_laneq_f16::<2>(*c, right, left);
+            *d = vfmaq_laneq_f16::<3>(*d, right, left);
+            *e = vfmaq_laneq_f16::<4>(*e, right, left);
+            *f = vfmaq_laneq_f16::<5>(*f, right, left);
+            *g = vfmaq_laneq_f16::<6>(*g, right, left);
+            *h = vfmaq_laneq_f16::<7>(*h, right, left);
+        }
+        for (sums, short) in sums.iter_mut().zip(short) {
+            sums[0] = vaddq_f32(sums[0], vcvt_f32_f16(vget_low_f16(short)));
+            sums[1] = vaddq_f32(sums[1], vcvt_high_f32_f16(short));
+        }
+    }
+}
+
+/// The power of two that makes numbers up to `largest` less than 2^`LARGEST`, and its inverse. 1 for what is not finite, which
+/// stays so.
+fn normaliser(largest: f32) -> [f32; 2] {
+    let exponent = (largest.to_bits() >> 23 & 0xff) as i32 - 127;
+    // Both are normal numbers; smaller ones than 2^-100 are as good as zero.
+    let exponent = if exponent == 128 { 0 } else { (LARGEST - 1 - exponent).min(100) };
+    [exponent, -exponent].map(|exponent| f32::from_bits(((exponent + 127) as u32) << 23))
+}
+
+/// The largest magnitude.
+fn largest<'a>(values: impl Iterator<Item = &'a f32>) -> f32 {
+    values.fold(0.0, |largest, x| largest.max(x.abs()))
+}
+
+/// Left panels of `ROWS` rows, converted: a part of the contraction, and by what the products have to be multiplied.
+struct Left {
+    panels: [[Halves; CHUNK]; PANELS],
+    scale: [[f32; ROWS]; PANELS],
+}
+
+impl Left {
+    /// Converts elements `part` of rows from `first` on. Where there is no such row, its numbers stay as they are.
+    #[target_feature(enable = "neon")]
+    fn convert(&mut self, left: &Rows, first: usize, part: Range<usize>) {
+        for row in 0..(left.rows - first).min(ROWS * PANELS) {
+            let start = (first + row) * left.stride;
+            let values = left.data.get(start + part.start..start + part.end).unwrap_or(&[]);
+            let [factor, inverse] = normaliser(largest(values.iter()));
+            let (Some(panel), Some(scale)) = (self.panels.get_mut(row / ROWS), self.scale.get_mut(row / ROWS)) else {
+                return;
+            };
+            let (row, factor) = (row % ROWS, vdupq_n_f32(factor));
+            scale[row] = inverse;
+            for (out, values) in panel.chunks_mut(8).zip(values.chunks(8)) {
+                let mut eight = [0.0; 8];
+                eight.iter_mut().zip(values).for_each(|(eight, &x)| *eight = x);
+                let halves = to_halves(load(&eight).map(|x| vmulq_f32(x, factor)));
+                out.iter_mut().zip(halves).for_each(|(out, half)| out[row] = half);
+            }
+        }
+    }
+}
+
+/// Which part of the contraction a sum is of.
+#[derive(Clone, Copy)]
+struct Part {
+    is_first: bool,
+    is_last: bool,
+}
+
+/// Calls `store` with each row's output and, part by part of the contraction, `scale · (left · right) + bias`.
+#[inline]
+#[target_feature(enable = "neon,fp16")]
+fn affine(
+    left: Rows,
+    right: RightHalves,
+    columns: FloatColumns,
+    out: &mut Block,
+    store: impl Fn(&mut [f32; COLUMNS], [f32; COLUMNS], Part),
+) {
+    let mut converted = Left { panels: [[[0; ROWS]; CHUNK]; PANELS], scale: [[0.0; ROWS]; PANELS] };
+    let k = right.data.len() / out.columns().max(1);
+    let width = out.columns();
+    for first in (0..left.rows).step_by(ROWS * PANELS) {
+        for start in (0..k).step_by(CHUNK) {
+            let end = k.min(start + CHUNK);
+            converted.convert(&left, first, start..end);
+            let part = Part { is_first: start == 0, is_last: end == k };
+            let rows = left.rows.min(first + ROWS * PANELS);
+            right.for_each_panel(columns, &mut out.part(first..rows, 0..width), |right, columns, out| {
+                let right = right.as_chunks().0.get(start..end).unwrap_or(&[]);
+                let [Some(scale), Some(bias)] = [columns.scale, columns.bias].map(|c| c.first_chunk()) else { return };
+                let bias = if part.is_first { load(bias) } else { [vdupq_n_f32(0.0); 2] };
+                let scale = load(scale);
+                for (i, (left, factors)) in converted.panels.iter().zip(&converted.scale).enumerate() {
+                    if i * ROWS >= out.rows() {
+                        return;
+                    }
+                    let mut sums = [[vdupq_n_f32(0.0); 2]; ROWS];
+                    multiply(left, right, &mut sums);
+                    for (row, (sums, &factor)) in (i * ROWS..).zip(sums.iter().zip(factors)) {
+                        let Some(out) = out.row_mut(row).first_chunk_mut() else { return };
+                        let x = [0, 1].map(|h| vfmaq_f32(bias[h], vmulq_n_f32(sums[h], factor), scale[h]));
+                        store(out, floats(x), part);
+                    }
+                }
+            });
+        }
+    }
+}
+
+#[target_feature(enable = "neon,fp16")]
+fn add(left: Rows, right: RightHalves, columns: FloatColumns, stream: &mut Block) {
+    if right.width != COLUMNS {
+        return scalar::add_f16(left, right, columns, stream);
+    }
+    affine(left, right, columns, stream, |y, x, _| y.iter_mut().zip(x).for_each(|(y, x)| *y += x));
+}
+
+#[target_feature(enable = "neon,fp16")]
+fn gelu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Block) {
+    if right.width != COLUMNS {
+        return scalar::gelu_f16(left, right, columns, hidden);
+    }
+    affine(left, right, columns, hidden, |y, x, part| {
+        for (y, x) in y.iter_mut().zip(x) {
+            let x = if part.is_first { x } else { *y + x };
+            *y = if part.is_last { erf::gelu(x) } else { x };
+        }
+    });
+}
+
+#[target_feature(enable = "neon,fp16")]
+fn mix(panel: usize, left: &[u16], right: &[f32], rows: MixRows, columns: MixColumns, stream: &mut Block) {
+    /// As many tokens as `Left` has elements.
+    const TOKENS: usize = CHUNK * PANELS;
+    let channels = right.as_chunks::<COLUMNS>().0;
+    if stream.columns() != COLUMNS || panel != ROWS || channels.len() > TOKENS {
+        return aarch64_f16::mix(panel, left, right, rows, columns, stream);
+    }
+    let normalisers: [_; COLUMNS] = from_fn(|column| normaliser(largest(channels.iter().map(|row| &row[column]))));
+    let [factors, inverses] = [0, 1].map(|which| load(&normalisers.map(|normaliser| normaliser[which])));
+    let mut converted = [[0; COLUMNS]; TOKENS];
+    for (out, row) in converted.iter_mut().zip(channels) {
+        let row = load(row);
+        *out = to_halves([0, 1].map(|h| vmulq_f32(row[h], factors[h])));
+    }
+    for (first, left) in (0..stream.rows()).step_by(ROWS).zip(left.chunks_exact((ROWS * channels.len()).max(1))) {
+        let mut sums = [[vdupq_n_f32(0.0); 2]; ROWS];
+        multiply(left.as_chunks().0, &converted, &mut sums);
+        for (row, sums) in (first..stream.rows()).zip(sums) {
+            let sums = [0, 1].map(|h| vmulq_f32(sums[h], inverses[h]));
+            scalar::add_mixed(row, &floats(sums), rows, columns, stream);
+        }
+    }
+}
