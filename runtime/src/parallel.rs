@@ -136,13 +136,37 @@ unsafe impl Send for Block<'_> {}
 // SAFETY: shared access only reads.
 unsafe impl Sync for Block<'_> {}
 
-/// Which way a matrix is cut.
+/// How a matrix is cut: the panels go to the workers as evenly as can be, and each worker's share is cut into blocks of about the
+/// same size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
-    /// Blocks of this many rows.
-    Rows(usize),
-    /// Blocks of this many columns.
-    Columns(usize),
+pub struct Cut {
+    /// Which way.
+    pub along: Along,
+    /// Rows or columns of a panel, which is not cut.
+    pub panel: usize,
+    /// The most panels that a block may have.
+    pub most: usize,
+}
+
+/// What a block has a part of; it has all of the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Along {
+    /// The rows.
+    Rows,
+    /// The columns.
+    Columns,
+}
+
+impl Cut {
+    /// Worker `worker`'s blocks of `extent` rows or columns, of `workers`.
+    fn blocks(self, extent: usize, worker: usize, workers: usize) -> impl Iterator<Item = Range<usize>> {
+        let panel = self.panel.max(1);
+        let panels = extent.div_ceil(panel);
+        let [start, end] = [worker, worker + 1].map(|w| panels * w / workers.max(1));
+        let blocks = (end - start).div_ceil(self.most.max(1));
+        let at = move |block: usize| (start + ((end - start) * block).div_ceil(blocks.max(1))) * panel;
+        (0..blocks).map(move |block| at(block)..at(block + 1).min(extent))
+    }
 }
 
 /// What one worker needs: memory of its own.
@@ -162,12 +186,7 @@ pub fn for_each_block<P: ParallelFor + ?Sized>(
     workers: Workers<'_>,
     task: &(dyn Fn(usize, Block<'_>, &mut [u8]) + Sync),
 ) {
-    let (extent, step) = match cut {
-        Cut::Rows(step) => (matrix.rows, step.max(1)),
-        Cut::Columns(step) => (matrix.columns, step.max(1)),
-    };
     let count = workers.count.max(1);
-    let blocks = extent.div_ceil(step);
     let share = workers.scratch.len() / count;
     let scratch = Scratch(workers.scratch.as_mut_ptr());
     parallel.for_each(count, &|worker| {
@@ -176,13 +195,17 @@ pub fn for_each_block<P: ParallelFor + ?Sized>(
         }
         // SAFETY: `share * count` bytes were lent, each index is called once, so no two shares overlap.
         let scratch = unsafe { core::slice::from_raw_parts_mut(scratch.at(worker * share), share) };
-        for block in worker * blocks / count..(worker + 1) * blocks / count {
-            let first = block * step;
-            let (rows, columns) = match cut {
-                Cut::Rows(_) => (first..first + step, 0..matrix.columns),
-                Cut::Columns(_) => (0..matrix.rows, first..first + step),
+        let extent = match cut.along {
+            Along::Rows => matrix.rows,
+            Along::Columns => matrix.columns,
+        };
+        for block in cut.blocks(extent, worker, count) {
+            let first = block.start;
+            let (rows, columns) = match cut.along {
+                Along::Rows => (block, 0..matrix.columns),
+                Along::Columns => (0..matrix.rows, block),
             };
-            // SAFETY: every block has another index, every index belongs to one worker, and all calls end before
+            // SAFETY: no two blocks overlap, every block belongs to one worker, and all calls end before
             // `matrix` does.
             task(first, unsafe { matrix.part_unchecked(rows, columns) }, scratch);
         }
@@ -199,3 +222,32 @@ impl Scratch {
 
 // SAFETY: only an address; who makes a slice of it says why that is sound.
 unsafe impl Sync for Scratch {}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::{Along, Cut};
+
+    #[test]
+    fn blocks_cover_all_once_and_are_spread_evenly() {
+        for (extent, workers, most) in (0..=70).flat_map(|e| (1..=9).flat_map(move |w| (1..=5).map(move |m| (e, w, m))))
+        {
+            let cut = Cut { along: Along::Rows, panel: 4, most };
+            let shares: Vec<Vec<_>> =
+                (0..workers).map(|worker| cut.blocks(extent, worker, workers).collect()).collect();
+            let mut next = 0;
+            for block in shares.iter().flatten() {
+                assert!(
+                    block.start == next && block.end > next && block.len() <= 4 * most,
+                    "{extent} {workers} {most}"
+                );
+                next = block.end;
+            }
+            assert_eq!(next, extent);
+            let panels =
+                |share: &Vec<core::ops::Range<usize>>| share.iter().map(|b| b.len().div_ceil(4)).sum::<usize>();
+            assert!(shares.iter().all(|share| panels(share) <= extent.div_ceil(4).div_ceil(workers)));
+        }
+    }
+}

@@ -1,9 +1,11 @@
 //! How the scratch memory is divided. `scratch_len` and `run` share one plan, so they cannot disagree.
 
 use crate::format::{ALIGNMENT, Dims, Extent, Precision};
+use crate::parallel::{Along, Cut};
 
-/// Memory that all workers' tiles of tokens together may take, bytes: small enough for an L2 cache, and half of S12's tokens.
-const TILE_BYTES: usize = 200 << 10;
+/// Memory that all workers' tiles of tokens together may take, bytes: small enough for an L2 cache, and half of S12's tokens on one
+/// worker or two.
+const TILE_BYTES: usize = 210 << 10;
 
 /// Lengths in bytes unless said otherwise; every part starts at a multiple of [`ALIGNMENT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,10 +15,10 @@ pub(crate) struct Plan {
     pub tokens: usize,
     /// Columns of the residual stream: channels, padded.
     pub dim: usize,
-    /// Tokens of a tile, a multiple of the layout's rows.
-    pub tile: usize,
-    /// Channels of a patch-mixing task, a multiple of the layout's columns.
-    pub channels: usize,
+    /// How the stream is cut into tiles of tokens: every tile reads all weights of the channel MLP, so they are few.
+    pub tiles: Cut,
+    /// How the stream is cut into the channels of a patch-mixing task.
+    pub channels: Cut,
     /// The stream: `tokens * dim` times 4.
     pub stream: usize,
     /// A worker's own memory.
@@ -41,7 +43,8 @@ impl Plan {
         let panels = tokens.div_ceil(rows).max(1);
         let workers = workers.min(panels).max(1);
         let per_panel = (rows * per_token).checked_mul(size)?.max(1);
-        let tile_panels = tile_panels(panels, workers, TILE_BYTES / workers / per_panel);
+        let share = panels.div_ceil(workers);
+        let tile_panels = share.div_ceil(share.div_ceil((TILE_BYTES / workers / per_panel).max(1)));
         let head = Self::head_len(dims);
         let mix = tokens_k.checked_mul(columns)?.checked_mul(size)?;
         let per_worker = (tile_panels.checked_mul(per_panel)?).max(mix).max(head);
@@ -49,8 +52,8 @@ impl Plan {
             workers,
             tokens,
             dim,
-            tile: tile_panels * rows,
-            channels: columns,
+            tiles: Cut { along: Along::Rows, panel: rows, most: tile_panels },
+            channels: Cut { along: Along::Columns, panel: columns, most: 1 },
             stream: tokens.checked_mul(dim)?.checked_mul(4)?.checked_next_multiple_of(ALIGNMENT)?,
             per_worker: per_worker.checked_next_multiple_of(ALIGNMENT)?,
         };
@@ -82,17 +85,6 @@ impl Plan {
     }
 }
 
-/// Panels of a tile, at most `largest`: as many as can be, since every tile reads all weights, among the sizes with which all
-/// workers are done soonest.
-fn tile_panels(panels: usize, workers: usize, largest: usize) -> usize {
-    // The worker with most to do takes a tile in every round, and in the last round the first of those that are left.
-    let most = |tile: usize| {
-        let round = tile.saturating_mul(workers).max(1);
-        panels / round * tile + (panels % round).min(tile)
-    };
-    (1..=largest.min(panels).max(1)).rev().min_by_key(|&tile| most(tile)).unwrap_or(1)
-}
-
 /// `n` rounded up to [`ALIGNMENT`].
 pub(crate) fn aligned(n: usize) -> usize {
     n.next_multiple_of(ALIGNMENT)
@@ -102,7 +94,7 @@ pub(crate) fn aligned(n: usize) -> usize {
 mod tests {
     use std::vec;
 
-    use super::{Plan, tile_panels};
+    use super::Plan;
     use crate::format::{Dims, Layout, Precision};
 
     const S12: Dims = Dims {
@@ -127,38 +119,9 @@ mod tests {
     }
 
     #[test]
-    fn tiles_are_spread_evenly_and_cover_all_tokens() {
-        for workers in 1..=8 {
-            let plan = Plan::new(&S12, workers).unwrap();
-            let tiles = plan.tokens.div_ceil(plan.tile);
-            assert!(tiles * plan.tile >= plan.tokens && (tiles - 1) * plan.tile < plan.tokens);
-            assert_eq!(plan.tile % 8, 0);
-        }
-    }
-
-    #[test]
-    fn no_worker_has_more_panels_than_it_must() {
-        for (panels, workers) in (1..=60).flat_map(|panels: usize| (1..=8).map(move |workers| (panels, workers))) {
-            for largest in 1..=20 {
-                let tile = tile_panels(panels, workers, largest);
-                assert!((1..=largest).contains(&tile));
-                // As they are claimed: each tile by the worker that has done least.
-                let mut done = vec![0; workers];
-                let mut left = panels;
-                while left > 0 {
-                    let next = tile.min(left);
-                    *done.iter_mut().min().unwrap() += next;
-                    left -= next;
-                }
-                assert_eq!(done.iter().max(), Some(&panels.div_ceil(workers)), "{panels} {workers} {largest}: {tile}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_tile_is_as_large_as_fits() {
-        assert_eq!([1, 2, 4].map(|workers| tile_panels(25, workers, 13 / workers)), [13, 6, 3]);
-        assert_eq!(Plan::new(&S12, 1).unwrap().tile, 104);
+    fn a_tile_is_as_large_as_fits_and_no_larger_than_it_must_be() {
+        let most = [1, 2, 3, 4, 8, 25].map(|workers| Plan::new(&S12, workers).unwrap().tiles.most);
+        assert_eq!(most, [13, 7, 3, 3, 1, 1]);
     }
 
     #[test]

@@ -4,14 +4,14 @@ use super::{Pass, RunError, part, patches, rescale, sum_over_tokens};
 use crate::format::{Extent, Slot};
 use crate::kernels::{FloatColumns, Mismatch, MixColumns, MixRows, RightHalves, Rows};
 use crate::model::Model;
-use crate::parallel::{Block, Cut, ParallelFor};
+use crate::parallel::{Block, ParallelFor};
 use crate::plan::aligned;
 
 pub(super) fn stem<P: ParallelFor>(pass: &mut Pass<P>, image: &[u8]) -> Result<(), RunError> {
     let (kernels, dims) = (pass.kernels, pass.model.dims());
     let k = dims.patch_len();
     let layer = Layer::new(pass.model, [Slot::StemWeights, Slot::StemBias, Slot::StemScale], 0, k);
-    pass.for_each_block(Cut::Rows(pass.plan.tile), |first, mut tile, scratch| {
+    pass.for_each_block(pass.plan.tiles, |first, mut tile, scratch| {
         let pixels = floats(scratch, tile.rows() * k)?;
         for (row, pixels) in pixels.chunks_exact_mut(k.max(1)).enumerate() {
             tile.row_mut(row).fill(0.0);
@@ -31,7 +31,7 @@ pub(super) fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
     let rows = MixRows { correction: &[], scale, sum, bias };
     let gains = [Slot::MixScale, Slot::MixSumGain, Slot::MixBiasGain].map(|s| model.tensor::<f32>(s, block));
     let gain: &[f32] = model.tensor(Slot::MixStreamGain, block);
-    pass.for_each_block(Cut::Columns(pass.plan.channels), |first, mut channels, scratch| {
+    pass.for_each_block(pass.plan.channels, |first, mut channels, scratch| {
         let width = channels.columns();
         let right = floats(scratch, channels.rows() * width)?;
         for (row, copy) in right.chunks_exact_mut(width.max(1)).enumerate() {
@@ -50,7 +50,7 @@ pub(super) fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
     let expand = Layer::new(model, [Slot::ExpandWeights, Slot::ExpandBias, Slot::ExpandScale], block, dim);
     let contract = Layer::new(model, [Slot::ContractWeights, Slot::ContractBias, Slot::ContractScale], block, hidden);
     let gain: &[f32] = model.tensor(Slot::MlpStreamGain, block);
-    pass.for_each_block(Cut::Rows(pass.plan.tile), |_, mut tile, scratch| {
+    pass.for_each_block(pass.plan.tiles, |_, mut tile, scratch| {
         let rows = tile.rows();
         let activations = floats(scratch, rows * hidden)?;
         let left = Rows { data: tile.as_slice(), stride: tile.stride(), rows };

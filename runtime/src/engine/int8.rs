@@ -6,7 +6,7 @@ use crate::kernels::{
     GeluColumns, Hidden, Mismatch, MixColumns, MixRows, Product, Quantiser, StreamColumns, round_clamp,
 };
 use crate::model::Model;
-use crate::parallel::{Cut, ParallelFor};
+use crate::parallel::ParallelFor;
 use crate::plan::aligned;
 
 /// `y[n,:] = We · patch[n] + be`
@@ -15,7 +15,7 @@ pub(super) fn stem<P: ParallelFor>(pass: &mut Pass<P>, image: &[u8]) -> Result<(
     let (layout, k) = (dims.layout, dims.padded(Extent::Patch));
     let right = model.tensor(Slot::StemWeights, 0);
     let columns = StreamColumns { bias: model.tensor(Slot::StemBias, 0), scale: model.tensor(Slot::StemScale, 0) };
-    pass.for_each_block(Cut::Rows(pass.plan.tile), |first, mut tile, scratch| {
+    pass.for_each_block(pass.plan.tiles, |first, mut tile, scratch| {
         let rows = tile.rows();
         let left = scratch.get_mut(..panel_rows(dims, rows) * k).ok_or(Mismatch)?;
         for row in 0..rows {
@@ -78,7 +78,7 @@ pub(super) fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
     let quantiser = PerChannel::new(model, Slot::MixInputScale, Slot::MixInputOffset, block);
     let gains = [Slot::MixScale, Slot::MixSumGain, Slot::MixBiasGain].map(|s| model.tensor::<f32>(s, block));
     let gain: &[f32] = model.tensor(Slot::MixStreamGain, block);
-    pass.for_each_block(Cut::Columns(pass.plan.channels), |first, mut channels, scratch| {
+    pass.for_each_block(pass.plan.channels, |first, mut channels, scratch| {
         let width = channels.columns();
         let right = scratch.get_mut(..k * width).ok_or(Mismatch)?;
         kernels.quantise_columns(layout, &channels, quantiser.part(first, width)?, right)?;
@@ -108,7 +108,7 @@ pub(super) fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
     let [bias, scale] = [Slot::ContractBias, Slot::ContractScale];
     let columns = StreamColumns { bias: model.tensor(bias, block), scale: model.tensor(scale, block) };
     let gain: &[f32] = model.tensor(Slot::MlpStreamGain, block);
-    pass.for_each_block(Cut::Rows(pass.plan.tile), |_, mut tile, scratch| {
+    pass.for_each_block(pass.plan.tiles, |_, mut tile, scratch| {
         let (rows, padded) = (tile.rows(), panel_rows(dims, tile.rows()));
         let (input, rest) = scratch.split_at_mut_checked(padded * dim).ok_or(Mismatch)?;
         let activations = rest.get_mut(..padded * hidden).ok_or(Mismatch)?;

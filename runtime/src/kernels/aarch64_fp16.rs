@@ -63,29 +63,47 @@ fn to_halves(v: Eight) -> Halves {
     halves
 }
 
-/// Adds the products of eight rows and eight columns.
+/// Adds the products of eight rows and eight columns to 16-bit sums.
 #[inline]
 #[target_feature(enable = "neon,fp16")]
-fn multiply(left: &[Halves], right: &[Halves], sums: &mut [Eight; ROWS]) {
-    for (left, right) in left.chunks(SHORT).zip(right.chunks(SHORT)) {
-        let mut short = [vreinterpretq_f16_u16(vdupq_n_u16(0)); ROWS];
-        for (left, right) in left.iter().zip(right) {
-            let (left, right) = (load_halves(left), load_halves(right));
-            let [a, b, c, d, e, f, g, h] = &mut short;
-            *a = vfmaq_laneq_f16::<0>(*a, right, left);
-            *b = vfmaq_laneq_f16::<1>(*b, right, left);
-            *c = vfmaq_laneq_f16::<2>(*c, right, left);
-            *d = vfmaq_laneq_f16::<3>(*d, right, left);
-            *e = vfmaq_laneq_f16::<4>(*e, right, left);
-            *f = vfmaq_laneq_f16::<5>(*f, right, left);
-            *g = vfmaq_laneq_f16::<6>(*g, right, left);
-            *h = vfmaq_laneq_f16::<7>(*h, right, left);
-        }
+fn add_products([a, b, c, d, e, f, g, h]: &mut [float16x8_t; ROWS], left: &Halves, right: &Halves) {
+    let (left, right) = (load_halves(left), load_halves(right));
+    *a = vfmaq_laneq_f16::<0>(*a, right, left);
+    *b = vfmaq_laneq_f16::<1>(*b, right, left);
+    *c = vfmaq_laneq_f16::<2>(*c, right, left);
+    *d = vfmaq_laneq_f16::<3>(*d, right, left);
+    *e = vfmaq_laneq_f16::<4>(*e, right, left);
+    *f = vfmaq_laneq_f16::<5>(*f, right, left);
+    *g = vfmaq_laneq_f16::<6>(*g, right, left);
+    *h = vfmaq_laneq_f16::<7>(*h, right, left);
+}
+
+/// The products of eight rows and eight columns.
+#[inline]
+#[target_feature(enable = "neon,fp16")]
+fn multiply(left: &[Halves], right: &[Halves]) -> [Eight; ROWS] {
+    let mut sums = [[vdupq_n_f32(0.0); 2]; ROWS];
+    let mut widen = |short: [float16x8_t; ROWS]| {
         for (sums, short) in sums.iter_mut().zip(short) {
             sums[0] = vaddq_f32(sums[0], vcvt_f32_f16(vget_low_f16(short)));
             sums[1] = vaddq_f32(sums[1], vcvt_high_f32_f16(short));
         }
+    };
+    let zero = [vreinterpretq_f16_u16(vdupq_n_u16(0)); ROWS];
+    let whole = left.len().min(right.len()) / SHORT * SHORT;
+    for (left, right) in left.as_chunks::<SHORT>().0.iter().zip(right.as_chunks::<SHORT>().0) {
+        let mut short = zero;
+        for (left, right) in left.iter().zip(right) {
+            add_products(&mut short, left, right);
+        }
+        widen(short);
     }
+    let mut short = zero;
+    for (left, right) in left.iter().zip(right).skip(whole) {
+        add_products(&mut short, left, right);
+    }
+    widen(short);
+    sums
 }
 
 /// The power of two that makes numbers up to `largest` less than 2^`LARGEST`, and its inverse. 1 for what is not finite, which
@@ -166,8 +184,7 @@ fn affine(
                     if i * ROWS >= out.rows() {
                         return;
                     }
-                    let mut sums = [[vdupq_n_f32(0.0); 2]; ROWS];
-                    multiply(left, right, &mut sums);
+                    let sums = multiply(left, right);
                     for (row, (sums, &factor)) in (i * ROWS..).zip(sums.iter().zip(factors)) {
                         let Some(out) = out.row_mut(row).first_chunk_mut() else { return };
                         let x = [0, 1].map(|h| vfmaq_f32(bias[h], vmulq_n_f32(sums[h], factor), scale[h]));
@@ -193,10 +210,8 @@ fn gelu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Bloc
         return scalar::gelu_f16(left, right, columns, hidden);
     }
     affine(left, right, columns, hidden, |y, x, part| {
-        for (y, x) in y.iter_mut().zip(x) {
-            let x = if part.is_first { x } else { *y + x };
-            *y = if part.is_last { erf::gelu(x) } else { x };
-        }
+        let x = if part.is_first { x } else { from_fn(|column| y[column] + x[column]) };
+        *y = if part.is_last { x.map(erf::gelu) } else { x };
     });
 }
 
@@ -216,8 +231,7 @@ fn mix(panel: usize, left: &[u16], right: &[f32], rows: MixRows, columns: MixCol
         *out = to_halves([0, 1].map(|h| vmulq_f32(row[h], factors[h])));
     }
     for (first, left) in (0..stream.rows()).step_by(ROWS).zip(left.chunks_exact((ROWS * channels.len()).max(1))) {
-        let mut sums = [[vdupq_n_f32(0.0); 2]; ROWS];
-        multiply(left.as_chunks().0, &converted, &mut sums);
+        let sums = multiply(left.as_chunks().0, &converted);
         for (row, sums) in (first..stream.rows()).zip(sums) {
             let sums = [0, 1].map(|h| vmulq_f32(sums[h], inverses[h]));
             scalar::add_mixed(row, &floats(sums), rows, columns, stream);
