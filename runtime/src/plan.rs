@@ -44,7 +44,8 @@ impl Plan {
         let workers = workers.min(panels).max(1);
         let per_panel = (rows * per_token).checked_mul(size)?.max(1);
         let share = panels.div_ceil(workers);
-        let tile_panels = share.div_ceil(share.div_ceil((TILE_BYTES / workers / per_panel).max(1)));
+        let tiles = share.div_ceil((TILE_BYTES / workers / per_panel).max(1)).max(1);
+        let tile_panels = share.div_ceil(tiles);
         let head = Self::head_len(dims);
         let mix = tokens_k.checked_mul(columns)?.checked_mul(size)?;
         let per_worker = (tile_panels.checked_mul(per_panel)?).max(mix).max(head);

@@ -9,9 +9,7 @@
 use core::fmt::{self, Write};
 use core::hint::black_box;
 
-use resmlp_runtime::{
-    Dims, Engine, Kernels, Layout, Model, ModelError, ParallelFor, RunError, Serial, Stage, checksum, top,
-};
+use resmlp_runtime::{Dims, Engine, Kernels, Model, ModelError, ParallelFor, RunError, Serial, Stage, checksum, top};
 
 unsafe extern "C" {
     /// Defined nowhere.

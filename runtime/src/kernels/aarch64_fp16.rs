@@ -4,7 +4,6 @@
 //! less than [`LARGEST`], so that no sum overflows. A sum of [`SHORT`] products is a 16-bit number; sums of those are `f32`.
 
 use core::arch::aarch64::*;
-use core::array::from_fn;
 use core::ops::Range;
 
 use super::{F16, FloatColumns, MixColumns, MixRows, RightHalves, Rows, aarch64_f16, erf, scalar};
@@ -115,11 +114,6 @@ fn normaliser(largest: f32) -> [f32; 2] {
     [exponent, -exponent].map(|exponent| f32::from_bits(((exponent + 127) as u32) << 23))
 }
 
-/// The largest magnitude.
-fn largest<'a>(values: impl Iterator<Item = &'a f32>) -> f32 {
-    values.fold(0.0, |largest, x| largest.max(x.abs()))
-}
-
 /// Left panels of `ROWS` rows, converted: a part of the contraction, and by what the products have to be multiplied.
 struct Left {
     panels: [[Halves; CHUNK]; PANELS],
@@ -133,7 +127,7 @@ impl Left {
         for row in 0..(left.rows - first).min(ROWS * PANELS) {
             let start = (first + row) * left.stride;
             let values = left.data.get(start + part.start..start + part.end).unwrap_or(&[]);
-            let [factor, inverse] = normaliser(largest(values.iter()));
+            let [factor, inverse] = normaliser(values.iter().fold(0.0, |largest, x| x.abs().max(largest)));
             let (Some(panel), Some(scale)) = (self.panels.get_mut(row / ROWS), self.scale.get_mut(row / ROWS)) else {
                 return;
             };
@@ -210,7 +204,10 @@ fn gelu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Bloc
         return scalar::gelu_f16(left, right, columns, hidden);
     }
     affine(left, right, columns, hidden, |y, x, part| {
-        let x = if part.is_first { x } else { from_fn(|column| y[column] + x[column]) };
+        let mut x = x;
+        if !part.is_first {
+            x.iter_mut().zip(&*y).for_each(|(x, y)| *x += y);
+        }
         *y = if part.is_last { x.map(erf::gelu) } else { x };
     });
 }
@@ -223,8 +220,13 @@ fn mix(panel: usize, left: &[u16], right: &[f32], rows: MixRows, columns: MixCol
     if stream.columns() != COLUMNS || panel != ROWS || channels.len() > TOKENS {
         return aarch64_f16::mix(panel, left, right, rows, columns, stream);
     }
-    let normalisers: [_; COLUMNS] = from_fn(|column| normaliser(largest(channels.iter().map(|row| &row[column]))));
-    let [factors, inverses] = [0, 1].map(|which| load(&normalisers.map(|normaliser| normaliser[which])));
+    let mut largest = [0.0; COLUMNS];
+    for row in channels {
+        largest.iter_mut().zip(row).for_each(|(largest, x)| *largest = x.abs().max(*largest));
+    }
+    let normalisers = largest.map(normaliser);
+    let factors = load(&normalisers.map(|[factor, _]| factor));
+    let inverses = load(&normalisers.map(|[_, inverse]| inverse));
     let mut converted = [[0; COLUMNS]; TOKENS];
     for (out, row) in converted.iter_mut().zip(channels) {
         let row = load(row);
