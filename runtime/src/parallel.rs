@@ -189,16 +189,16 @@ pub fn for_each_block<P: ParallelFor + ?Sized>(
     let count = workers.count.max(1);
     let share = workers.scratch.len() / count;
     let scratch = Scratch(workers.scratch.as_mut_ptr());
+    let extent = match cut.along {
+        Along::Rows => matrix.rows,
+        Along::Columns => matrix.columns,
+    };
     parallel.for_each(count, &|worker| {
         if worker >= count {
             return;
         }
         // SAFETY: `share * count` bytes were lent, each index is called once, so no two shares overlap.
         let scratch = unsafe { core::slice::from_raw_parts_mut(scratch.at(worker * share), share) };
-        let extent = match cut.along {
-            Along::Rows => matrix.rows,
-            Along::Columns => matrix.columns,
-        };
         for block in cut.blocks(extent, worker, count) {
             let first = block.start;
             let (rows, columns) = match cut.along {

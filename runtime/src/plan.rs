@@ -61,11 +61,15 @@ impl Plan {
         plan.checked_len().map(|_| plan)
     }
 
-    /// Bytes that the head needs: the sums over tokens, the sums in panels, and one tile of results.
+    /// Bytes that the head needs: the sums over tokens; then, 8-bit, those in panels and one tile of results, or all results.
     fn head_len(dims: &Dims) -> usize {
         let [rows, columns] = [dims.layout.rows, dims.layout.columns].map(|v| v as usize);
         let dim = dims.padded(Extent::Dim);
-        aligned(4 * dim) + aligned((rows + 1) * dim) + aligned(4 * 2 * columns)
+        let rest = match dims.precision {
+            Precision::Int8 => aligned((rows + 1) * dim) + aligned(4 * 2 * columns),
+            Precision::F16 => aligned(4 * dims.padded(Extent::Outputs)),
+        };
+        aligned(4 * dim) + rest
     }
 
     fn checked_len(&self) -> Option<usize> {

@@ -10,7 +10,7 @@ use crate::plan::aligned;
 pub(super) fn stem<P: ParallelFor>(pass: &mut Pass<P>, image: &[u8]) -> Result<(), RunError> {
     let (kernels, dims) = (pass.kernels, pass.model.dims());
     let k = dims.patch_len();
-    let layer = Layer::new(pass.model, [Slot::StemWeights, Slot::StemBias, Slot::StemScale], 0, k);
+    let layer = Layer::new(pass.model, [Slot::StemWeights, Slot::StemBias, Slot::StemScale], 0);
     pass.for_each_block(pass.plan.tiles, |first, mut tile, scratch| {
         let pixels = floats(scratch, tile.rows() * k)?;
         for (row, pixels) in pixels.chunks_exact_mut(k.max(1)).enumerate() {
@@ -46,9 +46,9 @@ pub(super) fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
 
 pub(super) fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
     let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
-    let [dim, hidden] = [Extent::Dim, Extent::Hidden].map(|e| dims.padded(e));
-    let expand = Layer::new(model, [Slot::ExpandWeights, Slot::ExpandBias, Slot::ExpandScale], block, dim);
-    let contract = Layer::new(model, [Slot::ContractWeights, Slot::ContractBias, Slot::ContractScale], block, hidden);
+    let hidden = dims.padded(Extent::Hidden);
+    let expand = Layer::new(model, [Slot::ExpandWeights, Slot::ExpandBias, Slot::ExpandScale], block);
+    let contract = Layer::new(model, [Slot::ContractWeights, Slot::ContractBias, Slot::ContractScale], block);
     let gain: &[f32] = model.tensor(Slot::MlpStreamGain, block);
     pass.for_each_block(pass.plan.tiles, |_, mut tile, scratch| {
         let rows = tile.rows();
@@ -64,7 +64,6 @@ pub(super) fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
 pub(super) fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Result<(), RunError> {
     let (model, dims) = (pass.model, pass.model.dims());
     let dim = dims.padded(Extent::Dim);
-    let width = dims.layout.columns as usize;
     let (sums, rest) = pass.scratch.split_at_mut_checked(aligned(4 * dim)).ok_or(Mismatch)?;
     let sums = floats(sums, dim)?;
     sum_over_tokens(pass.stream, dim, sums);
@@ -75,14 +74,13 @@ pub(super) fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Re
         }
         return Ok(());
     }
-    let layer = Layer::new(model, [Slot::HeadWeights, Slot::HeadBias, Slot::HeadScale], 0, dim);
-    for (logits, panel) in logits.chunks_mut(width.max(1)).zip(layer.panels()) {
-        let (out, panel) = (floats(rest, width)?, panel?);
-        out.fill(0.0);
-        let left = Rows { data: sums, stride: dim, rows: 1 };
-        pass.kernels.add_f16(left, panel.weights, panel.columns, &mut Block::new(out, width))?;
-        logits.iter_mut().zip(out).for_each(|(l, o)| *l = *o);
-    }
+    let layer = Layer::new(model, [Slot::HeadWeights, Slot::HeadBias, Slot::HeadScale], 0);
+    let width = dims.padded(Extent::Outputs);
+    let out = floats(rest, width)?;
+    out.fill(0.0);
+    let left = Rows { data: sums, stride: dim, rows: 1 };
+    pass.kernels.add_f16(left, layer.weights, layer.columns, &mut Block::new(out, width))?;
+    logits.iter_mut().zip(out).for_each(|(logit, out)| *logit = *out);
     Ok(())
 }
 
@@ -92,25 +90,14 @@ fn floats(bytes: &mut [u8], len: usize) -> Result<&mut [f32], Mismatch> {
 
 /// A linear layer in right panels.
 struct Layer<'m> {
-    k: usize,
     weights: RightHalves<'m>,
     columns: FloatColumns<'m>,
 }
 
 impl<'m> Layer<'m> {
-    fn new(model: &Model<'m>, [weights, bias, scale]: [Slot; 3], block: usize, k: usize) -> Self {
+    fn new(model: &Model<'m>, [weights, bias, scale]: [Slot; 3], block: usize) -> Self {
         let weights = RightHalves { data: model.tensor(weights, block), width: model.dims().layout.columns as usize };
         let columns = FloatColumns { bias: model.tensor(bias, block), scale: model.tensor(scale, block) };
-        Self { k, weights, columns }
-    }
-
-    /// The layer panel by panel.
-    fn panels(&self) -> impl Iterator<Item = Result<Self, Mismatch>> {
-        let RightHalves { data, width } = self.weights;
-        data.chunks_exact((width * self.k).max(1)).enumerate().map(move |(i, data)| {
-            let [bias, scale] = [self.columns.bias, self.columns.scale].map(|c| part(c, i * width, width));
-            let columns = FloatColumns { bias: bias?, scale: scale? };
-            Ok(Self { k: self.k, weights: RightHalves { data, width }, columns })
-        })
+        Self { weights, columns }
     }
 }

@@ -1,7 +1,7 @@
 //! Which instructions this core has: asked of the system, or of the core's own ID registers.
 //!
-//! Without `std`, on Linux, the C library may be asked (feature `hosted`). Without an operating system (feature `bare-metal`) the registers are read directly, which takes EL1 or higher. Without either,
-//! only what the compiler was told counts.
+//! Without `std`, on Linux, the C library may be asked (feature `hosted`). Without an operating system (feature `bare-metal`) the
+//! registers are read directly, which takes EL1 or higher. Without either, only what the compiler was told counts.
 
 /// Instruction sets beyond plain NEON.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,5 @@
-//! Kernels for 16-bit weights on aarch64 cores without arithmetic in that format: weights are converted as they are loaded (`fcvtl`), sums are `f32`.
+//! Kernels for 16-bit weights on aarch64 cores without arithmetic in that format: weights are converted as they are loaded
+//! (`fcvtl`), sums are `f32`.
 
 use core::arch::aarch64::*;
 
@@ -7,15 +8,15 @@ use crate::parallel::Block;
 
 pub(super) const NEON: F16 = F16 { add, gelu, mix, rounds_sums: false };
 
-const COLUMNS: usize = 8;
-const ROWS: usize = 8;
+pub(super) const COLUMNS: usize = 8;
+pub(super) const ROWS: usize = 8;
 
 /// Eight columns.
-type Eight = [float32x4_t; 2];
+pub(super) type Eight = [float32x4_t; 2];
 
 #[inline]
 #[target_feature(enable = "neon")]
-fn zeros() -> [Eight; ROWS] {
+pub(super) fn zeros() -> [Eight; ROWS] {
     [[vdupq_n_f32(0.0); 2]; ROWS]
 }
 
@@ -29,14 +30,14 @@ fn load_halves(halves: &[u16; 8]) -> Eight {
 
 #[inline]
 #[target_feature(enable = "neon")]
-fn load(floats: &[f32; 8]) -> Eight {
+pub(super) fn load(floats: &[f32; 8]) -> Eight {
     // SAFETY: 16 bytes each.
     unsafe { [vld1q_f32(floats.as_ptr()), vld1q_f32(floats.as_ptr().add(4))] }
 }
 
 #[inline]
 #[target_feature(enable = "neon")]
-fn floats(v: Eight) -> [f32; 8] {
+pub(super) fn floats(v: Eight) -> [f32; 8] {
     bytemuck::cast(v.map(|half| {
         let mut floats = [0.0f32; 4];
         // SAFETY: 16 bytes.

@@ -1,49 +1,27 @@
 //! Kernels for 16-bit weights on cores with arithmetic in that format (Cortex-A55, A76 and later): `fmla` on eight numbers.
 //!
 //! Activations become 16-bit numbers too, row by row (patch mixing: channel by channel) divided by a power of two that makes them
-//! less than [`LARGEST`], so that no sum overflows. A sum of [`SHORT`] products is a 16-bit number; sums of those are `f32`.
+//! no larger than 2^[`LARGEST`], so that no sum overflows. A sum of [`SHORT`] products is a 16-bit number; sums of those are `f32`.
 
 use core::arch::aarch64::*;
 use core::ops::Range;
 
-use super::{F16, FloatColumns, MixColumns, MixRows, RightHalves, Rows, aarch64_f16, erf, scalar};
+use super::aarch64_f16::{self, COLUMNS, Eight, ROWS, floats, load, zeros};
+use super::{F16, FloatColumns, MixColumns, MixRows, RightHalves, Rows, erf, scalar};
 use crate::parallel::Block;
 
 pub(super) const FP16: F16 = F16 { add, gelu, mix, rounds_sums: true };
 
-const COLUMNS: usize = 8;
-const ROWS: usize = 8;
-/// Products in a 16-bit sum: weights are less than 2, so it stays below 2^11.
+/// Products in a 16-bit sum: the converter's weights are at most 2, so it stays below 2^12.
 const SHORT: usize = 16;
-/// Activations are less than this, as a power of two: what is 2^20 times smaller than a row's largest still counts.
+/// Activations are at most this power of two: what is 2^19 times smaller than a row's largest keeps all its bits.
 const LARGEST: i32 = 6;
-/// Elements of the contraction that are converted at a time, and how many rows of them: 16 KB.
+/// Elements of the contraction that are converted at a time, of so many panels: 16 KB.
 const CHUNK: usize = 256;
 const PANELS: usize = 4;
 
 /// Of eight rows or columns, for one element of the contraction.
 type Halves = [u16; 8];
-/// Eight columns' sums.
-type Eight = [float32x4_t; 2];
-
-#[inline]
-#[target_feature(enable = "neon")]
-fn load(floats: &[f32; 8]) -> Eight {
-    // SAFETY: 16 bytes each.
-    unsafe { [vld1q_f32(floats.as_ptr()), vld1q_f32(floats.as_ptr().add(4))] }
-}
-
-#[inline]
-#[target_feature(enable = "neon")]
-fn floats(v: Eight) -> [f32; 8] {
-    let mut floats = [0.0; 8];
-    // SAFETY: 16 bytes each.
-    unsafe {
-        vst1q_f32(floats.as_mut_ptr(), v[0]);
-        vst1q_f32(floats.as_mut_ptr().add(4), v[1]);
-    }
-    floats
-}
 
 #[inline]
 #[target_feature(enable = "neon")]
@@ -81,7 +59,7 @@ fn add_products([a, b, c, d, e, f, g, h]: &mut [float16x8_t; ROWS], left: &Halve
 #[inline]
 #[target_feature(enable = "neon,fp16")]
 fn multiply(left: &[Halves], right: &[Halves]) -> [Eight; ROWS] {
-    let mut sums = [[vdupq_n_f32(0.0); 2]; ROWS];
+    let mut sums = zeros();
     let mut widen = |short: [float16x8_t; ROWS]| {
         for (sums, short) in sums.iter_mut().zip(short) {
             sums[0] = vaddq_f32(sums[0], vcvt_f32_f16(vget_low_f16(short)));
