@@ -105,6 +105,8 @@ impl Layout {
     pub const I8MM: Self = Self { rows: 8, columns: 12, group: 8, offset: 0 };
     /// For x86-64 with AVX-512 VNNI, which wants one operand unsigned.
     pub const VNNI: Self = Self { rows: 8, columns: 48, group: 4, offset: 128 };
+    /// For x86-64 with AMX: left panels of one row, so that a left matrix lies row after row.
+    pub const AMX: Self = Self { rows: 1, columns: 32, group: 4, offset: 128 };
     /// For 64-bit ARM without dot products.
     pub const NEON: Self = Self { rows: 4, columns: 4, group: 16, offset: 0 };
     /// For Cortex-M with the DSP extension.

@@ -30,6 +30,8 @@ mod thumb_dsp;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 #[cfg(target_arch = "x86_64")]
+mod x86_64_amx;
+#[cfg(target_arch = "x86_64")]
 mod x86_64_avx2;
 #[cfg(target_arch = "x86_64")]
 mod x86_64_avx512;
@@ -65,6 +67,8 @@ static ALL: &[&Kernels] = &[
     &aarch64_dotprod::KERNELS,
     #[cfg(target_arch = "aarch64")]
     &aarch64_neon::KERNELS,
+    #[cfg(target_arch = "x86_64")]
+    &x86_64_amx::KERNELS,
     #[cfg(target_arch = "x86_64")]
     &x86_64_avx512::KERNELS,
     #[cfg(target_arch = "x86_64")]

@@ -95,7 +95,7 @@ macro_rules! for_each_panel {
 /// Sixteen of the values of `COLUMNS` columns.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn floats(values: &[f32], across: usize) -> __m512 {
+pub(super) fn floats(values: &[f32], across: usize) -> __m512 {
     match values.as_chunks::<16>().0.get(across) {
         // SAFETY: 64 bytes, at any address.
         Some(values) => unsafe { _mm512_loadu_ps(values.as_ptr()) },
@@ -114,7 +114,7 @@ fn integers(values: &[i32], across: usize) -> __m512i {
 }
 
 /// Value `row`; zero where there is none.
-fn of_row<T: Copy + Default>(values: &[T], row: usize) -> T {
+pub(super) fn of_row<T: Copy + Default>(values: &[T], row: usize) -> T {
     values.get(row).copied().unwrap_or_default()
 }
 
@@ -124,7 +124,7 @@ fn of_row<T: Copy + Default>(values: &[T], row: usize) -> T {
 /// The stream has that row and those columns.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn add_to_row(stream: &mut Block, row: usize, across: usize, x: __m512) {
+pub(super) unsafe fn add_to_row(stream: &mut Block, row: usize, across: usize, x: __m512) {
     // SAFETY: the caller's promise.
     unsafe {
         let y = stream.as_mut_ptr().add(row * stream.stride() + 16 * across);
@@ -219,19 +219,19 @@ fn store_quads(out: &mut [u8; 128], top: __m512i, bottom: __m512i) {
 /// Packs 16-bit numbers of two rows each to a quad of bytes with 128 added.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn quad(top: __m512i, bottom: __m512i) -> __m512i {
+pub(super) fn quad(top: __m512i, bottom: __m512i) -> __m512i {
     _mm512_xor_si512(_mm512_packs_epi16(top, bottom), _mm512_set1_epi8(-128))
 }
 
 /// Rounds to nearest, ties to even. What lies below the `i32` range becomes the least `i32`, which packing saturates.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn round(x: __m512, high: f32) -> __m512i {
+pub(super) fn round(x: __m512, high: f32) -> __m512i {
     _mm512_cvtps_epi32(_mm512_min_ps(x, _mm512_set1_ps(high)))
 }
 
 /// The coefficients of sixteen columns; those of 16 bits twice, as two rows are packed.
-struct Gelu {
+pub(super) struct Gelu {
     scale: Fractions,
     requantise: __m512i,
     zero: __m512i,
@@ -240,7 +240,7 @@ struct Gelu {
 impl Gelu {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn new(columns: &GeluColumns, across: usize) -> Self {
+    pub fn new(columns: &GeluColumns, across: usize) -> Self {
         let twice = |fours: [[i16; 4]; 4]| {
             let [a, b, c, d] = fours.map(bytemuck::cast);
             _mm512_setr_epi64(a, a, b, b, c, c, d, d)
@@ -255,7 +255,7 @@ impl Gelu {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-    fn activations(&self, [a, b, c, d]: [__m512i; 4], table: &Table) -> __m512i {
+    pub fn activations(&self, [a, b, c, d]: [__m512i; 4], table: &Table) -> __m512i {
         let top = _mm512_packs_epi32(self.scale.of(a), self.scale.of(b));
         let bottom = _mm512_packs_epi32(self.scale.of(c), self.scale.of(d));
         let corrections = table.look_up(top, bottom);
@@ -302,7 +302,7 @@ impl Fractions {
 }
 
 /// A quarter of the entries in each register.
-struct Table {
+pub(super) struct Table {
     quarters: [__m512i; 4],
     shift: __m128i,
 }
@@ -310,7 +310,7 @@ struct Table {
 impl Table {
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn new(table: &[u8; GELU_ENTRIES], shift: u32) -> Self {
+    pub fn new(table: &[u8; GELU_ENTRIES], shift: u32) -> Self {
         let mut quarters = [_mm512_setzero_si512(); 4];
         for (quarter, bytes) in quarters.iter_mut().zip(table.as_chunks::<64>().0) {
             // SAFETY: 64 bytes, at any address.
@@ -383,6 +383,13 @@ fn quantise_rows(_: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
 
 #[target_feature(enable = "avx512f,avx512bw")]
 fn quantise_columns(_: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
+    quantise_panel::<COLUMNS>(stream, q, out);
+}
+
+/// Quantises the columns of `stream` into a right panel of fours.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) fn quantise_panel<const COLUMNS: usize>(stream: &Block, q: Quantiser, out: &mut [u8]) {
     let transpose = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     let transpose = _mm512_broadcast_i32x4(transpose);
     for (first, out) in (0..stream.rows()).step_by(GROUP).zip(out.chunks_exact_mut(COLUMNS * GROUP)) {
