@@ -34,6 +34,8 @@ mod x86_64_avx2;
 #[cfg(target_arch = "x86_64")]
 mod x86_64_avx512;
 #[cfg(target_arch = "x86_64")]
+mod x86_64_avx512_multiply;
+#[cfg(target_arch = "x86_64")]
 mod x86_64_detect;
 #[cfg(target_arch = "x86_64")]
 mod x86_64_f16c;
