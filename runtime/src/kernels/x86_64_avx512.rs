@@ -7,7 +7,7 @@ use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
 use super::fours::fours;
-use super::x86_64_avx512_multiply::{ACROSS, Ahead, ROWS, Sums, multiply};
+use super::x86_64_avx512_multiply::{ACROSS, Ahead, ROWS, Row, Sums, multiply};
 use super::x86_64_f16c as f16c;
 use super::{
     GeluColumns, Hidden, Int8, Kernels, MixColumns, MixRows, Product, Quantiser, StreamColumns, x86_64_detect,
@@ -144,12 +144,14 @@ fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
     let Hidden { panels, k, first: column } = hidden;
     for_each_panel!(p, false, bias, |first: usize, sums: &Sums| {
         let groups = panels.get_mut(first * k + column * ROWS..).unwrap_or(&mut []).as_chunks_mut().0;
-        let quads = sums.as_chunks::<4>().0;
-        let (Some(top), Some(bottom)) = (quads.first(), quads.last()) else { return };
-        for (across, (out, gelu)) in groups.iter_mut().zip(&coefficients).enumerate() {
-            let [top, bottom] = [top, bottom].map(|rows| gelu.activations(rows.map(|row| row[across]), &table));
-            store_quads(out, top, bottom);
-        }
+        let [x, y, z] = &coefficients;
+        let Some([x_out, y_out, z_out]) = groups.first_chunk_mut() else { return };
+        // Step by step for all six quads, as each step waits for the one before; loops would not become straight code.
+        let scaled = [x.scaled(sums, 0), y.scaled(sums, 1), z.scaled(sums, 2)];
+        let corrections = [table.corrections(scaled[0]), table.corrections(scaled[1]), table.corrections(scaled[2])];
+        x.store(scaled[0], corrections[0], x_out);
+        y.store(scaled[1], corrections[1], y_out);
+        z.store(scaled[2], corrections[2], z_out);
     });
 }
 
@@ -206,24 +208,34 @@ impl Gelu {
         }
     }
 
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-    fn activations(&self, [a, b, c, d]: [__m512i; 4], table: &Table) -> __m512i {
-        let top = _mm512_packs_epi32(self.scale.of(a), self.scale.of(b));
-        let bottom = _mm512_packs_epi32(self.scale.of(c), self.scale.of(d));
-        let corrections = table.look_up(top, bottom);
-        let none = _mm512_setzero_si512();
-        _mm512_packus_epi16(
-            self.requantised(top, _mm512_unpacklo_epi8(corrections, none)),
-            self.requantised(bottom, _mm512_unpackhi_epi8(corrections, none)),
-        )
-    }
-
+    /// Sums of all rows and columns `16 * across..` as 16-bit numbers in GELU units, two rows each.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn requantised(&self, x: __m512i, correction: __m512i) -> __m512i {
-        let y = _mm512_sub_epi16(_mm512_max_epi16(x, _mm512_setzero_si512()), correction);
-        _mm512_adds_epi16(_mm512_mulhrs_epi16(y, self.requantise), self.zero)
+    fn scaled(&self, [a, b, c, d, e, f, g, h]: &Sums, across: usize) -> [__m512i; 4] {
+        let pair = |a: &Row, b: &Row| _mm512_packs_epi32(self.scale.of(a[across]), self.scale.of(b[across]));
+        [pair(a, b), pair(c, d), pair(e, f), pair(g, h)]
+    }
+
+    /// Stores the activations as the four groups of a left panel that they are.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn store(&self, [a, b, c, d]: [__m512i; 4], [top, bottom]: [__m512i; 2], out: &mut [u8; 128]) {
+        store_quads(out, self.requantised(a, b, top), self.requantised(c, d, bottom));
+    }
+
+    /// A quad of activations.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn requantised(&self, top: __m512i, bottom: __m512i, corrections: __m512i) -> __m512i {
+        let none = _mm512_setzero_si512();
+        let requantised = |x, correction| {
+            let y = _mm512_sub_epi16(_mm512_max_epi16(x, none), correction);
+            _mm512_adds_epi16(_mm512_mulhrs_epi16(y, self.requantise), self.zero)
+        };
+        _mm512_packus_epi16(
+            requantised(top, _mm512_unpacklo_epi8(corrections, none)),
+            requantised(bottom, _mm512_unpackhi_epi8(corrections, none)),
+        )
     }
 }
 
@@ -272,6 +284,13 @@ impl Table {
             *quarter = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
         }
         Self { quarters, shift: _mm512_set1_epi16(shift as i16) }
+    }
+
+    /// The entries of two quads.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+    fn corrections(&self, [a, b, c, d]: [__m512i; 4]) -> [__m512i; 2] {
+        [self.look_up(a, b), self.look_up(c, d)]
     }
 
     /// The entries at `|x|` of 16-bit numbers, packed.
