@@ -63,7 +63,7 @@ pub fn dims(input: &mut Unstructured) -> Result<Dims> {
             group: *input.choose(&[1, 2, 3, 4, 8, 16])?,
             offset: *input.choose(&[0, 128])?,
         },
-        Precision::Int8 => *input.choose(&[Layout::DEFAULT, Layout::NEON, Layout::I8MM, Layout::VNNI])?,
+        Precision::Int8 => *input.choose(&[Layout::DEFAULT, Layout::NEON, Layout::I8MM, Layout::VNNI, Layout::AMX])?,
     };
     Ok(Dims {
         precision,

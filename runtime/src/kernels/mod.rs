@@ -411,13 +411,9 @@ impl Kernels {
         )?;
         for (column, product) in product.right_panels() {
             let part = column..column + product.layout.columns as usize;
-            let columns = GeluColumns {
-                bias: part_of(columns.bias, &part),
-                scale: part_of(columns.scale, &part),
-                requantise: part_of(columns.requantise, &part),
-                zero: part_of(columns.zero, &part),
-                ..columns
-            };
+            let [bias, scale] = [columns.bias, columns.scale].map(|values| part_of(values, &part));
+            let (requantise, zero) = (part_of(columns.requantise, &part), part_of(columns.zero, &part));
+            let columns = GeluColumns { bias, scale, requantise, zero, ..columns };
             // SAFETY: to hold `self` proves the instructions; the lengths were checked.
             unsafe { (self.int8.gelu)(product, columns, Hidden { panels: &mut *panels, k, first: first + column }) };
         }

@@ -3,10 +3,14 @@
 //! The instruction wants one operand unsigned, so activations are stored with 128 added. A *quad* of rows and sixteen columns
 //! becomes bytes `[four columns][row][column]`: half a group of a left panel in each 128 bits.
 
+mod multiply;
+
 use core::arch::x86_64::*;
 
+use core::mem::MaybeUninit;
+use multiply::{ACROSS, Ahead, ROWS, Row, Sums, multiply};
+
 use super::fours::fours;
-use super::x86_64::prefetch;
 use super::x86_64_f16c as f16c;
 use super::{
     GeluColumns, Hidden, Int8, Kernels, MixColumns, MixRows, Product, Quantiser, StreamColumns, x86_64_detect,
@@ -23,71 +27,23 @@ pub(super) static KERNELS: Kernels = Kernels {
 };
 
 const LAYOUT: Layout = Layout::VNNI;
-const ROWS: usize = LAYOUT.rows as usize;
 const COLUMNS: usize = LAYOUT.columns as usize;
 const GROUP: usize = LAYOUT.group as usize;
-/// Registers across.
-const ACROSS: usize = COLUMNS / 16;
-
-/// Sums of rows and `COLUMNS` columns.
-type Sums<const R: usize> = [[__m512i; ACROSS]; R];
-
-/// Adds the products of the first `R` rows of a left panel and a right panel. Activations are the left matrix, or if `RIGHT`,
-/// the right one.
-///
-/// # Safety
-/// At `left` and `right` are panels of `groups` groups.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn multiply<const R: usize, const RIGHT: bool>(
-    left: *const u8,
-    right: *const u8,
-    groups: usize,
-    mut sums: Sums<R>,
-) -> Sums<R> {
-    for group in 0..groups {
-        // SAFETY: a group has four bytes of each of eight rows and forty-eight columns.
-        let (left, right) = unsafe { (left.add(group * ROWS * GROUP), right.add(group * COLUMNS * GROUP)) };
-        let mut columns = [_mm512_setzero_si512(); ACROSS];
-        for (across, columns) in columns.iter_mut().enumerate() {
-            // SAFETY: the same.
-            *columns = unsafe { _mm512_loadu_si512(right.add(64 * across).cast()) };
-        }
-        for (row, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: the same.
-            let row = _mm512_set1_epi32(unsafe { left.add(row * GROUP).cast::<i32>().read_unaligned() });
-            for (sum, columns) in sums.iter_mut().zip(columns) {
-                *sum = match RIGHT {
-                    false => _mm512_dpbusd_epi32(*sum, row, columns),
-                    true => _mm512_dpbusd_epi32(*sum, columns, row),
-                };
-            }
-        }
-    }
-    sums
-}
-
-/// Runs `$use` with the first row and the rows of sums of every left panel, four or eight; they begin as `$start` makes them for
-/// the first row.
+/// Runs `$use` with the first row and the sums of every left panel, on top of `$start` for each row. Weights are read once a tile,
+/// one right panel after the other: the next one is fetched while this one is in use, a little with each group.
 macro_rules! for_each_panel {
     ($product:expr, $right:literal, $start:expr, $use:expr) => {
-        let mut ahead = $product.right.as_ptr_range().end;
-        let share = $product.right.len().div_ceil($product.rows.div_ceil(ROWS).max(1));
+        let mut sums = MaybeUninit::uninit();
+        let groups = $product.k / GROUP;
+        let mut from = $product.right.as_ptr_range().end;
+        let step = (COLUMNS * GROUP).div_ceil($product.rows.div_ceil(ROWS).max(1));
         for first in (0..$product.rows).step_by(ROWS) {
-            ahead = prefetch(ahead, share);
-            let start: Sums<ROWS> = $start(first);
-            let (right, groups) = ($product.right.as_ptr(), $product.k / GROUP);
-            let left = $product.left.as_ptr().wrapping_add(first * $product.k);
-            if $product.rows - first > 4 {
-                // SAFETY: the product's lengths fit, as the callers have checked, and `first` is the first row of a panel.
-                let sums = unsafe { multiply::<8, $right>(left, right, groups, start) };
-                $use(first, &sums);
-            } else {
-                let [a, b, c, d, ..] = start;
-                // SAFETY: the same.
-                let sums = unsafe { multiply::<4, $right>(left, right, groups, [a, b, c, d]) };
-                $use(first, &sums);
-            }
+            let panels = [$product.left.as_ptr().wrapping_add(first * $product.k), $product.right.as_ptr()];
+            let (rows, ahead) = ($product.rows - first, Ahead { from, step });
+            // SAFETY: the product's lengths fit, as the callers have checked, and `first` is the first row of a panel.
+            let sums = unsafe { multiply::<$right>(panels, groups, rows, &$start, &mut sums, ahead) };
+            from = from.wrapping_add(groups * step);
+            $use(first, sums);
         }
     };
 }
@@ -136,7 +92,7 @@ pub(super) unsafe fn add_to_row(stream: &mut Block, row: usize, across: usize, x
 fn add(p: Product, columns: StreamColumns, stream: &mut Block) {
     let bias = [integers(columns.bias, 0), integers(columns.bias, 1), integers(columns.bias, 2)];
     let scale = [floats(columns.scale, 0), floats(columns.scale, 1), floats(columns.scale, 2)];
-    for_each_panel!(p, false, |_| [bias; ROWS], |first, sums: &[[__m512i; ACROSS]]| {
+    for_each_panel!(p, false, bias, |first, sums: &Sums| {
         for (row, sums) in (first..p.rows).zip(sums) {
             for (across, (&sum, scale)) in sums.iter().zip(scale).enumerate() {
                 // SAFETY: the stream has as many rows and columns as the product, as the callers have checked.
@@ -150,20 +106,18 @@ fn add(p: Product, columns: StreamColumns, stream: &mut Block) {
 fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
     let gains = |across| [columns.scale, columns.sum_gain, columns.bias_gain].map(|gains| floats(gains, across));
     let gains = [gains(0), gains(1), gains(2)];
-    let start = |first| {
-        let mut start = [[_mm512_setzero_si512(); ACROSS]; ROWS];
-        for (row, start) in (first..).zip(&mut start) {
-            *start = [_mm512_set1_epi32(of_row(rows.correction, row)); ACROSS];
-        }
-        start
-    };
-    for_each_panel!(p, true, start, |first, sums: &[[__m512i; ACROSS]]| {
+    let zeros = [_mm512_setzero_si512(); ACROSS];
+    for_each_panel!(p, true, zeros, |first, sums: &Sums| {
         for (row, sums) in (first..p.rows).zip(sums) {
+            let correction = _mm512_set1_epi32(of_row(rows.correction, row));
             let row_scale = _mm512_set1_ps(of_row(rows.scale, row));
             let row_sum = _mm512_set1_ps(of_row(rows.sum, row));
             let row_bias = _mm512_set1_ps(of_row(rows.bias, row));
             for (across, (&sum, [scale, sum_gain, bias_gain])) in sums.iter().zip(gains).enumerate() {
-                let scaled = _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), row_scale), scale);
+                let scaled = _mm512_mul_ps(
+                    _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(sum, correction)), row_scale),
+                    scale,
+                );
                 let constant = _mm512_add_ps(_mm512_mul_ps(sum_gain, row_sum), _mm512_mul_ps(bias_gain, row_bias));
                 // SAFETY: the stream has as many rows and columns as the product, as the callers have checked.
                 unsafe { add_to_row(stream, row, across, _mm512_add_ps(scaled, constant)) };
@@ -174,8 +128,8 @@ fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn sums(p: Product, out: &mut [i32]) {
-    let zeros = [[_mm512_setzero_si512(); ACROSS]; ROWS];
-    for_each_panel!(p, false, |_| zeros, |first, sums: &[[__m512i; ACROSS]]| {
+    let zeros = [_mm512_setzero_si512(); ACROSS];
+    for_each_panel!(p, false, zeros, |first, sums: &Sums| {
         for (out, sums) in out.as_chunks_mut::<COLUMNS>().0.iter_mut().skip(first).zip(sums) {
             for (out, &sum) in out.as_chunks_mut::<16>().0.iter_mut().zip(sums) {
                 // SAFETY: 64 bytes, at any address.
@@ -191,14 +145,16 @@ fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
     let coefficients = [Gelu::new(&columns, 0), Gelu::new(&columns, 1), Gelu::new(&columns, 2)];
     let bias = [integers(columns.bias, 0), integers(columns.bias, 1), integers(columns.bias, 2)];
     let Hidden { panels, k, first: column } = hidden;
-    for_each_panel!(p, false, |_| [bias; ROWS], |first: usize, sums: &[[__m512i; ACROSS]]| {
+    for_each_panel!(p, false, bias, |first: usize, sums: &Sums| {
         let groups = panels.get_mut(first * k + column * ROWS..).unwrap_or(&mut []).as_chunks_mut().0;
-        let quads = sums.as_chunks::<4>().0;
-        let (Some(top), Some(bottom)) = (quads.first(), quads.last()) else { return };
-        for (across, (out, gelu)) in groups.iter_mut().zip(&coefficients).enumerate() {
-            let [top, bottom] = [top, bottom].map(|rows| gelu.activations(rows.map(|row| row[across]), &table));
-            store_quads(out, top, bottom);
-        }
+        let [x, y, z] = &coefficients;
+        let Some([x_out, y_out, z_out]) = groups.first_chunk_mut() else { return };
+        // Step by step for all six quads, as each step waits for the one before; loops would not become straight code.
+        let scaled = [x.scaled(sums, 0), y.scaled(sums, 1), z.scaled(sums, 2)];
+        let corrections = [table.corrections(scaled[0]), table.corrections(scaled[1]), table.corrections(scaled[2])];
+        x.store(scaled[0], corrections[0], x_out);
+        y.store(scaled[1], corrections[1], y_out);
+        z.store(scaled[2], corrections[2], z_out);
     });
 }
 
@@ -249,28 +205,49 @@ impl Gelu {
         Self {
             scale: Fractions::new(integers(columns.scale, across)),
             requantise: twice(fours(columns.requantise.get(sixteen.clone()).unwrap_or(&[]))),
-            zero: twice(fours(columns.zero.get(sixteen).unwrap_or(&[])).map(|four| four.map(i16::from))),
+            zero: twice(
+                fours(columns.zero.get(sixteen).unwrap_or(&[])).map(|four| four.map(|zero| i16::from(zero) + 128)),
+            ),
         }
     }
 
+    /// Activations of four rows, a quad, from their sums.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
     pub fn activations(&self, [a, b, c, d]: [__m512i; 4], table: &Table) -> __m512i {
         let top = _mm512_packs_epi32(self.scale.of(a), self.scale.of(b));
         let bottom = _mm512_packs_epi32(self.scale.of(c), self.scale.of(d));
-        let corrections = table.look_up(top, bottom);
-        let none = _mm512_setzero_si512();
-        quad(
-            self.requantised(top, _mm512_unpacklo_epi8(corrections, none)),
-            self.requantised(bottom, _mm512_unpackhi_epi8(corrections, none)),
-        )
+        self.requantised(top, bottom, table.look_up(top, bottom))
     }
 
+    /// Sums of all rows and columns `16 * across..` as 16-bit numbers in GELU units, two rows each.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn requantised(&self, x: __m512i, correction: __m512i) -> __m512i {
-        let y = _mm512_sub_epi16(_mm512_max_epi16(x, _mm512_setzero_si512()), correction);
-        _mm512_adds_epi16(_mm512_mulhrs_epi16(y, self.requantise), self.zero)
+    fn scaled(&self, [a, b, c, d, e, f, g, h]: &Sums, across: usize) -> [__m512i; 4] {
+        let pair = |a: &Row, b: &Row| _mm512_packs_epi32(self.scale.of(a[across]), self.scale.of(b[across]));
+        [pair(a, b), pair(c, d), pair(e, f), pair(g, h)]
+    }
+
+    /// Stores the activations as the four groups of a left panel that they are.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn store(&self, [a, b, c, d]: [__m512i; 4], [top, bottom]: [__m512i; 2], out: &mut [u8; 128]) {
+        store_quads(out, self.requantised(a, b, top), self.requantised(c, d, bottom));
+    }
+
+    /// A quad of activations.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn requantised(&self, top: __m512i, bottom: __m512i, corrections: __m512i) -> __m512i {
+        let none = _mm512_setzero_si512();
+        let requantised = |x, correction| {
+            let y = _mm512_sub_epi16(_mm512_max_epi16(x, none), correction);
+            _mm512_adds_epi16(_mm512_mulhrs_epi16(y, self.requantise), self.zero)
+        };
+        _mm512_packus_epi16(
+            requantised(top, _mm512_unpacklo_epi8(corrections, none)),
+            requantised(bottom, _mm512_unpackhi_epi8(corrections, none)),
+        )
     }
 }
 
@@ -297,14 +274,16 @@ impl Fractions {
         let half = _mm512_set1_epi64(1 << 31);
         let even = _mm512_add_epi64(_mm512_mul_epi32(x, self.even), half);
         let odd = _mm512_add_epi64(_mm512_mul_epi32(_mm512_srli_epi64::<32>(x), self.odd), half);
-        _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64::<32>(even), odd)
+        let upper_halves = _mm512_setr_epi32(1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
+        _mm512_permutex2var_epi32(even, upper_halves, odd)
     }
 }
 
 /// A quarter of the entries in each register.
 pub(super) struct Table {
     quarters: [__m512i; 4],
-    shift: __m128i,
+    /// Of each 16-bit number.
+    shift: __m512i,
 }
 
 impl Table {
@@ -316,7 +295,14 @@ impl Table {
             // SAFETY: 64 bytes, at any address.
             *quarter = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
         }
-        Self { quarters, shift: _mm_cvtsi32_si128(shift as i32) }
+        Self { quarters, shift: _mm512_set1_epi16(shift as i16) }
+    }
+
+    /// The entries of two quads.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+    fn corrections(&self, [a, b, c, d]: [__m512i; 4]) -> [__m512i; 2] {
+        [self.look_up(a, b), self.look_up(c, d)]
     }
 
     /// The entries at `|x|` of 16-bit numbers, packed.
@@ -324,7 +310,7 @@ impl Table {
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
     fn look_up(&self, top: __m512i, bottom: __m512i) -> __m512i {
         // As unsigned numbers: |-32768| is 32768.
-        let index = |x| _mm512_min_epu16(_mm512_srl_epi16(_mm512_abs_epi16(x), self.shift), _mm512_set1_epi16(255));
+        let index = |x| _mm512_min_epu16(_mm512_srlv_epi16(_mm512_abs_epi16(x), self.shift), _mm512_set1_epi16(255));
         let index = _mm512_packus_epi16(index(top), index(bottom));
         let [a, b, c, d] = self.quarters;
         let (low, high) = (_mm512_permutex2var_epi8(a, index, b), _mm512_permutex2var_epi8(c, index, d));
