@@ -27,6 +27,7 @@ from side_by_side import bursts, machine, programs  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 ENGINE = HERE / "side_by_side" / "engine.py"
+WITHOUT_AMX = HERE / "side_by_side" / "without_amx.py"
 CALIBRATION = HERE.parent / "demo" / "calibration"
 PACKAGES = ["ai-edge-litert", "litert-torch", "litert-quantizer", "onnxruntime", "openvino", "nncf", "onnx", "numpy"]
 OURS = "resmlp int8"
@@ -38,6 +39,7 @@ def arguments():
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="[default: 1 2]")
     parser.add_argument("--rounds", type=int, default=20, help="[default: 20]")
     parser.add_argument("--burst", type=int, default=4, help="passes of an engine in a round [default: 4]")
+    parser.add_argument("--without-amx", action="store_true", help="no engine may use AMX tiles: what VNNI does (Linux)")
     parser.add_argument("--only", nargs="+", default=[], help="only engines whose name contains one of these words")
     return parser.parse_args()
 
@@ -116,6 +118,7 @@ def quantise(folder, trained, saturates):
 
 
 def start(commands, threads, only):
+    """Starts a process for each of the commands."""
     engines = []
     for name, command in commands.items():
         if (name.startswith("tract") and threads > 1) or (only and name != OURS and not any(word in name for word in only)):
@@ -219,6 +222,8 @@ def main():
     description = machine.describe()
     saturates = description["architecture"] == "x86_64" and not any("vnni" in name for name in description["instructions"])
     commands = prepare(options.network, examples, resmlp, saturates)
+    if options.without_amx:
+        commands = {name: [sys.executable, WITHOUT_AMX, *command] for name, command in commands.items()}
     record = {
         "date": f"{machine.now():%Y-%m-%d %H:%M} UTC",
         "command": " ".join(["python benches/peers.py", *sys.argv[1:]]),
@@ -230,7 +235,7 @@ def main():
         "results": [measure(commands, examples, threads, options) for threads in options.threads],
     }
     text = table(record)
-    what = f"peers-{slug(options.network)}"
+    what = "-".join(["peers", slug(options.network), *(["without-amx"] if options.without_amx else [])])
     machine.record_path(what, description, "json").write_text(json.dumps(record, indent=1) + "\n")
     machine.record_path(what, description, "md").write_text(text)
     print(text)
