@@ -6,6 +6,11 @@ use crate::parallel::{Along, Cut};
 /// Memory that all workers' tiles of tokens together may take, bytes: small enough for an L2 cache, and half of S12's tokens on one
 /// worker or two.
 const TILE_BYTES: usize = 210 << 10;
+/// The same for a CPU with AVX-512 or AMX, whose cores have L2 caches of 1 or 2 MB, if the weights of a block do not fit there: they
+/// come from further away for every tile, so that tiles are few.
+const LARGE_TILE_BYTES: usize = 4 * TILE_BYTES;
+/// Weights of a block that stay in such a cache from one tile to the next.
+const CACHED_WEIGHTS: usize = 5 << 18;
 
 /// Lengths in bytes unless said otherwise; every part starts at a multiple of [`ALIGNMENT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +49,7 @@ impl Plan {
         let workers = workers.min(panels).max(1);
         let per_panel = (rows * per_token).checked_mul(size)?.max(1);
         let share = panels.div_ceil(workers);
-        let tiles = share.div_ceil((TILE_BYTES / workers / per_panel).max(1)).max(1);
+        let tiles = share.div_ceil((tile_bytes(dims) / workers / per_panel).max(1)).max(1);
         let tile_panels = share.div_ceil(tiles);
         let head = Self::head_len(dims);
         let mix = tokens_k.checked_mul(columns)?.checked_mul(size)?;
@@ -90,6 +95,13 @@ impl Plan {
     }
 }
 
+/// What all workers' tiles together may take.
+fn tile_bytes(dims: &Dims) -> usize {
+    let weights = 2 * dims.padded(Extent::Dim).saturating_mul(dims.padded(Extent::Hidden));
+    let large = dims.layout.offset == 128 && weights > CACHED_WEIGHTS;
+    if large { LARGE_TILE_BYTES } else { TILE_BYTES }
+}
+
 /// `n` rounded up to [`ALIGNMENT`].
 pub(crate) fn aligned(n: usize) -> usize {
     n.next_multiple_of(ALIGNMENT)
@@ -127,6 +139,16 @@ mod tests {
     fn a_tile_is_as_large_as_fits_and_no_larger_than_it_must_be() {
         let most = [1, 2, 3, 4, 8, 25].map(|workers| Plan::new(&S12, workers).unwrap().tiles.most);
         assert_eq!(most, [13, 7, 3, 3, 1, 1]);
+    }
+
+    #[test]
+    fn tiles_of_networks_whose_weights_exceed_the_cache_are_large_where_the_cache_is() {
+        let b24 = Dims { dim: 768, hidden: 3072, ..S12 };
+        let rows = [Layout::DEFAULT, Layout::VNNI, Layout::AMX].map(|layout| {
+            let [s12, b24] = [S12, b24].map(|dims| Plan::new(&Dims { layout, ..dims }, 1).unwrap().tiles);
+            [s12, b24].map(|cut| cut.most * cut.panel)
+        });
+        assert_eq!(rows, [[104, 56], [104, 200], [98, 196]]);
     }
 
     #[test]
