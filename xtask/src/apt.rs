@@ -34,7 +34,11 @@ pub fn install(packages: &[Package]) -> Result<()> {
     for package in packages {
         eprintln!("  {:<28} to {}", package.name, package.purpose);
     }
-    let names = packages.iter().map(|package| package.name);
+    install_named(packages.iter().map(|package| package.name))
+}
+
+/// The same for packages by name.
+pub fn install_named<'a>(names: impl Iterator<Item = &'a str>) -> Result<()> {
     let options = ["install", "-y", "--no-install-recommends", "--no-remove", "-o", "DPkg::Lock::Timeout=300"];
     let words: Vec<&str> = options.into_iter().chain(names).collect();
     run(&mut as_root("apt-get", &words)?)
@@ -50,6 +54,24 @@ pub fn add_architecture(name: &str) -> Result<bool> {
     }
     run(&mut as_root("dpkg", &["--add-architecture", name])?)?;
     Ok(true)
+}
+
+/// Whether the package can be installed without another being removed.
+pub fn installs_beside_all(package: &str) -> bool {
+    simulated(&["--no-remove", package]).is_some()
+}
+
+/// The package and those that it needs and that are missing, if others might be removed for it.
+pub fn needed_for(package: &str) -> Vec<String> {
+    let steps = simulated(&[package]).unwrap_or_default();
+    let name = |line: &str| line.strip_prefix("Inst ")?.split(' ').next().map(String::from);
+    steps.lines().filter_map(name).collect()
+}
+
+/// What an installation would do, one step a line; `None` if it cannot be done.
+fn simulated(words: &[&str]) -> Option<String> {
+    let options = ["install", "--simulate", "-y", "--no-install-recommends"];
+    output_of(Command::new("apt-get").args(options).args(words).env("LC_ALL", "C"))
 }
 
 /// The version that [`install`] would install, if any.

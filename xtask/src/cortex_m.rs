@@ -10,7 +10,7 @@ use crate::tally::Tally;
 use crate::toolchain::Toolchain;
 use crate::tools::{self, Tool};
 use crate::transcript::{self, Leeway};
-use crate::{device, emulator, uf2, workspace};
+use crate::{device, emulator, qemu_system, uf2, workspace};
 
 /// What the boards are built for.
 pub const TARGETS: [&str; 2] = ["thumbv7em-none-eabihf", "thumbv8m.main-none-eabihf"];
@@ -207,7 +207,7 @@ impl Board {
 
     /// An instruction takes a nanosecond of the machine's time, so its timer counts them: the same on every computer.
     fn emulate(&self, program: &Path) -> Result<String> {
-        let mut qemu = Command::new("qemu-system-arm");
+        let mut qemu = qemu_system::command("qemu-system-arm");
         qemu.args(["-M", self.name, "-display", "none", "-monitor", "none", "-serial", "none"]);
         qemu.args(["-semihosting-config", "enable=on,target=native", "-icount", "shift=0,sleep=off", "-kernel"]);
         let ended = emulator::run(qemu.arg(program), b"")?;

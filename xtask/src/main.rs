@@ -11,6 +11,7 @@ mod fuzz;
 mod no_panic;
 mod pi;
 mod process;
+mod qemu_system;
 mod sanitizers;
 mod steps;
 mod supply_chain;

@@ -10,7 +10,7 @@ use crate::tally::Tally;
 use crate::toolchain::{BARE_METAL, Toolchain};
 use crate::tools::{self, Tool};
 use crate::transcript::{self, Leeway};
-use crate::{device, workspace};
+use crate::{device, qemu_system, workspace};
 
 const PACKAGE: &str = "resmlp-raspberry-pi";
 
@@ -154,7 +154,7 @@ impl Board {
     }
 
     fn emulator(&self, image: &Path, words: &[&str]) -> Command {
-        let mut emulator = Command::new("qemu-system-aarch64");
+        let mut emulator = qemu_system::command("qemu-system-aarch64");
         emulator.args(["-M", "raspi3b", "-serial", "stdio", "-display", "none", "-monitor", "none"]);
         emulator.args(["-semihosting-config", "enable=on,target=native"]).arg("-kernel").arg(image);
         emulator.arg("-append").arg(["emulator", &words.join(" ")].join(" "));
@@ -303,7 +303,7 @@ impl Board {
 
     /// As on a board the watchdog is started; this emulator does not count its time, and resets at once.
     fn check_watchdog(&self) -> Result<()> {
-        let mut emulator = Command::new("qemu-system-aarch64");
+        let mut emulator = qemu_system::command("qemu-system-aarch64");
         emulator.args(["-M", "raspi3b", "-serial", "stdio", "-display", "none", "-monitor", "none", "-no-reboot"]);
         emulator.arg("-kernel").arg(&self.image).arg("-dtb").arg(&self.device_tree).arg("-initrd").arg(&self.initramfs);
         let ended = emulator::run(&mut emulator, b"")?;

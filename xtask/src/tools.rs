@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::apt::{self, Package};
 use crate::process::{Result, find_program, output_of};
 use crate::toolchain::{self, LINUX};
-use crate::workspace;
+use crate::{qemu_system, workspace};
 
 /// Where Debian puts aarch64's libraries for cross-compiling.
 const AARCH64_ROOT: &str = "/usr/aarch64-linux-gnu";
@@ -65,7 +65,7 @@ impl Tool {
                 &[Package { name: "gcc", purpose: "compile C" }, Package { name: "libc6-dev", purpose: "compile C" }]
             }
             Self::Mca => &[Package { name: "llvm-22", purpose: "estimate the inner loops' cycles" }],
-            Self::QemuArm => &[Package { name: "qemu-system-arm", purpose: "run the firmware" }],
+            Self::QemuArm => &[Package { name: qemu_system::NAME, purpose: "run the firmware" }],
             Self::DeviceTreeCompiler => {
                 &[Package { name: "device-tree-compiler", purpose: "describe an emulated board to the firmware" }]
             }
@@ -104,7 +104,7 @@ impl Tool {
             Self::QemuUserPlugins => find_program(QEMU_WITH_PLUGINS).is_some() || apt::candidate("qemu-user").is_none(),
             Self::CCompiler => find_program("cc").is_some(),
             Self::Mca => mca().is_some() || apt::candidate("llvm-22").is_none(),
-            Self::QemuArm => find_program("qemu-system-arm").is_some(),
+            Self::QemuArm => qemu_system::find(qemu_system::NAME).is_some(),
             Self::DeviceTreeCompiler => find_program("dtc").is_some(),
             Self::Fuzzer => crate::fuzz::library().is_ok() && find_program("c++").is_some(),
             Self::Valgrind => find_program("valgrind").is_some(),
@@ -159,16 +159,21 @@ pub fn ensure(tools: &[Tool]) -> Result<()> {
         toolchain::rustup_add("component", &names);
     }
 
-    let packages: Vec<Package> = missing().iter().flat_map(|tool| tool.packages()).copied().collect();
-    if packages.is_empty() {
+    let packages = || missing().iter().flat_map(|tool| tool.packages()).copied().collect::<Vec<Package>>();
+    if packages().is_empty() {
         return Ok(());
     }
-    let names: Vec<&str> = packages.iter().map(|package| package.name).collect();
+    let names: Vec<&str> = packages().iter().map(|package| package.name).collect();
     if !apt::is_there() {
         return Err(format!("missing, and no apt to install it: what Debian has in {}", names.join(", ")));
     }
     apt::update()?;
-    apt::install(&packages)?;
+    if missing().contains(&Tool::QemuArm) {
+        qemu_system::unpack_if_it_conflicts()?;
+    }
+    if !packages().is_empty() {
+        apt::install(&packages())?;
+    }
     match missing().as_slice() {
         [] => Ok(()),
         still => Err(format!("installed {}, and yet cargo does not find {still:?}", names.join(", "))),
