@@ -93,7 +93,7 @@ fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
         tiles.multiply::<false>(block.first, &start, &mut sums);
         let out = panels.get_mut(block.rows().start * k..).unwrap_or(&mut []);
         let four = (block.rows().start - block.first..).step_by(4);
-        for (first, out) in four.zip(out.chunks_mut(4 * k.max(1))).take(block.rows().len().div_ceil(4)) {
+        for (first, out) in four.zip(out.chunks_mut((4 * k).max(1))).take(block.rows().len().div_ceil(4)) {
             let [a, b, c, d] = [0, 1, 2, 3].map(|row| sums.row(first + row));
             let left = coefficients[0].activations([a[0], b[0], c[0], d[0]], &table);
             let right = coefficients[1].activations([a[1], b[1], c[1], d[1]], &table);

@@ -129,7 +129,7 @@ impl<'p> Tiles<'p> {
     #[inline]
     pub fn blocks(&self) -> impl Iterator<Item = Rows> + use<> {
         let (rows, block) = (self.product.rows, self.block);
-        let starts = (0..rows).step_by(block);
+        let starts = (0..rows).step_by(block.max(1));
         starts.map(move |start| Rows { first: start.min(rows - block), new: start..(start + block).min(rows) })
     }
 
