@@ -95,9 +95,9 @@ impl Plan {
     }
 }
 
-/// What all workers' tiles together may take.
+/// What all workers' tiles together may take. An offset says that it is one of those CPUs.
 fn tile_bytes(dims: &Dims) -> usize {
-    let weights = 2 * dims.padded(Extent::Dim).saturating_mul(dims.padded(Extent::Hidden));
+    let weights = dims.padded(Extent::Dim).saturating_mul(dims.padded(Extent::Hidden)).saturating_mul(2);
     let large = dims.layout.offset == 128 && weights > CACHED_WEIGHTS;
     if large { LARGE_TILE_BYTES } else { TILE_BYTES }
 }

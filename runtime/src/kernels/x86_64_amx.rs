@@ -8,7 +8,7 @@ mod tiles;
 
 use core::arch::x86_64::*;
 
-use tiles::{COLUMNS, Start, Sums, Tiles};
+use tiles::{COLUMNS, Start, Sums, for_each_block};
 
 use super::x86_64_avx512::{Gelu, Table, add_to_row, floats, of_row, quad, quantise_panel, round};
 use super::x86_64_f16c as f16c;
@@ -26,38 +26,30 @@ pub(super) static KERNELS: Kernels = Kernels {
     f16: f16c::F16C,
 };
 
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 fn add(p: Product, columns: StreamColumns, stream: &mut Block) {
-    let start = Start::of(columns.bias);
     let scale = [floats(columns.scale, 0), floats(columns.scale, 1)];
-    let mut sums = Sums::ZERO;
-    let mut tiles = Tiles::new(p);
-    for block in tiles.blocks() {
-        tiles.multiply::<false>(block.first, &start, &mut sums);
-        for row in block.rows() {
-            for (across, (sum, scale)) in sums.row(row - block.first).into_iter().zip(scale).enumerate() {
+    for_each_block::<false>(p, &Start::of(columns.bias), |sums: Sums| {
+        for row in sums.rows.clone() {
+            for (across, (sum, scale)) in sums.of(row).into_iter().zip(scale).enumerate() {
                 // SAFETY: the stream has as many rows and columns as the product, as the callers have checked.
                 unsafe { add_to_row(stream, row, across, _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale)) };
             }
         }
-    }
+    });
 }
 
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
     let gains = |across| [columns.scale, columns.sum_gain, columns.bias_gain].map(|gains| floats(gains, across));
     let gains = [gains(0), gains(1)];
-    let mut sums = Sums::ZERO;
-    let mut tiles = Tiles::new(p);
-    for block in tiles.blocks() {
-        tiles.multiply::<true>(block.first, &Start::ZERO, &mut sums);
-        for row in block.rows() {
+    for_each_block::<true>(p, &Start::ZERO, |sums: Sums| {
+        for row in sums.rows.clone() {
             let correction = _mm512_set1_epi32(of_row(rows.correction, row));
             let row_scale = _mm512_set1_ps(of_row(rows.scale, row));
             let row_sum = _mm512_set1_ps(of_row(rows.sum, row));
             let row_bias = _mm512_set1_ps(of_row(rows.bias, row));
-            let sums = sums.row(row - block.first);
-            for (across, (sum, [scale, sum_gain, bias_gain])) in sums.into_iter().zip(gains).enumerate() {
+            for (across, (sum, [scale, sum_gain, bias_gain])) in sums.of(row).into_iter().zip(gains).enumerate() {
                 let sum = _mm512_cvtepi32_ps(_mm512_add_epi32(sum, correction));
                 let scaled = _mm512_mul_ps(_mm512_mul_ps(sum, row_scale), scale);
                 let constant = _mm512_add_ps(_mm512_mul_ps(sum_gain, row_sum), _mm512_mul_ps(bias_gain, row_bias));
@@ -65,53 +57,50 @@ fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
                 unsafe { add_to_row(stream, row, across, _mm512_add_ps(scaled, constant)) };
             }
         }
-    }
+    });
 }
 
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 fn sums(p: Product, out: &mut [i32]) {
     let out = out.as_chunks_mut::<COLUMNS>().0;
-    let mut sums = Sums::ZERO;
-    let mut tiles = Tiles::new(p);
-    for block in tiles.blocks() {
-        tiles.multiply::<false>(block.first, &Start::ZERO, &mut sums);
-        for (out, sums) in out.iter_mut().skip(block.first).zip(sums.rows()).take(block.rows().end - block.first) {
-            *out = *sums;
+    for_each_block::<false>(p, &Start::ZERO, |sums: Sums| {
+        for (row, out) in sums.rows.clone().zip(out.iter_mut().skip(sums.rows.start)) {
+            for (out, sum) in out.as_chunks_mut::<16>().0.iter_mut().zip(sums.of(row)) {
+                // SAFETY: 64 bytes, at any address.
+                unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), sum) };
+            }
         }
-    }
+    });
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
     let table = Table::new(columns.table, columns.shift);
     let coefficients = [Gelu::new(&columns, 0), Gelu::new(&columns, 1)];
-    let start = Start::of(columns.bias);
     let Hidden { panels, k, first: column } = hidden;
-    let mut sums = Sums::ZERO;
-    let mut tiles = Tiles::new(p);
-    for block in tiles.blocks() {
-        tiles.multiply::<false>(block.first, &start, &mut sums);
-        let out = panels.get_mut(block.rows().start * k..).unwrap_or(&mut []);
-        let four = (block.rows().start - block.first..).step_by(4);
-        for (first, out) in four.zip(out.chunks_mut((4 * k).max(1))).take(block.rows().len().div_ceil(4)) {
-            let [a, b, c, d] = [0, 1, 2, 3].map(|row| sums.row(first + row));
+    for_each_block::<false>(p, &Start::of(columns.bias), |sums: Sums| {
+        let out = panels.get_mut(sums.rows.start * k..sums.rows.end * k).unwrap_or(&mut []);
+        for (row, out) in sums.rows.clone().step_by(4).zip(out.chunks_mut((4 * k).max(1))) {
+            let [a, b, c, d] = [row, row + 1, row + 2, row + 3].map(|row| sums.of(row));
             let left = coefficients[0].activations([a[0], b[0], c[0], d[0]], &table);
             let right = coefficients[1].activations([a[1], b[1], c[1], d[1]], &table);
-            let rows = out.chunks_mut(k.max(1)).take(block.rows().len() - (first + block.first - block.rows().start));
+            let rows = out.chunks_exact_mut(k.max(1));
             let places = rows.map(|row| row.get_mut(column..).and_then(|row| row.first_chunk_mut()));
             store_rows(left, right, places.flatten());
         }
-    }
+    });
 }
 
 /// Stores two quads, as `quad` makes them, row by row.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn store_rows<'a>(left: __m512i, right: __m512i, places: impl Iterator<Item = &'a mut [u8; COLUMNS]>) {
-    let top = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 1, 5, 9, 13, 17, 21, 25, 29);
-    let top =
-        [top, _mm512_add_epi32(top, _mm512_set1_epi32(2))].map(|rows| _mm512_permutex2var_epi32(left, rows, right));
-    let rows = top.map(|two| [_mm512_castsi512_si256(two), _mm512_extracti64x4_epi64::<1>(two)]);
+    let first_two = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 1, 5, 9, 13, 17, 21, 25, 29);
+    let last_two = _mm512_add_epi32(first_two, _mm512_set1_epi32(2));
+    let rows = [first_two, last_two].map(|places| {
+        let two = _mm512_permutex2var_epi32(left, places, right);
+        [_mm512_castsi512_si256(two), _mm512_extracti64x4_epi64::<1>(two)]
+    });
     for (place, row) in places.zip(rows.as_flattened()) {
         // SAFETY: 32 bytes, at any address.
         unsafe { _mm256_storeu_si256(place.as_mut_ptr().cast(), *row) };

@@ -2,6 +2,7 @@
 
 use core::arch::asm;
 use core::arch::x86_64::*;
+use core::mem::MaybeUninit;
 use core::ops::Range;
 
 use super::super::Product;
@@ -17,24 +18,29 @@ const STEP: usize = 64;
 /// Bytes of a group of a right panel and of a row of sums: two tiles'.
 const WIDTH: usize = COLUMNS * GROUP;
 
-/// Sums of a block of rows.
+/// Memory for the sums of a block of rows.
 #[repr(align(64))]
-pub(super) struct Sums([[i32; COLUMNS]; 2 * TILE]);
+struct Memory([[MaybeUninit<i32>; COLUMNS]; 2 * TILE]);
 
-impl Sums {
-    pub const ZERO: Self = Self([[0; COLUMNS]; 2 * TILE]);
+/// Sums of a block of rows.
+pub(super) struct Sums<'m> {
+    memory: &'m Memory,
+    /// The first row in memory, and how many there are.
+    first: usize,
+    count: usize,
+    /// The rows that no block before has had: the last block begins early, to be as high as the others.
+    pub rows: Range<usize>,
+}
 
-    pub fn rows(&self) -> &[[i32; COLUMNS]] {
-        &self.0
-    }
-
-    /// The sums of a row of the block.
+impl Sums<'_> {
+    /// A row's sums; the block's last row's for those behind it.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    pub fn row(&self, row: usize) -> [__m512i; COLUMNS / 16] {
-        let row = self.0[row % self.0.len()].as_ptr();
-        // SAFETY: a row is 128 bytes.
-        unsafe { [_mm512_loadu_si512(row.cast()), _mm512_loadu_si512(row.add(16).cast())] }
+    pub fn of(&self, row: usize) -> [__m512i; COLUMNS / 16] {
+        let row = row.saturating_sub(self.first).min(self.count - 1);
+        let sums = self.memory.0.as_ptr().wrapping_add(row).cast::<__m512i>();
+        // SAFETY: the tiles have filled `count` rows of 128 bytes, at least one and at most all.
+        unsafe { [_mm512_load_si512(sums), _mm512_load_si512(sums.add(1))] }
     }
 }
 
@@ -47,20 +53,6 @@ impl Start {
 
     pub fn of(bias: &[i32]) -> Self {
         Self(bias.first_chunk().copied().unwrap_or([0; COLUMNS]))
-    }
-}
-
-/// Some rows of the left matrix, which are multiplied at the same time.
-pub(super) struct Rows {
-    /// The first.
-    pub first: usize,
-    new: Range<usize>,
-}
-
-impl Rows {
-    /// Those that no block before has had: the last block begins early, to be as high as the others.
-    pub fn rows(&self) -> Range<usize> {
-        self.new.clone()
     }
 }
 
@@ -96,76 +88,57 @@ impl Shapes {
     }
 }
 
-/// A product for which the tiles are set up, until this is dropped.
-pub(super) struct Tiles<'p> {
-    product: Product<'p>,
-    /// Rows of a block.
-    block: usize,
-    /// Rows of a left tile: half a block's, or all where there is one.
-    tile: usize,
-    /// Weights that are read next.
-    ahead: *const u8,
-    share: usize,
-}
+/// Tiles that are set up, until this is dropped.
+struct Tiles;
 
-impl<'p> Tiles<'p> {
-    /// The CPU has the instructions, and the product's lengths fit, as the callers of the kernels have checked.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    pub fn new(product: Product<'p>) -> Self {
-        let rest = product.k % STEP;
-        let most = if rest == 0 { 2 * TILE } else { TILE };
-        let blocks = product.rows.div_ceil(most).max(1);
-        let block = product.rows.div_ceil(blocks).max(1);
-        let tile = if rest == 0 { block.div_ceil(2) } else { block };
-        let shapes = Shapes::new(tile, rest);
+impl Tiles {
+    /// The CPU has the instructions, as the callers of the kernels prove.
+    fn set_up(shapes: &Shapes) -> Self {
         // SAFETY: reads 64 bytes; rows and bytes of all tiles are within what palette 1 has, and not zero.
-        unsafe { asm!("ldtilecfg [{}]", in(reg) &shapes, options(readonly, nostack, preserves_flags)) };
-        let ahead = product.right.as_ptr_range().end;
-        Self { product, block, tile, ahead, share: product.right.len() / blocks }
-    }
-
-    /// All rows, in blocks.
-    #[inline]
-    pub fn blocks(&self) -> impl Iterator<Item = Rows> + use<> {
-        let (rows, block) = (self.product.rows, self.block);
-        let starts = (0..rows).step_by(block.max(1));
-        starts.map(move |start| Rows { first: start.min(rows - block), new: start..(start + block).min(rows) })
-    }
-
-    /// The products of the block from row `first` on. Activations are the left matrix, or if `RIGHT`, the right one.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    pub fn multiply<const RIGHT: bool>(&mut self, first: usize, start: &Start, sums: &mut Sums) {
-        self.ahead = prefetch(self.ahead, self.share);
-        let Product { k, left, right, .. } = self.product;
-        let left = left.as_ptr().wrapping_add(first * k);
-        let operands = Operands {
-            left,
-            stride: k,
-            right: right.as_ptr(),
-            steps: k / STEP,
-            start: start.0.as_ptr(),
-            sums: sums.0.as_mut_ptr().cast(),
-        };
-        let second = self.block - self.tile;
-        // SAFETY: the left matrix has `block` rows from `first` on, the right panel as many groups as a row has; the tiles
-        // are set up for both.
-        unsafe {
-            match (k % STEP, RIGHT) {
-                (0, false) => operands.multiply_pair::<false>(second),
-                (0, true) => operands.multiply_pair::<true>(second),
-                (_, false) => operands.multiply_with_rest::<false>(),
-                (_, true) => operands.multiply_with_rest::<true>(),
-            }
-        }
+        unsafe { asm!("ldtilecfg [{}]", in(reg) shapes, options(readonly, nostack, preserves_flags)) };
+        Self
     }
 }
 
-impl Drop for Tiles<'_> {
+impl Drop for Tiles {
     fn drop(&mut self) {
         // SAFETY: gives the tiles back; none of them is in use.
         unsafe { asm!("tilerelease", options(nomem, nostack, preserves_flags)) };
+    }
+}
+
+/// Multiplies block after block of rows and gives `each` their sums. Activations are the left matrix, or if `RIGHT`, the right one.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+pub(super) fn for_each_block<const RIGHT: bool>(p: Product, start: &Start, mut each: impl FnMut(Sums)) {
+    let rest = p.k % STEP;
+    let most = if rest == 0 { 2 * TILE } else { TILE };
+    let blocks = p.rows.div_ceil(most).max(1);
+    let count = p.rows.div_ceil(blocks).max(1);
+    let tile = if rest == 0 { count.div_ceil(2) } else { count };
+    let _tiles = Tiles::set_up(&Shapes::new(tile, rest));
+    let mut memory = Memory([[MaybeUninit::uninit(); COLUMNS]; 2 * TILE]);
+    let mut ahead = p.right.as_ptr_range().end;
+    for row in (0..p.rows).step_by(count) {
+        ahead = prefetch(ahead, p.right.len() / blocks);
+        let first = row.min(p.rows - count);
+        let operands = Operands {
+            left: p.left.as_ptr().wrapping_add(first * p.k),
+            stride: p.k,
+            right: p.right.as_ptr(),
+            steps: p.k / STEP,
+            start: start.0.as_ptr(),
+            sums: memory.0.as_mut_ptr().cast(),
+        };
+        // SAFETY: the left matrix has `count` rows from `first` on, the right panel as many groups as a row has, as the callers
+        // of the kernels have checked; the tiles are set up for both.
+        unsafe {
+            match rest {
+                0 => operands.multiply_pair::<RIGHT>(count - tile),
+                _ => operands.multiply_with_rest::<RIGHT>(),
+            }
+        }
+        each(Sums { memory: &memory, first, count, rows: row..(row + count).min(p.rows) });
     }
 }
 
@@ -181,42 +154,53 @@ struct Operands {
     sums: *mut i32,
 }
 
-macro_rules! pair {
-    ($multiply:literal, $operands:ident, $second:ident) => {
+/// A left tile, the two right ones and their products.
+macro_rules! products {
+    ($multiply:literal, $left:literal, $right:literal, $next:literal) => {
+        concat!(
+            "tileloadd ",
+            $left,
+            ", [{left} + {stride}]\n",
+            "tileloadd ",
+            $right,
+            ", [{right} + {width}]\n",
+            "tileloadd ",
+            $next,
+            ", [{right} + {width} + 64]\n",
+            $multiply,
+            " tmm0, ",
+            $left,
+            ", ",
+            $right,
+            "\n",
+            $multiply,
+            " tmm1, ",
+            $left,
+            ", ",
+            $next,
+            "\n",
+        )
+    };
+}
+
+/// The sums of the first left tile, in tiles 0 and 1, with what is done beside in `$lines`.
+macro_rules! multiply {
+    ($operands:ident, [$($lines:expr),* $(,)?], $($more:tt)*) => {
         asm!(
             "tileloadd tmm0, [{start} + {zero}]",
             "tileloadd tmm1, [{start} + {zero} + 64]",
-            "tileloadd tmm2, [{start} + {zero}]",
-            "tileloadd tmm3, [{start} + {zero} + 64]",
-            ".p2align 5",
-            "2:",
-            "tileloadd tmm4, [{left} + {stride}]",
-            "tileloadd tmm6, [{right} + {width}]",
-            "tileloadd tmm7, [{right} + {width} + 64]",
-            concat!($multiply, " tmm0, tmm4, tmm6"),
-            concat!($multiply, " tmm1, tmm4, tmm7"),
-            "tileloadd tmm5, [{second} + {stride}]",
-            concat!($multiply, " tmm2, tmm5, tmm6"),
-            concat!($multiply, " tmm3, tmm5, tmm7"),
-            "add {left}, 64",
-            "add {second}, 64",
-            "add {right}, 2048",
-            "dec {steps}",
-            "jnz 2b",
+            $($lines,)*
             "tilestored [{sums} + {width}], tmm0",
             "tilestored [{sums} + {width} + 64], tmm1",
-            "tilestored [{second_sums} + {width}], tmm2",
-            "tilestored [{second_sums} + {width} + 64], tmm3",
             start = in(reg) $operands.start,
             zero = in(reg) 0usize,
             left = inout(reg) $operands.left => _,
-            second = inout(reg) $operands.left.wrapping_add($second * $operands.stride) => _,
             stride = in(reg) $operands.stride,
             right = inout(reg) $operands.right => _,
             width = in(reg) WIDTH,
             steps = inout(reg) $operands.steps => _,
             sums = in(reg) $operands.sums,
-            second_sums = in(reg) $operands.sums.wrapping_add($second * COLUMNS),
+            $($more)*
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack),
@@ -224,42 +208,50 @@ macro_rules! pair {
     };
 }
 
+/// On to the next step, while there is one.
+macro_rules! next_step {
+    () => {
+        "add {left}, 64\nadd {right}, 2048\ndec {steps}\njnz 2b"
+    };
+}
+
+macro_rules! pair {
+    ($multiply:literal, $operands:ident, $second:ident) => {
+        multiply!(
+            $operands,
+            [
+                "tileloadd tmm2, [{start} + {zero}]",
+                "tileloadd tmm3, [{start} + {zero} + 64]",
+                ".p2align 5",
+                "2:",
+                products!($multiply, "tmm4", "tmm6", "tmm7"),
+                "tileloadd tmm5, [{second} + {stride}]",
+                concat!($multiply, " tmm2, tmm5, tmm6"),
+                concat!($multiply, " tmm3, tmm5, tmm7"),
+                "add {second}, 64",
+                next_step!(),
+                "tilestored [{second_sums} + {width}], tmm2",
+                "tilestored [{second_sums} + {width} + 64], tmm3",
+            ],
+            second = inout(reg) $operands.left.wrapping_add($second * $operands.stride) => _,
+            second_sums = in(reg) $operands.sums.wrapping_add($second * COLUMNS),
+        )
+    };
+}
+
 macro_rules! with_rest {
     ($multiply:literal, $operands:ident) => {
-        asm!(
-            "tileloadd tmm0, [{start} + {zero}]",
-            "tileloadd tmm1, [{start} + {zero} + 64]",
-            "test {steps}, {steps}",
-            "jz 3f",
-            "2:",
-            "tileloadd tmm4, [{left} + {stride}]",
-            "tileloadd tmm6, [{right} + {width}]",
-            "tileloadd tmm7, [{right} + {width} + 64]",
-            concat!($multiply, " tmm0, tmm4, tmm6"),
-            concat!($multiply, " tmm1, tmm4, tmm7"),
-            "add {left}, 64",
-            "add {right}, 2048",
-            "dec {steps}",
-            "jnz 2b",
-            "3:",
-            "tileloadd tmm5, [{left} + {stride}]",
-            "tileloadd tmm2, [{right} + {width}]",
-            "tileloadd tmm3, [{right} + {width} + 64]",
-            concat!($multiply, " tmm0, tmm5, tmm2"),
-            concat!($multiply, " tmm1, tmm5, tmm3"),
-            "tilestored [{sums} + {width}], tmm0",
-            "tilestored [{sums} + {width} + 64], tmm1",
-            start = in(reg) $operands.start,
-            zero = in(reg) 0usize,
-            left = inout(reg) $operands.left => _,
-            stride = in(reg) $operands.stride,
-            right = inout(reg) $operands.right => _,
-            width = in(reg) WIDTH,
-            steps = inout(reg) $operands.steps => _,
-            sums = in(reg) $operands.sums,
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-            options(nostack),
+        multiply!(
+            $operands,
+            [
+                "test {steps}, {steps}",
+                "jz 3f",
+                "2:",
+                products!($multiply, "tmm4", "tmm6", "tmm7"),
+                next_step!(),
+                "3:",
+                products!($multiply, "tmm5", "tmm2", "tmm3"),
+            ],
         )
     };
 }
