@@ -11,12 +11,16 @@ use std::{boxed::Box, format, io};
 
 use super::ParallelFor;
 
+/// Bits that tasks are claimed by.
+const BITS: usize = u64::BITS as usize;
+
 /// Polls before a waiting thread gives its core back.
 const SPINS: usize = 20_000;
 
 /// A fixed set of threads, the calling one among them. Nothing is allocated after [`Threads::new`].
 ///
-/// Tasks are claimed one by one: where the machine is busy with other work and a thread does not get its core back in
+/// Each thread begins with the task of its own number, so that what it left in its core's caches in the last phase is there in
+/// the next. Then it claims what is left: where the machine is busy with other work and a thread does not get its core back in
 /// time, the others do its share instead of waiting for it.
 pub struct Threads {
     shared: Arc<Shared>,
@@ -29,18 +33,19 @@ pub struct Threads {
 type Task = *const (dyn Fn(usize) + Sync + 'static);
 
 struct Shared {
-    /// Number of the phase in the upper half, tasks that nobody has claimed yet in the lower one.
-    state: AtomicU64,
-    /// Tasks of the phase that have not ended.
+    /// A bit for what nobody has claimed yet: bit `b` stands for the tasks `b`, `b + BITS`, `b + 2 * BITS`…
+    unclaimed: AtomicU64,
+    /// Bits of the phase whose tasks have not all ended.
     unfinished: AtomicUsize,
     stop: AtomicBool,
-    /// The phase's task: written while no task is unfinished, read by who has claimed an index of the phase.
-    task: UnsafeCell<Option<Task>>,
+    /// The phase's task and how often it is called: written while no task is unfinished, read by who has claimed a bit of the
+    /// phase.
+    phase: UnsafeCell<Option<(Task, usize)>>,
     /// First panic of the phase.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-// SAFETY: `task` is written only while no task is unfinished, and read only between a claim and the end of what was claimed.
+// SAFETY: `phase` is written only while no task is unfinished, and read only between a claim and the end of what was claimed.
 unsafe impl Sync for Shared {}
 // SAFETY: the task pointer is used only during `for_each`, whose caller keeps the task alive and whose task is `Sync`.
 unsafe impl Send for Shared {}
@@ -53,18 +58,18 @@ impl Threads {
     pub fn new(workers: usize) -> io::Result<Self> {
         let helpers = workers.max(1) - 1;
         let shared = Arc::new(Shared {
-            state: AtomicU64::new(0),
+            unclaimed: AtomicU64::new(0),
             // Each helper's first task is to have started: what the system allocates for a thread is allocated then.
             unfinished: AtomicUsize::new(helpers),
             stop: AtomicBool::new(false),
-            task: UnsafeCell::new(None),
+            phase: UnsafeCell::new(None),
             panic: Mutex::new(None),
         });
         let mut threads =
             Self { shared: shared.clone(), helpers: Vec::new(), handles: Vec::new(), turn: Mutex::new(()) };
         for index in 1..=helpers {
             let shared = shared.clone();
-            let helper = thread::Builder::new().name(format!("resmlp-{index}")).spawn(move || shared.help())?;
+            let helper = thread::Builder::new().name(format!("resmlp-{index}")).spawn(move || shared.help(index))?;
             threads.handles.push(helper.thread().clone());
             threads.helpers.push(helper);
         }
@@ -74,11 +79,11 @@ impl Threads {
 }
 
 impl Shared {
-    fn help(&self) {
+    fn help(&self, own: usize) {
         self.unfinished.fetch_sub(1, Ordering::Release);
         let mut polls = 0;
         while !self.stop.load(Ordering::Acquire) {
-            if self.run_claimed() {
+            if self.run_claimed(own) {
                 polls = 0;
                 continue;
             }
@@ -87,15 +92,22 @@ impl Shared {
         }
     }
 
-    /// Claims one task and runs it; says whether there was one.
-    fn run_claimed(&self) -> bool {
-        let claim = |state: u64| (state & u64::from(u32::MAX) != 0).then(|| state - 1);
-        let Ok(state) = self.state.fetch_update(Ordering::Acquire, Ordering::Acquire, claim) else { return false };
-        let index = (state & u64::from(u32::MAX)) as usize - 1;
-        // SAFETY: this phase has an unfinished task, the one just claimed: nobody writes `task` before it has ended, and
+    /// Claims the tasks of one bit, thread `own`'s if nobody has, and runs them; says whether there were any.
+    fn run_claimed(&self, own: usize) -> bool {
+        let pick = |unclaimed: u64| {
+            let own = 1 << (own % BITS);
+            if unclaimed & own != 0 { own } else { unclaimed & unclaimed.wrapping_neg() }
+        };
+        let claim = |unclaimed| (unclaimed != 0).then(|| unclaimed & !pick(unclaimed));
+        let Ok(unclaimed) = self.unclaimed.fetch_update(Ordering::Acquire, Ordering::Relaxed, claim) else {
+            return false;
+        };
+        let first = pick(unclaimed).trailing_zeros() as usize;
+        // SAFETY: this phase has an unfinished task, the one just claimed: nobody writes `phase` before it has ended, and
         // `for_each` keeps alive what it points to.
-        if let Some(task) = unsafe { (*self.task.get()).map(|task| &*task) }
-            && let Err(payload) = catch_unwind(AssertUnwindSafe(|| task(index)))
+        if let Some((task, count)) = unsafe { (*self.phase.get()).map(|(task, count)| (&*task, count)) }
+            && let Err(payload) =
+                catch_unwind(AssertUnwindSafe(|| (first..count).step_by(BITS).for_each(task)))
         {
             self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(payload);
         }
@@ -112,29 +124,28 @@ impl Shared {
     }
 }
 
-// SAFETY: every index of a phase is claimed once, by whoever takes the counter down; `for_each` waits for all of them.
-// Panics are caught where they happen, so nothing unwinds past the wait.
+// SAFETY: every bit of a phase is claimed once, by whoever clears it, and stands for indices of its own; `for_each` waits for all
+// of them. Panics are caught where they happen, so nothing unwinds past the wait.
 unsafe impl ParallelFor for Threads {
     fn workers(&self) -> usize {
         self.handles.len() + 1
     }
 
     fn for_each(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
-        let phase_len = u32::try_from(count).unwrap_or(0);
-        if self.handles.is_empty() || phase_len <= 1 {
+        if self.handles.is_empty() || count <= 1 {
             return (0..count).for_each(task);
         }
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = &*self.shared;
         // SAFETY: only the lifetime is changed; this function does not return before every task has ended.
         let lasting = unsafe { core::mem::transmute::<*const (dyn Fn(usize) + Sync), Task>(task) };
-        // SAFETY: `turn` is held and the last phase was waited for, so no task is unfinished and nobody reads `task`.
-        unsafe { *shared.task.get() = Some(lasting) };
-        shared.unfinished.store(count, Ordering::Relaxed);
-        let phase = shared.state.load(Ordering::Relaxed) >> 32;
-        shared.state.store(phase.wrapping_add(1) << 32 | u64::from(phase_len), Ordering::Release);
+        // SAFETY: `turn` is held and the last phase was waited for, so no task is unfinished and nobody reads `phase`.
+        unsafe { *shared.phase.get() = Some((lasting, count)) };
+        let bits = count.min(BITS);
+        shared.unfinished.store(bits, Ordering::Relaxed);
+        shared.unclaimed.store(u64::MAX >> (BITS - bits), Ordering::Release);
         self.handles.iter().take(count - 1).for_each(Thread::unpark);
-        while shared.run_claimed() {}
+        while shared.run_claimed(0) {}
         shared.wait_until_finished();
         let panic = shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(turn);
