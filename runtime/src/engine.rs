@@ -206,33 +206,81 @@ impl<P: ParallelFor> Pass<'_, '_, P> {
         }
     }
 
-    /// Runs `task` over blocks of the stream on all workers.
+    /// Runs `task` over blocks of the stream on all workers, each with memory of its own.
     fn for_each_block(
         &mut self,
         cut: crate::parallel::Cut,
         task: impl Fn(usize, Block, &mut [u8]) -> Result<(), Mismatch> + Sync,
     ) -> Result<(), RunError> {
-        let failed = core::sync::atomic::AtomicBool::new(false);
         let workers = Workers { scratch: self.scratch, count: self.plan.workers };
         let stream = Block::new(self.stream, self.plan.dim);
-        crate::parallel::for_each_block(self.parallel, stream, cut, workers, &|first, block, scratch| {
-            if task(first, block, scratch).is_err() {
-                failed.store(true, core::sync::atomic::Ordering::Relaxed);
-            }
-        });
-        if failed.into_inner() { Err(RunError::Internal) } else { Ok(()) }
+        all_succeed(|failed| {
+            crate::parallel::for_each_block(self.parallel, stream, cut, workers, &|first, block, scratch| {
+                failed.note(task(first, block, scratch));
+            });
+        })
     }
+
+    /// Runs `task` over blocks of the stream on all workers, who all see the scratch memory.
+    fn for_each_block_seeing(
+        &mut self,
+        cut: crate::parallel::Cut,
+        task: impl Fn(usize, Block, &[u8]) -> Result<(), Mismatch> + Sync,
+    ) -> Result<(), RunError> {
+        let scratch = &*self.scratch;
+        let workers = Workers { scratch: &mut [], count: self.plan.workers };
+        let stream = Block::new(self.stream, self.plan.dim);
+        all_succeed(|failed| {
+            crate::parallel::for_each_block(self.parallel, stream, cut, workers, &|first, block, _| {
+                failed.note(task(first, block, scratch));
+            });
+        })
+    }
+
+    /// Runs `task` on all workers, with a share of the tokens each, cut at multiples of `unit`: its part of the stream and of panels
+    /// of `len` bytes each, which fill the scratch memory from its start.
+    fn for_each_share(
+        &mut self,
+        unit: usize,
+        panels: usize,
+        len: usize,
+        task: impl Fn(Block, Block<u8>) -> Result<(), Mismatch> + Sync,
+    ) -> Result<(), RunError> {
+        let panels = Block::new(self.scratch.get_mut(..panels * len).ok_or(Mismatch)?, len);
+        let stream = Block::new(self.stream, self.plan.dim);
+        all_succeed(|failed| {
+            let task = |stream: Block<'_>, panels: Block<'_, u8>| failed.note(task(stream, panels));
+            crate::parallel::for_each_share(self.parallel, self.plan.workers, stream, panels, unit, &task);
+        })
+    }
+}
+
+/// Whether any of the workers' tasks has failed.
+struct Failed(core::sync::atomic::AtomicBool);
+
+impl Failed {
+    fn note(&self, result: Result<(), Mismatch>) {
+        if result.is_err() {
+            self.0.store(true, core::sync::atomic::Ordering::Relaxed);
+        }
+    }
+}
+
+fn all_succeed(run: impl FnOnce(&Failed)) -> Result<(), RunError> {
+    let failed = Failed(core::sync::atomic::AtomicBool::new(false));
+    run(&failed);
+    if failed.0.into_inner() { Err(RunError::Internal) } else { Ok(()) }
 }
 
 fn part<T>(values: &[T], first: usize, len: usize) -> Result<&[T], Mismatch> {
     values.get(first..).and_then(|v| v.get(..len)).ok_or(Mismatch)
 }
 
-/// Multiplies every row of `block` by `gain`, from channel `first` on; models without gains have an empty one.
-fn rescale(block: &mut Block, gain: &[f32], first: usize) {
+/// Multiplies every row of `block` by `gain`; models without gains have an empty one.
+fn rescale(block: &mut Block, gain: &[f32]) {
     if !gain.is_empty() {
         for row in 0..block.rows() {
-            block.row_mut(row).iter_mut().zip(gain.iter().skip(first)).for_each(|(y, g)| *y *= g);
+            block.row_mut(row).iter_mut().zip(gain).for_each(|(y, g)| *y *= g);
         }
     }
 }

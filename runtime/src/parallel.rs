@@ -47,18 +47,18 @@ unsafe impl<P: ParallelFor + ?Sized> ParallelFor for &P {
     }
 }
 
-/// A rectangle of a row-major `f32` matrix, borrowed exclusively.
-pub struct Block<'a> {
-    start: *mut f32,
+/// A rectangle of a row-major matrix, borrowed exclusively.
+pub struct Block<'a, T = f32> {
+    start: *mut T,
     stride: usize,
     rows: usize,
     columns: usize,
-    matrix: PhantomData<&'a mut [f32]>,
+    matrix: PhantomData<&'a mut [T]>,
 }
 
-impl<'a> Block<'a> {
+impl<'a, T> Block<'a, T> {
     /// A whole matrix; an incomplete last row is left out.
-    pub fn new(data: &'a mut [f32], columns: usize) -> Self {
+    pub fn new(data: &'a mut [T], columns: usize) -> Self {
         let rows = data.len().checked_div(columns).unwrap_or(0);
         Self { start: data.as_mut_ptr(), stride: columns, rows, columns, matrix: PhantomData }
     }
@@ -79,12 +79,12 @@ impl<'a> Block<'a> {
     }
 
     /// The first element; row `r` starts `r * stride` elements behind it.
-    pub fn as_mut_ptr(&mut self) -> *mut f32 {
+    pub fn as_mut_ptr(&mut self) -> *mut T {
         self.start
     }
 
     /// All elements, where the rows follow each other without a gap; empty otherwise.
-    pub fn as_slice(&self) -> &[f32] {
+    pub fn as_slice(&self) -> &[T] {
         if self.columns != self.stride {
             return &[];
         }
@@ -93,7 +93,7 @@ impl<'a> Block<'a> {
     }
 
     /// Row `row`, empty where there is none.
-    pub fn row(&self, row: usize) -> &[f32] {
+    pub fn row(&self, row: usize) -> &[T] {
         if row >= self.rows {
             return &[];
         }
@@ -102,7 +102,7 @@ impl<'a> Block<'a> {
     }
 
     /// Row `row`, empty where there is none.
-    pub fn row_mut(&mut self, row: usize) -> &mut [f32] {
+    pub fn row_mut(&mut self, row: usize) -> &mut [T] {
         if row >= self.rows {
             return &mut [];
         }
@@ -111,14 +111,14 @@ impl<'a> Block<'a> {
     }
 
     /// The part of this block in `rows` and `columns`, cut where it would reach outside.
-    pub fn part(&mut self, rows: Range<usize>, columns: Range<usize>) -> Block<'_> {
+    pub fn part(&mut self, rows: Range<usize>, columns: Range<usize>) -> Block<'_, T> {
         // SAFETY: the part borrows from `self`, exclusively.
         unsafe { self.part_unchecked(rows, columns) }
     }
 
     /// # Safety
     /// No two parts that are alive at the same time overlap, and none outlives the matrix.
-    unsafe fn part_unchecked<'b>(&self, rows: Range<usize>, columns: Range<usize>) -> Block<'b> {
+    unsafe fn part_unchecked<'b>(&self, rows: Range<usize>, columns: Range<usize>) -> Block<'b, T> {
         let (row, column) = (rows.start.min(self.rows), columns.start.min(self.columns));
         Block {
             // In bounds or one past the end of the last row: never read then, as the part is empty.
@@ -131,10 +131,10 @@ impl<'a> Block<'a> {
     }
 }
 
-// SAFETY: a block is an exclusive borrow of plain numbers.
-unsafe impl Send for Block<'_> {}
+// SAFETY: a block is an exclusive borrow of its elements.
+unsafe impl<T: Send> Send for Block<'_, T> {}
 // SAFETY: shared access only reads.
-unsafe impl Sync for Block<'_> {}
+unsafe impl<T: Sync> Sync for Block<'_, T> {}
 
 /// How a matrix is cut: the panels go to the workers as evenly as can be, and each worker's share is cut into blocks of about the
 /// same size.
@@ -212,6 +212,32 @@ pub fn for_each_block<P: ParallelFor + ?Sized>(
     });
 }
 
+/// Calls `task` once for each worker's share of the tokens, which are the rows of `stream`, and the same share of the columns of
+/// `panels`: so many to each `unit` tokens. Shares begin at multiples of `unit`.
+pub fn for_each_share<P: ParallelFor + ?Sized>(
+    parallel: &P,
+    workers: usize,
+    stream: Block<'_>,
+    panels: Block<'_, u8>,
+    unit: usize,
+    task: &(dyn Fn(Block<'_>, Block<'_, u8>) + Sync),
+) {
+    let cut = Cut { along: Along::Rows, panel: unit, most: usize::MAX };
+    let units = stream.rows.div_ceil(unit.max(1)).max(1);
+    let width = panels.columns / units;
+    parallel.for_each(workers, &|worker| {
+        for rows in cut.blocks(stream.rows, worker, workers) {
+            let columns = rows.start / unit.max(1) * width..rows.end.div_ceil(unit.max(1)) * width;
+            // SAFETY: each index below `workers` is called once, no two shares overlap, in the stream or in the panels, and all
+            // calls end before the two do.
+            let (stream, panels) = unsafe {
+                (stream.part_unchecked(rows, 0..stream.columns), panels.part_unchecked(0..panels.rows, columns))
+            };
+            task(stream, panels);
+        }
+    });
+}
+
 struct Scratch(*mut u8);
 
 impl Scratch {
@@ -225,9 +251,10 @@ unsafe impl Sync for Scratch {}
 
 #[cfg(test)]
 mod tests {
+    use std::vec;
     use std::vec::Vec;
 
-    use super::{Along, Cut};
+    use super::{Along, Block, Cut, Serial, for_each_share};
 
     #[test]
     fn blocks_cover_all_once_and_are_spread_evenly() {
@@ -248,6 +275,30 @@ mod tests {
             let panels =
                 |share: &Vec<core::ops::Range<usize>>| share.iter().map(|b| b.len().div_ceil(4)).sum::<usize>();
             assert!(shares.iter().all(|share| panels(share) <= extent.div_ceil(4).div_ceil(workers)));
+        }
+    }
+
+    #[test]
+    fn shares_of_tokens_and_of_panels_belong_together() {
+        for (tokens, unit, workers) in
+            (0..=40usize).flat_map(|t| [1, 4, 8, 16].into_iter().flat_map(move |u| (1..=9).map(move |w| (t, u, w))))
+        {
+            let padded = tokens.next_multiple_of(unit).max(unit);
+            let (mut stream, mut panels) = (vec![0.0; 2 * tokens], vec![0; 3 * 5 * padded]);
+            for_each_share(
+                &Serial,
+                workers,
+                Block::new(&mut stream, 2),
+                Block::new(&mut panels, 5 * padded),
+                unit,
+                &|mut stream, mut panels| {
+                    assert_eq!(panels.columns(), 5 * stream.rows().next_multiple_of(unit));
+                    (0..stream.rows()).for_each(|row| stream.row_mut(row).iter_mut().for_each(|y| *y += 1.0));
+                    (0..3).for_each(|row| panels.row_mut(row).iter_mut().for_each(|byte| *byte += 1));
+                },
+            );
+            assert!(stream.iter().all(|&y| y == 1.0), "{tokens} {unit} {workers}");
+            assert!(panels.iter().all(|&byte| byte == u8::from(tokens > 0)), "{tokens} {unit} {workers}");
         }
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct Plan {
     pub dim: usize,
     /// How the stream is cut into tiles of tokens: every tile reads all weights of the channel MLP, so they are few.
     pub tiles: Cut,
-    /// How the stream is cut into the channels of a patch-mixing task.
+    /// How the stream is cut into the channels of a patch-mixing task, f16.
     pub channels: Cut,
     /// The stream: `tokens * dim` times 4.
     pub stream: usize,
@@ -52,7 +52,11 @@ impl Plan {
         let tiles = share.div_ceil((tile_bytes(dims) / workers / per_panel).max(1)).max(1);
         let tile_panels = share.div_ceil(tiles);
         let head = Self::head_len(dims);
-        let mix = tokens_k.checked_mul(columns)?.checked_mul(size)?;
+        // All workers' memory holds all quantised tokens in turn; f16, a worker's holds a panel's channels.
+        let mix = match dims.precision {
+            Precision::Int8 => tokens_k.checked_mul(dim)?.div_ceil(workers),
+            Precision::F16 => tokens_k.checked_mul(columns)?.checked_mul(size)?,
+        };
         let per_worker = (tile_panels.checked_mul(per_panel)?).max(mix).max(head);
         let plan = Self {
             workers,

@@ -37,7 +37,7 @@ pub(super) fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
         for (row, copy) in right.chunks_exact_mut(width.max(1)).enumerate() {
             copy.iter_mut().zip(channels.row(row)).for_each(|(copy, &y)| *copy = y);
         }
-        rescale(&mut channels, gain, first);
+        rescale(&mut channels, part(gain, first.min(gain.len()), width.min(gain.len()))?);
         let [scale, sum_gain, bias_gain] = gains.map(|g| part(g, first, width));
         let columns = MixColumns { scale: scale?, sum_gain: sum_gain?, bias_gain: bias_gain? };
         kernels.mix_f16(panel, left, right, rows, columns, &mut channels)
@@ -55,7 +55,7 @@ pub(super) fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
         let activations = floats(scratch, rows * hidden)?;
         let left = Rows { data: tile.as_slice(), stride: tile.stride(), rows };
         kernels.gelu_f16(left, expand.weights, expand.columns, &mut Block::new(activations, hidden))?;
-        rescale(&mut tile, gain, 0);
+        rescale(&mut tile, gain);
         let left = Rows { data: activations, stride: hidden, rows };
         kernels.add_f16(left, contract.weights, contract.columns, &mut tile)
     })

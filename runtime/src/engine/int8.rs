@@ -63,29 +63,39 @@ fn pack_groups<'a, const GROUP: usize>(
     }
 }
 
-/// `y[n,d] += s[d] · Σ_m Wt[n,m] · y[m,d] + p[d] · r[n] + q[d] · bt[n]`: every task has channels of its own.
+/// `y[n,d] += s[d] · Σ_m Wt[n,m] · y[m,d] + p[d] · r[n] + q[d] · bt[n]`: first every worker quantises its tokens for all to see, then
+/// it sums up for its tokens. So no core needs another one's part of the stream, only those bytes.
 pub(super) fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
     let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
     let layout = dims.layout;
-    let (k, rows) = (dims.padded(Extent::Tokens), dims.tokens());
-    let left: &[u8] = model.tensor(Slot::MixWeights, block);
-    let mix_rows = MixRows {
-        correction: model.tensor(Slot::MixRowCorrection, block),
-        scale: model.tensor(Slot::MixRowScale, block),
-        sum: model.tensor(Slot::MixRowSum, block),
-        bias: model.tensor(Slot::MixRowBias, block),
-    };
+    let [k, dim] = [Extent::Tokens, Extent::Dim].map(|e| dims.padded(e));
+    let width = layout.columns as usize;
+    let panels = dim.checked_div(width).unwrap_or(0);
     let quantiser = PerChannel::new(model, Slot::MixInputScale, Slot::MixInputOffset, block);
-    let gains = [Slot::MixScale, Slot::MixSumGain, Slot::MixBiasGain].map(|s| model.tensor::<f32>(s, block));
     let gain: &[f32] = model.tensor(Slot::MixStreamGain, block);
-    pass.for_each_block(pass.plan.channels, |first, mut channels, scratch| {
-        let width = channels.columns();
-        let right = scratch.get_mut(..k * width).ok_or(Mismatch)?;
-        kernels.quantise_columns(layout, &channels, quantiser.part(first, width)?, right)?;
-        rescale(&mut channels, gain, first);
-        let [scale, sum_gain, bias_gain] = gains.map(|g| part(g, first, width));
-        let columns = MixColumns { scale: scale?, sum_gain: sum_gain?, bias_gain: bias_gain? };
-        kernels.mix(Product { layout, k, rows, left, right }, mix_rows, columns, &mut channels)
+    pass.for_each_share(layout.group as usize, panels, k * width, |mut tokens, mut panels| {
+        let rows = tokens.rows();
+        for panel in 0..panels.rows() {
+            let first = panel * width;
+            let channels = tokens.part(0..rows, first..first + width);
+            kernels.quantise_columns(layout, &channels, quantiser.part(first, width)?, panels.row_mut(panel))?;
+        }
+        rescale(&mut tokens, gain);
+        Ok(())
+    })?;
+    let left: &[u8] = model.tensor(Slot::MixWeights, block);
+    let correction: &[i32] = model.tensor(Slot::MixRowCorrection, block);
+    let factors = [Slot::MixRowScale, Slot::MixRowSum, Slot::MixRowBias].map(|s| model.tensor::<f32>(s, block));
+    let [scale, sum_gain, bias_gain] =
+        [Slot::MixScale, Slot::MixSumGain, Slot::MixBiasGain].map(|s| model.tensor::<f32>(s, block));
+    let columns = MixColumns { scale, sum_gain, bias_gain };
+    pass.for_each_block_seeing(pass.plan.tiles, |first, mut tile, panels| {
+        let (rows, padded) = (tile.rows(), panel_rows(dims, tile.rows()));
+        let [scale, sum, bias] = factors.map(|values| part(values, first, padded));
+        let mix_rows = MixRows { correction: part(correction, first, padded)?, scale: scale?, sum: sum?, bias: bias? };
+        let right = panels.get(..k * dim).ok_or(Mismatch)?;
+        let product = Product { layout, k, rows, left: part(left, first * k, padded * k)?, right };
+        kernels.mix(product, mix_rows, columns, &mut tile)
     })
 }
 
@@ -115,7 +125,7 @@ pub(super) fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
         kernels.quantise_rows(layout, &tile, quantiser.part(0, dim)?, input)?;
         let product = Product { layout, k: dim, rows, left: input, right: expand };
         kernels.gelu(product, gelu, Hidden { panels: &mut *activations, k: hidden, first: 0 })?;
-        rescale(&mut tile, gain, 0);
+        rescale(&mut tile, gain);
         kernels.add(Product { layout, k: hidden, rows, left: activations, right: contract }, columns, &mut tile)
     })
 }

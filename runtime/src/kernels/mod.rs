@@ -22,6 +22,7 @@ mod aarch64_neon;
 mod erf;
 #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 mod fours;
+mod operands;
 mod scalar;
 #[cfg(any(test, feature = "kernel-tests"))]
 mod tests;
@@ -40,14 +41,16 @@ mod x86_64_detect;
 #[cfg(target_arch = "x86_64")]
 mod x86_64_f16c;
 
+pub(crate) use operands::{
+    FloatColumns, GeluColumns, Hidden, MixColumns, MixRows, Product, Quantiser, RightHalves, Rows, StreamColumns,
+};
 pub(crate) use scalar::round_clamp;
 #[cfg(feature = "kernel-tests")]
 pub use tests::COMPARISONS;
 
-use core::ops::Range;
-
-use crate::format::{Dims, GELU_ENTRIES, Layout, Precision};
+use crate::format::{Dims, Layout, Precision};
 use crate::parallel::Block;
+use operands::{float_fits, part_of};
 
 /// A table of functions for one instruction set. To hold one proves that this CPU can run it.
 pub struct Kernels {
@@ -132,119 +135,6 @@ impl core::fmt::Debug for Kernels {
     }
 }
 
-/// The product of a left and a right matrix in panels; both are 8-bit, one of them is weights.
-///
-/// Activations are stored with [`Layout::offset`] added; the bias or the row correction takes its effect away again.
-#[derive(Clone, Copy)]
-pub(crate) struct Product<'a> {
-    pub layout: Layout,
-    /// Padded length of the contraction.
-    pub k: usize,
-    /// Rows wanted; the left matrix may have more, to fill its last panel.
-    pub rows: usize,
-    /// Whole panels of `k` columns.
-    pub left: &'a [u8],
-    /// Whole panels of `k` columns. The functions of a table are given one.
-    pub right: &'a [u8],
-}
-
-/// Per column: how 8-bit sums are added to the residual stream.
-#[derive(Clone, Copy)]
-pub(crate) struct StreamColumns<'a> {
-    pub bias: &'a [i32],
-    pub scale: &'a [f32],
-}
-
-/// Per row: the patch mixing's weights.
-#[derive(Clone, Copy)]
-pub(crate) struct MixRows<'a> {
-    pub correction: &'a [i32],
-    pub scale: &'a [f32],
-    pub sum: &'a [f32],
-    pub bias: &'a [f32],
-}
-
-/// Per column: the patch mixing's gains.
-#[derive(Clone, Copy)]
-pub(crate) struct MixColumns<'a> {
-    pub scale: &'a [f32],
-    pub sum_gain: &'a [f32],
-    pub bias_gain: &'a [f32],
-}
-
-/// Per column: how 8-bit sums become 8-bit hidden activations.
-#[derive(Clone, Copy)]
-pub(crate) struct GeluColumns<'a> {
-    pub bias: &'a [i32],
-    /// Fractions of 2^31, below 2^30.
-    pub scale: &'a [i32],
-    pub requantise: &'a [i16],
-    pub zero: &'a [i8],
-    pub table: &'a [u8; GELU_ENTRIES],
-    /// Makes an index of `|x|`; at most 7.
-    pub shift: u32,
-}
-
-/// Where a tile's hidden activations go: left panels of the next product.
-pub(crate) struct Hidden<'a> {
-    /// Whole panels of `k` columns.
-    pub panels: &'a mut [u8],
-    /// Padded number of hidden units.
-    pub k: usize,
-    /// First hidden unit of this right panel.
-    pub first: usize,
-}
-
-/// Per channel: stream to 8 bits.
-#[derive(Clone, Copy)]
-pub(crate) struct Quantiser<'a> {
-    pub scale: &'a [f32],
-    pub offset: &'a [f32],
-}
-
-/// Rows of `f32` numbers, for models with 16-bit weights.
-#[derive(Clone, Copy)]
-pub(crate) struct Rows<'a> {
-    pub data: &'a [f32],
-    /// Distance between two rows.
-    pub stride: usize,
-    /// How many.
-    pub rows: usize,
-}
-
-/// Right panels of 16-bit weights.
-#[derive(Clone, Copy)]
-pub(crate) struct RightHalves<'a> {
-    pub data: &'a [u16],
-    /// Columns of a panel.
-    pub width: usize,
-}
-
-impl RightHalves<'_> {
-    /// Calls `each` with every panel, its columns' numbers and its part of `out`.
-    fn for_each_panel(
-        self,
-        columns: FloatColumns,
-        out: &mut Block,
-        mut each: impl FnMut(&[u16], FloatColumns, &mut Block),
-    ) {
-        let rows = out.rows();
-        let k = self.data.len().checked_div(out.columns()).unwrap_or(0);
-        for (i, panel) in self.data.chunks_exact((self.width * k).max(1)).enumerate() {
-            let part = i * self.width..(i + 1) * self.width;
-            let columns = FloatColumns { bias: part_of(columns.bias, &part), scale: part_of(columns.scale, &part) };
-            each(panel, columns, &mut out.part(0..rows, part));
-        }
-    }
-}
-
-/// Per column: what is done to the sums of 16-bit weights.
-#[derive(Clone, Copy)]
-pub(crate) struct FloatColumns<'a> {
-    pub bias: &'a [f32],
-    pub scale: &'a [f32],
-}
-
 /// Kernels for 8-bit models. Each is called with lengths that fit, on a CPU that has its instructions.
 struct Int8 {
     /// Rows of the stream to left panels.
@@ -280,34 +170,6 @@ pub(crate) struct Mismatch;
 fn check(fits: bool) -> Result<(), Mismatch> {
     debug_assert!(fits, "lengths do not fit");
     if fits { Ok(()) } else { Err(Mismatch) }
-}
-
-/// A part of what was checked to be longer.
-fn part_of<'a, T>(values: &'a [T], part: &Range<usize>) -> &'a [T] {
-    values.get(part.clone()).unwrap_or(&[])
-}
-
-impl<'a> Product<'a> {
-    /// The products with each right panel, and its first column.
-    fn right_panels(self) -> impl Iterator<Item = (usize, Product<'a>)> {
-        let columns = self.layout.columns as usize;
-        let panels = self.right.chunks_exact((columns * self.k).max(1));
-        panels.enumerate().map(move |(i, right)| (i * columns, Product { right, ..self }))
-    }
-
-    fn padded_rows(&self) -> usize {
-        self.rows.next_multiple_of((self.layout.rows as usize).max(1))
-    }
-
-    /// Whether the right matrix has this many columns, and all lengths are right.
-    fn fits(&self, columns: usize) -> bool {
-        self.layout.is_valid()
-            && columns.is_multiple_of(self.layout.columns as usize)
-            && self.k > 0
-            && self.k.is_multiple_of(self.layout.group as usize)
-            && self.left.len() == self.padded_rows() * self.k
-            && self.right.len() == columns * self.k
-    }
 }
 
 impl Kernels {
@@ -372,26 +234,31 @@ impl Kernels {
         Ok(())
     }
 
-    /// Patch mixing for one right panel's channels.
+    /// `stream += scale · (product + correction) + sum_gain · sum + bias_gain · bias`.
     pub(crate) fn mix(
         &self,
         product: Product,
-        rows: MixRows,
+        of_rows: MixRows,
         columns: MixColumns,
         stream: &mut Block,
     ) -> Result<(), Mismatch> {
-        let width = product.layout.columns as usize;
+        let (rows, width) = (stream.rows(), stream.columns());
         check(
             self.reads(product.layout)
                 && product.fits(width)
-                && rows.correction.len() == product.padded_rows()
-                && [rows.scale.len(), rows.sum.len(), rows.bias.len()] == [product.padded_rows(); 3]
+                && of_rows.correction.len() == product.padded_rows()
+                && [of_rows.scale.len(), of_rows.sum.len(), of_rows.bias.len()] == [product.padded_rows(); 3]
                 && [columns.scale.len(), columns.sum_gain.len(), columns.bias_gain.len()] == [width; 3]
-                && stream.columns() == width
-                && stream.rows() == product.rows,
+                && rows == product.rows,
         )?;
-        // SAFETY: to hold `self` proves the instructions; the lengths were checked.
-        unsafe { (self.int8.mix)(product, rows, columns, stream) };
+        let MixColumns { scale, sum_gain, bias_gain } = columns;
+        for (first, product) in product.right_panels() {
+            let part = first..first + product.layout.columns as usize;
+            let [scale, sum_gain, bias_gain] = [scale, sum_gain, bias_gain].map(|values| part_of(values, &part));
+            let columns = MixColumns { scale, sum_gain, bias_gain };
+            // SAFETY: to hold `self` proves the instructions; the lengths were checked.
+            unsafe { (self.int8.mix)(product, of_rows, columns, &mut stream.part(0..rows, part)) };
+        }
         Ok(())
     }
 
@@ -483,15 +350,4 @@ impl Kernels {
         unsafe { (self.f16.mix)(panel, left, right, rows, columns, stream) };
         Ok(())
     }
-}
-
-fn float_fits(left: &Rows, right: &RightHalves, columns: &FloatColumns, out: &Block) -> bool {
-    let width = out.columns();
-    let k = right.data.len().checked_div(width).unwrap_or(0);
-    k * width == right.data.len()
-        && width.checked_rem(right.width) == Some(0)
-        && k <= left.stride
-        && left.rows == out.rows()
-        && left.rows * left.stride <= left.data.len()
-        && [columns.bias.len(), columns.scale.len()] == [width; 2]
 }

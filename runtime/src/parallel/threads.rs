@@ -106,8 +106,7 @@ impl Shared {
         // SAFETY: this phase has an unfinished task, the one just claimed: nobody writes `phase` before it has ended, and
         // `for_each` keeps alive what it points to.
         if let Some((task, count)) = unsafe { (*self.phase.get()).map(|(task, count)| (&*task, count)) }
-            && let Err(payload) =
-                catch_unwind(AssertUnwindSafe(|| (first..count).step_by(BITS).for_each(task)))
+            && let Err(payload) = catch_unwind(AssertUnwindSafe(|| (first..count).step_by(BITS).for_each(task)))
         {
             self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(payload);
         }

@@ -1,0 +1,159 @@
+//! What the kernels are given: matrices in panels, and numbers for their rows and columns.
+
+use core::ops::Range;
+
+use crate::format::{GELU_ENTRIES, Layout};
+use crate::parallel::Block;
+
+/// The product of a left and a right matrix in panels; both are 8-bit, one of them is weights.
+///
+/// Activations are stored with [`Layout::offset`] added; the bias or the row correction takes its effect away again.
+#[derive(Clone, Copy)]
+pub(crate) struct Product<'a> {
+    pub layout: Layout,
+    /// Padded length of the contraction.
+    pub k: usize,
+    /// Rows wanted; the left matrix may have more, to fill its last panel.
+    pub rows: usize,
+    /// Whole panels of `k` columns.
+    pub left: &'a [u8],
+    /// Whole panels of `k` columns. The functions of a table are given one.
+    pub right: &'a [u8],
+}
+
+impl<'a> Product<'a> {
+    /// The products with each right panel, and its first column.
+    pub(super) fn right_panels(self) -> impl Iterator<Item = (usize, Product<'a>)> {
+        let columns = self.layout.columns as usize;
+        let panels = self.right.chunks_exact((columns * self.k).max(1));
+        panels.enumerate().map(move |(i, right)| (i * columns, Product { right, ..self }))
+    }
+
+    pub(super) fn padded_rows(&self) -> usize {
+        self.rows.next_multiple_of((self.layout.rows as usize).max(1))
+    }
+
+    /// Whether the right matrix has this many columns, and all lengths are right.
+    pub(super) fn fits(&self, columns: usize) -> bool {
+        self.layout.is_valid()
+            && columns.is_multiple_of(self.layout.columns as usize)
+            && self.k > 0
+            && self.k.is_multiple_of(self.layout.group as usize)
+            && self.left.len() == self.padded_rows() * self.k
+            && self.right.len() == columns * self.k
+    }
+}
+
+/// Per column: how 8-bit sums are added to the residual stream.
+#[derive(Clone, Copy)]
+pub(crate) struct StreamColumns<'a> {
+    pub bias: &'a [i32],
+    pub scale: &'a [f32],
+}
+
+/// Per row: the patch mixing's weights.
+#[derive(Clone, Copy)]
+pub(crate) struct MixRows<'a> {
+    pub correction: &'a [i32],
+    pub scale: &'a [f32],
+    pub sum: &'a [f32],
+    pub bias: &'a [f32],
+}
+
+/// Per column: the patch mixing's gains.
+#[derive(Clone, Copy)]
+pub(crate) struct MixColumns<'a> {
+    pub scale: &'a [f32],
+    pub sum_gain: &'a [f32],
+    pub bias_gain: &'a [f32],
+}
+
+/// Per column: how 8-bit sums become 8-bit hidden activations.
+#[derive(Clone, Copy)]
+pub(crate) struct GeluColumns<'a> {
+    pub bias: &'a [i32],
+    /// Fractions of 2^31, below 2^30.
+    pub scale: &'a [i32],
+    pub requantise: &'a [i16],
+    pub zero: &'a [i8],
+    pub table: &'a [u8; GELU_ENTRIES],
+    /// Makes an index of `|x|`; at most 7.
+    pub shift: u32,
+}
+
+/// Where a tile's hidden activations go: left panels of the next product.
+pub(crate) struct Hidden<'a> {
+    /// Whole panels of `k` columns.
+    pub panels: &'a mut [u8],
+    /// Padded number of hidden units.
+    pub k: usize,
+    /// First hidden unit of this right panel.
+    pub first: usize,
+}
+
+/// Per channel: stream to 8 bits.
+#[derive(Clone, Copy)]
+pub(crate) struct Quantiser<'a> {
+    pub scale: &'a [f32],
+    pub offset: &'a [f32],
+}
+
+/// Rows of `f32` numbers, for models with 16-bit weights.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    pub data: &'a [f32],
+    /// Distance between two rows.
+    pub stride: usize,
+    /// How many.
+    pub rows: usize,
+}
+
+/// Right panels of 16-bit weights.
+#[derive(Clone, Copy)]
+pub(crate) struct RightHalves<'a> {
+    pub data: &'a [u16],
+    /// Columns of a panel.
+    pub width: usize,
+}
+
+impl RightHalves<'_> {
+    /// Calls `each` with every panel, its columns' numbers and its part of `out`.
+    pub(super) fn for_each_panel(
+        self,
+        columns: FloatColumns,
+        out: &mut Block,
+        mut each: impl FnMut(&[u16], FloatColumns, &mut Block),
+    ) {
+        let rows = out.rows();
+        let k = self.data.len().checked_div(out.columns()).unwrap_or(0);
+        for (i, panel) in self.data.chunks_exact((self.width * k).max(1)).enumerate() {
+            let part = i * self.width..(i + 1) * self.width;
+            let columns = FloatColumns { bias: part_of(columns.bias, &part), scale: part_of(columns.scale, &part) };
+            each(panel, columns, &mut out.part(0..rows, part));
+        }
+    }
+}
+
+/// Per column: what is done to the sums of 16-bit weights.
+#[derive(Clone, Copy)]
+pub(crate) struct FloatColumns<'a> {
+    pub bias: &'a [f32],
+    pub scale: &'a [f32],
+}
+
+/// A part of what was checked to be longer.
+pub(super) fn part_of<'a, T>(values: &'a [T], part: &Range<usize>) -> &'a [T] {
+    values.get(part.clone()).unwrap_or(&[])
+}
+
+/// Whether all lengths are right.
+pub(super) fn float_fits(left: &Rows, right: &RightHalves, columns: &FloatColumns, out: &Block) -> bool {
+    let width = out.columns();
+    let k = right.data.len().checked_div(width).unwrap_or(0);
+    k * width == right.data.len()
+        && width.checked_rem(right.width) == Some(0)
+        && k <= left.stride
+        && left.rows == out.rows()
+        && left.rows * left.stride <= left.data.len()
+        && [columns.bias.len(), columns.scale.len()] == [width; 2]
+}
