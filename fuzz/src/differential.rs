@@ -10,6 +10,8 @@ use resmlp_runtime::{
 #[path = "../../runtime/examples/random_model/model.rs"]
 pub mod model;
 
+/// What the tables read.
+const LAYOUTS: [Layout; 6] = [Layout::DEFAULT, Layout::NEON, Layout::I8MM, Layout::AVX_VNNI, Layout::VNNI, Layout::AMX];
 /// Multiply-accumulate operations of a model that is run: more take too long here.
 const MOST_MACS: u64 = 500_000;
 /// Bytes of such a model, padding included.
@@ -63,7 +65,7 @@ pub fn dims(input: &mut Unstructured) -> Result<Dims> {
             group: *input.choose(&[1, 2, 3, 4, 8, 16])?,
             offset: *input.choose(&[0, 128])?,
         },
-        Precision::Int8 => *input.choose(&[Layout::DEFAULT, Layout::NEON, Layout::I8MM, Layout::VNNI, Layout::AMX])?,
+        Precision::Int8 => *input.choose(&LAYOUTS)?,
     };
     Ok(Dims {
         precision,

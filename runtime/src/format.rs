@@ -103,7 +103,9 @@ impl Layout {
     pub const DEFAULT: Self = Self { rows: 8, columns: 12, group: 4, offset: 0 };
     /// For 64-bit ARM with matrix multiplication.
     pub const I8MM: Self = Self { rows: 8, columns: 12, group: 8, offset: 0 };
-    /// For x86-64 with AVX-512 VNNI, which wants one operand unsigned.
+    /// For x86-64 with AVX-VNNI, which wants one operand unsigned.
+    pub const AVX_VNNI: Self = Self { rows: 8, columns: 12, group: 4, offset: 128 };
+    /// For x86-64 with AVX-512 VNNI, which wants the same.
     pub const VNNI: Self = Self { rows: 8, columns: 48, group: 4, offset: 128 };
     /// For x86-64 with AMX: left panels of one row, so that a left matrix lies row after row.
     pub const AMX: Self = Self { rows: 1, columns: 32, group: 4, offset: 128 };

@@ -6,7 +6,7 @@ use crate::parallel::{Along, Cut};
 /// Memory that all workers' tiles of tokens together may take, bytes: small enough for an L2 cache, and half of S12's tokens on one
 /// worker or two.
 const TILE_BYTES: usize = 210 << 10;
-/// The same for a CPU with AVX-512 or AMX, whose cores have L2 caches of 1 or 2 MB, if the weights of a block do not fit there: they
+/// The same for a CPU with VNNI or AMX, whose cores have L2 caches of 1 or 2 MB, if the weights of a block do not fit there: they
 /// come from further away for every tile, so that tiles are few.
 const LARGE_TILE_BYTES: usize = 4 * TILE_BYTES;
 /// Weights of a block that stay in such a cache from one tile to the next.

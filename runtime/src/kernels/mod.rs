@@ -37,9 +37,13 @@ mod x86_64_avx2;
 #[cfg(target_arch = "x86_64")]
 mod x86_64_avx512;
 #[cfg(target_arch = "x86_64")]
+mod x86_64_avx_vnni;
+#[cfg(target_arch = "x86_64")]
 mod x86_64_detect;
 #[cfg(target_arch = "x86_64")]
 mod x86_64_f16c;
+#[cfg(target_arch = "x86_64")]
+mod x86_64_ymm;
 
 pub(crate) use operands::{
     FloatColumns, GeluColumns, Hidden, MixColumns, MixRows, Product, Quantiser, RightHalves, Rows, StreamColumns,
@@ -74,6 +78,8 @@ static ALL: &[&Kernels] = &[
     &x86_64_amx::KERNELS,
     #[cfg(target_arch = "x86_64")]
     &x86_64_avx512::KERNELS,
+    #[cfg(target_arch = "x86_64")]
+    &x86_64_avx_vnni::KERNELS,
     #[cfg(target_arch = "x86_64")]
     &x86_64_avx2::KERNELS,
     #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]

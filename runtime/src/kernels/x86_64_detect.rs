@@ -17,6 +17,7 @@ const FMA_OSXSAVE_AVX_F16C: u32 = bits([12, 27, 28, 29]);
 const AVX2: u32 = bits([5]);
 const AVX512F_BW: u32 = bits([16, 30]);
 const VBMI_VNNI: u32 = bits([1, 11]);
+const AVX_VNNI: u32 = bits([4]);
 const AMX_TILE_INT8: u32 = bits([24, 25]);
 const SSE_AVX_STATE: u32 = bits([1, 2]);
 const AVX512_STATE: u32 = bits([5, 6, 7]);
@@ -45,6 +46,11 @@ pub(super) fn avx2() -> bool {
         && all(__cpuid(1).ecx, FMA_OSXSAVE_AVX_F16C)
         && system_saves(SSE_AVX_STATE)
         && all(__cpuid_count(7, 0).ebx, AVX2)
+}
+
+/// AVX-VNNI, and [`avx2`].
+pub(super) fn avx_vnni() -> bool {
+    avx2() && __cpuid_count(7, 0).eax >= 1 && all(__cpuid_count(7, 1).eax, AVX_VNNI)
 }
 
 /// AVX-512 with what the kernels use of it, and [`avx2`].
@@ -97,5 +103,6 @@ mod tests {
         assert_eq!(super::avx2(), has_all!("avx" "avx2" "fma" "f16c"));
         let found = has_all!("avx2" "fma" "f16c" "avx512f" "avx512bw" "avx512vnni" "avx512vbmi");
         assert_eq!(super::avx512(), found);
+        assert_eq!(super::avx_vnni(), has_all!("avx2" "fma" "f16c" "avxvnni"));
     }
 }
