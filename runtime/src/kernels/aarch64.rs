@@ -27,6 +27,28 @@ macro_rules! unroll {
 /// Four rows and four columns, a register a row.
 pub(super) type Unit = [int32x4_t; 4];
 
+/// Where the next right panel is: it is brought into the L2 cache while this one is in use, a little with each tile.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    from: *const u8,
+    /// Bytes for each 64 columns of the contraction.
+    pub step: usize,
+}
+
+impl Ahead {
+    /// Behind a right panel that is used for so many tiles.
+    fn new(right: &[u8], columns: usize, tiles: usize) -> Self {
+        Self { from: right.as_ptr_range().end, step: (64 * columns).div_ceil(tiles.max(1)) }
+    }
+
+    /// What the next `k` columns of the contraction have to ask for.
+    pub fn next(&mut self, k: usize) -> *const u8 {
+        let from = self.from;
+        self.from = from.wrapping_add(k / 64 * self.step);
+        from
+    }
+}
+
 /// Products of `4 * DOWN` rows and `4 * ACROSS` columns, which is all columns of a right panel.
 pub(super) trait Tile<const DOWN: usize, const ACROSS: usize> {
     /// The panels it reads; their rows and groups are multiples of four.
@@ -38,7 +60,8 @@ pub(super) trait Tile<const DOWN: usize, const ACROSS: usize> {
         units
     }
 
-    /// The products of `rows` rows, at least one, added to `start`, both arranged; the units of rows behind may be anything.
+    /// The products of `rows` rows, at least one, added to `start`, both arranged; the units of rows behind may be anything. Asks
+    /// for what comes next on the way.
     ///
     /// # Safety
     /// At `left` are whole panels with these rows, but no more than `4 * DOWN`, and at `right` is one panel, of `k` columns.
@@ -48,6 +71,7 @@ pub(super) trait Tile<const DOWN: usize, const ACROSS: usize> {
         k: usize,
         rows: usize,
         start: &[[Unit; ACROSS]; DOWN],
+        ahead: &mut Ahead,
     ) -> [[Unit; ACROSS]; DOWN];
 }
 
@@ -115,17 +139,18 @@ unsafe fn store_units<const ACROSS: usize>(
 macro_rules! for_each_tile {
     ($tile:ty, $product:expr, $start:expr, |$first:ident, $sums:ident, $whole:ident| $use:block) => {
         let mut start = [[[vdupq_n_s32(0); 4]; ACROSS]; DOWN];
+        let mut ahead = Ahead::new($product.right, 4 * ACROSS, $product.rows.div_ceil(4 * DOWN));
         let mut next = 0;
         while $product.rows - next >= 4 * DOWN {
-            for_each_tile!(@one $tile, $product, $start, next, start, 4 * DOWN, |$first, $sums, $whole: true| $use);
+            for_each_tile!(@one $tile, $product, $start, next, start, ahead, 4 * DOWN, |$first, $sums, $whole: true| $use);
             next += 4 * DOWN;
         }
         if $product.rows > next {
             let rows = $product.rows - next;
-            for_each_tile!(@one $tile, $product, $start, next, start, rows, |$first, $sums, $whole: false| $use);
+            for_each_tile!(@one $tile, $product, $start, next, start, ahead, rows, |$first, $sums, $whole: false| $use);
         }
     };
-    (@one $tile:ty, $product:expr, $start:expr, $next:ident, $begin:ident, $rows:expr,
+    (@one $tile:ty, $product:expr, $start:expr, $next:ident, $begin:ident, $ahead:ident, $rows:expr,
         |$first:ident, $sums:ident, $whole:ident: $is_whole:literal| $use:block) => {
         let ($first, $whole) = ($next, $is_whole);
         if let Some(start) = $start($first) {
@@ -134,7 +159,7 @@ macro_rules! for_each_tile {
         // SAFETY: the product's lengths fit, as the table's callers have checked, and `first` is the first row of a panel.
         let sums = unsafe {
             let left = $product.left.as_ptr().add($first * $product.k);
-            <$tile>::multiply(left, $product.right.as_ptr(), $product.k, $rows, &$begin)
+            <$tile>::multiply(left, $product.right.as_ptr(), $product.k, $rows, &$begin, &mut $ahead)
         };
         let $sums = <$tile>::arrange(sums);
         $use

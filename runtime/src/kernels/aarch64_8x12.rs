@@ -4,7 +4,7 @@
 ///
 /// The sums are in v0 to v23, a unit in four registers: three units of the top four rows, then three of the bottom ones. The
 /// bodies `many` are repeated eight times, and `one` is for the steps that are left; they use v24 to v31 for operands and advance
-/// `{left}` and `{right}`. `many` goes `2^log_many / 8` steps of `step` columns of the contraction. There is one of each for the
+/// `{left}` and `{right}`. A prefetch is a hint. `many` goes `2^log_many / 8` steps of `step` columns of the contraction. There is one of each for the
 /// top rows alone and one for all rows.
 macro_rules! multiply_8x12 {
     (
@@ -19,22 +19,24 @@ macro_rules! multiply_8x12 {
             k: usize,
             rows: usize,
             start: &[[Unit; 3]; 2],
+            ahead: &mut Ahead,
         ) -> [[Unit; 3]; 2] {
+            let (from, half_step) = (ahead.next(k), ahead.step.div_ceil(2));
             if rows <= 4 {
                 // SAFETY: reads the start and as many columns of the panels as there are.
-                let top = unsafe { multiply_8x12!(@top $extension $step $log_many $top_many, $top_one, left right k start) };
+                let top = unsafe { multiply_8x12!(@top $extension $step $log_many $top_many, $top_one, left right k start from half_step) };
                 return [top, start[1]];
             }
             // SAFETY: the same.
-            unsafe { multiply_8x12!(@all $extension $step $log_many $all_many, $all_one, left right k start) }
+            unsafe { multiply_8x12!(@all $extension $step $log_many $all_many, $all_one, left right k start from half_step) }
         }
     };
     (@top $extension:literal $step:literal $log_many:literal $many:expr, $one:expr,
-        $left:ident $right:ident $k:ident $start:ident) => {{
+        $left:ident $right:ident $k:ident $start:ident $from:ident $half_step:ident) => {{
         let (a0, a1, a2, a3);
         let (b0, b1, b2, b3);
         let (c0, c1, c2, c3);
-        multiply_8x12!(@loop $extension $step $log_many $many, $one, $left $right $k $start,
+        multiply_8x12!(@loop $extension $step $log_many $many, $one, $left $right $k $start $from $half_step,
             "",
                 out("v0") a0, out("v1") a1, out("v2") a2, out("v3") a3,
                 out("v4") b0, out("v5") b1, out("v6") b2, out("v7") b3,
@@ -43,14 +45,14 @@ macro_rules! multiply_8x12 {
         [[a0, a1, a2, a3], [b0, b1, b2, b3], [c0, c1, c2, c3]]
     }};
     (@all $extension:literal $step:literal $log_many:literal $many:expr, $one:expr,
-        $left:ident $right:ident $k:ident $start:ident) => {{
+        $left:ident $right:ident $k:ident $start:ident $from:ident $half_step:ident) => {{
         let (a0, a1, a2, a3);
         let (b0, b1, b2, b3);
         let (c0, c1, c2, c3);
         let (d0, d1, d2, d3);
         let (e0, e1, e2, e3);
         let (f0, f1, f2, f3);
-        multiply_8x12!(@loop $extension $step $log_many $many, $one, $left $right $k $start,
+        multiply_8x12!(@loop $extension $step $log_many $many, $one, $left $right $k $start $from $half_step,
             concat!(
                 "ld1 {{v12.4s-v15.4s}}, [{start}], #64\n",
                 "ld1 {{v16.4s-v19.4s}}, [{start}], #64\n",
@@ -69,7 +71,7 @@ macro_rules! multiply_8x12 {
         ]
     }};
     (@loop $extension:literal $step:literal $log_many:literal $many:expr, $one:expr,
-        $left:ident $right:ident $k:ident $start:ident, $load:expr, $($sums:tt)*) => {
+        $left:ident $right:ident $k:ident $start:ident $from:ident $half_step:ident, $load:expr, $($sums:tt)*) => {
         core::arch::asm!(
             concat!(".arch_extension ", $extension),
             "ld1 {{v0.4s-v3.4s}}, [{start}], #64",
@@ -79,6 +81,9 @@ macro_rules! multiply_8x12 {
             concat!("lsr {n}, {steps}, #", $log_many),
             "cbz {n}, 3f",
             "2:",
+            "prfm pldl2keep, [{from}]",
+            "prfm pldl2keep, [{from}, {half_step}]",
+            "add {from}, {from}, {half_step}, lsl #1",
             ".rept 8",
             $many,
             ".endr",
@@ -95,6 +100,8 @@ macro_rules! multiply_8x12 {
             left = inout(reg) $left => _,
             right = inout(reg) $right => _,
             start = inout(reg) $start.as_ptr() => _,
+            from = inout(reg) $from => _,
+            half_step = in(reg) $half_step,
             steps = in(reg) $k / $step,
             n = out(reg) _,
             $($sums)*

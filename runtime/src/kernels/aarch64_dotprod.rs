@@ -1,6 +1,6 @@
 //! aarch64 with dot products (Cortex-A76 and later, Neoverse): `sdot` by element, twenty-four sums of four columns at a time.
 
-use super::aarch64::{self, Tile, Unit};
+use super::aarch64::{self, Ahead, Tile, Unit};
 use super::aarch64_8x12::multiply_8x12;
 use super::aarch64_detect::{Extension, has};
 use super::{Int8, Kernels, aarch64_fp16};

@@ -3,7 +3,7 @@
 
 use core::arch::aarch64::*;
 
-use super::aarch64::{self, Tile, Unit};
+use super::aarch64::{self, Ahead, Tile, Unit};
 use super::aarch64_8x12::multiply_8x12;
 use super::aarch64_detect::{Extension, has};
 use super::{Int8, Kernels, aarch64_fp16};

@@ -4,7 +4,7 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::aarch64::{self, Tile, Unit};
+use super::aarch64::{self, Ahead, Tile, Unit};
 use super::{Int8, Kernels, aarch64_f16};
 use crate::format::Layout;
 
@@ -141,14 +141,29 @@ impl Tile<4, 1> for Neon {
         k: usize,
         rows: usize,
         start: &[[Unit; 1]; 4],
+        ahead: &mut Ahead,
     ) -> [[Unit; 1]; 4] {
         let mut sums = *start;
+        let (mut from, share) = (ahead.next(k), k / 64 * ahead.step / 4);
         for (index, [unit]) in sums.iter_mut().enumerate().take(rows.div_ceil(4)) {
+            from = prefetch(from, share);
             // SAFETY: the caller's promise: so many panels are at `left`.
             unsafe { add_panel(unit, panel(left.add(index * 4 * k), right, k)) };
         }
         sums
     }
+}
+
+/// Asks for `len` bytes to be brought into the L2 cache, and says where they end.
+#[inline]
+fn prefetch(from: *const u8, len: usize) -> *const u8 {
+    for at in (0..len).step_by(64) {
+        // SAFETY: a hint, which does nothing where there is no memory.
+        unsafe {
+            asm!("prfm pldl2keep, [{}]", in(reg) from.wrapping_add(at), options(nostack, readonly, preserves_flags))
+        };
+    }
+    from.wrapping_add(len)
 }
 
 /// Adds the sums of four numbers each.
