@@ -29,8 +29,6 @@ mod tests;
 #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
 mod thumb_dsp;
 #[cfg(target_arch = "x86_64")]
-mod x86_64;
-#[cfg(target_arch = "x86_64")]
 mod x86_64_amx;
 #[cfg(target_arch = "x86_64")]
 mod x86_64_avx2;

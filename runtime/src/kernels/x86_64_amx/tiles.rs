@@ -6,7 +6,6 @@ use core::mem::MaybeUninit;
 use core::ops::Range;
 
 use super::super::Product;
-use super::super::x86_64::prefetch;
 use crate::format::Layout;
 
 pub(super) const COLUMNS: usize = Layout::AMX.columns as usize;
@@ -17,6 +16,11 @@ const TILE: usize = 16;
 const STEP: usize = 64;
 /// Bytes of a group of a right panel and of a row of sums: two tiles'.
 const WIDTH: usize = COLUMNS * GROUP;
+
+/// Steps of the contraction that are multiplied for `BLOCKS` blocks of rows before the next ones: this much of a right panel stays
+/// in the L1 cache, beside a block's left rows.
+const CHUNK: usize = 8;
+const BLOCKS: usize = 4;
 
 /// Memory for the sums of a block of rows.
 #[repr(align(64))]
@@ -113,33 +117,54 @@ impl Drop for Tiles {
 pub(super) fn for_each_block<const RIGHT: bool>(p: Product, start: &Start, mut each: impl FnMut(Sums)) {
     let rest = p.k % STEP;
     let most = if rest == 0 { 2 * TILE } else { TILE };
-    let blocks = p.rows.div_ceil(most).max(1);
-    let count = p.rows.div_ceil(blocks).max(1);
+    let blocks = p.rows.div_ceil(most);
+    let count = p.rows.div_ceil(blocks.max(1)).max(1);
     let tile = if rest == 0 { count.div_ceil(2) } else { count };
     let _tiles = Tiles::set_up(&Shapes::new(tile, rest));
-    let mut memory = Memory([[MaybeUninit::uninit(); COLUMNS]; 2 * TILE]);
-    let mut ahead = p.right.as_ptr_range().end;
-    for row in (0..p.rows).step_by(count) {
-        ahead = prefetch(ahead, p.right.len() / blocks);
-        let first = row.min(p.rows - count);
-        let operands = Operands {
-            left: p.left.as_ptr().wrapping_add(first * p.k),
-            stride: p.k,
-            right: p.right.as_ptr(),
-            steps: p.k / STEP,
-            start: start.0.as_ptr(),
-            sums: memory.0.as_mut_ptr().cast(),
-        };
-        // SAFETY: the left matrix has `count` rows from `first` on, the right panel as many groups as a row has, as the callers
-        // of the kernels have checked; the tiles are set up for both.
-        unsafe {
-            match rest {
-                0 => operands.multiply_pair::<RIGHT>(count - tile),
-                _ => operands.multiply_with_rest::<RIGHT>(),
+    let mut memory = [const { Memory([[MaybeUninit::uninit(); COLUMNS]; 2 * TILE]) }; BLOCKS];
+    let steps = p.k / STEP;
+    // What is left over is multiplied with all of the steps, for one block at a time.
+    let (at_once, most) = if rest == 0 { (BLOCKS, CHUNK) } else { (1, steps) };
+    let mut ahead = Ahead { from: p.right.as_ptr_range().end, step: (16 * WIDTH).div_ceil(blocks.max(1)) };
+    let (mut block, mut done) = (0, 0);
+    while block < blocks {
+        let now = most.min(steps - done);
+        let last = done + now == steps;
+        for (block, memory) in (block..blocks).zip(memory.iter_mut().take(at_once)) {
+            let row = block * count;
+            let first = row.min(p.rows.saturating_sub(count));
+            let sums: *mut i32 = memory.0.as_mut_ptr().cast();
+            let operands = Operands {
+                left: p.left.as_ptr().wrapping_add(first * p.k + done * STEP),
+                stride: p.k,
+                right: p.right.as_ptr().wrapping_add(done * 16 * WIDTH),
+                steps: now,
+                start: if done == 0 { (start.0.as_ptr(), 0) } else { (sums.cast_const(), WIDTH) },
+                sums,
+                ahead,
+            };
+            // SAFETY: the left matrix has `count` rows from `first` on, the right panel as many groups as a row has, as the
+            // callers of the kernels have checked; the tiles are set up for both; the sums of the steps before are in memory.
+            unsafe {
+                match rest {
+                    0 => operands.multiply_pair::<RIGHT>(count - tile),
+                    _ => operands.multiply_with_rest::<RIGHT>(),
+                }
+            }
+            ahead.from = ahead.from.wrapping_add(now * ahead.step);
+            if last {
+                each(Sums { memory, first, count, rows: row..(row + count).min(p.rows) });
             }
         }
-        each(Sums { memory: &memory, first, count, rows: row..(row + count).min(p.rows) });
+        (block, done) = if last { (block + at_once, 0) } else { (block, done + now) };
     }
+}
+
+/// What is brought into the L2 cache during a multiplication: from here on, so many bytes a step.
+#[derive(Clone, Copy)]
+struct Ahead {
+    from: *const u8,
+    step: usize,
 }
 
 /// Where a multiplication reads and writes.
@@ -150,8 +175,10 @@ struct Operands {
     right: *const u8,
     /// Whole steps of the contraction.
     steps: usize,
-    start: *const i32,
+    /// What a left tile's sums begin with, and the bytes between two rows of it.
+    start: (*const i32, usize),
     sums: *mut i32,
+    ahead: Ahead,
 }
 
 /// A left tile, the two right ones and their products.
@@ -187,13 +214,13 @@ macro_rules! products {
 macro_rules! multiply {
     ($operands:ident, [$($lines:expr),* $(,)?], $($more:tt)*) => {
         asm!(
-            "tileloadd tmm0, [{start} + {zero}]",
-            "tileloadd tmm1, [{start} + {zero} + 64]",
+            "tileloadd tmm0, [{start} + {start_stride}]",
+            "tileloadd tmm1, [{start} + {start_stride} + 64]",
             $($lines,)*
             "tilestored [{sums} + {width}], tmm0",
             "tilestored [{sums} + {width} + 64], tmm1",
-            start = in(reg) $operands.start,
-            zero = in(reg) 0usize,
+            start = in(reg) $operands.start.0,
+            start_stride = in(reg) $operands.start.1,
             left = inout(reg) $operands.left => _,
             stride = in(reg) $operands.stride,
             right = inout(reg) $operands.right => _,
@@ -215,16 +242,31 @@ macro_rules! next_step {
     };
 }
 
+/// Both left tiles. Between its loads, which take a line a row, each step asks for eight lines of what comes next: as many as it is if
+/// a panel is used for four blocks. In a heap, or behind each other, they would hold up the loads.
 macro_rules! pair {
     ($multiply:literal, $operands:ident, $second:ident) => {
         multiply!(
             $operands,
             [
-                "tileloadd tmm2, [{start} + {zero}]",
-                "tileloadd tmm3, [{start} + {zero} + 64]",
+                "tileloadd tmm2, [{second_start} + {start_stride}]",
+                "tileloadd tmm3, [{second_start} + {start_stride} + 64]",
                 ".p2align 5",
                 "2:",
-                products!($multiply, "tmm4", "tmm6", "tmm7"),
+                "tileloadd tmm4, [{left} + {stride}]",
+                "prefetcht1 [{ahead}]",
+                "prefetcht1 [{ahead} + 64]",
+                "tileloadd tmm6, [{right} + {width}]",
+                "prefetcht1 [{ahead} + 128]",
+                "prefetcht1 [{ahead} + 192]",
+                concat!($multiply, " tmm0, tmm4, tmm6"),
+                "tileloadd tmm7, [{right} + {width} + 64]",
+                "prefetcht1 [{ahead} + 256]",
+                "prefetcht1 [{ahead} + 320]",
+                concat!($multiply, " tmm1, tmm4, tmm7"),
+                "prefetcht1 [{ahead} + 384]",
+                "prefetcht1 [{ahead} + 448]",
+                "add {ahead}, {ahead_step}",
                 "tileloadd tmm5, [{second} + {stride}]",
                 concat!($multiply, " tmm2, tmm5, tmm6"),
                 concat!($multiply, " tmm3, tmm5, tmm7"),
@@ -233,12 +275,16 @@ macro_rules! pair {
                 "tilestored [{second_sums} + {width}], tmm2",
                 "tilestored [{second_sums} + {width} + 64], tmm3",
             ],
+            ahead = inout(reg) $operands.ahead.from => _,
+            ahead_step = in(reg) $operands.ahead.step,
+            second_start = in(reg) $operands.start.0.wrapping_byte_add($second * $operands.start.1),
             second = inout(reg) $operands.left.wrapping_add($second * $operands.stride) => _,
             second_sums = in(reg) $operands.sums.wrapping_add($second * COLUMNS),
         )
     };
 }
 
+/// One left tile, whose last numbers do not fill it.
 macro_rules! with_rest {
     ($multiply:literal, $operands:ident) => {
         multiply!(
