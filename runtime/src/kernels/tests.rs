@@ -100,10 +100,10 @@ struct Case {
 impl Case {
     /// `lows` are the least values of the left and the right operand.
     fn new(random: &mut Random, layout: Layout, lows: [u8; 2]) -> Self {
-        let groups = [1usize, 2, 3, 5, 16, 17, 48, 95, 96, 97, 200, 384];
+        let groups = [1usize, 2, 3, 5, 16, 17, 48, 95, 96, 97, 200, 240, 384];
         let k = random.pick(&groups) * 4;
         let k = k.next_multiple_of(layout.group as usize);
-        let count = random.pick(&[1usize, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 31, 32, 33, 40, 49, 65]);
+        let count = random.pick(&[1usize, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 31, 32, 33, 40, 49, 65, 130]);
         let rows = count.next_multiple_of(layout.rows as usize);
         let left = random.bytes(rows * k, lows[0]);
         let right = random.bytes(layout.columns as usize * k, lows[1]);
