@@ -16,7 +16,7 @@ use core::fmt;
 use crate::format::Precision;
 use crate::kernels::{Kernels, Mismatch};
 use crate::model::{Model, ModelError};
-use crate::parallel::{Block, ParallelFor, Workers};
+use crate::parallel::{Along, Block, Cut, ParallelFor, Workers};
 use crate::plan::Plan;
 
 /// A model bound to kernels and cores, ready to run.
@@ -209,7 +209,7 @@ impl<P: ParallelFor> Pass<'_, '_, P> {
     /// Runs `task` over blocks of the stream on all workers, each with memory of its own.
     fn for_each_block(
         &mut self,
-        cut: crate::parallel::Cut,
+        cut: Cut,
         task: impl Fn(usize, Block, &mut [u8]) -> Result<(), Mismatch> + Sync,
     ) -> Result<(), RunError> {
         let workers = Workers { scratch: self.scratch, count: self.plan.workers };
@@ -224,7 +224,7 @@ impl<P: ParallelFor> Pass<'_, '_, P> {
     /// Runs `task` over blocks of the stream on all workers, who all see the scratch memory.
     fn for_each_block_seeing(
         &mut self,
-        cut: crate::parallel::Cut,
+        cut: Cut,
         task: impl Fn(usize, Block, &[u8]) -> Result<(), Mismatch> + Sync,
     ) -> Result<(), RunError> {
         let scratch = &*self.scratch;
@@ -234,6 +234,25 @@ impl<P: ParallelFor> Pass<'_, '_, P> {
             crate::parallel::for_each_block(self.parallel, stream, cut, workers, &|first, block, _| {
                 failed.note(task(first, block, scratch));
             });
+        })
+    }
+
+    /// Runs `task` on all workers, with a share of the logits each, cut at multiples of `width`: the first one's number, the logits, the
+    /// stream, and memory of the worker's own.
+    fn for_each_output(
+        &mut self,
+        width: usize,
+        logits: &mut [f32],
+        task: impl Fn(usize, &mut [f32], &[f32], &mut [u8]) -> Result<(), Mismatch> + Sync,
+    ) -> Result<(), RunError> {
+        let (stream, columns) = (&*self.stream, logits.len());
+        let cut = Cut { along: Along::Columns, panel: width, most: usize::MAX };
+        let workers = Workers { scratch: self.scratch, count: self.plan.workers };
+        all_succeed(|failed| {
+            let task = |first: usize, mut logits: Block<'_>, scratch: &mut [u8]| {
+                failed.note(task(first, logits.row_mut(0), stream, scratch));
+            };
+            crate::parallel::for_each_block(self.parallel, Block::new(logits, columns), cut, workers, &task);
         })
     }
 
@@ -285,11 +304,11 @@ fn rescale(block: &mut Block, gain: &[f32]) {
     }
 }
 
-/// Sums of the stream's columns in the order of the tokens, into `sums`.
-fn sum_over_tokens(stream: &[f32], dim: usize, sums: &mut [f32]) {
+/// Sums of the stream's columns from `first` on, in the order of the tokens, into `sums`.
+fn sum_over_tokens(stream: &[f32], dim: usize, first: usize, sums: &mut [f32]) {
     sums.fill(0.0);
     for row in stream.chunks_exact(dim.max(1)) {
-        for (sum, &y) in sums.iter_mut().zip(row) {
+        for (sum, &y) in sums.iter_mut().zip(row.iter().skip(first)) {
             *sum += y;
         }
     }

@@ -61,27 +61,32 @@ pub(super) fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
     })
 }
 
+/// As the 8-bit one: every worker sums up for itself and reads its share of the weights.
 pub(super) fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Result<(), RunError> {
-    let (model, dims) = (pass.model, pass.model.dims());
-    let dim = dims.padded(Extent::Dim);
-    let (sums, rest) = pass.scratch.split_at_mut_checked(aligned(4 * dim)).ok_or(Mismatch)?;
-    let sums = floats(sums, dim)?;
-    sum_over_tokens(pass.stream, dim, sums);
+    let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
+    let (dim, width) = (dims.padded(Extent::Dim), dims.layout.columns as usize);
     let [scale, bias] = [Slot::HeadScale, Slot::HeadBias].map(|s| model.tensor::<f32>(s, 0));
-    if !dims.has_head {
-        for (((out, &sum), &scale), &bias) in logits.iter_mut().zip(&*sums).zip(scale).zip(bias) {
-            *out = sum * scale + bias;
+    let weights: &[u16] = model.tensor(Slot::HeadWeights, 0);
+    pass.for_each_output(width, logits, |first, logits, stream, scratch| {
+        if !dims.has_head {
+            sum_over_tokens(stream, dim, first, logits);
+            let coefficients = scale.iter().zip(bias).skip(first);
+            logits.iter_mut().zip(coefficients).for_each(|(y, (&scale, &bias))| *y = *y * scale + bias);
+            return Ok(());
         }
-        return Ok(());
-    }
-    let layer = Layer::new(model, [Slot::HeadWeights, Slot::HeadBias, Slot::HeadScale], 0);
-    let width = dims.padded(Extent::Outputs);
-    let out = floats(rest, width)?;
-    out.fill(0.0);
-    let left = Rows { data: sums, stride: dim, rows: 1 };
-    pass.kernels.add_f16(left, layer.weights, layer.columns, &mut Block::new(out, width))?;
-    logits.iter_mut().zip(out).for_each(|(logit, out)| *logit = *out);
-    Ok(())
+        let (sums, rest) = scratch.split_at_mut_checked(aligned(4 * dim)).ok_or(Mismatch)?;
+        let sums = floats(sums, dim)?;
+        sum_over_tokens(stream, dim, 0, sums);
+        let padded = logits.len().next_multiple_of(width.max(1));
+        let out = floats(rest, padded)?;
+        out.fill(0.0);
+        let left = Rows { data: sums, stride: dim, rows: 1 };
+        let right = RightHalves { data: part(weights, first * dim, padded * dim)?, width };
+        let columns = FloatColumns { bias: part(bias, first, padded)?, scale: part(scale, first, padded)? };
+        kernels.add_f16(left, right, columns, &mut Block::new(out, padded))?;
+        logits.iter_mut().zip(out).for_each(|(logit, out)| *logit = *out);
+        Ok(())
+    })
 }
 
 fn floats(bytes: &mut [u8], len: usize) -> Result<&mut [f32], Mismatch> {

@@ -130,45 +130,50 @@ pub(super) fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
     })
 }
 
-/// `logits = Wh · mean_n(y) + bh`, with the mean in 16 bits: two rows of 8 bits.
+/// `logits = Wh · mean_n(y) + bh`, with the mean in 16 bits: two rows of 8 bits. Every worker sums up for itself, which is little, and
+/// reads its share of the weights.
 pub(super) fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Result<(), RunError> {
     let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
     let layout = dims.layout;
     let (dim, rows, width) = (dims.padded(Extent::Dim), panel_rows(dims, 2), layout.columns as usize);
-    let (sums, rest) = pass.scratch.split_at_mut_checked(aligned(4 * dim)).ok_or(Mismatch)?;
-    let sums = bytemuck::try_cast_slice_mut(sums).map_err(|_| Mismatch)?.get_mut(..dim).ok_or(Mismatch)?;
-    sum_over_tokens(pass.stream, dim, sums);
     let [scale, bias] = [Slot::HeadScale, Slot::HeadBias].map(|s| model.tensor::<f32>(s, 0));
-    if !dims.has_head {
-        for (((out, &sum), &scale), &bias) in logits.iter_mut().zip(&*sums).zip(scale).zip(bias) {
-            *out = sum * scale + bias;
-        }
-        return Ok(());
-    }
-    let (left, rest) = rest.split_at_mut_checked(aligned(rows * dim)).ok_or(Mismatch)?;
-    let left = left.get_mut(..rows * dim).ok_or(Mismatch)?;
-    let results = rest.get_mut(..4 * 2 * width).ok_or(Mismatch)?;
-    let results: &mut [i32] = bytemuck::try_cast_slice_mut(results).map_err(|_| Mismatch)?;
-    quantise_sums(layout, sums, PerChannel::new(model, Slot::HeadInputScale, Slot::HeadInputOffset, 0), left);
+    let quantiser = PerChannel::new(model, Slot::HeadInputScale, Slot::HeadInputOffset, 0);
     let correction: &[i32] = model.tensor(Slot::HeadCorrection, 0);
-    let panels = model.tensor::<u8>(Slot::HeadWeights, 0).chunks_exact((width * dim).max(1));
-    for (first, right) in (0..).step_by(width.max(1)).zip(panels) {
-        kernels.sums(Product { layout, k: dim, rows: 2, left, right }, results)?;
-        let (high, low) = results.split_at_checked(width).ok_or(Mismatch)?;
-        let sums = high.iter().zip(low).zip(correction.iter().skip(first));
-        let coefficients = scale.iter().zip(bias).skip(first);
-        for ((out, ((&high, &low), &correction)), (&scale, &bias)) in
-            logits.iter_mut().skip(first).zip(sums).zip(coefficients)
-        {
-            let [high, low] = [high, low].map(|s| s.wrapping_add(correction) as f32);
-            *out = (high * 256.0 + low) * scale + bias;
+    let weights: &[u8] = model.tensor(Slot::HeadWeights, 0);
+    pass.for_each_output(width, logits, |first, logits, stream, scratch| {
+        if !dims.has_head {
+            sum_over_tokens(stream, dim, first, logits);
+            let coefficients = scale.iter().zip(bias).skip(first);
+            logits.iter_mut().zip(coefficients).for_each(|(y, (&scale, &bias))| *y = *y * scale + bias);
+            return Ok(());
         }
-    }
-    Ok(())
+        let (sums, rest) = scratch.split_at_mut_checked(aligned(4 * dim)).ok_or(Mismatch)?;
+        let sums = bytemuck::try_cast_slice_mut(sums).map_err(|_| Mismatch)?.get_mut(..dim).ok_or(Mismatch)?;
+        let (left, rest) = rest.split_at_mut_checked(aligned(rows * dim)).ok_or(Mismatch)?;
+        let left = left.get_mut(..rows * dim).ok_or(Mismatch)?;
+        let results = rest.get_mut(..4 * 2 * width).ok_or(Mismatch)?;
+        let results: &mut [i32] = bytemuck::try_cast_slice_mut(results).map_err(|_| Mismatch)?;
+        sum_over_tokens(stream, dim, 0, sums);
+        quantise_sums(layout, sums, &quantiser, left);
+        let panels = weights.get(first * dim..).unwrap_or_default().chunks_exact((width * dim).max(1));
+        for ((at, logits), right) in (first..).step_by(width.max(1)).zip(logits.chunks_mut(width.max(1))).zip(panels) {
+            kernels.sums(Product { layout, k: dim, rows: 2, left, right }, results)?;
+            let (high, low) = results.split_at_checked(width).ok_or(Mismatch)?;
+            let sums = high.iter().zip(low).zip(correction.iter().skip(at));
+            let coefficients = scale.iter().zip(bias).skip(at);
+            for ((logit, ((&high, &low), &correction)), (&scale, &bias)) in
+                logits.iter_mut().zip(sums).zip(coefficients)
+            {
+                let [high, low] = [high, low].map(|s| s.wrapping_add(correction) as f32);
+                *logit = (high * 256.0 + low) * scale + bias;
+            }
+        }
+        Ok(())
+    })
 }
 
 /// 16-bit activations as `256 · row 0 + row 1` of left panels.
-fn quantise_sums(layout: Layout, sums: &[f32], quantiser: PerChannel, panels: &mut [u8]) {
+fn quantise_sums(layout: Layout, sums: &[f32], quantiser: &PerChannel, panels: &mut [u8]) {
     let (rows, k_len) = (layout.rows as usize, sums.len());
     for (k, ((&sum, &scale), &offset)) in sums.iter().zip(quantiser.scale).zip(quantiser.offset).enumerate() {
         let x = round_clamp(sum * scale + offset, -32768.0, 32639.0);

@@ -113,7 +113,9 @@ impl Tile for AvxVnni {
                 }
             }
             ahead = ahead.wrapping_add(left.len() * step);
-            *sums = sums.map(|sums| _mm256_permute4x64_epi64::<0b11_01_10_00>(sums));
+            for sums in sums {
+                *sums = _mm256_permute4x64_epi64::<0b11_01_10_00>(*sums);
+            }
         }
     }
 }
