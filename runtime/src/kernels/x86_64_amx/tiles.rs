@@ -227,6 +227,8 @@ macro_rules! multiply {
             width = in(reg) WIDTH,
             steps = inout(reg) $operands.steps => _,
             sums = in(reg) $operands.sums,
+            ahead = inout(reg) $operands.ahead.from => _,
+            ahead_step = in(reg) $operands.ahead.step,
             $($more)*
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
@@ -242,8 +244,8 @@ macro_rules! next_step {
     };
 }
 
-/// Both left tiles. Between its loads, which take a line a row, each step asks for eight lines of what comes next: as many as it is if
-/// a panel is used for four blocks. In a heap, or behind each other, they would hold up the loads.
+/// Both left tiles. Between its loads, which take a line a row, each step asks for eight lines of the next right panel: all of it if
+/// this one is used for four blocks. In a heap they would hold up the loads behind them.
 macro_rules! pair {
     ($multiply:literal, $operands:ident, $second:ident) => {
         multiply!(
@@ -275,8 +277,6 @@ macro_rules! pair {
                 "tilestored [{second_sums} + {width}], tmm2",
                 "tilestored [{second_sums} + {width} + 64], tmm3",
             ],
-            ahead = inout(reg) $operands.ahead.from => _,
-            ahead_step = in(reg) $operands.ahead.step,
             second_start = in(reg) $operands.start.0.wrapping_byte_add($second * $operands.start.1),
             second = inout(reg) $operands.left.wrapping_add($second * $operands.stride) => _,
             second_sums = in(reg) $operands.sums.wrapping_add($second * COLUMNS),
@@ -284,7 +284,7 @@ macro_rules! pair {
     };
 }
 
-/// One left tile, whose last numbers do not fill it.
+/// One left tile, and what is left over in another. Each step asks for five lines: all of the next panel if there are seven blocks.
 macro_rules! with_rest {
     ($multiply:literal, $operands:ident) => {
         multiply!(
@@ -293,7 +293,13 @@ macro_rules! with_rest {
                 "test {steps}, {steps}",
                 "jz 3f",
                 "2:",
+                "prefetcht1 [{ahead}]",
+                "prefetcht1 [{ahead} + 64]",
                 products!($multiply, "tmm4", "tmm6", "tmm7"),
+                "prefetcht1 [{ahead} + 128]",
+                "prefetcht1 [{ahead} + 192]",
+                "prefetcht1 [{ahead} + 256]",
+                "add {ahead}, {ahead_step}",
                 next_step!(),
                 "3:",
                 products!($multiply, "tmm5", "tmm2", "tmm3"),
