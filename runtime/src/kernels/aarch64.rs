@@ -1,14 +1,13 @@
 //! What the 8-bit tables for aarch64 share: everything but the products themselves.
 //!
-//! A table brings a [`Tile`]: the sums of a few rows and a right panel, as *units* of four rows and four columns. Loops over
+//! What becomes of hidden units' sums is in [`aarch64_gelu`](super::aarch64_gelu). A table brings a [`Tile`]: the sums of a few rows and a right panel, as *units* of four rows and four columns. Loops over
 //! units are unrolled, so that the sums stay in registers.
 
 use core::arch::aarch64::*;
-use core::array::from_fn;
 
 use super::fours::fours;
-use super::{GeluColumns, Hidden, MixColumns, MixRows, Product, Quantiser, StreamColumns};
-use crate::format::{GELU_ENTRIES, Layout};
+use super::{MixColumns, MixRows, Product, Quantiser, StreamColumns};
+use crate::format::Layout;
 use crate::parallel::Block;
 
 /// Repeats a block for each index below `$end`, at most four, without a loop: registers cannot be indexed.
@@ -24,6 +23,8 @@ macro_rules! unroll {
     };
 }
 
+pub(super) use unroll;
+
 /// Four rows and four columns, a register a row.
 pub(super) type Unit = [int32x4_t; 4];
 
@@ -37,7 +38,7 @@ pub(super) struct Ahead {
 
 impl Ahead {
     /// Behind a right panel that is used for so many tiles.
-    fn new(right: &[u8], columns: usize, tiles: usize) -> Self {
+    pub fn new(right: &[u8], columns: usize, tiles: usize) -> Self {
         Self { from: right.as_ptr_range().end, step: (64 * columns).div_ceil(tiles.max(1)) }
     }
 
@@ -53,6 +54,10 @@ impl Ahead {
 pub(super) trait Tile<const DOWN: usize, const ACROSS: usize> {
     /// The panels it reads; their rows and groups are multiples of four.
     const LAYOUT: Layout;
+
+    /// Whether a unit is summed up as two rows and two columns a register: the left ones and the right ones of the upper rows, then of
+    /// the lower ones.
+    const PAIRS: bool = false;
 
     /// Brings units into the order in which they are summed up, or back.
     #[inline(always)]
@@ -77,7 +82,7 @@ pub(super) trait Tile<const DOWN: usize, const ACROSS: usize> {
 
 #[inline]
 #[target_feature(enable = "neon")]
-fn load_i32(v: [i32; 4]) -> int32x4_t {
+pub(super) fn load_i32(v: [i32; 4]) -> int32x4_t {
     // SAFETY: 16 bytes.
     unsafe { vld1q_s32(v.as_ptr()) }
 }
@@ -95,7 +100,7 @@ fn load_f32(v: [f32; 4]) -> float32x4_t {
 /// `out` has `3 * group + 4` bytes.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn store_unit(group: usize, bytes: uint8x16_t, out: *mut u8) {
+pub(super) unsafe fn store_unit(group: usize, bytes: uint8x16_t, out: *mut u8) {
     let words = vreinterpretq_u32_u8(bytes);
     // SAFETY: the caller's promise; nothing is asked of the address.
     unsafe {
@@ -109,32 +114,7 @@ unsafe fn store_unit(group: usize, bytes: uint8x16_t, out: *mut u8) {
     }
 }
 
-/// Stores units of the same four rows at `places` from `out`. Two that share groups are stored together.
-///
-/// # Safety
-/// [`store_unit`]'s, for each of them.
-#[inline]
-#[target_feature(enable = "neon")]
-unsafe fn store_units<const ACROSS: usize>(
-    group: usize,
-    units: [uint8x16_t; ACROSS],
-    places: [usize; ACROSS],
-    out: *mut u8,
-) {
-    // SAFETY: the caller's promise; a pair takes the four rows' whole groups.
-    unsafe {
-        if group == 8 && ACROSS == 3 {
-            let (pair, lone) = if places[0].is_multiple_of(8) { (0, 2) } else { (1, 0) };
-            let [a, b] = [pair, pair + 1].map(|c| vreinterpretq_u32_u8(units[c]));
-            vst1q_u32(out.add(places[pair]).cast(), vzip1q_u32(a, b));
-            vst1q_u32(out.add(places[pair] + 16).cast(), vzip2q_u32(a, b));
-            return store_unit(group, units[lone], out.add(places[lone]));
-        }
-        unroll!(C < ACROSS => { store_unit(group, units[C], out.add(places[C])) });
-    }
-}
-
-/// Runs `$use` with the first row and the sums of every tile, `$whole` where all its rows are wanted. The sums begin with what
+/// Runs `$use` with the first row and the sums of every tile, arranged, `$whole` where all its rows are wanted. The sums begin with what
 /// `$start` makes of the first row, or with the same as in the tile before.
 macro_rules! for_each_tile {
     ($tile:ty, $product:expr, $start:expr, |$first:ident, $sums:ident, $whole:ident| $use:block) => {
@@ -157,14 +137,15 @@ macro_rules! for_each_tile {
             $begin = <$tile>::arrange(start);
         }
         // SAFETY: the product's lengths fit, as the table's callers have checked, and `first` is the first row of a panel.
-        let sums = unsafe {
+        let $sums = unsafe {
             let left = $product.left.as_ptr().add($first * $product.k);
             <$tile>::multiply(left, $product.right.as_ptr(), $product.k, $rows, &$begin, &mut $ahead)
         };
-        let $sums = <$tile>::arrange(sums);
         $use
     };
 }
+
+pub(super) use for_each_tile;
 
 /// Adds `term(down, row of the unit, across)` to the rows of the stream that start at `first`; all are there if `whole`.
 #[inline]
@@ -201,6 +182,7 @@ pub(super) fn add<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>
     let scale: [_; ACROSS] = fours(columns.scale).map(|four| load_f32(four));
     let start = [bias.map(|bias| [bias; 4]); DOWN];
     for_each_tile!(T, p, |first| (first == 0).then_some(start), |first, sums, whole| {
+        let sums = T::arrange(sums);
         add_tile::<DOWN, ACROSS>(stream, first, whole, |down, i, across| {
             vmulq_f32(vcvtq_f32_s32(sums[down][across][i]), scale[across])
         });
@@ -234,6 +216,7 @@ pub(super) fn mix<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>
         Some(start)
     };
     for_each_tile!(T, p, start, |first, sums, whole| {
+        let sums = T::arrange(sums);
         let mut factors = [[vdupq_n_f32(0.0); 3]; DOWN];
         unroll!(D < DOWN => {
             let at = at(first + 4 * D);
@@ -272,6 +255,7 @@ fn times_lane(x: float32x4_t, factors: float32x4_t, lane: usize) -> float32x4_t 
 pub(super) fn sums<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>(p: Product, out: &mut [i32]) {
     let start = [[[vdupq_n_s32(0); 4]; ACROSS]; DOWN];
     for_each_tile!(T, p, |first| (first == 0).then_some(start), |first, sums, _whole| {
+        let sums = T::arrange(sums);
         let mut rows = out.as_chunks_mut::<4>().0.chunks_exact_mut(ACROSS).skip(first);
         for (units, i) in sums.iter().flat_map(|units| (0..4).map(move |i| (units, i))) {
             for (out, unit) in rows.next().unwrap_or(&mut []).iter_mut().zip(units) {
@@ -282,121 +266,11 @@ pub(super) fn sums<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize
     });
 }
 
-#[target_feature(enable = "neon")]
-pub(super) fn gelu<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>(
-    p: Product,
-    columns: GeluColumns,
-    hidden: Hidden,
-) {
-    let (layout, rows) = (T::LAYOUT, T::LAYOUT.rows as usize);
-    let places: [_; ACROSS] = from_fn(|c| layout.index(rows, 0, 0, hidden.first + 4 * c));
-    let table = Table { entries: columns.table, shift: vdupq_n_s16(8 - columns.shift as i16) };
-    let (scale, requantise, zero) =
-        (fours::<_, ACROSS>(columns.scale), fours::<_, ACROSS>(columns.requantise), fours::<_, ACROSS>(columns.zero));
-    let coefficients: [_; ACROSS] = from_fn(|c| Gelu::new(scale[c], requantise[c], zero[c]));
-    let start = [fours(columns.bias).map(|four| [load_i32(four); 4]); DOWN];
-    for_each_tile!(T, p, |first| (first == 0).then_some(start), |first, sums, whole| {
-        let mut x = [[[vdupq_n_s16(0); 2]; ACROSS]; DOWN];
-        unroll!(D < DOWN => { unroll!(C < ACROSS => { x[D][C] = coefficients[C].scaled(sums[D][C]) }) });
-        let corrections = table.corrections(&x);
-        unroll!(D < DOWN => {
-            if whole || 4 * D < rows || first + 4 * D < p.rows {
-                let row = layout.index(rows, hidden.k, first + 4 * D, 0);
-                let mut bytes = [vdupq_n_u8(0); ACROSS];
-                unroll!(C < ACROSS => { bytes[C] = coefficients[C].activations(x[D][C], corrections[D][C]) });
-                // SAFETY: the callers have checked that the hidden panels have these columns, and the row is in one of
-                // them: in the tile's first, or in one that has wanted rows.
-                unsafe { store_units(layout.group as usize, bytes, places, hidden.panels.as_mut_ptr().add(row)) };
-            }
-        });
-    });
-}
-
-/// The coefficients of four columns, in each register as often as they fit.
-#[derive(Clone, Copy)]
-struct Gelu {
-    scale: int32x4_t,
-    requantise: int16x8_t,
-    zero: int16x8_t,
-}
-
-impl Gelu {
-    #[inline]
-    #[target_feature(enable = "neon")]
-    fn new(scale: [i32; 4], requantise: [i16; 4], zero: [i8; 4]) -> Self {
-        Self {
-            scale: load_i32(scale),
-            requantise: vreinterpretq_s16_u64(vdupq_n_u64(bytemuck::cast(requantise))),
-            zero: vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(bytemuck::cast(zero)))),
-        }
-    }
-
-    /// In 16-bit GELU units.
-    #[inline]
-    #[target_feature(enable = "neon")]
-    fn scaled(&self, unit: Unit) -> [int16x8_t; 2] {
-        narrowed(unit.map(|sums| vqrdmulhq_s32(sums, self.scale)))
-    }
-
-    /// Bytes `[row][column]`.
-    #[inline]
-    #[target_feature(enable = "neon")]
-    fn activations(&self, x: [int16x8_t; 2], corrections: uint8x16_t) -> uint8x16_t {
-        let x = x.map(|x| vreinterpretq_u16_s16(vmaxq_s16(x, vdupq_n_s16(0))));
-        let y = [vsubw_u8(x[0], vget_low_u8(corrections)), vsubw_high_u8(x[1], corrections)];
-        let [top, bottom] = y.map(|y| vqaddq_s16(vqrdmulhq_s16(vreinterpretq_s16_u16(y), self.requantise), self.zero));
-        vreinterpretq_u8_s8(vqmovn_high_s16(vqmovn_s16(top), bottom))
-    }
-}
-
 /// Limits to 16 bits: rows 0 and 1, rows 2 and 3.
 #[inline]
 #[target_feature(enable = "neon")]
-fn narrowed([a, b, c, d]: [int32x4_t; 4]) -> [int16x8_t; 2] {
+pub(super) fn narrowed([a, b, c, d]: [int32x4_t; 4]) -> [int16x8_t; 2] {
     [vqmovn_high_s32(vqmovn_s32(a), b), vqmovn_high_s32(vqmovn_s32(c), d)]
-}
-
-struct Table<'a> {
-    entries: &'a [u8; GELU_ENTRIES],
-    /// To the left: what makes the upper byte of `|x|` the index.
-    shift: int16x8_t,
-}
-
-impl Table<'_> {
-    /// The entries at `|x|`. A quarter of the table after the other is held in registers.
-    #[inline]
-    #[target_feature(enable = "neon")]
-    fn corrections<const DOWN: usize, const ACROSS: usize>(
-        &self,
-        x: &[[[int16x8_t; 2]; ACROSS]; DOWN],
-    ) -> [[uint8x16_t; ACROSS]; DOWN] {
-        // SAFETY: each of four quarters has 64 bytes.
-        let quarter = |index: usize| unsafe { vld1q_u8_x4(self.entries.as_ptr().add(64 * index)) };
-        let first = quarter(0);
-        let mut index = [[vdupq_n_u8(0); ACROSS]; DOWN];
-        let mut found = index;
-        unroll!(D < DOWN => {
-            unroll!(C < ACROSS => {
-                // As unsigned numbers: |-32768| is 32768. What is shifted out leaves 65535, whose upper byte is the last index.
-                let [top, bottom] = x[D][C].map(|x| vqshlq_u16(vreinterpretq_u16_s16(vabsq_s16(x)), self.shift));
-                index[D][C] = vuzp2q_u8(vreinterpretq_u8_u16(top), vreinterpretq_u8_u16(bottom));
-                found[D][C] = vqtbl4q_u8(first, index[D][C]);
-            });
-        });
-        let mut look_up = |quarter| {
-            unroll!(D < DOWN => {
-                unroll!(C < ACROSS => {
-                    // What is out of a quarter's range keeps what was found before.
-                    index[D][C] = vsubq_u8(index[D][C], vdupq_n_u8(64));
-                    found[D][C] = vqtbx4q_u8(found[D][C], quarter, index[D][C]);
-                });
-            });
-        };
-        look_up(quarter(1));
-        look_up(quarter(2));
-        look_up(quarter(3));
-        found
-    }
 }
 
 /// Bytes `[row][column]` of four rows and columns of the stream.

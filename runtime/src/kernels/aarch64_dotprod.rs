@@ -3,7 +3,7 @@
 use super::aarch64::{self, Ahead, Tile, Unit};
 use super::aarch64_8x12::multiply_8x12;
 use super::aarch64_detect::{Extension, has};
-use super::{Int8, Kernels, aarch64_fp16};
+use super::{Int8, Kernels, aarch64_fp16, aarch64_gelu};
 use crate::format::Layout;
 
 pub(super) static KERNELS: Kernels = Kernels {
@@ -16,7 +16,7 @@ pub(super) static KERNELS: Kernels = Kernels {
         quantise_columns: aarch64::quantise_columns::<Dotprod, 2, 3>,
         add: aarch64::add::<Dotprod, 2, 3>,
         mix: aarch64::mix::<Dotprod, 2, 3>,
-        gelu: aarch64::gelu::<Dotprod, 2, 3>,
+        gelu: aarch64_gelu::gelu::<Dotprod, 2, 3>,
         sums: aarch64::sums::<Dotprod, 2, 3>,
     },
     f16: aarch64_fp16::FP16,

@@ -6,7 +6,7 @@ use core::arch::aarch64::*;
 use super::aarch64::{self, Ahead, Tile, Unit};
 use super::aarch64_8x12::multiply_8x12;
 use super::aarch64_detect::{Extension, has};
-use super::{Int8, Kernels, aarch64_fp16};
+use super::{Int8, Kernels, aarch64_fp16, aarch64_gelu};
 use crate::format::Layout;
 
 pub(super) static KERNELS: Kernels = Kernels {
@@ -19,7 +19,7 @@ pub(super) static KERNELS: Kernels = Kernels {
         quantise_columns: aarch64::quantise_columns::<I8mm, 2, 3>,
         add: aarch64::add::<I8mm, 2, 3>,
         mix: aarch64::mix::<I8mm, 2, 3>,
-        gelu: aarch64::gelu::<I8mm, 2, 3>,
+        gelu: aarch64_gelu::gelu::<I8mm, 2, 3>,
         sums: aarch64::sums::<I8mm, 2, 3>,
     },
     f16: aarch64_fp16::FP16,
@@ -80,6 +80,7 @@ macro_rules! top_eight {
 
 impl Tile<2, 3> for I8mm {
     const LAYOUT: Layout = Layout::I8MM;
+    const PAIRS: bool = true;
 
     /// Rows of four columns become two rows and columns a register, and the other way round.
     #[inline(always)]

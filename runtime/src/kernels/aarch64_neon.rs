@@ -5,7 +5,7 @@ use core::arch::aarch64::*;
 use core::arch::asm;
 
 use super::aarch64::{self, Ahead, Tile, Unit};
-use super::{Int8, Kernels, aarch64_f16};
+use super::{Int8, Kernels, aarch64_f16, aarch64_gelu};
 use crate::format::Layout;
 
 pub(super) static KERNELS: Kernels = Kernels {
@@ -17,7 +17,7 @@ pub(super) static KERNELS: Kernels = Kernels {
         quantise_columns: aarch64::quantise_columns::<Neon, 4, 1>,
         add: aarch64::add::<Neon, 4, 1>,
         mix: aarch64::mix::<Neon, 4, 1>,
-        gelu: aarch64::gelu::<Neon, 4, 1>,
+        gelu: aarch64_gelu::gelu::<Neon, 4, 1>,
         sums: aarch64::sums::<Neon, 4, 1>,
     },
     f16: aarch64_f16::NEON,

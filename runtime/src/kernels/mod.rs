@@ -16,6 +16,8 @@ mod aarch64_f16;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_fp16;
 #[cfg(target_arch = "aarch64")]
+mod aarch64_gelu;
+#[cfg(target_arch = "aarch64")]
 mod aarch64_i8mm;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_neon;
