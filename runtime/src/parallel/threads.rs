@@ -105,10 +105,12 @@ impl Shared {
         let first = pick(unclaimed).trailing_zeros() as usize;
         // SAFETY: this phase has an unfinished task, the one just claimed: nobody writes `phase` before it has ended, and
         // `for_each` keeps alive what it points to.
-        if let Some((task, count)) = unsafe { (*self.phase.get()).map(|(task, count)| (&*task, count)) }
-            && let Err(payload) = catch_unwind(AssertUnwindSafe(|| (first..count).step_by(BITS).for_each(task)))
-        {
-            self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(payload);
+        if let Some((task, count)) = unsafe { (*self.phase.get()).map(|(task, count)| (&*task, count)) } {
+            for index in (first..count).step_by(BITS) {
+                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| task(index))) {
+                    self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(payload);
+                }
+            }
         }
         self.unfinished.fetch_sub(1, Ordering::Release);
         true
@@ -189,11 +191,16 @@ mod tests {
     #[test]
     fn a_panic_reaches_the_caller_and_the_threads_live_on() {
         let threads = Threads::new(3).unwrap();
-        for bad in 0..3 {
+        for (bad, count) in [(0, 3), (1, 3), (2, 3), (5, 200)] {
+            let ended = AtomicUsize::new(0);
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                threads.for_each(3, &|i| assert_ne!(i, bad, "on purpose"));
+                threads.for_each(count, &|i| {
+                    assert_ne!(i, bad, "on purpose");
+                    ended.fetch_add(1, Ordering::Relaxed);
+                });
             }));
             assert!(result.is_err());
+            assert_eq!(ended.into_inner(), count - 1);
             let ran = AtomicUsize::new(0);
             threads.for_each(5, &|_| {
                 ran.fetch_add(1, Ordering::Relaxed);
