@@ -11,7 +11,7 @@ use std::{boxed::Box, format, io};
 
 use super::ParallelFor;
 
-/// Bits that tasks are claimed by.
+/// Bits of a word of [`Shared::unclaimed`].
 const BITS: usize = u64::BITS as usize;
 
 /// Polls before a waiting thread gives its core back.
@@ -33,8 +33,8 @@ pub struct Threads {
 type Task = *const (dyn Fn(usize) + Sync + 'static);
 
 struct Shared {
-    /// A bit for what nobody has claimed yet: bit `b` stands for the tasks `b`, `b + BITS`, `b + 2 * BITS`…
-    unclaimed: AtomicU64,
+    /// Bits for what nobody has claimed yet, one a thread at least: of `n` bits, bit `b` stands for the tasks `b`, `b + n`, `b + 2 * n`…
+    unclaimed: Box<[AtomicU64]>,
     /// Bits of the phase whose tasks have not all ended.
     unfinished: AtomicUsize,
     stop: AtomicBool,
@@ -58,7 +58,7 @@ impl Threads {
     pub fn new(workers: usize) -> io::Result<Self> {
         let helpers = workers.max(1) - 1;
         let shared = Arc::new(Shared {
-            unclaimed: AtomicU64::new(0),
+            unclaimed: (0..=helpers / BITS).map(|_| AtomicU64::new(0)).collect(),
             // Each helper's first task is to have started: what the system allocates for a thread is allocated then.
             unfinished: AtomicUsize::new(helpers),
             stop: AtomicBool::new(false),
@@ -92,28 +92,46 @@ impl Shared {
         }
     }
 
-    /// Claims the tasks of one bit, thread `own`'s if nobody has, and runs them; says whether there were any.
-    fn run_claimed(&self, own: usize) -> bool {
+    /// How many bits there are.
+    fn bits(&self) -> usize {
+        self.unclaimed.len() * BITS
+    }
+
+    /// Claims a bit, thread `own`'s if nobody has.
+    fn claim(&self, own: usize) -> Option<usize> {
         let pick = |unclaimed: u64| {
             let own = 1 << (own % BITS);
             if unclaimed & own != 0 { own } else { unclaimed & unclaimed.wrapping_neg() }
         };
-        let claim = |unclaimed| (unclaimed != 0).then(|| unclaimed & !pick(unclaimed));
-        let Ok(unclaimed) = self.unclaimed.fetch_update(Ordering::Acquire, Ordering::Relaxed, claim) else {
-            return false;
-        };
-        let first = pick(unclaimed).trailing_zeros() as usize;
+        let words = self.unclaimed.len();
+        (own / BITS..own / BITS + words).map(|word| word % words).find_map(|word| {
+            let claim = |unclaimed| (unclaimed != 0).then(|| unclaimed & !pick(unclaimed));
+            let bits = self.unclaimed.get(word)?;
+            let unclaimed = bits.fetch_update(Ordering::Acquire, Ordering::Relaxed, claim).ok()?;
+            Some(word * BITS + pick(unclaimed).trailing_zeros() as usize)
+        })
+    }
+
+    /// Claims the tasks of one bit and runs them; says whether there were any.
+    fn run_claimed(&self, own: usize) -> bool {
+        let Some(first) = self.claim(own) else { return false };
         // SAFETY: this phase has an unfinished task, the one just claimed: nobody writes `phase` before it has ended, and
         // `for_each` keeps alive what it points to.
         if let Some((task, count)) = unsafe { (*self.phase.get()).map(|(task, count)| (&*task, count)) } {
-            for index in (first..count).step_by(BITS) {
+            for index in (first..count).step_by(self.bits()) {
                 if let Err(payload) = catch_unwind(AssertUnwindSafe(|| task(index))) {
-                    self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(payload);
+                    self.keep(payload);
                 }
             }
         }
         self.unfinished.fetch_sub(1, Ordering::Release);
         true
+    }
+
+    /// Keeps the phase's first panic. Others are forgotten: to drop one could panic again, past the end of the task.
+    fn keep(&self, payload: Box<dyn Any + Send>) {
+        let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
+        if first.is_none() { *first = Some(payload) } else { core::mem::forget(payload) }
     }
 
     fn wait_until_finished(&self) {
@@ -142,9 +160,11 @@ unsafe impl ParallelFor for Threads {
         let lasting = unsafe { core::mem::transmute::<*const (dyn Fn(usize) + Sync), Task>(task) };
         // SAFETY: `turn` is held and the last phase was waited for, so no task is unfinished and nobody reads `phase`.
         unsafe { *shared.phase.get() = Some((lasting, count)) };
-        let bits = count.min(BITS);
+        let bits = count.min(shared.bits());
         shared.unfinished.store(bits, Ordering::Relaxed);
-        shared.unclaimed.store(u64::MAX >> (BITS - bits), Ordering::Release);
+        for (word, first) in shared.unclaimed.iter().zip((0..bits).step_by(BITS)) {
+            word.store(u64::MAX >> (BITS - (bits - first).min(BITS)), Ordering::Release);
+        }
         self.handles.iter().take(count - 1).for_each(Thread::unpark);
         while shared.run_claimed(0) {}
         shared.wait_until_finished();
@@ -176,9 +196,9 @@ mod tests {
 
     #[test]
     fn every_index_runs_exactly_once() {
-        for workers in [1, 2, 3, 8] {
+        for workers in [1, 2, 3, 8, 70] {
             let threads = Threads::new(workers).unwrap();
-            for count in [0, 1, 2, 7, 100] {
+            for count in [0, 1, 2, 7, 64, 65, 70, 100, 300] {
                 let calls: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
                 threads.for_each(count, &|i| {
                     calls[i].fetch_add(1, Ordering::Relaxed);
@@ -207,5 +227,45 @@ mod tests {
             });
             assert_eq!(ran.into_inner(), 5);
         }
+    }
+
+    #[test]
+    fn every_thread_can_have_a_task_at_the_same_time() {
+        for workers in [2, 64, 65, 70] {
+            let started = std::sync::Barrier::new(workers);
+            // Would wait for ever if one thread had two of the tasks.
+            Threads::new(workers).unwrap().for_each(workers, &|_| {
+                started.wait();
+            });
+        }
+    }
+
+    #[test]
+    fn panics_that_panic_when_they_are_dropped_end_nothing_early() {
+        struct Evil;
+        impl Drop for Evil {
+            fn drop(&mut self) {
+                if !std::thread::panicking() {
+                    panic!("on purpose, again");
+                }
+            }
+        }
+        let threads = Threads::new(2).unwrap();
+        let ended = AtomicUsize::new(0);
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            threads.for_each(8, &|i| {
+                ended.fetch_add(1, Ordering::Relaxed);
+                if i != 1 {
+                    std::panic::panic_any(Evil);
+                }
+            });
+        }));
+        assert_eq!(ended.into_inner(), 8);
+        core::mem::forget(result.unwrap_err());
+        let ran = AtomicUsize::new(0);
+        threads.for_each(2, &|_| {
+            ran.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(ran.into_inner(), 2);
     }
 }
