@@ -10,7 +10,8 @@ const SHAPES: [([usize; 2], usize, usize, usize, usize); 4] =
     [([8, 12], 4, 20, 52, 7), ([15, 9], 3, 12, 48, 1), ([7, 7], 1, 33, 17, 100), ([5, 5], 5, 1, 1, 2)];
 
 fn main() {
-    let threads = Threads::new(3).expect("threads");
+    // More than some of the shapes have panels.
+    let threads = Threads::new(9).expect("threads");
     for (image, patch, dim, hidden, outputs) in SHAPES {
         for (precision, layout) in [(Precision::Int8, Layout::DEFAULT), (Precision::F16, Layout::F16)] {
             for has_head in [true, false] {

@@ -26,7 +26,7 @@ pub(crate) struct Plan {
     pub channels: Cut,
     /// The stream: `tokens * dim` times 4.
     pub stream: usize,
-    /// A worker's own memory.
+    /// A worker's own memory; all of it together holds all quantised tokens during patch mixing, 8-bit.
     pub per_worker: usize,
 }
 
@@ -116,7 +116,7 @@ mod tests {
     use std::vec;
 
     use super::Plan;
-    use crate::format::{Dims, Layout, Precision};
+    use crate::format::{Dims, Extent, Layout, Precision};
 
     const S12: Dims = Dims {
         precision: Precision::Int8,
@@ -153,6 +153,31 @@ mod tests {
             [s12, b24].map(|cut| cut.most * cut.panel)
         });
         assert_eq!(rows, [[104, 56], [104, 200], [98, 196]]);
+    }
+
+    #[test]
+    fn workers_memory_holds_a_tile_all_quantised_tokens_and_the_head() {
+        let layouts = [Layout::DEFAULT, Layout::NEON, Layout::I8MM, Layout::VNNI, Layout::AMX, Layout::DSP];
+        let networks = [
+            S12,
+            Dims { image: [24, 24], patch: 1, hidden: 8, ..S12 },
+            Dims { image: [448, 448], ..S12 },
+            Dims { image: [7, 7], patch: 7, dim: 33, hidden: 17, outputs: 1, ..S12 },
+            Dims { image: [5, 35], patch: 5, dim: 1, hidden: 1, ..S12 },
+        ];
+        for (dims, layout) in networks.iter().flat_map(|dims| layouts.map(|layout| (dims, layout))) {
+            let dims = Dims { layout, ..*dims };
+            for workers in 1..=100 {
+                let plan = Plan::new(&dims, workers).unwrap();
+                assert!(
+                    plan.workers * plan.per_worker >= dims.padded(Extent::Tokens) * plan.dim,
+                    "{dims:?}, {workers}"
+                );
+                assert!(plan.per_worker >= Plan::head_len(&dims), "{dims:?}, {workers}");
+                let rows = plan.tiles.most * plan.tiles.panel;
+                assert!(plan.per_worker >= rows * (plan.dim + dims.padded(Extent::Hidden)), "{dims:?}, {workers}");
+            }
+        }
     }
 
     #[test]

@@ -68,6 +68,21 @@ fn every_table_and_number_of_threads_gives_the_same_logits() {
     }
 }
 
+/// Of many tokens and few hidden units: no other part needs as much memory, and a worker has several tiles.
+#[test]
+fn patch_mixing_may_need_the_most_memory() {
+    let dims = Dims { depth: 1, ..shape([24, 24], 1, 384, 8, 3) };
+    let bytes = model::random_model(&dims);
+    let expected = logits(&bytes, Kernels::scalar(), Serial);
+    for kernels in Kernels::supported() {
+        let packed = repack(&Model::parse(&bytes).unwrap(), kernels.layout().unwrap_or(dims.layout)).unwrap();
+        for threads in [1, 3] {
+            let found = logits(&packed, kernels, Threads::new(threads).unwrap());
+            assert_eq!(found, expected, "{} on {threads} threads", kernels.name());
+        }
+    }
+}
+
 #[test]
 fn repacking_changes_no_logit_and_can_be_undone() {
     let panels = [[1, 1, 1], [3, 5, 2], [4, 4, 16], [8, 8, 4], [16, 64, 8], [33, 7, 3], [2, 12, 1], [64, 3, 33]];

@@ -64,7 +64,7 @@ fn pack_groups<'a, const GROUP: usize>(
 }
 
 /// `y[n,d] += s[d] · Σ_m Wt[n,m] · y[m,d] + p[d] · r[n] + q[d] · bt[n]`: first every worker quantises its tokens for all to see, then
-/// it sums up for its tokens. So no core needs another one's part of the stream, only those bytes.
+/// it sums up for its tokens. So cores hardly need each other's parts of the stream, but those bytes.
 pub(super) fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
     let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
     let layout = dims.layout;

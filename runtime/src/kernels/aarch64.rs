@@ -28,7 +28,8 @@ pub(super) use unroll;
 /// Four rows and four columns, a register a row.
 pub(super) type Unit = [int32x4_t; 4];
 
-/// Where the next right panel is: it is brought into the L2 cache while this one is in use, a little with each tile.
+/// Where the next right panel is: it is brought into the L2 cache while this one is in use, a little with each tile. Where few tiles
+/// use a panel, that is not all of it.
 #[derive(Clone, Copy)]
 pub(super) struct Ahead {
     from: *const u8,

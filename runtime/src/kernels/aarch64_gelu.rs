@@ -23,7 +23,7 @@ pub(super) fn gelu<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize
         true => Gelu::of_pairs(scale[c], requantise[c], zero[c]),
         false => Gelu::of_rows(scale[c], requantise[c], zero[c]),
     });
-    let order = Order::new(places[0]);
+    let order = Order::new(places);
     let start = [fours(columns.bias).map(|four| [load_i32(four); 4]); DOWN];
     for_each_tile!(T, p, |first| (first == 0).then_some(start), |first, sums, whole| {
         let mut x = [[[vdupq_n_s16(0); 2]; ACROSS]; DOWN];
@@ -145,23 +145,29 @@ impl Table<'_> {
 /// Where the bytes of three units of pairs, one behind the other, go: two units make up a group of eight columns of each row, and
 /// one is half a group.
 struct Order {
-    /// Of the two units: rows 0 and 1, and the distance from there to rows 2 and 3.
+    /// Of the two units, rows 0 and 1; rows 2 and 3 are eight bytes further.
     two: uint8x16_t,
     one: uint8x16_t,
+    /// Where the two are stored, and where the one is.
+    places: [usize; 2],
 }
 
 impl Order {
-    /// The first unit is at `place`: in the lower half of a group, or in the upper one, by itself.
+    /// The first unit is in the lower half of a group, or in the upper one, by itself.
     #[inline]
     #[target_feature(enable = "neon")]
-    fn new(place: usize) -> Self {
+    fn new<const ACROSS: usize>(places: [usize; ACROSS]) -> Self {
         // A unit has two columns of rows 0 and 1, the other two of these rows, and the same of rows 2 and 3.
         const TWO: [u8; 16] = [0, 1, 4, 5, 16, 17, 20, 21, 2, 3, 6, 7, 18, 19, 22, 23];
         const ONE: [u8; 16] = [0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15];
-        let (two, one) = if place.is_multiple_of(8) { (0, 32) } else { (16, 0) };
+        let (two, one) = if places[0].is_multiple_of(8) { (0, ACROSS - 1) } else { (1 % ACROSS, 0) };
         // SAFETY: 16 bytes each.
         let [twos, ones] = [TWO, ONE].map(|order| unsafe { vld1q_u8(order.as_ptr()) });
-        Self { two: vaddq_u8(twos, vdupq_n_u8(two)), one: vaddq_u8(ones, vdupq_n_u8(one)) }
+        Self {
+            two: vaddq_u8(twos, vdupq_n_u8(16 * two as u8)),
+            one: vaddq_u8(ones, vdupq_n_u8(16 * one as u8)),
+            places: [places[two], places[one]],
+        }
     }
 }
 
@@ -180,9 +186,10 @@ unsafe fn store_units<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: us
     let group = T::LAYOUT.group as usize;
     // SAFETY: the caller's promise; two units take the four rows' whole groups.
     unsafe {
-        if T::PAIRS && ACROSS == 3 {
-            let units = uint8x16x3_t(units[0], units[1], units[2]);
-            let (two, one) = if places[0].is_multiple_of(8) { (places[0], places[2]) } else { (places[1], places[0]) };
+        if T::PAIRS {
+            const { assert!(!T::PAIRS || (ACROSS == 3 && T::LAYOUT.group == 8)) }
+            let units = uint8x16x3_t(units[0], units[1 % ACROSS], units[ACROSS - 1]);
+            let [two, one] = order.places;
             vst1q_u8(out.add(two), vqtbl3q_u8(units, order.two));
             vst1q_u8(out.add(two + 16), vqtbl3q_u8(units, vaddq_u8(order.two, vdupq_n_u8(8))));
             return store_unit(group, vqtbl3q_u8(units, order.one), out.add(one));

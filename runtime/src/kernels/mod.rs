@@ -180,7 +180,7 @@ fn check(fits: bool) -> Result<(), Mismatch> {
 
 impl Kernels {
     /// Quantises all rows of `stream` into left panels: `rows` rounded up × `columns` bytes. Rows that only fill a panel
-    /// up are not written.
+    /// up hold anything afterwards.
     pub(crate) fn quantise_rows(
         &self,
         layout: Layout,

@@ -245,7 +245,7 @@ macro_rules! next_step {
 }
 
 /// Both left tiles. Between its loads, which take a line a row, each step asks for eight lines of the next right panel: all of it if
-/// this one is used for four blocks. In a heap they would hold up the loads behind them.
+/// this one is used for four blocks, and a part of it if for fewer. In a heap they would hold up the loads behind them.
 macro_rules! pair {
     ($multiply:literal, $operands:ident, $second:ident) => {
         multiply!(
