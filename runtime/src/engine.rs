@@ -313,3 +313,10 @@ fn sum_over_tokens(stream: &[f32], dim: usize, first: usize, sums: &mut [f32]) {
         }
     }
 }
+
+/// What a network without a classifier gives, from channel `first` on: the means over the tokens.
+fn embed(stream: &[f32], dim: usize, [scale, bias]: [&[f32]; 2], first: usize, out: &mut [f32]) {
+    sum_over_tokens(stream, dim, first, out);
+    let coefficients = scale.iter().zip(bias).skip(first);
+    out.iter_mut().zip(coefficients).for_each(|(y, (&scale, &bias))| *y = *y * scale + bias);
+}

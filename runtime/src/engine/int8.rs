@@ -1,6 +1,6 @@
 //! The forward pass with 8-bit weights and activations.
 
-use super::{Pass, RunError, part, patches, rescale, sum_over_tokens};
+use super::{Pass, RunError, embed, part, patches, rescale, sum_over_tokens};
 use crate::format::{Dims, Extent, Layout, Slot};
 use crate::kernels::{
     GeluColumns, Hidden, Mismatch, MixColumns, MixRows, Product, Quantiser, StreamColumns, round_clamp,
@@ -142,9 +142,7 @@ pub(super) fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Re
     let weights: &[u8] = model.tensor(Slot::HeadWeights, 0);
     pass.for_each_output(width, logits, |first, logits, stream, scratch| {
         if !dims.has_head {
-            sum_over_tokens(stream, dim, first, logits);
-            let coefficients = scale.iter().zip(bias).skip(first);
-            logits.iter_mut().zip(coefficients).for_each(|(y, (&scale, &bias))| *y = *y * scale + bias);
+            embed(stream, dim, [scale, bias], first, logits);
             return Ok(());
         }
         let (sums, rest) = scratch.split_at_mut_checked(aligned(4 * dim)).ok_or(Mismatch)?;

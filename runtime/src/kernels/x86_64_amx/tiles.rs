@@ -124,11 +124,11 @@ pub(super) fn for_each_block<const RIGHT: bool>(p: Product, start: &Start, mut e
     let mut memory = [const { Memory([[MaybeUninit::uninit(); COLUMNS]; 2 * TILE]) }; BLOCKS];
     let steps = p.k / STEP;
     // What is left over is multiplied with all of the steps, for one block at a time.
-    let (at_once, most) = if rest == 0 { (BLOCKS, CHUNK) } else { (1, steps) };
+    let (at_once, part) = if rest == 0 { (BLOCKS, CHUNK) } else { (1, steps) };
     let mut ahead = Ahead { from: p.right.as_ptr_range().end, step: (16 * WIDTH).div_ceil(blocks.max(1)) };
     let (mut block, mut done) = (0, 0);
     while block < blocks {
-        let now = most.min(steps - done);
+        let now = part.min(steps - done);
         let last = done + now == steps;
         for (block, memory) in (block..blocks).zip(memory.iter_mut().take(at_once)) {
             let row = block * count;
