@@ -213,12 +213,7 @@ impl<P: ParallelFor> Pass<'_, '_, P> {
         task: impl Fn(usize, Block, &mut [u8]) -> Result<(), Mismatch> + Sync,
     ) -> Result<(), RunError> {
         let workers = Workers { scratch: self.scratch, count: self.plan.workers };
-        let stream = Block::new(self.stream, self.plan.dim);
-        all_succeed(|failed| {
-            crate::parallel::for_each_block(self.parallel, stream, cut, workers, &|first, block, scratch| {
-                failed.note(task(first, block, scratch));
-            });
-        })
+        over_blocks(self.parallel, Block::new(self.stream, self.plan.dim), cut, workers, task)
     }
 
     /// Runs `task` over blocks of the stream on all workers, who all see the scratch memory.
@@ -230,11 +225,7 @@ impl<P: ParallelFor> Pass<'_, '_, P> {
         let scratch = &*self.scratch;
         let workers = Workers { scratch: &mut [], count: self.plan.workers };
         let stream = Block::new(self.stream, self.plan.dim);
-        all_succeed(|failed| {
-            crate::parallel::for_each_block(self.parallel, stream, cut, workers, &|first, block, _| {
-                failed.note(task(first, block, scratch));
-            });
-        })
+        over_blocks(self.parallel, stream, cut, workers, |first, block, _| task(first, block, scratch))
     }
 
     /// Runs `task` on all workers, with a share of the logits each, cut at multiples of `width`: the first one's number, the logits, the
@@ -248,11 +239,9 @@ impl<P: ParallelFor> Pass<'_, '_, P> {
         let (stream, columns) = (&*self.stream, logits.len());
         let cut = Cut { along: Along::Columns, panel: width, most: usize::MAX };
         let workers = Workers { scratch: self.scratch, count: self.plan.workers };
-        all_succeed(|failed| {
-            let task = |first: usize, mut logits: Block<'_>, scratch: &mut [u8]| {
-                failed.note(task(first, logits.row_mut(0), stream, scratch));
-            };
-            crate::parallel::for_each_block(self.parallel, Block::new(logits, columns), cut, workers, &task);
+        let logits = Block::new(logits, columns);
+        over_blocks(self.parallel, logits, cut, workers, |first, mut logits, scratch| {
+            task(first, logits.row_mut(0), stream, scratch)
         })
     }
 
@@ -272,6 +261,21 @@ impl<P: ParallelFor> Pass<'_, '_, P> {
             crate::parallel::for_each_share(self.parallel, self.plan.workers, stream, panels, unit, &task);
         })
     }
+}
+
+/// Runs `task` over blocks of `matrix` on all workers.
+fn over_blocks<P: ParallelFor>(
+    parallel: &P,
+    matrix: Block,
+    cut: Cut,
+    workers: Workers,
+    task: impl Fn(usize, Block, &mut [u8]) -> Result<(), Mismatch> + Sync,
+) -> Result<(), RunError> {
+    all_succeed(|failed| {
+        crate::parallel::for_each_block(parallel, matrix, cut, workers, &|first, block, scratch| {
+            failed.note(task(first, block, scratch));
+        });
+    })
 }
 
 /// Whether any of the workers' tasks has failed.

@@ -157,7 +157,8 @@ mod tests {
 
     #[test]
     fn workers_memory_holds_a_tile_all_quantised_tokens_and_the_head() {
-        let layouts = [Layout::DEFAULT, Layout::NEON, Layout::I8MM, Layout::VNNI, Layout::AMX, Layout::DSP];
+        let layouts =
+            [Layout::DEFAULT, Layout::NEON, Layout::I8MM, Layout::AVX_VNNI, Layout::VNNI, Layout::AMX, Layout::DSP];
         let networks = [
             S12,
             Dims { image: [24, 24], patch: 1, hidden: 8, ..S12 },

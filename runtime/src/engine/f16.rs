@@ -37,7 +37,7 @@ pub(super) fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
         for (row, copy) in right.chunks_exact_mut(width.max(1)).enumerate() {
             copy.iter_mut().zip(channels.row(row)).for_each(|(copy, &y)| *copy = y);
         }
-        rescale(&mut channels, part(gain, first.min(gain.len()), width.min(gain.len()))?);
+        rescale(&mut channels, part(gain, first, width).unwrap_or_default());
         let [scale, sum_gain, bias_gain] = gains.map(|g| part(g, first, width));
         let columns = MixColumns { scale: scale?, sum_gain: sum_gain?, bias_gain: bias_gain? };
         kernels.mix_f16(panel, left, right, rows, columns, &mut channels)

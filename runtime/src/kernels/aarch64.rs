@@ -1,7 +1,8 @@
 //! What the 8-bit tables for aarch64 share: everything but the products themselves.
 //!
-//! What becomes of hidden units' sums is in [`aarch64_gelu`](super::aarch64_gelu). A table brings a [`Tile`]: the sums of a few rows and a right panel, as *units* of four rows and four columns. Loops over
-//! units are unrolled, so that the sums stay in registers.
+//! A table brings a [`Tile`]: the sums of a few rows and a right panel, as *units* of four rows and four columns. Loops over
+//! units are unrolled, so that the sums stay in registers. What becomes of hidden units' sums is in
+//! [`aarch64_gelu`](super::aarch64_gelu).
 
 use core::arch::aarch64::*;
 
@@ -115,8 +116,8 @@ pub(super) unsafe fn store_unit(group: usize, bytes: uint8x16_t, out: *mut u8) {
     }
 }
 
-/// Runs `$use` with the first row and the sums of every tile, arranged, `$whole` where all its rows are wanted. The sums begin with what
-/// `$start` makes of the first row, or with the same as in the tile before.
+/// Runs `$use` with the first row and the sums of every tile, arranged, `$whole` where all its rows are wanted. The sums begin
+/// with what `$start` makes of the first row, or with the same as in the tile before.
 macro_rules! for_each_tile {
     ($tile:ty, $product:expr, $start:expr, |$first:ident, $sums:ident, $whole:ident| $use:block) => {
         let mut start = [[[vdupq_n_s32(0); 4]; ACROSS]; DOWN];
