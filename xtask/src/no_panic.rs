@@ -25,7 +25,15 @@ struct Case<'a> {
 /// Links the program for this machine, aarch64 Linux and aarch64 without a system; and once with a panic, which must fail.
 pub fn check(arm: &Toolchain) -> Result<Tally> {
     let host = toolchain::host()?;
-    let x86 = ["scalar", "x86_64_amx", "x86_64_avx2", "x86_64_avx_vnni", "x86_64_avx512", "x86_64_f16c"];
+    let x86 = [
+        "scalar",
+        "x86_64_amx",
+        "x86_64_avx2",
+        "x86_64_avx2_winograd",
+        "x86_64_avx_vnni",
+        "x86_64_avx512",
+        "x86_64_f16c",
+    ];
     let aarch64 = ["scalar", "aarch64_neon", "aarch64_dotprod", "aarch64_i8mm", "aarch64_f16"];
     let mut cases = vec![
         Case { toolchain: arm, target: LINUX, modules: &aarch64 },

@@ -11,6 +11,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     layout: Some(Dotprod::LAYOUT),
     // Every core with these instructions has arithmetic with 16-bit floating-point numbers too.
     supported: || has(Extension::Dotprod) && has(Extension::Fp16),
+    suits: || true,
     int8: Int8 {
         quantise_rows: aarch64::quantise_rows::<Dotprod, 2, 3>,
         quantise_columns: aarch64::quantise_columns::<Dotprod, 2, 3>,

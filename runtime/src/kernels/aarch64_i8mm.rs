@@ -14,6 +14,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     layout: Some(I8mm::LAYOUT),
     // Every core with these instructions has arithmetic with 16-bit floating-point numbers too.
     supported: || has(Extension::I8mm) && has(Extension::Fp16),
+    suits: || true,
     int8: Int8 {
         quantise_rows: aarch64::quantise_rows::<I8mm, 2, 3>,
         quantise_columns: aarch64::quantise_columns::<I8mm, 2, 3>,

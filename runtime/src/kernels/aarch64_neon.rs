@@ -12,6 +12,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     name: "aarch64-neon",
     layout: Some(Neon::LAYOUT),
     supported: || true,
+    suits: || true,
     int8: Int8 {
         quantise_rows: aarch64::quantise_rows::<Neon, 4, 1>,
         quantise_columns: aarch64::quantise_columns::<Neon, 4, 1>,

@@ -35,6 +35,8 @@ mod x86_64_amx;
 #[cfg(target_arch = "x86_64")]
 mod x86_64_avx2;
 #[cfg(target_arch = "x86_64")]
+mod x86_64_avx2_winograd;
+#[cfg(target_arch = "x86_64")]
 mod x86_64_avx512;
 #[cfg(target_arch = "x86_64")]
 mod x86_64_avx_vnni;
@@ -62,11 +64,13 @@ pub struct Kernels {
     /// The panels it reads; `None` reads any.
     layout: Option<Layout>,
     supported: fn() -> bool,
+    /// Whether it is fast on this CPU, if it is supported: the others come last.
+    suits: fn() -> bool,
     int8: Int8,
     f16: F16,
 }
 
-/// Best first.
+/// Best first, among those that suit this CPU and among those that do not.
 static ALL: &[&Kernels] = &[
     #[cfg(target_arch = "aarch64")]
     &aarch64_i8mm::KERNELS,
@@ -81,6 +85,8 @@ static ALL: &[&Kernels] = &[
     #[cfg(target_arch = "x86_64")]
     &x86_64_avx_vnni::KERNELS,
     #[cfg(target_arch = "x86_64")]
+    &x86_64_avx2_winograd::KERNELS,
+    #[cfg(target_arch = "x86_64")]
     &x86_64_avx2::KERNELS,
     #[cfg(all(target_arch = "arm", target_os = "none", target_abi = "eabihf"))]
     &thumb_dsp::KERNELS,
@@ -90,7 +96,8 @@ static ALL: &[&Kernels] = &[
 impl Kernels {
     /// Every table that this CPU can run, best first.
     pub fn supported() -> impl Iterator<Item = &'static Kernels> {
-        ALL.iter().copied().filter(|k| (k.supported)())
+        let suiting = |suits| ALL.iter().copied().filter(move |k| (k.supported)() && (k.suits)() == suits);
+        suiting(true).chain(suiting(false))
     }
 
     /// The best table that this CPU can run and that reads such a model's weights as they are. All tables read 16-bit ones.

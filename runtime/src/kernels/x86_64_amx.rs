@@ -22,6 +22,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     name: "x86_64-amx",
     layout: Some(Layout::AMX),
     supported: x86_64_detect::amx,
+    suits: || true,
     int8: Int8 { quantise_rows, quantise_columns, add, mix, gelu, sums },
     f16: f16c::F16C,
 };

@@ -7,7 +7,7 @@ use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
 use super::x86_64_f16c as f16c;
-use super::x86_64_ymm::{self as ymm, BLOCK, COLUMNS, GROUP, ROWS, Sums, Tile, load};
+use super::x86_64_ymm::{self as ymm, BLOCK, COLUMNS, GROUP, ROWS, Sums, Tile, load, prefetch};
 use super::{Int8, Kernels, Product, x86_64_detect};
 use crate::format::Layout;
 
@@ -15,6 +15,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     name: "x86_64-avx2",
     layout: Some(Avx2::LAYOUT),
     supported: x86_64_detect::avx2,
+    suits: || true,
     int8: Int8 {
         quantise_rows: ymm::quantise_rows::<Avx2>,
         quantise_columns: ymm::quantise_columns::<Avx2>,
@@ -131,17 +132,6 @@ fn multiply_top(left: &[[u8; 32]], right: &[Wide], sums: &mut Sums) {
     for (sums, top) in sums.iter_mut().zip(tops) {
         *sums = _mm256_add_epi32(*sums, _mm256_hadd_epi32(top, top));
     }
-}
-
-/// Asks for `len` bytes to be brought into the L2 cache, and says where they end: weights are read once a tile, one right panel
-/// after the other, and the next one comes while this one is in use.
-#[inline]
-fn prefetch(from: *const u8, len: usize) -> *const u8 {
-    for at in (0..len).step_by(64) {
-        // SAFETY: a hint, which does nothing where there is no memory.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(at).cast()) };
-    }
-    from.wrapping_add(len)
 }
 
 impl Tile for Avx2 {

@@ -14,6 +14,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     name: "x86_64-avx-vnni",
     layout: Some(AvxVnni::LAYOUT),
     supported: x86_64_detect::avx_vnni,
+    suits: || true,
     int8: Int8 {
         quantise_rows: ymm::quantise_rows::<AvxVnni>,
         quantise_columns: ymm::quantise_columns::<AvxVnni>,

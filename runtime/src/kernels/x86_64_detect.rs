@@ -48,6 +48,19 @@ pub(super) fn avx2() -> bool {
         && all(__cpuid_count(7, 0).ebx, AVX2)
 }
 
+/// Whether this is one of AMD's Zen, Zen+ and Zen 2 (family 17h), or Hygon's (18h) after them: they have one pipe for integer
+/// multiplications, and three for additions (AMD's Software Optimization Guide for Family 17h, 2.11).
+pub(super) fn multiplies_once_a_cycle() -> bool {
+    let leaf = __cpuid(0);
+    let vendor = [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes);
+    matches!((vendor.as_flattened(), family(__cpuid(1).eax)), (b"AuthenticAMD", 0x17) | (b"HygonGenuine", 0x18))
+}
+
+/// The family that a CPU's signature says: bits 8 to 11 and, where those are all set, 20 to 27 as well, which are 0 elsewhere.
+fn family(signature: u32) -> u32 {
+    (signature >> 8 & 0xf) + (signature >> 20 & 0xff)
+}
+
 /// AVX-VNNI, and [`avx2`].
 pub(super) fn avx_vnni() -> bool {
     avx2() && __cpuid_count(7, 0).eax >= 1 && all(__cpuid_count(7, 1).eax, AVX_VNNI)
@@ -104,5 +117,12 @@ mod tests {
         let found = has_all!("avx2" "fma" "f16c" "avx512f" "avx512bw" "avx512vnni" "avx512vbmi");
         assert_eq!(super::avx512(), found);
         assert_eq!(super::avx_vnni(), has_all!("avx2" "fma" "f16c" "avxvnni"));
+    }
+
+    #[test]
+    fn families_are_read_from_signatures() {
+        // Ryzen 7 1700, Ryzen 9 3950X, EPYC 7702, Ryzen 9 5950X; Core i7-6700K, Xeon Platinum 8480.
+        let signatures = [0x0080_0f11, 0x0087_0f10, 0x0083_0f10, 0x00a2_0f10, 0x0005_06e3, 0x0008_06f8];
+        assert_eq!(signatures.map(super::family), [0x17, 0x17, 0x17, 0x19, 6, 6]);
     }
 }

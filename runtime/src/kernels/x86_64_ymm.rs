@@ -17,7 +17,7 @@ pub(super) const COLUMNS: usize = Layout::DEFAULT.columns as usize;
 pub(super) const GROUP: usize = Layout::DEFAULT.group as usize;
 const UNITS: usize = COLUMNS / 4;
 /// Left panels whose sums are held while a part of a right panel is in the L1 cache.
-pub(super) const BLOCK: usize = 8;
+pub(super) const BLOCK: usize = 16;
 /// The rows in the lower half of a unit's registers; the upper half has those two behind.
 const FIRST_ROWS: [usize; 4] = [0, 1, 4, 5];
 
@@ -59,6 +59,17 @@ fn load_floats(floats: &[f32; 4]) -> __m128 {
 fn twice(floats: &[f32; 4]) -> __m256 {
     let floats = load_floats(floats);
     _mm256_set_m128(floats, floats)
+}
+
+/// Asks for `len` bytes to be brought into the L2 cache, and says where they end: weights are read once a tile, one right panel
+/// after the other, and the next one comes while this one is in use.
+#[inline]
+pub(super) fn prefetch(from: *const u8, len: usize) -> *const u8 {
+    for at in (0..len).step_by(64) {
+        // SAFETY: a hint, which does nothing where there is no memory.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(at).cast()) };
+    }
+    from.wrapping_add(len)
 }
 
 /// Runs `$use` with the index and the sums of each left panel.
