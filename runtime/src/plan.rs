@@ -4,12 +4,10 @@ use crate::format::{ALIGNMENT, Dims, Extent, Precision};
 use crate::parallel::{Along, Cut};
 
 /// Memory that all workers' tiles of tokens together may take, bytes: small enough for an L2 cache, and half of S12's tokens on one
-/// worker or two.
+/// worker or two. If the weights of a block do not stay in a cache from one tile to the next, they come from further away for every
+/// tile, so that tiles are few: each worker may take as much.
 const TILE_BYTES: usize = 210 << 10;
-/// The same for a CPU with VNNI or AMX, whose cores have L2 caches of 1 or 2 MB, if the weights of a block do not fit there: they
-/// come from further away for every tile, so that tiles are few.
-const LARGE_TILE_BYTES: usize = 4 * TILE_BYTES;
-/// Weights of a block that stay in such a cache from one tile to the next.
+/// Weights of a block that stay in a cache.
 const CACHED_WEIGHTS: usize = 5 << 18;
 
 /// Lengths in bytes unless said otherwise; every part starts at a multiple of [`ALIGNMENT`].
@@ -49,7 +47,7 @@ impl Plan {
         let workers = workers.min(panels).max(1);
         let per_panel = (rows * per_token).checked_mul(size)?.max(1);
         let share = panels.div_ceil(workers);
-        let tiles = share.div_ceil((tile_bytes(dims) / workers / per_panel).max(1)).max(1);
+        let tiles = share.div_ceil((tile_bytes(dims, workers) / per_panel).max(1)).max(1);
         let tile_panels = share.div_ceil(tiles);
         let head = Self::head_len(dims);
         // All workers' memory holds all quantised tokens in turn; f16, a worker's holds a panel's channels.
@@ -99,11 +97,15 @@ impl Plan {
     }
 }
 
-/// What all workers' tiles together may take. An offset says that it is one of those CPUs.
-fn tile_bytes(dims: &Dims) -> usize {
+/// What a worker's tile may take.
+fn tile_bytes(dims: &Dims, workers: usize) -> usize {
     let weights = dims.padded(Extent::Dim).saturating_mul(dims.padded(Extent::Hidden)).saturating_mul(2);
-    let large = dims.layout.offset == 128 && weights > CACHED_WEIGHTS;
-    if large { LARGE_TILE_BYTES } else { TILE_BYTES }
+    if weights <= CACHED_WEIGHTS {
+        return TILE_BYTES / workers.max(1);
+    }
+    // An offset says that it is a CPU with VNNI or AMX, whose cores have L2 caches of 1 or 2 MB; others have half a megabyte.
+    let alone = if dims.layout.offset == 128 { 4 * TILE_BYTES } else { 2 * TILE_BYTES };
+    (alone / workers.max(1)).max(TILE_BYTES)
 }
 
 /// `n` rounded up to [`ALIGNMENT`].
@@ -146,13 +148,19 @@ mod tests {
     }
 
     #[test]
-    fn tiles_of_networks_whose_weights_exceed_the_cache_are_large_where_the_cache_is() {
+    fn tiles_of_networks_whose_weights_exceed_the_cache_are_few() {
         let b24 = Dims { dim: 768, hidden: 3072, ..S12 };
         let rows = [Layout::DEFAULT, Layout::VNNI, Layout::AMX].map(|layout| {
-            let [s12, b24] = [S12, b24].map(|dims| Plan::new(&Dims { layout, ..dims }, 1).unwrap().tiles);
-            [s12, b24].map(|cut| cut.most * cut.panel)
+            [S12, b24].map(|dims| {
+                [1, 2, 4].map(|workers| {
+                    let cut = Plan::new(&Dims { layout, ..dims }, workers).unwrap().tiles;
+                    cut.most * cut.panel
+                })
+            })
         });
-        assert_eq!(rows, [[104, 56], [104, 200], [98, 196]]);
+        assert_eq!(rows[0], [[104, 56, 24], [104, 56, 56]]);
+        assert_eq!(rows[1], [[104, 56, 24], [200, 104, 56]]);
+        assert_eq!(rows[2], [[98, 49, 25], [196, 98, 49]]);
     }
 
     #[test]
