@@ -99,7 +99,11 @@ impl Plan {
 
 /// What a worker's tile may take.
 fn tile_bytes(dims: &Dims, workers: usize) -> usize {
-    let weights = dims.padded(Extent::Dim).saturating_mul(dims.padded(Extent::Hidden)).saturating_mul(2);
+    let of_two_matrices = match dims.precision {
+        Precision::Int8 => 2,
+        Precision::F16 => 4,
+    };
+    let weights = dims.padded(Extent::Dim).saturating_mul(dims.padded(Extent::Hidden)).saturating_mul(of_two_matrices);
     if weights <= CACHED_WEIGHTS {
         return TILE_BYTES / workers.max(1);
     }
@@ -159,6 +163,9 @@ mod tests {
             })
         });
         assert_eq!(rows[0], [[104, 56, 24], [104, 56, 56]]);
+        let f16 = Dims { precision: Precision::F16, layout: Layout::F16, ..S12 };
+        let f16_rows = [1, 2, 4].map(|workers| Plan::new(&f16, workers).unwrap().tiles).map(|cut| cut.most * cut.panel);
+        assert_eq!(f16_rows, [56, 32, 32]);
         assert_eq!(rows[1], [[104, 56, 24], [200, 104, 56]]);
         assert_eq!(rows[2], [[98, 49, 25], [196, 98, 49]]);
     }

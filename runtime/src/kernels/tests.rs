@@ -317,7 +317,7 @@ fn sixteen_bit_layers_are_close() {
     for_every_table(|kernels, _, random| {
         let (rows, k) = (1 + random.below(70), 1 + random.below(700));
         let panel = random.pick(&[8, 8, 8, 4]);
-        let width = panel * (1 + random.below(3));
+        let width = panel * (1 + random.below(8));
         let stride = k + random.below(3);
         let mut data = random.many(rows * stride, |r| (r.next() as i32 as f32) * power(-31));
         // Rows that no 16-bit number could hold.
