@@ -7,7 +7,7 @@ use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
 use super::x86_64_f16c as f16c;
-use super::x86_64_ymm::{self as ymm, BLOCK, COLUMNS, GROUP, ROWS, Sums, Tile, load, prefetch};
+use super::x86_64_ymm::{self as ymm, COLUMNS, GROUP, ROWS, Sums, Tile, load, prefetch};
 use super::{Int8, Kernels, Product, x86_64_detect};
 use crate::format::Layout;
 
@@ -138,9 +138,8 @@ impl Tile for Avx2 {
     const LAYOUT: Layout = Layout::DEFAULT;
 
     #[target_feature(enable = "avx2")]
-    unsafe fn block_sums<const RIGHT: bool>(p: &Product, left: &[u8], rows: usize, sums: &mut [Sums; BLOCK]) {
+    unsafe fn sum_up<const RIGHT: bool>(p: &Product, left: &[u8], rows: usize, sums: &mut [Sums]) {
         let mut buffer = [const { MaybeUninit::uninit() }; CHUNK];
-        *sums = [[_mm256_setzero_si256(); COLUMNS]; BLOCK];
         let panel = (ROWS * p.k).max(1);
         for (chunk, right) in p.right.as_chunks().0.chunks(CHUNK).enumerate() {
             let right = widen(right, &mut buffer);

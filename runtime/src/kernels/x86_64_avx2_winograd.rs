@@ -195,15 +195,29 @@ fn multiply_top(left: &[[u8; ROWS * GROUP]], right: &[Wide], terms: &mut __m256i
     }
 }
 
+/// Takes the rows' and columns' own products away and brings the rows into order; of the top rows alone, it adds up the two sums.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn settle(sums: &mut Sums, row_terms: __m256i, column_terms: &ColumnTerms, is_half: bool) {
+    let column_terms: [[i32; 2]; COLUMNS] = bytemuck::cast(*column_terms);
+    for (sums, [first, second]) in sums.iter_mut().zip(column_terms) {
+        let products = _mm256_sub_epi32(*sums, row_terms);
+        let products = match is_half {
+            true => _mm256_hadd_epi32(products, products),
+            false => _mm256_permute4x64_epi64::<0b11_01_10_00>(products),
+        };
+        *sums = _mm256_sub_epi32(products, _mm256_set1_epi32(first.wrapping_add(second)));
+    }
+}
+
 impl Tile for Winograd {
     const LAYOUT: Layout = Layout::DEFAULT;
 
     #[target_feature(enable = "avx2")]
-    unsafe fn block_sums<const RIGHT: bool>(p: &Product, left: &[u8], rows: usize, sums: &mut [Sums; BLOCK]) {
+    unsafe fn sum_up<const RIGHT: bool>(p: &Product, left: &[u8], rows: usize, sums: &mut [Sums]) {
         let mut buffer = [const { MaybeUninit::uninit() }; CHUNK];
         let zero = _mm256_setzero_si256();
         let (mut row_terms, mut column_terms) = ([zero; BLOCK], [zero; COLUMNS / 4]);
-        *sums = [[zero; COLUMNS]; BLOCK];
         let panel = (ROWS * p.k).max(1);
         let is_half = |index| rows - index * ROWS <= ROWS / 2;
         for (chunk, right) in p.right.as_chunks().0.chunks(2 * CHUNK).enumerate() {
@@ -220,16 +234,7 @@ impl Tile for Winograd {
                 }
             }
         }
-        let column_terms: [[i32; 2]; COLUMNS] = bytemuck::cast(column_terms);
-        for (index, (sums, row_terms)) in sums.iter_mut().zip(row_terms).take(left.len() / panel).enumerate() {
-            for (sums, [first, second]) in sums.iter_mut().zip(column_terms) {
-                let products = _mm256_sub_epi32(*sums, row_terms);
-                let products = match is_half(index) {
-                    true => _mm256_hadd_epi32(products, products),
-                    false => _mm256_permute4x64_epi64::<0b11_01_10_00>(products),
-                };
-                *sums = _mm256_sub_epi32(products, _mm256_set1_epi32(first.wrapping_add(second)));
-            }
-        }
+        let panels = sums.iter_mut().zip(row_terms).take(left.len() / panel).enumerate();
+        panels.for_each(|(index, (sums, terms))| settle(sums, terms, &column_terms, is_half(index)));
     }
 }

@@ -6,7 +6,7 @@
 use core::arch::x86_64::*;
 
 use super::x86_64_f16c as f16c;
-use super::x86_64_ymm::{self as ymm, BLOCK, COLUMNS, GROUP, ROWS, Sums, Tile};
+use super::x86_64_ymm::{self as ymm, COLUMNS, GROUP, ROWS, Sums, Tile};
 use super::{Int8, Kernels, Product, x86_64_detect};
 use crate::format::Layout;
 
@@ -94,7 +94,7 @@ impl Tile for AvxVnni {
 
     /// The next right panel is fetched while this one is in use, a little with each group.
     #[target_feature(enable = "avx2")]
-    unsafe fn block_sums<const RIGHT: bool>(p: &Product, left: &[u8], _rows: usize, sums: &mut [Sums; BLOCK]) {
+    unsafe fn sum_up<const RIGHT: bool>(p: &Product, left: &[u8], _rows: usize, sums: &mut [Sums]) {
         let right = p.right.as_chunks::<{ COLUMNS * GROUP }>().0;
         let panels = left.chunks_exact((ROWS * p.k).max(1));
         let step = (COLUMNS * GROUP).div_ceil(panels.len().max(1));
@@ -102,7 +102,6 @@ impl Tile for AvxVnni {
         for (panel, sums) in panels.zip(sums) {
             let left = panel.as_chunks::<{ ROWS * GROUP }>().0;
             let left = left.get(..left.len().min(right.len())).unwrap_or(&[]);
-            *sums = [_mm256_setzero_si256(); COLUMNS];
             if left.is_empty() {
                 continue;
             }

@@ -5,6 +5,7 @@
 //! and eight rows, a *unit*, are also one group of a left panel.
 
 use core::arch::x86_64::*;
+use core::mem::MaybeUninit;
 
 use super::fours::fours;
 use super::{GeluColumns, Hidden, MixColumns, MixRows, Product, Quantiser, StreamColumns};
@@ -31,12 +32,12 @@ pub(super) trait Tile {
     /// The panels it reads: [`ROWS`], [`COLUMNS`], [`GROUP`], and an offset of its own.
     const LAYOUT: Layout;
 
-    /// Sums of the left panels in `left`, at most [`BLOCK`], with `rows` rows; those of rows behind may be anything. Activations
-    /// are the left matrix, or if `RIGHT`, the right one.
+    /// Sums up the products of the left panels in `left`, with `rows` rows, in as many sums, at most [`BLOCK`], which are 0 before;
+    /// those of rows behind may be anything. Activations are the left matrix, or if `RIGHT`, the right one.
     ///
     /// # Safety
     /// The CPU has the table's instructions.
-    unsafe fn block_sums<const RIGHT: bool>(p: &Product, left: &[u8], rows: usize, sums: &mut [Sums; BLOCK]);
+    unsafe fn sum_up<const RIGHT: bool>(p: &Product, left: &[u8], rows: usize, sums: &mut [Sums]);
 }
 
 #[inline]
@@ -72,17 +73,30 @@ pub(super) fn prefetch(from: *const u8, len: usize) -> *const u8 {
     from.wrapping_add(len)
 }
 
+/// As many of the sums as there are panels, at most all, begun with 0.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn zeros(sums: &mut [MaybeUninit<Sums>; BLOCK], panels: usize) -> &mut [Sums] {
+    let panels = panels.min(BLOCK);
+    for sums in sums.iter_mut().take(panels) {
+        sums.write([_mm256_setzero_si256(); COLUMNS]);
+    }
+    // SAFETY: as many elements were written.
+    unsafe { core::slice::from_raw_parts_mut(sums.as_mut_ptr().cast(), panels) }
+}
+
 /// Runs `$use` with the index and the sums of each left panel.
 macro_rules! for_each_panel {
     ($tile:ty, $right:literal, $product:expr, |$panel:ident, $sums:ident| $use:block) => {
-        let mut sums = [[_mm256_setzero_si256(); COLUMNS]; BLOCK];
+        let mut sums = [const { MaybeUninit::uninit() }; BLOCK];
         let panels = $product.rows.div_ceil(ROWS);
         for first in (0..panels).step_by(BLOCK) {
             let end = panels.min(first + BLOCK);
             let left = $product.left.get(first * ROWS * $product.k..end * ROWS * $product.k).unwrap_or(&[]);
+            let sums = zeros(&mut sums, end - first);
             // SAFETY: whoever calls a table's kernels has its instructions.
-            unsafe { <$tile>::block_sums::<$right>(&$product, left, $product.rows - first * ROWS, &mut sums) };
-            for ($panel, $sums) in (first..end).zip(&sums) $use
+            unsafe { <$tile>::sum_up::<$right>(&$product, left, $product.rows - first * ROWS, sums) };
+            for ($panel, $sums) in (first..end).zip(&*sums) $use
         }
     };
 }
