@@ -4,6 +4,8 @@
 mod memory;
 #[path = "../../runtime/examples/random_model/model.rs"]
 mod model;
+#[path = "cli/readme.rs"]
+mod readme;
 #[path = "../../runtime/examples/random_model/shapes.rs"]
 mod shapes;
 #[path = "cli/verbs.rs"]
