@@ -38,7 +38,8 @@ struct Winograd;
 /// Pairs of groups of the contraction that are widened at a time: 18 KB of the right operand, so that it stays in the L1 cache.
 const CHUNK: usize = 96;
 
-/// Two groups of a right panel in 16 bits; of each column, two numbers of the first and two of the second group.
+/// Two groups of a right panel in 16 bits; of each column, two numbers of the first and two of the second group. The columns are in
+/// the order 0 1 4 5 2 3 6 7 8 …, in which unpacking leaves them, and so are their sums until they are settled.
 #[repr(C, align(64))]
 struct Wide {
     /// The numbers 1 and 3 of a group.
@@ -88,11 +89,18 @@ fn widen<'b>(
 #[target_feature(enable = "avx2")]
 fn widen_pair(pair: &[[u8; COLUMNS * GROUP]; 2], wide: &mut MaybeUninit<Wide>, terms: &mut ColumnTerms) {
     let [first, second] = pair;
-    let units = first.as_chunks().0.iter().zip(second.as_chunks().0);
-    for (unit, ((first, second), terms)) in units.zip(terms).enumerate() {
-        let [even, odd] = even_and_odd(interleave(load(first), load(second)));
+    // SAFETY: 32 of 48 bytes.
+    let eight = unsafe { [_mm256_loadu_si256(first.as_ptr().cast()), _mm256_loadu_si256(second.as_ptr().cast())] };
+    let four = |group: &[u8; COLUMNS * GROUP]| load(group.last_chunk().unwrap_or(&[0; _]));
+    let units = [
+        _mm256_unpacklo_epi32(eight[0], eight[1]),
+        _mm256_unpackhi_epi32(eight[0], eight[1]),
+        interleave(four(first), four(second)),
+    ];
+    let wide = wide.as_mut_ptr();
+    for (unit, (numbers, terms)) in units.into_iter().zip(terms).enumerate() {
+        let [even, odd] = even_and_odd(numbers);
         *terms = _mm256_add_epi32(*terms, _mm256_madd_epi16(even, odd));
-        let wide = wide.as_mut_ptr();
         // SAFETY: a unit is four of the twelve columns, which are 32 bytes.
         unsafe {
             _mm256_storeu_si256((&raw mut (*wide).odd).cast::<__m256i>().add(unit), odd);
@@ -195,7 +203,8 @@ fn multiply_top(left: &[[u8; ROWS * GROUP]], right: &[Wide], terms: &mut __m256i
     }
 }
 
-/// Takes the rows' and columns' own products away and brings the rows into order; of the top rows alone, it adds up the two sums.
+/// Takes the rows' and columns' own products away and brings rows and columns into order; of the top rows alone, it adds up the two
+/// sums.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn settle(sums: &mut Sums, row_terms: __m256i, column_terms: &ColumnTerms, is_half: bool) {
@@ -208,6 +217,8 @@ fn settle(sums: &mut Sums, row_terms: __m256i, column_terms: &ColumnTerms, is_ha
         };
         *sums = _mm256_sub_epi32(products, _mm256_set1_epi32(first.wrapping_add(second)));
     }
+    sums.swap(2, 4);
+    sums.swap(3, 5);
 }
 
 impl Tile for Winograd {
