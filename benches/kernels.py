@@ -65,15 +65,8 @@ def measured(home):
 def table(record):
     """The record for people."""
     before, after = record["load_average"]
-    lines = [
-        f"# Kernels and networks, batch 1: {record['date']}",
-        "",
-        f"`{record['command']}`: medians, with the bounds that criterion has 95 % confidence in. Load average {before} before, {after} after.",
-        "",
-        machine.text(record["machine"]),
-        "",
-        ", ".join(f"{name} {version}" for name, version in record["packages"].items()),
-    ]
+    how = f"medians, with the bounds that criterion has 95 % confidence in. Load average {before} before, {after} after."
+    lines = machine.heading("Kernels and networks", how, record)
     group = None
     for row in record["measured"]:
         if row["group"] != group:

@@ -177,15 +177,8 @@ def share(rate, peak):
 
 def table(record):
     """The record for people."""
-    lines = [
-        f"# {record['network']}, batch 1: {record['date']}",
-        "",
-        f"`{record['command']}`: {record['rounds']} rounds of {record['burst']} passes of every engine, by turns.",
-        "",
-        machine.text(record["machine"]),
-        "",
-        ", ".join(f"{name} {version}" for name, version in record["packages"].items()),
-    ]
+    how = f"{record['rounds']} rounds of {record['burst']} passes of every engine, by turns."
+    lines = machine.heading(record["network"], how, record)
     for result in record["results"]:
         peaks = [f"{p['rate']} GMAC/s by {p['instructions']}" for p in result["peak_gmac_per_s"].values()]
         before, after = result["load_average"]

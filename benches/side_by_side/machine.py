@@ -63,6 +63,12 @@ def text(description):
     )
 
 
+def heading(title, how, record):
+    """The lines with which a record for people begins."""
+    versions = ", ".join(f"{name} {version}" for name, version in record["packages"].items())
+    return [f"# {title}, batch 1: {record['date']}", "", f"`{record['command']}`: {how}", "", text(record["machine"]), "", versions]
+
+
 def _read(path):
     try:
         return Path(path).read_text()

@@ -107,7 +107,7 @@ fn tile_bytes(dims: &Dims, workers: usize) -> usize {
     if weights <= CACHED_WEIGHTS {
         return TILE_BYTES / workers.max(1);
     }
-    // An offset says that it is a CPU with VNNI or AMX, whose cores have L2 caches of 1 or 2 MB; others have half a megabyte.
+    // An offset says that it is a CPU with VNNI or AMX, whose cores have L2 caches of 1 or 2 MB; others have less.
     let alone = if dims.layout.offset == 128 { 4 * TILE_BYTES } else { 2 * TILE_BYTES };
     (alone / workers.max(1)).max(TILE_BYTES)
 }
