@@ -15,7 +15,7 @@ use crate::message::Message;
 ///
 /// let mut buffer = [0; 64];
 /// let mut decoder = Decoder::new(&mut buffer);
-/// let mut line: &[u8] = b"text, then a frame \xa7RML\x01\0\0\0\0\0\0\0\x80\x83\x21\xc8\0\0\0\0";
+/// let mut line: &[u8] = b"text, then a frame \xa7RML\x01\0\0\0\0\0\0\0\x80\x83\x21\xc8\x80\x83\x21\xc8";
 /// while !line.is_empty() {
 ///     line = &line[decoder.push(line)..];
 ///     while let Some(frame) = decoder.take() {
@@ -35,7 +35,7 @@ pub struct Decoder<'b> {
 /// Why a frame cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameError {
-    /// The payload's checksum does not match.
+    /// The checksum behind the payload does not match.
     Damaged,
     /// The payload does not fit the receiver's memory. It is skipped.
     TooLong {
@@ -146,7 +146,8 @@ impl<'b> Decoder<'b> {
 
     fn look(&self) -> Found {
         let Some((header, rest)) = self.kept().split_first_chunk::<HEADER_LEN>() else { return Found::Incomplete };
-        let Some(Header { kind, length }) = Header::parse(header) else { return Found::Nothing };
+        let Some(header) = Header::parse(header) else { return Found::Nothing };
+        let Header { kind, length } = header;
         let count = length as usize;
         if count > self.limit() {
             return Found::TooLong { length };
@@ -154,7 +155,7 @@ impl<'b> Decoder<'b> {
         let Some((payload, rest)) = rest.split_at_checked(count) else { return Found::Incomplete };
         match rest.first_chunk() {
             None => Found::Incomplete,
-            Some(crc) if u32::from_le_bytes(*crc) == crc32fast::hash(payload) => Found::Frame { kind, length: count },
+            Some(crc) if u32::from_le_bytes(*crc) == header.checksum(payload) => Found::Frame { kind, length: count },
             Some(_) => Found::Damaged,
         }
     }

@@ -14,7 +14,7 @@
 //! | 8 | 4 | u32: length *n* of the payload |
 //! | 12 | 4 | u32: CRC-32 (as in zlib) of the 12 bytes before, so that a damaged length is never waited for |
 //! | 16 | *n* | payload |
-//! | 16 + *n* | 4 | u32: CRC-32 of the payload |
+//! | 16 + *n* | 4 | u32: CRC-32 of the 12 bytes at offset 0 and the payload |
 //!
 //! # Kinds and their payloads
 //! A *text* is a u32, its length in bytes, and then as many bytes of UTF-8.
@@ -23,7 +23,7 @@
 //! |---|---|---|---|
 //! | 1 | hello | PC | empty; the reply is *info* |
 //! | 2 | picture | PC | height × width × 3 bytes: rows from top to bottom, pixels from left to right, red, green, blue interleaved; the model's size; the reply is *result* |
-//! | 3 | info | board | u32 protocol version (1); u32 height; u32 width; u32 classes; u32 longest payload that the board takes; u32 resizing before the crop (0 bilinear, 1 bicubic); f32 crop; text: board; text: model |
+//! | 3 | info | board | u32 protocol version (2); u32 height; u32 width; u32 classes; u32 longest payload that the board takes; u32 resizing before the crop (0 bilinear, 1 bicubic); f32 crop; text: board; text: model |
 //! | 4 | result | board | u32 latency in µs; u32 number of logits; f32 each; u32 number of best classes, 0 to 5; for each: u32 index, f32 probability, text: label, which may be empty |
 //! | 5 | error | board | u32 [code](ErrorCode); text: what is wrong. The reply to a frame that cannot be served |
 //!
@@ -42,7 +42,7 @@ pub use frame::{HEADER_LEN, MAGIC, OVERHEAD};
 pub use message::{ErrorCode, Guess, Info, Logits, Message, Outcome, Resizing, TOP};
 
 /// The version that [`Info`] states.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Bits a second on the line.
 pub const BAUD: u32 = 115_200;

@@ -184,8 +184,9 @@ impl<'a> Message<'a> {
             Some(())
         })?;
         let (payload, rest) = rest.split_at_mut_checked(length)?;
-        *rest.first_chunk_mut()? = crc32fast::hash(payload).to_le_bytes();
-        *header = Header { kind: self.kind(), length: u32::try_from(length).ok()? }.to_bytes();
+        let fields = Header { kind: self.kind(), length: u32::try_from(length).ok()? };
+        *rest.first_chunk_mut()? = fields.checksum(payload).to_le_bytes();
+        *header = fields.to_bytes();
         buffer.get(..OVERHEAD + length)
     }
 

@@ -4,6 +4,7 @@ use std::vec::Vec;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed};
 use resmlp_protocol::{
     Decoder, ErrorCode, FrameError, Guess, Info, Logits, MAGIC, Message, OVERHEAD, Outcome, Resizing,
 };
@@ -15,6 +16,13 @@ fn encoded(message: &Message) -> Vec<u8> {
     let mut buffer = vec![0; message.encoded_len()];
     assert_eq!(message.encode(&mut buffer).map(<[u8]>::len), Some(buffer.len()));
     buffer
+}
+
+/// A frame of this kind, whatever its payload, with the right checksums.
+fn of_kind(kind: u32, payload: &[u8]) -> Vec<u8> {
+    let fields = [&MAGIC[..], &kind.to_le_bytes(), &(payload.len() as u32).to_le_bytes()].concat();
+    let checksum = |bytes: &[u8]| crc32fast::hash(bytes).to_le_bytes();
+    [&fields[..], &checksum(&fields), payload, &checksum(&[&fields, payload].concat())].concat()
 }
 
 /// What a decoder makes of `line`, received `step` bytes at a time: each message's bytes, or what is wrong.
@@ -67,7 +75,7 @@ fn a_frame_is_laid_out_as_documented() {
     assert_eq!(bytes[4..12], [5, 0, 0, 0, 10, 0, 0, 0]);
     assert_eq!(bytes[12..16], crc32fast::hash(&bytes[..12]).to_le_bytes());
     assert_eq!(bytes[16..26], [4, 0, 0, 0, 2, 0, 0, 0, b'n', b'o']);
-    assert_eq!(bytes[26..], crc32fast::hash(&bytes[16..26]).to_le_bytes());
+    assert_eq!(bytes[26..], crc32fast::hash(&[&bytes[..12], &bytes[16..26]].concat()).to_le_bytes());
 }
 
 #[test]
@@ -93,13 +101,7 @@ fn what_does_not_fit_is_refused_and_the_next_frame_found() {
 
 #[test]
 fn unknown_kinds_and_malformed_payloads_are_named() {
-    let with = |kind: u32, payload: &[u8]| {
-        let mut frame = encoded(&Message::Picture(payload));
-        frame[4..8].copy_from_slice(&kind.to_le_bytes());
-        let crc = crc32fast::hash(&frame[..12]).to_le_bytes();
-        frame[12..16].copy_from_slice(&crc);
-        received(&frame, 7)
-    };
+    let with = |kind, payload: &[u8]| received(&of_kind(kind, payload), 7);
     assert_eq!(with(6, &[1]), [Err(FrameError::Kind(6))]);
     for (kind, payload) in [
         (1, &[0][..]),                                      // a hello that says more
@@ -118,11 +120,7 @@ fn more_than_five_best_classes_are_refused() {
     let mut payload = vec![0; 12];
     payload[8] = 6;
     payload.extend([0; 6 * 12]);
-    let mut frame = encoded(&Message::Picture(&payload));
-    frame[4] = 4;
-    let crc = crc32fast::hash(&frame[..12]).to_le_bytes();
-    frame[12..16].copy_from_slice(&crc);
-    assert_eq!(received(&frame, 100), [Err(FrameError::Payload { kind: 4 })]);
+    assert_eq!(received(&of_kind(4, &payload), 100), [Err(FrameError::Payload { kind: 4 })]);
 }
 
 #[test]
@@ -151,7 +149,27 @@ fn a_reset_forgets_an_incomplete_frame() {
     assert_eq!(decoder.take(), Some(Ok(Message::Hello)));
 }
 
+/// With twelve bytes of payload, the next frame's checked header lies where payload and checksum of the one before are looked for.
+#[test]
+fn no_frame_is_made_of_one_that_was_cut_off_and_the_next() {
+    for length in 0..64 {
+        let frame = encoded(&Message::Picture(&vec![0; length]));
+        for next in
+            [&frame, &encoded(&Message::Hello), &encoded(&Message::Error { code: ErrorCode::Internal, text: "" })]
+        {
+            // A frame whose missing bytes are the next one's first is whole.
+            for cut in (0..frame.len()).filter(|&cut| !next.starts_with(&frame[cut..])) {
+                let line = [&frame[..cut], next, &frame].concat();
+                let found: Vec<_> = received(&line, 7).into_iter().filter_map(Result::ok).collect();
+                assert_eq!(found, [next.clone(), frame.clone()], "{length} bytes, cut at {cut}");
+            }
+        }
+    }
+}
+
 proptest! {
+    #![proptest_config(Config { failure_persistence: None, rng_seed: RngSeed::Fixed(0), ..Config::with_cases(1000) })]
+
     #[test]
     fn whatever_is_sent_arrives(
         logits in vec(any::<f32>(), 0..100),
