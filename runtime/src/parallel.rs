@@ -164,7 +164,7 @@ impl Cut {
         let panels = extent.div_ceil(panel);
         let [start, end] = [worker, worker + 1].map(|w| panels * w / workers.max(1));
         let blocks = (end - start).div_ceil(self.most.max(1));
-        let at = move |block: usize| (start + ((end - start) * block).div_ceil(blocks.max(1))) * panel;
+        let at = move |block: usize| (start + (end - start) * block / blocks.max(1)) * panel;
         (0..blocks).map(move |block| at(block)..at(block + 1).min(extent))
     }
 }

@@ -13,6 +13,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     supported: || has(Extension::Dotprod) && has(Extension::Fp16),
     suits: || true,
     int8: Int8 {
+        right_panels: 1,
         quantise_rows: aarch64::quantise_rows::<Dotprod, 2, 3>,
         quantise_columns: aarch64::quantise_columns::<Dotprod, 2, 3>,
         add: aarch64::add::<Dotprod, 2, 3>,

@@ -16,6 +16,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     supported: || has(Extension::I8mm) && has(Extension::Fp16),
     suits: || true,
     int8: Int8 {
+        right_panels: 1,
         quantise_rows: aarch64::quantise_rows::<I8mm, 2, 3>,
         quantise_columns: aarch64::quantise_columns::<I8mm, 2, 3>,
         add: aarch64::add::<I8mm, 2, 3>,

@@ -14,6 +14,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     supported: || true,
     suits: || true,
     int8: Int8 {
+        right_panels: 1,
         quantise_rows: aarch64::quantise_rows::<Neon, 4, 1>,
         quantise_columns: aarch64::quantise_columns::<Neon, 4, 1>,
         add: aarch64::add::<Neon, 4, 1>,

@@ -45,6 +45,8 @@ mod x86_64_detect;
 #[cfg(target_arch = "x86_64")]
 mod x86_64_f16c;
 #[cfg(target_arch = "x86_64")]
+mod x86_64_planes;
+#[cfg(target_arch = "x86_64")]
 mod x86_64_ymm;
 
 pub(crate) use operands::{
@@ -150,6 +152,8 @@ impl core::fmt::Debug for Kernels {
 
 /// Kernels for 8-bit models. Each is called with lengths that fit, on a CPU that has its instructions.
 struct Int8 {
+    /// Right panels that `add`, `mix` and `gelu` are given at a time, at most; `sums` is given one.
+    right_panels: usize,
     /// Rows of the stream to left panels.
     quantise_rows: unsafe fn(Layout, &Block, Quantiser, &mut [u8]),
     /// Columns of the stream to one right panel; the `k` behind the last row stay as they are.
@@ -238,8 +242,7 @@ impl Kernels {
                 && [columns.bias.len(), columns.scale.len()] == [width; 2]
                 && rows == product.rows,
         )?;
-        for (first, product) in product.right_panels() {
-            let part = first..first + product.layout.columns as usize;
+        for (part, product) in product.right_panels(self.int8.right_panels) {
             let columns = StreamColumns { bias: part_of(columns.bias, &part), scale: part_of(columns.scale, &part) };
             // SAFETY: to hold `self` proves the instructions; the lengths were checked.
             unsafe { (self.int8.add)(product, columns, &mut stream.part(0..rows, part)) };
@@ -265,8 +268,7 @@ impl Kernels {
                 && rows == product.rows,
         )?;
         let MixColumns { scale, sum_gain, bias_gain } = columns;
-        for (first, product) in product.right_panels() {
-            let part = first..first + product.layout.columns as usize;
+        for (part, product) in product.right_panels(self.int8.right_panels) {
             let [scale, sum_gain, bias_gain] = [scale, sum_gain, bias_gain].map(|values| part_of(values, &part));
             let columns = MixColumns { scale, sum_gain, bias_gain };
             // SAFETY: to hold `self` proves the instructions; the lengths were checked.
@@ -289,13 +291,13 @@ impl Kernels {
                 && first + width <= k
                 && panels.len() == product.padded_rows() * k,
         )?;
-        for (column, product) in product.right_panels() {
-            let part = column..column + product.layout.columns as usize;
+        for (part, product) in product.right_panels(self.int8.right_panels) {
+            let first = first + part.start;
             let [bias, scale] = [columns.bias, columns.scale].map(|values| part_of(values, &part));
             let (requantise, zero) = (part_of(columns.requantise, &part), part_of(columns.zero, &part));
             let columns = GeluColumns { bias, scale, requantise, zero, ..columns };
             // SAFETY: to hold `self` proves the instructions; the lengths were checked.
-            unsafe { (self.int8.gelu)(product, columns, Hidden { panels: &mut *panels, k, first: first + column }) };
+            unsafe { (self.int8.gelu)(product, columns, Hidden { panels: &mut *panels, k, first }) };
         }
         Ok(())
     }

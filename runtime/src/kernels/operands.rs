@@ -17,16 +17,18 @@ pub(crate) struct Product<'a> {
     pub rows: usize,
     /// Whole panels of `k` columns.
     pub left: &'a [u8],
-    /// Whole panels of `k` columns. The functions of a table are given one.
+    /// Whole panels of `k` columns.
     pub right: &'a [u8],
 }
 
 impl<'a> Product<'a> {
-    /// The products with each right panel, and its first column.
-    pub(super) fn right_panels(self) -> impl Iterator<Item = (usize, Product<'a>)> {
-        let columns = self.layout.columns as usize;
-        let panels = self.right.chunks_exact((columns * self.k).max(1));
-        panels.enumerate().map(move |(i, right)| (i * columns, Product { right, ..self }))
+    /// The products with `count` right panels at a time, or what is left of them, and their columns.
+    pub(super) fn right_panels(self, count: usize) -> impl Iterator<Item = (Range<usize>, Product<'a>)> {
+        let columns = count.max(1) * self.layout.columns as usize;
+        self.right.chunks((columns * self.k).max(1)).enumerate().map(move |(i, right)| {
+            let first = i * columns;
+            (first..first + right.len() / self.k.max(1), Product { right, ..self })
+        })
     }
 
     pub(super) fn padded_rows(&self) -> usize {
@@ -87,7 +89,7 @@ pub(crate) struct Hidden<'a> {
     pub panels: &'a mut [u8],
     /// Padded number of hidden units.
     pub k: usize,
-    /// First hidden unit of this right panel.
+    /// First hidden unit of these right panels.
     pub first: usize,
 }
 

@@ -17,7 +17,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     layout: None,
     supported: || true,
     suits: || false,
-    int8: Int8 { quantise_rows, quantise_columns, add, mix, gelu, sums },
+    int8: Int8 { right_panels: 1, quantise_rows, quantise_columns, add, mix, gelu, sums },
     f16: F16 { add: add_f16, gelu: gelu_f16, mix: mix_f16, rounds_sums: false },
 };
 

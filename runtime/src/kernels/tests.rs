@@ -91,6 +91,8 @@ fn power(exponent: i32) -> f32 {
 struct Case {
     layout: Layout,
     k: usize,
+    /// Columns of all right panels.
+    columns: usize,
     /// Rows of all panels, and of the result.
     rows: [usize; 2],
     left: Vec<u8>,
@@ -100,14 +102,21 @@ struct Case {
 impl Case {
     /// `lows` are the least values of the left and the right operand.
     fn new(random: &mut Random, layout: Layout, lows: [u8; 2]) -> Self {
+        // Some tables take several right panels at a time.
+        let panels = random.pick(&[1, 1, 1, 1, 2, 3, 9]);
+        Self::with_panels(random, layout, lows, panels)
+    }
+
+    fn with_panels(random: &mut Random, layout: Layout, lows: [u8; 2], panels: usize) -> Self {
         let groups = [1usize, 2, 3, 5, 16, 17, 48, 95, 96, 97, 200, 240, 384];
         let k = random.pick(&groups) * 4;
         let k = k.next_multiple_of(layout.group as usize);
         let count = random.pick(&[1usize, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 31, 32, 33, 40, 49, 65, 130]);
         let rows = count.next_multiple_of(layout.rows as usize);
         let left = random.bytes(rows * k, lows[0]);
-        let right = random.bytes(layout.columns as usize * k, lows[1]);
-        Self { layout, k, rows: [rows, count], left, right }
+        let columns = panels * layout.columns as usize;
+        let right = random.bytes(columns * k, lows[1]);
+        Self { layout, k, columns, rows: [rows, count], left, right }
     }
 
     fn product(&self) -> Product<'_> {
@@ -159,7 +168,7 @@ fn on_streams(
 fn sums_added_to_the_stream_are_identical() {
     for_every_table(|kernels, layout, random| {
         let case = Case::new(random, layout, ACTIVATIONS_LEFT);
-        let width = layout.columns as usize;
+        let width = case.columns;
         let (bias, scale) = (random.many(width, Random::sum), random.many(width, Random::multiplier));
         let columns = StreamColumns { bias: &bias, scale: &scale };
         let [expected, found] = on_streams(random, [case.rows[1], width], |oracle, stream| {
@@ -174,7 +183,7 @@ fn sums_added_to_the_stream_are_identical() {
 fn patch_mixing_is_identical() {
     for_every_table(|kernels, layout, random| {
         let case = Case::new(random, layout, WEIGHTS_LEFT);
-        let width = layout.columns as usize;
+        let width = case.columns;
         let correction = random.many(case.rows[0], Random::sum);
         let per_row = [0; 3].map(|_| random.many(case.rows[0], Random::multiplier));
         let per_column = [0; 3].map(|_| random.many(width, Random::multiplier));
@@ -194,14 +203,14 @@ fn patch_mixing_is_identical() {
 fn hidden_activations_are_identical() {
     for_every_table(|kernels, layout, random| {
         let case = Case::new(random, layout, ACTIVATIONS_LEFT);
-        let width = layout.columns as usize;
+        let width = case.columns;
         let (bias, scale) = (random.many(width, Random::sum), random.many(width, Random::fraction));
         let requantise = random.many(width, |r| r.pick(&[0, 1, 40, 129, 1 << 14, i16::MAX]));
         let zero = random.many(width, |r| r.next() as i8);
         let table: [u8; GELU_ENTRIES] = random.many(GELU_ENTRIES, |r| r.next() as u8).try_into().unwrap();
         let shift = random.below(8) as u32;
-        let hidden_k = (3 * width).next_multiple_of(layout.group as usize);
-        let first = random.below(3) * width;
+        let hidden_k = (2 * width + layout.columns as usize).next_multiple_of(layout.group as usize);
+        let first = random.pick(&[0, layout.columns as usize, width]);
         let results = [&scalar::KERNELS, kernels].map(|kernels| {
             let mut panels = vec![0xa5; case.rows[0] * hidden_k];
             let columns =
@@ -253,7 +262,7 @@ fn every_gelu_index_is_looked_up() {
 #[cfg_attr(test, test)]
 fn sums_alone_are_identical() {
     for_every_table(|kernels, layout, random| {
-        let case = Case::new(random, layout, ACTIVATIONS_LEFT);
+        let case = Case::with_panels(random, layout, ACTIVATIONS_LEFT, 1);
         let results = [&scalar::KERNELS, kernels].map(|kernels| {
             let mut sums = vec![0; case.rows[1] * layout.columns as usize];
             kernels.sums(case.product(), &mut sums).unwrap();

@@ -14,7 +14,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     layout: Some(Layout::DSP),
     supported: has_dsp,
     suits: || true,
-    int8: Int8 { quantise_rows, quantise_columns, add, mix, gelu, sums },
+    int8: Int8 { right_panels: 1, quantise_rows, quantise_columns, add, mix, gelu, sums },
     f16: F16 { add: scalar::add_f16, gelu: scalar::gelu_f16, mix: scalar::mix_f16, rounds_sums: false },
 };
 

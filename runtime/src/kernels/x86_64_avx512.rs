@@ -23,7 +23,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     layout: Some(LAYOUT),
     supported: x86_64_detect::avx512,
     suits: || true,
-    int8: Int8 { quantise_rows, quantise_columns, add, mix, gelu, sums },
+    int8: Int8 { right_panels: 1, quantise_rows, quantise_columns, add, mix, gelu, sums },
     f16: f16c::F16C,
 };
 

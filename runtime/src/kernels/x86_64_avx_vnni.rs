@@ -16,6 +16,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     supported: x86_64_detect::avx_vnni,
     suits: || true,
     int8: Int8 {
+        right_panels: 1,
         quantise_rows: ymm::quantise_rows::<AvxVnni>,
         quantise_columns: ymm::quantise_columns::<AvxVnni>,
         add: ymm::add::<AvxVnni>,

@@ -18,7 +18,9 @@ pub(super) const COLUMNS: usize = Layout::DEFAULT.columns as usize;
 pub(super) const GROUP: usize = Layout::DEFAULT.group as usize;
 const UNITS: usize = COLUMNS / 4;
 /// Left panels whose sums are held while a part of a right panel is in the L1 cache.
-pub(super) const BLOCK: usize = 16;
+pub(super) const BLOCK: usize = 15;
+/// Right panels that a table may ask for at a time.
+pub(super) const RIGHT_PANELS: usize = 8;
 /// The rows in the lower half of a unit's registers; the upper half has those two behind.
 const FIRST_ROWS: [usize; 4] = [0, 1, 4, 5];
 
@@ -76,8 +78,8 @@ pub(super) fn prefetch(from: *const u8, len: usize) -> *const u8 {
 /// As many of the sums as there are panels, at most all, begun with 0.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn zeros(sums: &mut [MaybeUninit<Sums>; BLOCK], panels: usize) -> &mut [Sums] {
-    let panels = panels.min(BLOCK);
+fn zeros(sums: &mut [MaybeUninit<Sums>], panels: usize) -> &mut [Sums] {
+    let panels = panels.min(sums.len());
     for sums in sums.iter_mut().take(panels) {
         sums.write([_mm256_setzero_si256(); COLUMNS]);
     }
@@ -85,18 +87,22 @@ fn zeros(sums: &mut [MaybeUninit<Sums>; BLOCK], panels: usize) -> &mut [Sums] {
     unsafe { core::slice::from_raw_parts_mut(sums.as_mut_ptr().cast(), panels) }
 }
 
-/// Runs `$use` with the index and the sums of each left panel.
+/// Runs `$use` with the index of each right panel and, in an iterator, the index and the sums of each left panel, a block at a time.
 macro_rules! for_each_panel {
-    ($tile:ty, $right:literal, $product:expr, |$panel:ident, $sums:ident| $use:block) => {
-        let mut sums = [const { MaybeUninit::uninit() }; BLOCK];
+    ($tile:ty, $right:literal, $product:expr, |$index:ident, $panels:ident| $use:block) => {
+        let mut sums = [const { MaybeUninit::uninit() }; BLOCK * RIGHT_PANELS];
         let panels = $product.rows.div_ceil(ROWS);
+        let rights = $product.right.len() / (COLUMNS * $product.k).max(1);
         for first in (0..panels).step_by(BLOCK) {
             let end = panels.min(first + BLOCK);
             let left = $product.left.get(first * ROWS * $product.k..end * ROWS * $product.k).unwrap_or(&[]);
-            let sums = zeros(&mut sums, end - first);
+            let sums = zeros(&mut sums, (end - first) * rights);
             // SAFETY: whoever calls a table's kernels has its instructions.
             unsafe { <$tile>::sum_up::<$right>(&$product, left, $product.rows - first * ROWS, sums) };
-            for ($panel, $sums) in (first..end).zip(&*sums) $use
+            for ($index, sums) in sums.chunks_exact((end - first).max(1)).enumerate() {
+                let $panels = (first..end).zip(sums);
+                $use
+            }
         }
     };
 }
@@ -116,15 +122,23 @@ fn unit(sums: &Sums, unit: usize) -> Unit {
     ]
 }
 
+/// The numbers of a right panel's columns.
+#[inline]
+fn of_panel<V>(columns: &[V], right: usize) -> &[V] {
+    columns.get(right * COLUMNS..).unwrap_or(&[])
+}
+
 #[target_feature(enable = "avx2")]
 pub(super) fn add<T: Tile>(p: Product, columns: StreamColumns, stream: &mut Block) {
-    let bias: [_; UNITS] = fours(columns.bias).map(|four| twice_i32(four));
-    let scale: [_; UNITS] = fours(columns.scale).map(|four| twice(&four));
-    for_each_panel!(T, false, p, |panel, sums| {
-        for (u, (bias, scale)) in bias.into_iter().zip(scale).enumerate() {
-            for (sums, row) in unit(sums, u).into_iter().zip(FIRST_ROWS) {
-                let x = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_add_epi32(sums, bias)), scale);
-                add_to_rows(stream, panel * ROWS + row, u, x);
+    for_each_panel!(T, false, p, |right, panels| {
+        let bias: [_; UNITS] = fours(of_panel(columns.bias, right)).map(|four| twice_i32(four));
+        let scale: [_; UNITS] = fours(of_panel(columns.scale, right)).map(|four| twice(&four));
+        for (panel, sums) in panels {
+            for (u, (bias, scale)) in bias.into_iter().zip(scale).enumerate() {
+                for (sums, row) in unit(sums, u).into_iter().zip(FIRST_ROWS) {
+                    let x = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_add_epi32(sums, bias)), scale);
+                    add_to_rows(stream, panel * ROWS + row, right * UNITS + u, x);
+                }
             }
         }
     });
@@ -154,25 +168,27 @@ fn add_to_rows(stream: &mut Block, row: usize, unit: usize, x: __m256) {
 
 #[target_feature(enable = "avx2")]
 pub(super) fn mix<T: Tile>(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
-    let [scale, sum_gain, bias_gain]: [[_; UNITS]; 3] =
-        [columns.scale, columns.sum_gain, columns.bias_gain].map(|gains| fours(gains).map(|four| twice(&four)));
-    for_each_panel!(T, true, p, |panel, sums| {
-        let units = [unit(sums, 0), unit(sums, 1), unit(sums, 2)];
-        for (i, row) in FIRST_ROWS.into_iter().enumerate() {
-            let row = panel * ROWS + row;
-            let pair = |values: &[f32]| {
-                let [low, high] = [row, row + 2].map(|row| values.get(row).copied().unwrap_or(0.0));
-                _mm256_set_m128(_mm_set1_ps(high), _mm_set1_ps(low))
-            };
-            let [low, high] = [row, row + 2].map(|row| rows.correction.get(row).copied().unwrap_or(0));
-            let correction = _mm256_set_m128i(_mm_set1_epi32(high), _mm_set1_epi32(low));
-            let [row_scale, row_sum, row_bias] = [pair(rows.scale), pair(rows.sum), pair(rows.bias)];
-            for (u, sums) in units.iter().enumerate() {
-                let sums = _mm256_cvtepi32_ps(_mm256_add_epi32(sums[i], correction));
-                let scaled = _mm256_mul_ps(_mm256_mul_ps(sums, row_scale), scale[u]);
-                let constant =
-                    _mm256_add_ps(_mm256_mul_ps(sum_gain[u], row_sum), _mm256_mul_ps(bias_gain[u], row_bias));
-                add_to_rows(stream, row, u, _mm256_add_ps(scaled, constant));
+    for_each_panel!(T, true, p, |right, panels| {
+        let [scale, sum_gain, bias_gain]: [[_; UNITS]; 3] = [columns.scale, columns.sum_gain, columns.bias_gain]
+            .map(|gains| fours(of_panel(gains, right)).map(|four| twice(&four)));
+        for (panel, sums) in panels {
+            let units = [unit(sums, 0), unit(sums, 1), unit(sums, 2)];
+            for (i, row) in FIRST_ROWS.into_iter().enumerate() {
+                let row = panel * ROWS + row;
+                let pair = |values: &[f32]| {
+                    let [low, high] = [row, row + 2].map(|row| values.get(row).copied().unwrap_or(0.0));
+                    _mm256_set_m128(_mm_set1_ps(high), _mm_set1_ps(low))
+                };
+                let [low, high] = [row, row + 2].map(|row| rows.correction.get(row).copied().unwrap_or(0));
+                let correction = _mm256_set_m128i(_mm_set1_epi32(high), _mm_set1_epi32(low));
+                let [row_scale, row_sum, row_bias] = [pair(rows.scale), pair(rows.sum), pair(rows.bias)];
+                for (u, sums) in units.iter().enumerate() {
+                    let sums = _mm256_cvtepi32_ps(_mm256_add_epi32(sums[i], correction));
+                    let scaled = _mm256_mul_ps(_mm256_mul_ps(sums, row_scale), scale[u]);
+                    let constant =
+                        _mm256_add_ps(_mm256_mul_ps(sum_gain[u], row_sum), _mm256_mul_ps(bias_gain[u], row_bias));
+                    add_to_rows(stream, row, right * UNITS + u, _mm256_add_ps(scaled, constant));
+                }
             }
         }
     });
@@ -181,15 +197,17 @@ pub(super) fn mix<T: Tile>(p: Product, rows: MixRows, columns: MixColumns, strea
 #[target_feature(enable = "avx2")]
 pub(super) fn sums<T: Tile>(p: Product, out: &mut [i32]) {
     let rows = out.as_chunks_mut::<COLUMNS>().0;
-    for_each_panel!(T, false, p, |panel, sums| {
-        for u in 0..UNITS {
-            for (sums, row) in unit(sums, u).into_iter().zip(FIRST_ROWS) {
-                let halves = [_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums)];
-                for (row, sums) in [row, row + 2].into_iter().zip(halves) {
-                    let Some(row) = rows.get_mut(panel * ROWS + row) else { continue };
-                    let Some(out) = row.as_chunks_mut::<4>().0.get_mut(u) else { continue };
-                    // SAFETY: 16 bytes, at any address.
-                    unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), sums) };
+    for_each_panel!(T, false, p, |_right, panels| {
+        for (panel, sums) in panels {
+            for u in 0..UNITS {
+                for (sums, row) in unit(sums, u).into_iter().zip(FIRST_ROWS) {
+                    let halves = [_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums)];
+                    for (row, sums) in [row, row + 2].into_iter().zip(halves) {
+                        let Some(row) = rows.get_mut(panel * ROWS + row) else { continue };
+                        let Some(out) = row.as_chunks_mut::<4>().0.get_mut(u) else { continue };
+                        // SAFETY: 16 bytes, at any address.
+                        unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), sums) };
+                    }
                 }
             }
         }
@@ -199,12 +217,15 @@ pub(super) fn sums<T: Tile>(p: Product, out: &mut [i32]) {
 #[target_feature(enable = "avx2")]
 pub(super) fn gelu<T: Tile>(p: Product, columns: GeluColumns, hidden: Hidden) {
     let table = Table::new(columns.table, columns.shift);
-    let coefficients = Gelu::of_columns(&columns);
-    let Hidden { panels, k, first } = hidden;
-    for_each_panel!(T, false, p, |panel, sums| {
-        let groups = panels.get_mut(panel * ROWS * k + ROWS * first..).unwrap_or(&mut []).as_chunks_mut().0;
-        for (u, (out, gelu)) in groups.iter_mut().zip(&coefficients).enumerate() {
-            store_group::<T>(out, gelu.activations(unit(sums, u), &table));
+    let Hidden { panels: out, k, first } = hidden;
+    for_each_panel!(T, false, p, |right, panels| {
+        let coefficients = Gelu::of_panel(&columns, right);
+        for (panel, sums) in panels {
+            let first = panel * ROWS * k + ROWS * (first + right * COLUMNS);
+            let groups = out.get_mut(first..).unwrap_or(&mut []).as_chunks_mut().0;
+            for (u, (out, gelu)) in groups.iter_mut().zip(&coefficients).enumerate() {
+                store_group::<T>(out, gelu.activations(unit(sums, u), &table));
+            }
         }
     });
 }
@@ -242,9 +263,10 @@ struct Fractions {
 
 impl Gelu {
     #[target_feature(enable = "avx2")]
-    fn of_columns(columns: &GeluColumns) -> [Self; UNITS] {
-        let [bias, scale] = [columns.bias, columns.scale].map(fours::<_, UNITS>);
-        let (requantise, zero) = (fours::<_, UNITS>(columns.requantise), fours::<_, UNITS>(columns.zero));
+    fn of_panel(columns: &GeluColumns, right: usize) -> [Self; UNITS] {
+        let [bias, scale] = [columns.bias, columns.scale].map(|values| fours::<_, UNITS>(of_panel(values, right)));
+        let requantise = fours::<_, UNITS>(of_panel(columns.requantise, right));
+        let zero = fours::<_, UNITS>(of_panel(columns.zero, right));
         let repeated = |[a, b, c, d]: [i16; 4]| _mm256_set1_epi64x(i64::from_le_bytes(bytemuck::cast([a, b, c, d])));
         [0, 1, 2].map(|unit: usize| Self {
             bias: twice_i32(bias[unit]),
@@ -351,17 +373,18 @@ fn round(x: __m256, high: f32) -> __m256i {
     _mm256_cvtps_epi32(_mm256_min_ps(x, _mm256_set1_ps(high)))
 }
 
-/// Rows `first..first + 4` of a stream that has rows; where rows are missing, the last one takes their place.
-fn rows<'s>(stream: &'s Block, first: usize) -> [&'s [f32]; 4] {
-    [0, 1, 2, 3].map(|i| stream.row((first + i).min(stream.rows().saturating_sub(1))))
+/// Rows `first..first + 4` of a stream that has rows, by fours of columns; where rows are missing, the last one takes their place.
+#[inline]
+fn rows<'s>(stream: &'s Block, first: usize) -> [&'s [[f32; 4]]; 4] {
+    let row = |row: usize| stream.row(row.min(stream.rows().saturating_sub(1))).as_chunks().0;
+    [row(first), row(first + 1), row(first + 2), row(first + 3)]
 }
 
 #[target_feature(enable = "avx2")]
 pub(super) fn quantise_rows<T: Tile>(_: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
     let panels = out.chunks_exact_mut((ROWS * stream.columns()).max(1));
     for (first, panel) in (0..stream.rows()).step_by(ROWS).zip(panels) {
-        let [[a, b, c, d], [e, f, g, h]] =
-            [first, first + 4].map(|first| rows(stream, first).map(|row| row.as_chunks().0));
+        let ([a, b, c, d], [e, f, g, h]) = (rows(stream, first), rows(stream, first + 4));
         let coefficients = q.scale.as_chunks().0.iter().zip(q.offset.as_chunks().0);
         for (u, (out, (scale, offset))) in panel.as_chunks_mut().0.iter_mut().zip(coefficients).enumerate() {
             let (scale, offset) = (twice(scale), twice(offset));
@@ -384,14 +407,15 @@ pub(super) fn quantise_columns<T: Tile>(_: Layout, stream: &Block, q: Quantiser,
     let scale: [_; UNITS] = fours(q.scale).map(|four| load_floats(&four));
     let offset: [_; UNITS] = fours(q.offset).map(|four| load_floats(&four));
     for (first, out) in (0..stream.rows()).step_by(GROUP).zip(out.as_chunks_mut::<{ COLUMNS * GROUP }>().0) {
-        let rows = rows(stream, first).map(|row| row.as_chunks().0);
+        let [a, b, c, d] = rows(stream, first);
         let mut group = [[[0; GROUP]; 4]; UNITS];
         for (u, (out, (scale, offset))) in group.iter_mut().zip(scale.into_iter().zip(offset)).enumerate() {
-            let [a, b, c, d] = rows.map(|row| {
+            let quantised = |row: &[[f32; 4]]| {
                 let x = load_floats(row.get(u).unwrap_or(&[0.0; 4]));
                 _mm_cvtps_epi32(_mm_min_ps(_mm_add_ps(_mm_mul_ps(x, scale), offset), _mm_set1_ps(127.0)))
-            });
-            let bytes = _mm_packs_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d));
+            };
+            let halves = [_mm_packs_epi32(quantised(a), quantised(b)), _mm_packs_epi32(quantised(c), quantised(d))];
+            let bytes = _mm_packs_epi16(halves[0], halves[1]);
             let bytes = _mm_xor_si128(bytes, _mm_set1_epi8(sign::<T>()));
             // SAFETY: 16 bytes, at any address.
             unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), _mm_shuffle_epi8(bytes, transpose)) };
