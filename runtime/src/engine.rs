@@ -237,7 +237,7 @@ impl<P: ParallelFor> Pass<'_, '_, P> {
         task: impl Fn(usize, &mut [f32], &[f32], &mut [u8]) -> Result<(), Mismatch> + Sync,
     ) -> Result<(), RunError> {
         let (stream, columns) = (&*self.stream, logits.len());
-        let cut = Cut { along: Along::Columns, panel: width, most: usize::MAX };
+        let cut = Cut { along: Along::Columns, unit: width, panel: width, most: usize::MAX };
         let workers = Workers { scratch: self.scratch, count: self.plan.workers };
         let logits = Block::new(logits, columns);
         over_blocks(self.parallel, logits, cut, workers, |first, mut logits, scratch| {

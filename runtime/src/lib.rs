@@ -12,6 +12,8 @@
 //! * [`ParallelFor`] is how the caller lends its cores: [`Serial`], [`Threads`], or the firmware's own.
 //! * [`Engine`] is the forward pass. `NUMERICS.md` states its arithmetic exactly.
 //! * `measure` (with `std`) says how long it takes.
+//!
+//! A core needs up to 256 KiB of stack where it multiplies in x86-64's vector registers and 32 KiB elsewhere.
 #![no_std]
 
 #[cfg(any(feature = "kernel-tests", test))]

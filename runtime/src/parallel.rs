@@ -136,13 +136,15 @@ unsafe impl<T: Send> Send for Block<'_, T> {}
 // SAFETY: shared access only reads.
 unsafe impl<T: Sync> Sync for Block<'_, T> {}
 
-/// How a matrix is cut: the panels go to the workers as evenly as can be, and each worker's share is cut into blocks of about the
-/// same size.
+/// How a matrix is cut: units of it go to the workers as evenly as can be, and each worker's share is cut into blocks of about the
+/// same number of panels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
     /// Which way.
     pub along: Along,
-    /// Rows or columns of a panel, which is not cut.
+    /// Workers' shares begin at multiples of this many rows or columns.
+    pub unit: usize,
+    /// Rows or columns of a panel; blocks of a share begin at multiples of it from where the share does.
     pub panel: usize,
     /// The most panels that a block may have.
     pub most: usize,
@@ -160,12 +162,13 @@ pub enum Along {
 impl Cut {
     /// Worker `worker`'s blocks of `extent` rows or columns, of `workers`.
     fn blocks(self, extent: usize, worker: usize, workers: usize) -> impl Iterator<Item = Range<usize>> {
-        let panel = self.panel.max(1);
-        let panels = extent.div_ceil(panel);
-        let [start, end] = [worker, worker + 1].map(|w| panels * w / workers.max(1));
-        let blocks = (end - start).div_ceil(self.most.max(1));
-        let at = move |block: usize| (start + (end - start) * block / blocks.max(1)) * panel;
-        (0..blocks).map(move |block| at(block)..at(block + 1).min(extent))
+        let (unit, panel) = (self.unit.max(1), self.panel.max(1));
+        let units = extent.div_ceil(unit);
+        let [start, end] = [worker, worker + 1].map(|w| (units * w / workers.max(1) * unit).min(extent));
+        let panels = (end - start).div_ceil(panel);
+        let blocks = panels.div_ceil(self.most.max(1));
+        let at = move |block: usize| (start + panels * block / blocks.max(1) * panel).min(end);
+        (0..blocks).map(move |block| at(block)..at(block + 1))
     }
 }
 
@@ -222,7 +225,7 @@ pub fn for_each_share<P: ParallelFor + ?Sized>(
     unit: usize,
     task: &(dyn Fn(Block<'_>, Block<'_, u8>) + Sync),
 ) {
-    let cut = Cut { along: Along::Rows, panel: unit, most: usize::MAX };
+    let cut = Cut { along: Along::Rows, unit, panel: unit, most: usize::MAX };
     let units = stream.rows.div_ceil(unit.max(1)).max(1);
     let width = panels.columns / units;
     parallel.for_each(workers, &|worker| {
@@ -258,23 +261,29 @@ mod tests {
 
     #[test]
     fn blocks_cover_all_once_and_are_spread_evenly() {
-        for (extent, workers, most) in (0..=70).flat_map(|e| (1..=9).flat_map(move |w| (1..=5).map(move |m| (e, w, m))))
+        let cuts = [1, 2, 4].into_iter().flat_map(|unit| (1..=5).map(move |most| (unit, most)));
+        for (extent, workers, (unit, most)) in
+            (0..=70).flat_map(|e| (1..=9).flat_map(|w| cuts.clone().map(move |cut| (e, w, cut))).collect::<Vec<_>>())
         {
-            let cut = Cut { along: Along::Rows, panel: 4, most };
+            let cut = Cut { along: Along::Rows, unit, panel: 4, most };
             let shares: Vec<Vec<_>> =
                 (0..workers).map(|worker| cut.blocks(extent, worker, workers).collect()).collect();
             let mut next = 0;
-            for block in shares.iter().flatten() {
-                assert!(
-                    block.start == next && block.end > next && block.len() <= 4 * most,
-                    "{extent} {workers} {most}"
-                );
-                next = block.end;
+            for share in &shares {
+                assert!(share.first().is_none_or(|first| first.start.is_multiple_of(unit)));
+                for (index, block) in share.iter().enumerate() {
+                    assert!(
+                        block.start == next && block.end > next && block.len() <= 4 * most,
+                        "{extent} {workers} {unit} {most}"
+                    );
+                    assert!(block.len().is_multiple_of(4) || index + 1 == share.len());
+                    next = block.end;
+                }
             }
             assert_eq!(next, extent);
-            let panels =
-                |share: &Vec<core::ops::Range<usize>>| share.iter().map(|b| b.len().div_ceil(4)).sum::<usize>();
-            assert!(shares.iter().all(|share| panels(share) <= extent.div_ceil(4).div_ceil(workers)));
+            let len = |share: &Vec<core::ops::Range<usize>>| share.iter().map(|block| block.len()).sum::<usize>();
+            assert!(shares.iter().all(|share| len(share).div_ceil(unit) <= extent.div_ceil(unit).div_ceil(workers)));
+            assert!(shares.iter().all(|share| len(share).div_ceil(4) <= extent.div_ceil(4).div_ceil(workers)));
         }
     }
 

@@ -60,8 +60,8 @@ impl Plan {
             workers,
             tokens,
             dim,
-            tiles: Cut { along: Along::Rows, panel: rows, most: tile_panels },
-            channels: Cut { along: Along::Columns, panel: columns, most: 1 },
+            tiles: Cut { along: Along::Rows, unit: rows, panel: rows, most: tile_panels },
+            channels: Cut { along: Along::Columns, unit: columns, panel: columns, most: 1 },
             stream: tokens.checked_mul(dim)?.checked_mul(4)?.checked_next_multiple_of(ALIGNMENT)?,
             per_worker: per_worker.checked_next_multiple_of(ALIGNMENT)?,
         };

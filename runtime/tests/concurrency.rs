@@ -37,6 +37,20 @@ fn expected(bytes: &[u8]) -> Vec<Vec<u32>> {
     (0..4).map(|seed| logits(&engine, &picture(seed))).collect()
 }
 
+/// As documented; kernels for x86-64 take most.
+#[test]
+fn a_quarter_of_a_megabyte_of_stack_is_enough() {
+    for kernels in Kernels::supported() {
+        let dims = Dims { layout: kernels.layout().unwrap_or(DIMS.layout), ..DIMS };
+        let run = move || {
+            let bytes = model::random_model(&dims);
+            let engine = Engine::new(Model::parse(&bytes).unwrap(), kernels, Serial).unwrap();
+            assert_eq!(logits(&engine, &picture(0)), expected(&bytes)[0], "{kernels:?}");
+        };
+        std::thread::Builder::new().stack_size(256 << 10).spawn(run).unwrap().join().unwrap();
+    }
+}
+
 #[test]
 fn many_engines_share_a_model_and_its_threads() {
     let bytes = model::random_model(&DIMS);

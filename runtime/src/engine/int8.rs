@@ -6,7 +6,7 @@ use crate::kernels::{
     GeluColumns, Hidden, Mismatch, MixColumns, MixRows, Product, Quantiser, StreamColumns, round_clamp,
 };
 use crate::model::Model;
-use crate::parallel::ParallelFor;
+use crate::parallel::{Cut, ParallelFor};
 use crate::plan::aligned;
 
 /// `y[n,:] = We · patch[n] + be`
@@ -118,7 +118,8 @@ pub(super) fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
     let [bias, scale] = [Slot::ContractBias, Slot::ContractScale];
     let columns = StreamColumns { bias: model.tensor(bias, block), scale: model.tensor(scale, block) };
     let gain: &[f32] = model.tensor(Slot::MlpStreamGain, block);
-    pass.for_each_block(pass.plan.tiles, |_, mut tile, scratch| {
+    // No weights lie by tokens here, so that shares need not begin at a panel of them.
+    pass.for_each_block(Cut { unit: 1, ..pass.plan.tiles }, |_, mut tile, scratch| {
         let (rows, padded) = (tile.rows(), panel_rows(dims, tile.rows()));
         let (input, rest) = scratch.split_at_mut_checked(padded * dim).ok_or(Mismatch)?;
         let activations = rest.get_mut(..padded * hidden).ok_or(Mismatch)?;

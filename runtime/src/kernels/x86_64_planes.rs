@@ -64,6 +64,12 @@ pub(super) trait Planes {
     /// # Safety
     /// The CPU has AVX2.
     unsafe fn four_rows(left: &[Rows], right: &[Right], sums: &mut RowSums);
+
+    /// The same for the first two of four rows.
+    ///
+    /// # Safety
+    /// The CPU has AVX2.
+    unsafe fn two_rows(left: &[Rows], right: &[Right], sums: &mut RowSums);
 }
 
 /// Of each column, the products of its own numbers: a sum over the first groups of pairs, and one over the second.
@@ -113,7 +119,8 @@ macro_rules! functions {
         unsafe fn three_panels<const FIRST: usize>(left: &[Left], right: &[Right], sums: &mut [Sums; AT_ONCE]) {
             let fours = sums.each_mut().map(|sums| sums.as_chunks_mut::<4>().0.get_mut(FIRST / 4));
             let [Some(a), Some(b), Some(c)] = fours else { return };
-            // SAFETY: reads as many elements of the right slice and twice as many of the left one.
+            // SAFETY: reads as many elements of the right slice, of which there are columns `FIRST..FIRST + 4`, and twice as many of
+            // the left one.
             unsafe {
                 planes::multiply!(
                     right.len().min(left.len() / 2),
@@ -153,6 +160,25 @@ macro_rules! functions {
                     $number!("vpbroadcastq", 8, 32, 0, 1, 5, 9),
                     $number!("vpbroadcastq", 16, 32, 0, 2, 6, 10),
                     $number!("vpbroadcastq", 24, 32, 0, 3, 7, 11),
+                );
+            }
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        unsafe fn two_rows(left: &[Rows], right: &[Right], [a, b, c]: &mut RowSums) {
+            // SAFETY: reads as many elements of both slices.
+            unsafe {
+                planes::multiply!(
+                    right.len().min(left.len()),
+                    right.as_ptr(),
+                    left.as_ptr(),
+                    192,
+                    64,
+                    [a, b, c],
+                    $vectors!(0),
+                    $number!("vpbroadcastq", 0, 32, 0, 0, 4, 8),
+                    $number!("vpbroadcastq", 8, 32, 0, 1, 5, 9),
                 );
             }
         }
@@ -207,8 +233,13 @@ fn widen_right<'b, P: Planes>(
 #[target_feature(enable = "avx2")]
 fn widen_pair<P: Planes>(pair: &[RightBytes; 2], wide: &mut MaybeUninit<Right>, terms: &mut ColumnTerms) {
     let [first, second] = pair;
-    // SAFETY: 32 of 48 bytes.
-    let eight = |group: &RightBytes| unsafe { _mm256_loadu_si256(group.as_ptr().cast()) };
+    let eight = |group: &RightBytes| {
+        // SAFETY: 32 of 48 bytes; a prefetch is a hint.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(group.as_ptr().wrapping_add(6 * size_of_val(pair)).cast());
+            _mm256_loadu_si256(group.as_ptr().cast())
+        }
+    };
     let four = |group: &RightBytes| load(group.last_chunk().unwrap_or(&[0; _]));
     let units = [
         _mm256_unpacklo_epi32(eight(first), eight(second)),
@@ -354,7 +385,8 @@ pub(super) fn sum_up<P: Planes>(p: &Product, left: &[u8], rows: usize, sums: &mu
     let rows = rows.min(panels * ROWS);
     // Five fours of rows are less than three panels, six are as much.
     let threes = (rows + 3) / (AT_ONCE * ROWS);
-    let fours = rows.saturating_sub(threes * AT_ONCE * ROWS).div_ceil(4);
+    let behind_threes = threes * AT_ONCE * ROWS;
+    let fours = rows.saturating_sub(behind_threes).div_ceil(4);
     let mut four_sums = [const { MaybeUninit::uninit() }; FOURS];
     let four_sums = zeros(&mut four_sums, fours);
     let mut four_terms = [zero; FOURS];
@@ -383,24 +415,43 @@ pub(super) fn sum_up<P: Planes>(p: &Product, left: &[u8], rows: usize, sums: &mu
             }
         }
         let halves = parts.flat_map(|panel| [(panel, false), (panel, true)]).take(fours);
-        for (((panel, is_last), terms), sums) in halves.zip(&mut four_terms).zip(&mut *four_sums) {
+        let fours = halves.zip(&mut four_terms).zip(&mut *four_sums).zip((behind_threes..).step_by(4));
+        for ((((panel, is_last), terms), sums), first) in fours {
             ahead.prefetch();
             let left = widen_rows::<P>(panel, is_last, &mut rows_buffer, terms);
             for (right, sums) in wide.iter().zip(sums) {
                 // SAFETY: this CPU has AVX2.
-                unsafe { P::four_rows(left, right, sums) };
+                match rows - first <= 2 {
+                    true => unsafe { P::two_rows(left, right, sums) },
+                    false => unsafe { P::four_rows(left, right, sums) },
+                }
             }
         }
     }
+    let four_sums = four_sums.iter().zip(four_terms);
     for (right, (sums, column_terms)) in sums.chunks_exact_mut(panels.max(1)).zip(&column_terms).enumerate() {
-        let (whole, rest) = sums.split_at_mut((threes * AT_ONCE).min(sums.len()));
-        for (sums, row_terms) in whole.iter_mut().zip(row_terms) {
-            settle::<P>(sums, row_terms, column_terms);
-        }
-        for (four, (rows, terms)) in four_sums.iter().zip(four_terms).enumerate() {
-            let (Some(rows), Some(sums)) = (rows.get(right), rest.get_mut(four / 2)) else { continue };
-            settle_rows::<P>(rows, terms, column_terms, four % 2 == 1, sums);
-        }
+        let fours = four_sums.clone().filter_map(|(rows, terms)| Some((rows.get(right)?, terms)));
+        settle_panel::<P>(sums, row_terms.into_iter().take(threes * AT_ONCE), fours, column_terms);
+    }
+}
+
+/// Settles a right panel's sums: those of the left panels that `row_terms` belong to, and behind them those of `fours` of rows.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn settle_panel<'s, P: Planes>(
+    sums: &mut [Sums],
+    row_terms: impl Iterator<Item = __m256i>,
+    fours: impl Iterator<Item = (&'s RowSums, __m256i)>,
+    column_terms: &ColumnTerms,
+) {
+    let mut sums = sums.iter_mut();
+    for (row_terms, sums) in row_terms.zip(&mut sums) {
+        settle::<P>(sums, row_terms, column_terms);
+    }
+    let sums = sums.into_slice();
+    for (four, (rows, row_terms)) in fours.enumerate() {
+        let Some(sums) = sums.get_mut(four / 2) else { continue };
+        settle_rows::<P>(rows, row_terms, column_terms, four % 2 == 1, sums);
     }
 }
 
