@@ -20,6 +20,9 @@ pub(crate) struct Plan {
     pub dim: usize,
     /// How the stream is cut into tiles of tokens: every tile reads all weights of the channel MLP, so they are few.
     pub tiles: Cut,
+    /// How it is cut into the tokens of a patch-mixing task, 8-bit: their weights stay in a cache from one channel to the next, and
+    /// every task reads all quantised tokens.
+    pub mixed: Cut,
     /// How the stream is cut into the channels of a patch-mixing task, f16.
     pub channels: Cut,
     /// The stream: `tokens * dim` times 4.
@@ -49,6 +52,7 @@ impl Plan {
         let share = panels.div_ceil(workers);
         let tiles = share.div_ceil((tile_bytes(dims, workers) / per_panel).max(1)).max(1);
         let tile_panels = share.div_ceil(tiles);
+        let mixed_panels = (TILE_BYTES / workers / rows.checked_mul(tokens_k)?.max(1)).max(1);
         let head = Self::head_len(dims);
         // All workers' memory holds all quantised tokens in turn; f16, a worker's holds a panel's channels.
         let mix = match dims.precision {
@@ -61,6 +65,7 @@ impl Plan {
             tokens,
             dim,
             tiles: Cut { along: Along::Rows, unit: rows, panel: rows, most: tile_panels },
+            mixed: Cut { along: Along::Rows, unit: rows, panel: rows, most: mixed_panels },
             channels: Cut { along: Along::Columns, unit: columns, panel: columns, most: 1 },
             stream: tokens.checked_mul(dim)?.checked_mul(4)?.checked_next_multiple_of(ALIGNMENT)?,
             per_worker: per_worker.checked_next_multiple_of(ALIGNMENT)?,
@@ -121,7 +126,7 @@ pub(crate) fn aligned(n: usize) -> usize {
 mod tests {
     use std::vec;
 
-    use super::Plan;
+    use super::{Plan, TILE_BYTES};
     use crate::format::{Dims, Extent, Layout, Precision};
 
     const S12: Dims = Dims {
@@ -190,6 +195,8 @@ mod tests {
                     "{dims:?}, {workers}"
                 );
                 assert!(plan.per_worker >= Plan::head_len(&dims), "{dims:?}, {workers}");
+                let mixed = plan.mixed.most * plan.mixed.panel * dims.padded(Extent::Tokens);
+                assert!(plan.mixed.most == 1 || mixed <= TILE_BYTES / plan.workers, "{dims:?}, {workers}");
                 let rows = plan.tiles.most * plan.tiles.panel;
                 assert!(plan.per_worker >= rows * (plan.dim + dims.padded(Extent::Hidden)), "{dims:?}, {workers}");
             }

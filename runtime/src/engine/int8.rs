@@ -89,7 +89,7 @@ pub(super) fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
     let [scale, sum_gain, bias_gain] =
         [Slot::MixScale, Slot::MixSumGain, Slot::MixBiasGain].map(|s| model.tensor::<f32>(s, block));
     let columns = MixColumns { scale, sum_gain, bias_gain };
-    pass.for_each_block_seeing(pass.plan.tiles, |first, mut tile, panels| {
+    pass.for_each_block_seeing(pass.plan.mixed, |first, mut tile, panels| {
         let (rows, padded) = (tile.rows(), panel_rows(dims, tile.rows()));
         let [scale, sum, bias] = factors.map(|values| part(values, first, padded));
         let mix_rows = MixRows { correction: part(correction, first, padded)?, scale: scale?, sum: sum?, bias: bias? };
