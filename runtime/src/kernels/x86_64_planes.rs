@@ -420,11 +420,9 @@ pub(super) fn sum_up<P: Planes>(p: &Product, left: &[u8], rows: usize, sums: &mu
             ahead.prefetch();
             let left = widen_rows::<P>(panel, is_last, &mut rows_buffer, terms);
             for (right, sums) in wide.iter().zip(sums) {
+                let multiply = if rows - first <= 2 { P::two_rows } else { P::four_rows };
                 // SAFETY: this CPU has AVX2.
-                match rows - first <= 2 {
-                    true => unsafe { P::two_rows(left, right, sums) },
-                    false => unsafe { P::four_rows(left, right, sums) },
-                }
+                unsafe { multiply(left, right, sums) };
             }
         }
     }
