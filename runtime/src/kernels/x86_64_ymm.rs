@@ -1,6 +1,6 @@
 //! What the tables with 256-bit registers share: everything but the products themselves.
 //!
-//! A table brings a [`Tile`]: the sums of left panels and a right one. They come out with the rows side by side, one register a
+//! A table brings a [`Tile`]: the sums of left panels and right ones. They come out with the rows side by side, one register a
 //! column, in the order 0 1 4 5 | 2 3 6 7 in which `vphaddd` leaves them; [`unit`] turns four columns' sums round. Four columns
 //! and eight rows, a *unit*, are also one group of a left panel.
 
@@ -17,7 +17,7 @@ pub(super) const ROWS: usize = Layout::DEFAULT.rows as usize;
 pub(super) const COLUMNS: usize = Layout::DEFAULT.columns as usize;
 pub(super) const GROUP: usize = Layout::DEFAULT.group as usize;
 const UNITS: usize = COLUMNS / 4;
-/// Left panels whose sums are held while a part of a right panel is in the L1 cache.
+/// Left panels whose sums are held while a part of the right panels is in a cache; a multiple of three, which are multiplied at once.
 pub(super) const BLOCK: usize = 15;
 /// Right panels that a table may ask for at a time.
 pub(super) const RIGHT_PANELS: usize = 8;
@@ -29,13 +29,14 @@ pub(super) type Sums = [__m256i; COLUMNS];
 /// Sums of a unit: rows `FIRST_ROWS[i]` and, in the upper half, the second row behind.
 type Unit = [__m256i; 4];
 
-/// Products of left panels and a right one.
+/// Products of left panels and right ones.
 pub(super) trait Tile {
     /// The panels it reads: [`ROWS`], [`COLUMNS`], [`GROUP`], and an offset of its own.
     const LAYOUT: Layout;
 
-    /// Sums up the products of the left panels in `left`, with `rows` rows, in as many sums, at most [`BLOCK`], which are 0 before;
-    /// those of rows behind may be anything. Activations are the left matrix, or if `RIGHT`, the right one.
+    /// Sums up the products of the left panels in `left`, at most [`BLOCK`], and `p`'s right panels, for each of which there are as
+    /// many of the sums as left panels. The first `rows` rows are wanted, or all; sums are 0 before, and those of other rows may be
+    /// anything afterwards. Activations are the left matrix, or if `RIGHT`, the right one.
     ///
     /// # Safety
     /// The CPU has the table's instructions.
