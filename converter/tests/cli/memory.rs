@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Bytes that all but the model may take: program, libraries, scratch memory, picture.
-const REST: u64 = 8 << 20;
+const REST: u64 = 8_000_000;
 
 #[test]
 #[cfg(target_os = "linux")]
