@@ -143,30 +143,17 @@ macro_rules! functions {
             }
         }
 
-        #[inline]
-        #[target_feature(enable = "avx2")]
-        unsafe fn four_rows(left: &[Rows], right: &[Right], [a, b, c]: &mut RowSums) {
-            // SAFETY: reads as many elements of both slices.
-            unsafe {
-                planes::multiply!(
-                    right.len().min(left.len()),
-                    right.as_ptr(),
-                    left.as_ptr(),
-                    192,
-                    64,
-                    [a, b, c],
-                    $vectors!(0),
-                    $number!("vpbroadcastq", 0, 32, 0, 0, 4, 8),
-                    $number!("vpbroadcastq", 8, 32, 0, 1, 5, 9),
-                    $number!("vpbroadcastq", 16, 32, 0, 2, 6, 10),
-                    $number!("vpbroadcastq", 24, 32, 0, 3, 7, 11),
-                );
-            }
-        }
+        planes::rows!(four_rows, $vectors, $number, (0, 0, 4, 8), (8, 1, 5, 9), (16, 2, 6, 10), (24, 3, 7, 11));
+        planes::rows!(two_rows, $vectors, $number, (0, 0, 4, 8), (8, 1, 5, 9));
+    };
+}
 
+/// A function of [`Planes`] for rows: of each where its numbers are and which sums are its own.
+macro_rules! rows {
+    ($name:ident, $vectors:ident, $number:ident, $(($at:literal, $a:literal, $b:literal, $c:literal)),*) => {
         #[inline]
         #[target_feature(enable = "avx2")]
-        unsafe fn two_rows(left: &[Rows], right: &[Right], [a, b, c]: &mut RowSums) {
+        unsafe fn $name(left: &[Rows], right: &[Right], [a, b, c]: &mut RowSums) {
             // SAFETY: reads as many elements of both slices.
             unsafe {
                 planes::multiply!(
@@ -177,14 +164,13 @@ macro_rules! functions {
                     64,
                     [a, b, c],
                     $vectors!(0),
-                    $number!("vpbroadcastq", 0, 32, 0, 0, 4, 8),
-                    $number!("vpbroadcastq", 8, 32, 0, 1, 5, 9),
+                    $($number!("vpbroadcastq", $at, 32, 0, $a, $b, $c),)*
                 );
             }
         }
     };
 }
-pub(super) use {functions, multiply};
+pub(super) use {functions, multiply, rows};
 
 /// Four rows or columns of two groups, those of a row side by side.
 #[inline]
@@ -337,39 +323,43 @@ fn settle<P: Planes>(sums: &mut Sums, row_terms: __m256i, column_terms: &ColumnT
 #[inline]
 #[target_feature(enable = "avx2")]
 fn settle_rows<P: Planes>(
-    rows: &RowSums,
+    [first, second, last]: &RowSums,
     row_terms: __m256i,
     column_terms: &ColumnTerms,
     is_last: bool,
     sums: &mut Sums,
 ) {
     let own: [i64; 4] = bytemuck::cast(row_terms);
-    let mut settled = [[0; COLUMNS]; 4];
-    let [first, second, last] = rows;
-    for ((settled, own), units) in settled.iter_mut().zip(own).zip(first.iter().zip(second).zip(last)) {
-        let ((&first, &second), &last) = units;
+    let [first_own, second_own, last_own] = *column_terms;
+    let mut rows = [[_mm256_setzero_si256(); 2]; 4];
+    for ((row, own), ((&a, &b), &c)) in rows.iter_mut().zip(own).zip(first.iter().zip(second).zip(last)) {
         let own = _mm256_set1_epi64x(own);
-        let [first_own, second_own, last_own] = *column_terms;
         let settle = |sums, column_terms| match P::OWN {
             true => _mm256_sub_epi32(sums, _mm256_add_epi32(column_terms, own)),
             false => sums,
         };
-        let last = settle(last, last_own);
-        let [[i, j, ..], [k, l, ..]]: [[i32; 4]; 2] = bytemuck::cast(_mm256_hadd_epi32(last, last));
-        let eight = _mm256_hadd_epi32(settle(first, first_own), settle(second, second_own));
-        let [a, b, c, d, e, f, g, h]: [i32; 8] = bytemuck::cast(eight);
-        *settled = [a, b, c, d, e, f, g, h, i, j, k, l];
+        let last = settle(c, last_own);
+        *row = [_mm256_hadd_epi32(settle(a, first_own), settle(b, second_own)), _mm256_hadd_epi32(last, last)];
     }
-    let [first, second, third, fourth] = settled;
-    let pairs = first.into_iter().zip(second).zip(third.into_iter().zip(fourth));
-    for (sums, ((first, second), (third, fourth))) in sums.iter_mut().zip(pairs) {
+    let [a, b, c, d] = rows;
+    let half = usize::from(is_last);
+    for ((sums, top), bottom) in sums.iter_mut().zip(pairs_of_columns(a, b)).zip(pairs_of_columns(c, d)) {
         // Of rows 0 1 | 4 5 | 2 3 | 6 7.
-        let [a, b, c, d]: [[i32; 2]; 4] = bytemuck::cast(*sums);
-        *sums = bytemuck::cast(match is_last {
-            false => [[first, second], b, [third, fourth], d],
-            true => [a, [first, second], c, [third, fourth]],
-        });
+        let pairs: &mut [[i32; 2]; 4] = bytemuck::cast_mut(sums);
+        for (pair, settled) in pairs.iter_mut().skip(half).step_by(2).zip([top, bottom]) {
+            *pair = settled;
+        }
     }
+}
+
+/// Two rows' sums of columns 0 to 7, and of 8 9 8 9 | 10 11 10 11 as adding up neighbours leaves them, by column.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn pairs_of_columns([eight, last]: [__m256i; 2], [other_eight, other_last]: [__m256i; 2]) -> [[i32; 2]; COLUMNS] {
+    let [a, b, e, f]: [[i32; 2]; 4] = bytemuck::cast(_mm256_unpacklo_epi32(eight, other_eight));
+    let [c, d, g, h]: [[i32; 2]; 4] = bytemuck::cast(_mm256_unpackhi_epi32(eight, other_eight));
+    let [i, j, k, l]: [[i32; 2]; 4] = bytemuck::cast(_mm256_unpacklo_epi32(last, other_last));
+    [a, b, c, d, e, f, g, h, i, j, k, l]
 }
 
 /// [`Tile::sum_up`](super::x86_64_ymm::Tile::sum_up) for signed activations.
