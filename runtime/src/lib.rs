@@ -13,7 +13,7 @@
 //! * [`Engine`] is the forward pass. `NUMERICS.md` states its arithmetic exactly.
 //! * `measure` (with `std`) says how long it takes.
 //!
-//! A core needs up to 256 KiB of stack where it multiplies in x86-64's vector registers and 32 KiB elsewhere.
+//! A core needs at most 256 KiB of stack; kernels for x86-64 take most.
 #![no_std]
 
 #[cfg(any(feature = "kernel-tests", test))]

@@ -9,6 +9,7 @@
  *  - Any number of threads may call functions with the same `const` objects at the same time, each with its own scratch
  *    memory and logits.
  *  - No function unwinds, calls back (but resmlp_parallel, where one is given), waits, or can panic.
+ *  - A function that runs a model needs at most 256 KiB of stack on each core, most of it on x86-64.
  */
 
 #ifndef RESMLP_H

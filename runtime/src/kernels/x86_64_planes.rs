@@ -1,8 +1,9 @@
 //! What the tables that multiply 16-bit numbers in pairs (`vpmaddwd`) share: everything but the products themselves.
 //!
-//! Both operands are widened to 16 bits, even and odd numbers of a group apart, which takes two instructions, and put where the L1
-//! cache keeps them: the right operand once for a block of left panels, left panels once for several right ones. Each number of the
-//! right operand is broadcast to the rows of three left panels, since a broadcast costs as much as an addition.
+//! Both operands are widened to 16 bits, even and odd numbers of a group apart, which takes two instructions: a chunk of several right
+//! panels once for a block of left ones, and three left panels once for all of these. The L1 cache holds the left panels and the right
+//! one in use. Each number of the right operand is broadcast to the rows of three left panels, since a broadcast costs as much as an
+//! addition; rows that are left over are broadcast to the columns of a right panel.
 
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
@@ -196,7 +197,7 @@ fn add_own<P: Planes>(terms: &mut __m256i, [even, odd]: [__m256i; 2]) {
     }
 }
 
-/// Sign-extends the groups in `bytes`, of which there are no more than `2 * CHUNK`.
+/// Sign-extends the groups of a right panel in `bytes`, no more than `2 * CHUNK`.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn widen_right<'b, P: Planes>(
