@@ -5,6 +5,7 @@
 //! [`aarch64_gelu`](super::aarch64_gelu).
 
 use core::arch::aarch64::*;
+use core::arch::asm;
 
 use super::fours::fours;
 use super::{MixColumns, MixRows, Product, Quantiser, StreamColumns};
@@ -50,6 +51,18 @@ impl Ahead {
         self.from = from.wrapping_add(k / 64 * self.step);
         from
     }
+}
+
+/// Asks for `len` bytes to be brought into the L2 cache, and says where they end.
+#[inline]
+pub(super) fn prefetch(from: *const u8, len: usize) -> *const u8 {
+    for at in (0..len).step_by(64) {
+        // SAFETY: a hint, which does nothing where there is no memory.
+        unsafe {
+            asm!("prfm pldl2keep, [{}]", in(reg) from.wrapping_add(at), options(nostack, readonly, preserves_flags))
+        };
+    }
+    from.wrapping_add(len)
 }
 
 /// Products of `4 * DOWN` rows and `4 * ACROSS` columns, which is all columns of a right panel.

@@ -4,6 +4,7 @@
 //! no larger than 2^[`LARGEST`], so that no sum overflows. A sum of [`SHORT`] products is a 16-bit number; sums of those are `f32`.
 
 use core::arch::aarch64::*;
+use core::arch::asm;
 use core::ops::Range;
 
 use super::aarch64_f16::{self, COLUMNS, Eight, ROWS, floats, load, zeros};
@@ -12,7 +13,8 @@ use crate::parallel::Block;
 
 pub(super) const FP16: F16 = F16 { add, gelu, mix, rounds_sums: true };
 
-/// Products in a 16-bit sum: the converter's weights are at most 2, so it stays below 2^12.
+/// Products in a 16-bit sum. Four such sums are added up in 16 bits before they are widened: the converter's weights are at most 2,
+/// so they stay below 2^14.
 const SHORT: usize = 16;
 /// Activations are at most this power of two: what is 2^19 times smaller than a row's largest keeps all its bits.
 const LARGEST: i32 = 6;
@@ -55,31 +57,120 @@ fn add_products([a, b, c, d, e, f, g, h]: &mut [float16x8_t; ROWS], left: &Halve
     *h = vfmaq_laneq_f16::<7>(*h, right, left);
 }
 
-/// The products of eight rows and eight columns.
+/// `$op` of an element of eight rows in register `$left` and of a right panel in `$right`, and its sums.
+macro_rules! element {
+    ($op:literal, $left:literal, $right:literal, [$($row:literal $sum:literal),*]) => {
+        concat!($($op, " v", $sum, ".8h, v", $right, ".8h, v", $left, ".h[", $row, "]\n",)*)
+    };
+}
+
+/// Two elements, from the registers behind `$left` and `$right`; `$load` is what the next two need.
+macro_rules! pair {
+    ($op:literal, $load:expr, [$left:literal $next_left:literal], [$right:literal $next_right:literal], $sums:tt) => {
+        concat!(element!($op, $left, $right, $sums), $load, element!("fmla", $next_left, $next_right, $sums))
+    };
+}
+
+/// The sum of [`SHORT`] products. The first two elements are in v0 and v1, v4 and v5; `$last` loads those behind.
+macro_rules! short_sum {
+    ($last:expr, $sums:tt) => {
+        concat!(
+            pair!("fmul", load!(2 3, 6 7), [0 1], [4 5], $sums),
+            pair!("fmla", load!(0 1, 4 5), [2 3], [6 7], $sums),
+            ".rept 2\n",
+            pair!("fmla", load!(2 3, 6 7), [0 1], [4 5], $sums),
+            pair!("fmla", load!(0 1, 4 5), [2 3], [6 7], $sums),
+            ".endr\n",
+            pair!("fmla", load!(2 3, 6 7), [0 1], [4 5], $sums),
+            pair!("fmla", $last, [2 3], [6 7], $sums),
+        )
+    };
+}
+
+/// The next two elements.
+macro_rules! load {
+    ($a:literal $b:literal, $c:literal $d:literal) => {
+        concat!("ldp q", $a, ", q", $b, ", [{left}], #32\n", "ldp q", $c, ", q", $d, ", [{right}], #32\n")
+    };
+}
+
+/// Adds registers to others.
+macro_rules! add {
+    ($($to:literal $from:literal),*) => {
+        concat!($("fadd v", $to, ".8h, v", $to, ".8h, v", $from, ".8h\n",)*)
+    };
+}
+
+/// Adds a row's 16-bit sums in register `$short` to its 32-bit ones, which are `$at` bytes behind `{sums}`.
+macro_rules! widen {
+    ($($short:literal $at:literal),*) => {
+        concat!($(
+            "ldp q0, q1, [{sums}, #", $at, "]\n",
+            "fcvtl v2.4s, v", $short, ".4h\n",
+            "fcvtl2 v3.4s, v", $short, ".8h\n",
+            "fadd v0.4s, v0.4s, v2.4s\n",
+            "fadd v1.4s, v1.4s, v3.4s\n",
+            "stp q0, q1, [{sums}, #", $at, "]\n",
+        )*)
+    };
+}
+
+/// Adds the products of eight rows and eight columns, four times [`SHORT`] elements at a time.
+#[inline]
+#[target_feature(enable = "neon,fp16")]
+fn add_fours(left: &[[Halves; 4 * SHORT]], right: &[[Halves; 4 * SHORT]], sums: &mut [Eight; ROWS]) {
+    let count = left.len().min(right.len());
+    if count == 0 {
+        return;
+    }
+    // SAFETY: reads as many elements of both operands; reads and writes the sums.
+    unsafe {
+        asm!(
+            ".arch_extension fp16",
+            "2:",
+            load!(0 1, 4 5),
+            short_sum!(load!(0 1, 4 5), [0 16, 1 17, 2 18, 3 19, 4 20, 5 21, 6 22, 7 23]),
+            short_sum!(load!(0 1, 4 5), [0 24, 1 25, 2 26, 3 27, 4 28, 5 29, 6 30, 7 31]),
+            add!(16 24, 17 25, 18 26, 19 27, 20 28, 21 29, 22 30, 23 31),
+            short_sum!(load!(0 1, 4 5), [0 24, 1 25, 2 26, 3 27, 4 28, 5 29, 6 30, 7 31]),
+            short_sum!("", [0 8, 1 9, 2 10, 3 11, 4 12, 5 13, 6 14, 7 15]),
+            add!(24 8, 25 9, 26 10, 27 11, 28 12, 29 13, 30 14, 31 15),
+            add!(16 24, 17 25, 18 26, 19 27, 20 28, 21 29, 22 30, 23 31),
+            widen!(16 0, 17 32, 18 64, 19 96, 20 128, 21 160, 22 192, 23 224),
+            "subs {count}, {count}, #1",
+            "b.ne 2b",
+            left = inout(reg) left.as_ptr() => _,
+            right = inout(reg) right.as_ptr() => _,
+            sums = in(reg) sums,
+            count = inout(reg) count => _,
+            out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+            out("v8") _, out("v9") _, out("v10") _, out("v11") _, out("v12") _, out("v13") _, out("v14") _, out("v15") _,
+            out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+            out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+            options(nostack),
+        );
+    }
+}
+
+/// The products of eight rows and eight columns; what is longer in one operand than in the other is not looked at.
 #[inline]
 #[target_feature(enable = "neon,fp16")]
 fn multiply(left: &[Halves], right: &[Halves]) -> [Eight; ROWS] {
     let mut sums = zeros();
-    let mut widen = |short: [float16x8_t; ROWS]| {
+    let len = left.len().min(right.len());
+    let [(left_fours, left), (right_fours, right)] =
+        [left, right].map(|elements| elements.get(..len).unwrap_or(&[]).as_chunks());
+    add_fours(left_fours, right_fours, &mut sums);
+    for (left, right) in left.chunks(SHORT).zip(right.chunks(SHORT)) {
+        let mut short = [vreinterpretq_f16_u16(vdupq_n_u16(0)); ROWS];
+        for (left, right) in left.iter().zip(right) {
+            add_products(&mut short, left, right);
+        }
         for (sums, short) in sums.iter_mut().zip(short) {
             sums[0] = vaddq_f32(sums[0], vcvt_f32_f16(vget_low_f16(short)));
             sums[1] = vaddq_f32(sums[1], vcvt_high_f32_f16(short));
         }
-    };
-    let zero = [vreinterpretq_f16_u16(vdupq_n_u16(0)); ROWS];
-    let whole = left.len().min(right.len()) / SHORT * SHORT;
-    for (left, right) in left.as_chunks::<SHORT>().0.iter().zip(right.as_chunks::<SHORT>().0) {
-        let mut short = zero;
-        for (left, right) in left.iter().zip(right) {
-            add_products(&mut short, left, right);
-        }
-        widen(short);
     }
-    let mut short = zero;
-    for (left, right) in left.iter().zip(right).skip(whole) {
-        add_products(&mut short, left, right);
-    }
-    widen(short);
     sums
 }
 
@@ -111,11 +202,16 @@ impl Left {
             };
             let (row, factor) = (row % ROWS, vdupq_n_f32(factor));
             scale[row] = inverse;
-            for (out, values) in panel.chunks_mut(8).zip(values.chunks(8)) {
-                let mut eight = [0.0; 8];
-                eight.iter_mut().zip(values).for_each(|(eight, &x)| *eight = x);
-                let halves = to_halves(load(&eight).map(|x| vmulq_f32(x, factor)));
+            let convert = |eight: &[f32; 8], out: &mut [Halves; 8]| {
+                let halves = to_halves(load(eight).map(|x| vmulq_f32(x, factor)));
                 out.iter_mut().zip(halves).for_each(|(out, half)| out[row] = half);
+            };
+            let ((eights, rest), outs) = (values.as_chunks(), panel.as_chunks_mut().0);
+            eights.iter().zip(&mut *outs).for_each(|(eight, out)| convert(eight, out));
+            if let Some(out) = outs.get_mut(eights.len()) {
+                let mut eight = [0.0; 8];
+                eight.iter_mut().zip(rest).for_each(|(eight, &x)| *eight = x);
+                convert(&eight, out);
             }
         }
     }

@@ -4,7 +4,7 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::aarch64::{self, Ahead, Tile, Unit};
+use super::aarch64::{self, Ahead, Tile, Unit, prefetch};
 use super::{Int8, Kernels, aarch64_f16, aarch64_gelu};
 use crate::format::Layout;
 
@@ -154,18 +154,6 @@ impl Tile<4, 1> for Neon {
         }
         sums
     }
-}
-
-/// Asks for `len` bytes to be brought into the L2 cache, and says where they end.
-#[inline]
-fn prefetch(from: *const u8, len: usize) -> *const u8 {
-    for at in (0..len).step_by(64) {
-        // SAFETY: a hint, which does nothing where there is no memory.
-        unsafe {
-            asm!("prfm pldl2keep, [{}]", in(reg) from.wrapping_add(at), options(nostack, readonly, preserves_flags))
-        };
-    }
-    from.wrapping_add(len)
 }
 
 /// Adds the sums of four numbers each.
