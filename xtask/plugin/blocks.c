@@ -3,7 +3,7 @@
  *   gcc -O2 -shared -fPIC -o blocks.so blocks.c
  *   qemu-aarch64 -plugin ./blocks.so,out=FILE PROGRAM
  *
- * At exit FILE gets a line a translated block: executions, symbol or '?', and the block's instructions in hexadecimal.
+ * At exit FILE gets a line a translated block: executions, symbol or '?', and in hexadecimal its address and its instructions.
  * The emulator's package brings no header, so what is used of its interface (version 1) is declared here. */
 #include <inttypes.h>
 #include <stddef.h>
@@ -20,6 +20,7 @@ size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t);
 const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *);
 const char *qemu_plugin_insn_symbol(const struct qemu_plugin_insn *);
+uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *);
 void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *, enum qemu_plugin_op, void *, uint64_t);
 void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t, void (*)(qemu_plugin_id_t, struct qemu_plugin_tb *));
 void qemu_plugin_register_atexit_cb(qemu_plugin_id_t, void (*)(qemu_plugin_id_t, void *), void *);
@@ -30,6 +31,7 @@ EXPORT int qemu_plugin_version = 1;
 struct block {
     struct block *next;
     uint64_t executions;
+    uint64_t address;
     const char *symbol;
     size_t length;
     uint32_t words[];
@@ -47,6 +49,7 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
     if (!block || !length)
         return;
     block->length = length;
+    block->address = qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(tb, 0));
     block->symbol = qemu_plugin_insn_symbol(qemu_plugin_tb_get_insn(tb, 0));
     for (size_t i = 0; i < length; i++)
         memcpy(&block->words[i], qemu_plugin_insn_data(qemu_plugin_tb_get_insn(tb, i)), sizeof block->words[i]);
@@ -67,7 +70,8 @@ static void ended(qemu_plugin_id_t id, void *unused)
     for (const struct block *block = blocks; block; block = block->next) {
         if (!block->executions)
             continue;
-        fprintf(file, "%" PRIu64 " %s", block->executions, block->symbol && *block->symbol ? block->symbol : "?");
+        const char *symbol = block->symbol && *block->symbol ? block->symbol : "?";
+        fprintf(file, "%" PRIu64 " %s %" PRIx64, block->executions, symbol, block->address);
         for (size_t i = 0; i < block->length; i++)
             fprintf(file, " %08" PRIx32, block->words[i]);
         fputc('\n', file);

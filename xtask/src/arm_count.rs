@@ -27,6 +27,7 @@ struct Core {
     name: &'static str,
     board: &'static str,
     kernels: &'static str,
+    precision: &'static str,
     /// Millions of instructions.
     most: f64,
     /// Share of what is done to sums and activations outside the products' loops; nothing is asked where the loops are so short
@@ -34,11 +35,12 @@ struct Core {
     most_epilogue: Option<f64>,
 }
 
-const CORES: [Core; 3] = [
+const CORES: [Core; 5] = [
     Core {
         name: "cortex-a76",
         board: "Raspberry Pi 5",
         kernels: "aarch64-dotprod",
+        precision: "int8",
         most: 235.0,
         most_epilogue: Some(0.08),
     },
@@ -46,10 +48,34 @@ const CORES: [Core; 3] = [
         name: "cortex-a72",
         board: "Raspberry Pi 4",
         kernels: "aarch64-neon",
+        precision: "int8",
         most: 720.0,
         most_epilogue: Some(0.08),
     },
-    Core { name: "max", board: "has all extensions", kernels: "aarch64-i8mm", most: 135.0, most_epilogue: None },
+    Core {
+        name: "max",
+        board: "has all extensions",
+        kernels: "aarch64-i8mm",
+        precision: "int8",
+        most: 135.0,
+        most_epilogue: None,
+    },
+    Core {
+        name: "cortex-a76",
+        board: "Raspberry Pi 5",
+        kernels: "aarch64-dotprod",
+        precision: "f16",
+        most: 630.0,
+        most_epilogue: None,
+    },
+    Core {
+        name: "cortex-a72",
+        board: "Raspberry Pi 4",
+        kernels: "aarch64-neon",
+        precision: "f16",
+        most: 1070.0,
+        most_epilogue: None,
+    },
 ];
 
 /// Prints both tables.
@@ -120,17 +146,17 @@ struct Inference {
 
 impl Inference {
     const HEADING: &'static str = "\
-| core | kernels | total | products' loops | epilogue | other | sdot | smmla | smull, smlal | sadalp | vector loads | other SIMD |
-|---|---|---|---|---|---|---|---|---|---|---|---|";
+| core | kernels | total | products' loops | epilogue | other | sdot | smmla | smull, smlal | sadalp | fmla | vector loads | other SIMD |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|";
 
     fn count(core: &Core, program: &Path, plugin: &Path) -> Result<Self> {
         let mut functions = BTreeMap::new();
         for (inferences, sign) in [("1", -1), ("2", 1)] {
-            let written = plugin.with_file_name(format!("{}-{inferences}.txt", core.name));
+            let written = plugin.with_file_name(format!("{}-{}-{inferences}.txt", core.name, core.precision));
             let mut emulator = Command::new(tools::QEMU_WITH_PLUGINS);
             emulator.args(["-cpu", core.name, "-plugin"]);
             emulator.arg(format!("{},out={}", plugin.display(), written.display()));
-            run(emulator.arg(program).args([core.kernels, inferences, "1"]))?;
+            run(emulator.arg(program).args([core.kernels, inferences, "1", core.precision]))?;
             let text = fs::read_to_string(&written).map_err(|error| {
                 format!("{}: {error}; this needs qemu-user 7.2 to 8 with plugins", written.display())
             })?;
@@ -156,14 +182,22 @@ impl Inference {
         let millions = |count: i64| format!("{:.1}", count as f64 / 1e6);
         let share = 100.0 * self.share_of_epilogue();
         let other = self.all.total() - self.products - self.epilogue;
-        let kinds =
-            [Kind::Dot, Kind::MatrixMultiply, Kind::Multiply, Kind::AddPairs, Kind::VectorLoad, Kind::OtherVector];
+        let kinds = [
+            Kind::Dot,
+            Kind::MatrixMultiply,
+            Kind::Multiply,
+            Kind::AddPairs,
+            Kind::Fused,
+            Kind::VectorLoad,
+            Kind::OtherVector,
+        ];
         let kinds: Vec<String> = kinds.iter().map(|&kind| millions(self.all.of_kind(kind))).collect();
         format!(
-            "| {} ({}) | {} | **{}** | {} | {} ({share:.1} %) | {} | {} |",
+            "| {} ({}) | {}, {} | **{}** | {} | {} ({share:.1} %) | {} | {} |",
             core.name,
             core.board,
             core.kernels,
+            core.precision,
             millions(self.all.total()),
             millions(self.products),
             millions(self.epilogue),
@@ -180,10 +214,18 @@ impl Inference {
         let mut dear = Vec::new();
         let (total, share) = (self.all.total() as f64 / 1e6, self.share_of_epilogue());
         if self.products <= 0 || total > core.most {
-            dear.push(format!("{}: {total:.1} million instructions, expected at most {}", core.name, core.most));
+            dear.push(format!(
+                "{}, {}: {total:.1} million instructions, expected at most {}",
+                core.name, core.precision, core.most
+            ));
         }
         if core.most_epilogue.is_some_and(|most| share > most) {
-            dear.push(format!("{}: the epilogue is {:.2} % of all instructions", core.name, 100.0 * share));
+            dear.push(format!(
+                "{}, {}: the epilogue is {:.2} % of all instructions",
+                core.name,
+                core.precision,
+                100.0 * share
+            ));
         }
         dear
     }

@@ -14,6 +14,8 @@ pub enum Kind {
     Multiply,
     /// `sadalp`, `uadalp`.
     AddPairs,
+    /// `fmla` with one element of a vector.
+    Fused,
     VectorLoad,
     VectorStore,
     OtherVector,
@@ -43,6 +45,8 @@ impl Kind {
                     Self::Multiply
                 } else if is(0x9f3f_fc00, 0x0e20_6800) {
                     Self::AddPairs
+                } else if is(0xbfc0_f400, 0x0f80_1000) || is(0xbfc0_f400, 0x0f00_1000) {
+                    Self::Fused
                 } else {
                     Self::OtherVector
                 }
@@ -53,7 +57,7 @@ impl Kind {
 
     /// Whether it is part of a matrix product's inner loop, and of nothing else here.
     pub fn is_product(self) -> bool {
-        matches!(self, Self::Dot | Self::MatrixMultiply | Self::Multiply | Self::AddPairs)
+        matches!(self, Self::Dot | Self::MatrixMultiply | Self::Multiply | Self::AddPairs | Self::Fused)
     }
 }
 
@@ -71,7 +75,7 @@ fn is_load(word: u32) -> bool {
 
 /// Executed instructions by kind, as [`Kind`] numbers them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts([i64; 8]);
+pub struct Counts([i64; 9]);
 
 impl Counts {
     /// `times` executions of these instructions.
@@ -103,20 +107,51 @@ pub struct Function {
     pub other: Counts,
 }
 
-/// Adds what the plugin has written (see `plugin/blocks.c`), `sign` times, to the functions by symbol.
-pub fn add(functions: &mut BTreeMap<String, Function>, written: &str, sign: i64) -> Result<(), String> {
-    for line in written.lines() {
-        let malformed = || format!("the emulator's plugin wrote `{line}`");
+/// What the plugin writes of a block (see `plugin/blocks.c`).
+struct Block<'w> {
+    executions: i64,
+    symbol: &'w str,
+    address: u64,
+    words: Vec<u32>,
+}
+
+impl<'w> Block<'w> {
+    fn parse(line: &'w str) -> Option<Self> {
         let mut fields = line.split(' ');
-        let executions: i64 = fields.next().and_then(|field| field.parse().ok()).ok_or_else(malformed)?;
-        let symbol = fields.next().ok_or_else(malformed)?;
-        let words: Option<Vec<u32>> = fields.map(|word| u32::from_str_radix(word, 16).ok()).collect();
-        let words = words.ok_or_else(malformed)?;
-        let counts = Counts::of(&words, sign * executions);
-        let function = functions.entry(symbol.to_owned()).or_default();
-        match words.iter().any(|&word| Kind::of(word).is_product()) {
-            true => function.products += counts,
-            false => function.other += counts,
+        let (executions, symbol) = (fields.next()?.parse().ok()?, fields.next()?);
+        let address = u64::from_str_radix(fields.next()?, 16).ok()?;
+        let words = fields.map(|word| u32::from_str_radix(word, 16).ok()).collect::<Option<_>>()?;
+        Some(Self { executions, symbol, address, words })
+    }
+
+    fn multiplies(&self) -> bool {
+        self.words.iter().any(|&word| Kind::of(word).is_product())
+    }
+
+    /// Whether it goes on in `next`: the emulator cuts blocks where a page ends, and long ones.
+    fn goes_on_in(&self, next: &Self) -> bool {
+        let is_jump = |word: &u32| {
+            let is = |mask: u32, value: u32| word & mask == value;
+            is(0x7c00_0000, 0x1400_0000)
+                || is(0xfe00_0000, 0x5400_0000)
+                || is(0x7c00_0000, 0x3400_0000)
+                || is(0xfc00_0000, 0xd400_0000)
+        };
+        self.address + 4 * self.words.len() as u64 == next.address && !self.words.last().is_some_and(is_jump)
+    }
+}
+
+/// Adds what the plugin has written, `sign` times, to the functions by symbol.
+pub fn add(functions: &mut BTreeMap<String, Function>, written: &str, sign: i64) -> Result<(), String> {
+    let parse = |line| Block::parse(line).ok_or_else(|| format!("the emulator's plugin wrote `{line}`"));
+    let mut blocks: Vec<Block> = written.lines().map(parse).collect::<Result<_, _>>()?;
+    blocks.sort_by_key(|block| block.address);
+    for pieces in blocks.chunk_by(Block::goes_on_in) {
+        let multiplies = pieces.iter().any(Block::multiplies);
+        for block in pieces {
+            let function = functions.entry(block.symbol.to_owned()).or_default();
+            let counts = if multiplies { &mut function.products } else { &mut function.other };
+            *counts += Counts::of(&block.words, sign * block.executions);
         }
     }
     Ok(())
@@ -136,6 +171,10 @@ mod tests {
             (0x4e34_8218, Kind::Multiply),       // smlal2 v24.8h, v16.16b, v20.16b
             (0x4e20_6b07, Kind::AddPairs),       // sadalp v7.4s, v24.8h
             (0x4cdf_2018, Kind::VectorLoad),     // ld1 {v24.16b-v27.16b}, [x0], #64
+            (0x4fb0_1b00, Kind::Fused),          // fmla v0.4s, v24.4s, v16.s[3]
+            (0x4f30_1890, Kind::Fused),          // fmla v16.8h, v4.8h, v0.h[7]
+            (0x4e22_cc20, Kind::OtherVector),    // fmla v0.4s, v1.4s, v2.4s
+            (0x4fa3_9041, Kind::OtherVector),    // fmul v1.4s, v2.4s, v3.s[1]
             (0x3cc2_0418, Kind::VectorLoad),     // ldr q24, [x0], #32
             (0xacc1_861a, Kind::VectorLoad),     // ldp q26, q1, [x16], #48
             (0x3d80_0020, Kind::VectorStore),    // str q0, [x1]
@@ -156,10 +195,27 @@ mod tests {
     #[test]
     fn blocks_with_products_are_counted_apart() {
         let mut functions = BTreeMap::new();
-        add(&mut functions, "3 f 4f9ce300 91004021\n2 f 91004021\n", 1).unwrap();
-        add(&mut functions, "1 f 4f9ce300 91004021\n", -1).unwrap();
+        add(&mut functions, "2 f 2000 91004021\n3 f 1000 4f9ce300 91004021\n", 1).unwrap();
+        add(&mut functions, "1 f 1000 4f9ce300 91004021\n", -1).unwrap();
         let f = functions["f"];
         assert_eq!((f.products.total(), f.products.of_kind(Kind::Dot), f.other.total()), (4, 2, 2));
-        assert!(add(&mut functions, "x f 91004021", 1).is_err());
+        for malformed in ["x f 1000 91004021", "1 f 1000 x", "1 f"] {
+            assert!(add(&mut functions, malformed, 1).is_err());
+        }
+    }
+
+    #[test]
+    fn a_block_that_was_cut_is_one() {
+        let products = |written: &str| {
+            let mut functions = BTreeMap::new();
+            add(&mut functions, written, 1).unwrap();
+            functions["f"].products.total()
+        };
+        // The multiplication is in the first piece, or in the last one.
+        assert_eq!(products("5 f 1000 4f9ce300\n5 f 1004 91004021 54ffff81\n1 f 100c 91004021\n"), 15);
+        assert_eq!(products("5 f 1000 91004021\n5 f 1004 4f9ce300 54ffff81\n"), 15);
+        for jump in ["54ffff81", "14000001", "94000001", "b4000041", "36000041", "d65f03c0", "d4000001"] {
+            assert_eq!(products(&format!("5 f 1000 4f9ce300 {jump}\n5 f 1008 91004021\n")), 10, "{jump}");
+        }
     }
 }
