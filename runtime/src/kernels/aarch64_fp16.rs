@@ -1,7 +1,8 @@
 //! Kernels for 16-bit weights on cores with arithmetic in that format (Cortex-A55, A76 and later): `fmla` on eight numbers.
 //!
 //! Activations become 16-bit numbers too, row by row (patch mixing: channel by channel) divided by a power of two that makes them
-//! no larger than 2^[`LARGEST`], so that no sum overflows. A sum of [`SHORT`] products is a 16-bit number; sums of those are `f32`.
+//! no larger than 2^[`LARGEST`], so that no sum overflows. A sum of [`SHORT`] products is a 16-bit number, and so is a sum of four of
+//! those; what these add up to is `f32`.
 
 use core::arch::aarch64::*;
 use core::arch::asm;
@@ -71,7 +72,7 @@ macro_rules! pair {
     };
 }
 
-/// The sum of [`SHORT`] products. The first two elements are in v0 and v1, v4 and v5; `$last` loads those behind.
+/// The sum of [`SHORT`] products, which are sixteen. The first two elements are in v0 and v1, v4 and v5; `$last` loads those behind.
 macro_rules! short_sum {
     ($last:expr, $sums:tt) => {
         concat!(
