@@ -65,7 +65,7 @@ const CORES: [Core; 5] = [
         board: "Raspberry Pi 5",
         kernels: "aarch64-dotprod",
         precision: "f16",
-        most: 630.0,
+        most: 610.0,
         most_epilogue: None,
     },
     Core {

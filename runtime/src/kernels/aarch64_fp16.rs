@@ -19,8 +19,8 @@ pub(super) const FP16: F16 = F16 { add, gelu, mix, rounds_sums: true };
 const SHORT: usize = 16;
 /// Activations are at most this power of two: what is 2^19 times smaller than a row's largest keeps all its bits.
 const LARGEST: i32 = 6;
-/// Elements of the contraction that are converted at a time, of so many panels: 16 KB.
-const CHUNK: usize = 256;
+/// Elements of the contraction that are converted at a time, of so many panels: 24 KB.
+const CHUNK: usize = 384;
 const PANELS: usize = 4;
 
 /// Of eight rows or columns, for one element of the contraction.
@@ -289,8 +289,8 @@ fn gelu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Bloc
 
 #[target_feature(enable = "neon,fp16")]
 fn mix(panel: usize, left: &[u16], right: &[f32], rows: MixRows, columns: MixColumns, stream: &mut Block) {
-    /// As many tokens as `Left` has elements.
-    const TOKENS: usize = CHUNK * PANELS;
+    /// Most tokens that are converted, 16 KB. Where there are more, it is the weights that are.
+    const TOKENS: usize = 1024;
     let channels = right.as_chunks::<COLUMNS>().0;
     if stream.columns() != COLUMNS || panel != ROWS || channels.len() > TOKENS {
         return aarch64_f16::mix(panel, left, right, rows, columns, stream);

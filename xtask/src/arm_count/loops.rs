@@ -22,8 +22,8 @@ const WANTED: [Wanted; 5] = [
     Wanted { instruction: ("sdot", ".4s"), cores: &[("neoverse-n1", 30.0), ("cortex-a55", 8.6)] },
     Wanted { instruction: ("smull", ".8h"), cores: &[("cortex-a57", 7.8), ("cortex-a55", 3.8), ("cortex-a53", 3.46)] },
     Wanted { instruction: ("smmla", ".4s"), cores: &[("neoverse-n2", 60.0)] },
-    Wanted { instruction: ("fmla", ".4s"), cores: &[("cortex-a57", 3.9), ("cortex-a55", 4.8), ("cortex-a53", 2.5)] },
-    Wanted { instruction: ("fmla", ".8h"), cores: &[("neoverse-n1", 13.0), ("cortex-a55", 6.5)] },
+    Wanted { instruction: ("fmla", ".4s"), cores: &[("cortex-a57", 3.9), ("cortex-a55", 4.5), ("cortex-a53", 2.4)] },
+    Wanted { instruction: ("fmla", ".8h"), cores: &[("neoverse-n1", 12.5), ("cortex-a55", 6.2)] },
 ];
 
 /// A loop's instructions, as assembler text.
