@@ -8,7 +8,7 @@
 //!
 //! Prints the kernels' name, a checksum of the logits' bits (in `int8` the same for every table and number of threads), and the
 //! time and multiply-accumulate rate of each kind of stage, of every stage's fastest run. Executed instructions per inference are
-//! those of a process with two runs less those of a process with one.
+//! those of a process with one run less those of a process with none.
 
 mod model;
 mod shapes;
@@ -54,6 +54,9 @@ fn report<P: ParallelFor>(engine: &Engine<P>, runs: usize) {
     }
     let bits: Vec<u8> = logits.iter().flat_map(|l| l.to_bits().to_le_bytes()).collect();
     println!("{} {:?} logits {:08x}", engine.kernels().name(), dims.precision, checksum(&bits));
+    if runs == 0 {
+        return; // nothing was timed
+    }
     let [n, d, h] = [dims.tokens(), dims.dim, dims.hidden].map(|v| v as u64);
     let [mix, mlp] = [n * n * d, 2 * n * d * h].map(|macs| macs * dims.depth as u64);
     let line = |name, times: &mut dyn Iterator<Item = &Duration>, macs: u64| {

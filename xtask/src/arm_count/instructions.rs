@@ -1,6 +1,6 @@
 //! Kinds of AArch64 instructions, by their encoding (Arm ARM, C4.1), and counts of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::AddAssign;
 
 /// What is told apart.
@@ -128,16 +128,17 @@ impl<'w> Block<'w> {
         self.words.iter().any(|&word| Kind::of(word).is_product())
     }
 
-    /// Whether it goes on in `next`: the emulator cuts blocks where a page ends, and long ones.
-    fn goes_on_in(&self, next: &Self) -> bool {
+    /// Where it goes on, if it does not end in a jump: the emulator cuts blocks where a page ends, and long ones.
+    fn goes_on_at(&self) -> Option<u64> {
         let is_jump = |word: &u32| {
             let is = |mask: u32, value: u32| word & mask == value;
-            is(0x7c00_0000, 0x1400_0000)
-                || is(0xfe00_0000, 0x5400_0000)
-                || is(0x7c00_0000, 0x3400_0000)
-                || is(0xfc00_0000, 0xd400_0000)
+            let always = is(0x7c00_0000, 0x1400_0000); // b, bl
+            let on_flags = is(0xfe00_0000, 0x5400_0000); // b.cond
+            let on_register = is(0x7c00_0000, 0x3400_0000); // cbz, cbnz, tbz, tbnz
+            let elsewhere = is(0xfc00_0000, 0xd400_0000); // br, blr, ret, svc
+            always || on_flags || on_register || elsewhere
         };
-        self.address + 4 * self.words.len() as u64 == next.address && !self.words.last().is_some_and(is_jump)
+        (!self.words.last().is_some_and(is_jump)).then(|| self.address + 4 * self.words.len() as u64)
     }
 }
 
@@ -146,15 +147,29 @@ pub fn add(functions: &mut BTreeMap<String, Function>, written: &str, sign: i64)
     let parse = |line| Block::parse(line).ok_or_else(|| format!("the emulator's plugin wrote `{line}`"));
     let mut blocks: Vec<Block> = written.lines().map(parse).collect::<Result<_, _>>()?;
     blocks.sort_by_key(|block| block.address);
-    for pieces in blocks.chunk_by(Block::goes_on_in) {
-        let multiplies = pieces.iter().any(Block::multiplies);
-        for block in pieces {
-            let function = functions.entry(block.symbol.to_owned()).or_default();
-            let counts = if multiplies { &mut function.products } else { &mut function.other };
-            *counts += Counts::of(&block.words, sign * block.executions);
-        }
+    for (block, multiplies) in blocks.iter().zip(in_products(&blocks)) {
+        let function = functions.entry(block.symbol.to_owned()).or_default();
+        let counts = if multiplies { &mut function.products } else { &mut function.other };
+        *counts += Counts::of(&block.words, sign * block.executions);
     }
     Ok(())
+}
+
+/// Of each block, in the order of their addresses, whether it or what it was cut from multiplies. Blocks may overlap: a loop is
+/// entered from above and from its end.
+fn in_products(blocks: &[Block]) -> Vec<bool> {
+    let mut multiply: Vec<bool> = blocks.iter().map(Block::multiplies).collect();
+    let mut ends = BTreeSet::new();
+    for (block, multiplies) in blocks.iter().zip(&mut multiply) {
+        *multiplies |= ends.contains(&block.address);
+        ends.extend(block.goes_on_at().filter(|_| *multiplies));
+    }
+    let mut starts = BTreeSet::new();
+    for (block, multiplies) in blocks.iter().zip(&mut multiply).rev() {
+        *multiplies |= block.goes_on_at().is_some_and(|at| starts.contains(&at));
+        starts.extend(multiplies.then_some(block.address));
+    }
+    multiply
 }
 
 #[cfg(test)]
@@ -214,6 +229,8 @@ mod tests {
         // The multiplication is in the first piece, or in the last one.
         assert_eq!(products("5 f 1000 4f9ce300\n5 f 1004 91004021 54ffff81\n1 f 100c 91004021\n"), 15);
         assert_eq!(products("5 f 1000 91004021\n5 f 1004 4f9ce300 54ffff81\n"), 15);
+        // Another block begins in between.
+        assert_eq!(products("5 f 1000 4f9ce300 91004021\n2 f 1004 91004021\n5 f 1008 91004021 54ffff81\n"), 22);
         for jump in ["54ffff81", "14000001", "94000001", "b4000041", "36000041", "d65f03c0", "d4000001"] {
             assert_eq!(products(&format!("5 f 1000 4f9ce300 {jump}\n5 f 1008 91004021\n")), 10, "{jump}");
         }

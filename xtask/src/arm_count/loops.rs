@@ -42,10 +42,10 @@ impl Loop {
 
     /// Products in one pass.
     fn products(&self) -> usize {
-        let of_bytes = 16 * self.count("sdot", "") + 32 * self.count("smmla", "");
-        let of_bytes = of_bytes + 8 * (self.count("smull", "") + self.count("smlal2", ""));
-        let of_floats = |name| 4 * self.count(name, ".4s") + 8 * self.count(name, ".8h");
-        of_bytes + of_floats("fmla") + if self.count("fmla", "") > 0 { of_floats("fmul") } else { 0 }
+        let of_bytes = 16 * self.count("sdot", ".4s") + 32 * self.count("smmla", ".4s");
+        let of_bytes = of_bytes + 8 * (self.count("smull", ".8h") + self.count("smlal2", ".8h"));
+        // Sums in 16 bits begin with a product.
+        of_bytes + 4 * self.count("fmla", ".4s") + 8 * (self.count("fmla", ".8h") + self.count("fmul", ".8h"))
     }
 
     /// With a label in the place of the address that it jumps to.
