@@ -12,11 +12,12 @@ mod int8;
 mod patches;
 
 use core::fmt;
+use core::ops::Range;
 
 use crate::format::Precision;
-use crate::kernels::{Kernels, Mismatch};
+use crate::kernels::{Kernels, Mismatch, part_of};
 use crate::model::{Model, ModelError};
-use crate::parallel::{Along, Block, Cut, ParallelFor, Workers};
+use crate::parallel::{self, Block, Cut, ParallelFor, Side, WHOLE};
 use crate::plan::Plan;
 
 /// A model bound to kernels and cores, ready to run.
@@ -112,7 +113,7 @@ impl From<Mismatch> for RunError {
 struct Pass<'r, 'm, P> {
     model: &'r Model<'m>,
     kernels: &'static Kernels,
-    parallel: &'r P,
+    cores: Cores<'r, P>,
     plan: &'r Plan,
     stream: &'r mut [f32],
     scratch: &'r mut [u8],
@@ -179,7 +180,7 @@ impl<'m, P: ParallelFor> Engine<'m, P> {
         let mut pass = Pass {
             model: &self.model,
             kernels: self.kernels,
-            parallel: &self.parallel,
+            cores: Cores { parallel: &self.parallel, workers: self.plan.workers },
             plan: &self.plan,
             stream,
             scratch,
@@ -206,28 +207,6 @@ impl<P: ParallelFor> Pass<'_, '_, P> {
         }
     }
 
-    /// Runs `task` over blocks of the stream on all workers, each with memory of its own.
-    fn for_each_block(
-        &mut self,
-        cut: Cut,
-        task: impl Fn(usize, Block, &mut [u8]) -> Result<(), Mismatch> + Sync,
-    ) -> Result<(), RunError> {
-        let workers = Workers { scratch: self.scratch, count: self.plan.workers };
-        over_blocks(self.parallel, Block::new(self.stream, self.plan.dim), cut, workers, task)
-    }
-
-    /// Runs `task` over blocks of the stream on all workers, who all see the scratch memory.
-    fn for_each_block_seeing(
-        &mut self,
-        cut: Cut,
-        task: impl Fn(usize, Block, &[u8]) -> Result<(), Mismatch> + Sync,
-    ) -> Result<(), RunError> {
-        let scratch = &*self.scratch;
-        let workers = Workers { scratch: &mut [], count: self.plan.workers };
-        let stream = Block::new(self.stream, self.plan.dim);
-        over_blocks(self.parallel, stream, cut, workers, |first, block, _| task(first, block, scratch))
-    }
-
     /// Runs `task` on all workers, with a share of the logits each, cut at multiples of `width`: the first one's number, the logits, the
     /// stream, and memory of the worker's own.
     fn for_each_output(
@@ -236,46 +215,61 @@ impl<P: ParallelFor> Pass<'_, '_, P> {
         logits: &mut [f32],
         task: impl Fn(usize, &mut [f32], &[f32], &mut [u8]) -> Result<(), Mismatch> + Sync,
     ) -> Result<(), RunError> {
-        let (stream, columns) = (&*self.stream, logits.len());
-        let cut = Cut { along: Along::Columns, unit: width, panel: width, most: usize::MAX };
-        let workers = Workers { scratch: self.scratch, count: self.plan.workers };
+        let (stream, columns, cut) = (&*self.stream, logits.len(), Cut::shares([WHOLE, width]));
         let logits = Block::new(logits, columns);
-        over_blocks(self.parallel, logits, cut, workers, |first, mut logits, scratch| {
-            task(first, logits.row_mut(0), stream, scratch)
-        })
-    }
-
-    /// Runs `task` on all workers, with a share of the tokens each, cut at multiples of `unit`: its part of the stream and of panels
-    /// of `len` bytes each, which fill the scratch memory from its start.
-    fn for_each_share(
-        &mut self,
-        unit: usize,
-        panels: usize,
-        len: usize,
-        task: impl Fn(Block, Block<u8>) -> Result<(), Mismatch> + Sync,
-    ) -> Result<(), RunError> {
-        let panels = Block::new(self.scratch.get_mut(..panels * len).ok_or(Mismatch)?, len);
-        let stream = Block::new(self.stream, self.plan.dim);
-        all_succeed(|failed| {
-            let task = |stream: Block<'_>, panels: Block<'_, u8>| failed.note(task(stream, panels));
-            crate::parallel::for_each_share(self.parallel, self.plan.workers, stream, panels, unit, &task);
+        self.cores.for_each_block_with(logits, cut, self.scratch, |[_, part], mut logits, scratch| {
+            task(part.start, logits.row_mut(0), stream, scratch)
         })
     }
 }
 
-/// Runs `task` over blocks of `matrix` on all workers.
-fn over_blocks<P: ParallelFor>(
-    parallel: &P,
-    matrix: Block,
-    cut: Cut,
-    workers: Workers,
-    task: impl Fn(usize, Block, &mut [u8]) -> Result<(), Mismatch> + Sync,
-) -> Result<(), RunError> {
-    all_succeed(|failed| {
-        crate::parallel::for_each_block(parallel, matrix, cut, workers, &|first, block, scratch| {
-            failed.note(task(first, block, scratch));
-        });
-    })
+/// The cores that a forward pass runs on.
+struct Cores<'r, P> {
+    parallel: &'r P,
+    workers: usize,
+}
+
+impl<P: ParallelFor> Cores<'_, P> {
+    /// Runs `task` over blocks of `matrix` on all workers; see [`parallel::for_each_block`].
+    fn for_each_block<T: Send + Sync>(
+        &self,
+        matrix: Block<'_, T>,
+        cut: Cut,
+        task: impl Fn([Range<usize>; 2], Block<T>) -> Result<(), Mismatch> + Sync,
+    ) -> Result<(), RunError> {
+        self.for_each_block_with(matrix, cut, &mut [], |part, block, _| task(part, block))
+    }
+
+    /// The same, each worker with a share of `scratch`.
+    fn for_each_block_with<T: Send + Sync>(
+        &self,
+        matrix: Block<'_, T>,
+        cut: Cut,
+        scratch: &mut [u8],
+        task: impl Fn([Range<usize>; 2], Block<T>, &mut [u8]) -> Result<(), Mismatch> + Sync,
+    ) -> Result<(), RunError> {
+        all_succeed(|failed| {
+            parallel::for_each_block(self.parallel, self.workers, matrix, cut, scratch, |part, block, scratch| {
+                failed.note(task(part, block, scratch));
+            });
+        })
+    }
+
+    /// Runs `task` on all workers, with a share of `stream` each and the same share of `panels` of it; see
+    /// [`parallel::for_each_share`].
+    fn for_each_share<T: Send + Sync>(
+        &self,
+        stream: Block,
+        panels: (Side, Block<'_, T>),
+        unit: [usize; 2],
+        task: impl Fn([Range<usize>; 2], Block, Block<T>) -> Result<(), Mismatch> + Sync,
+    ) -> Result<(), RunError> {
+        all_succeed(|failed| {
+            parallel::for_each_share(self.parallel, self.workers, stream, panels, unit, |part, stream, panels| {
+                failed.note(task(part, stream, panels));
+            });
+        })
+    }
 }
 
 /// Whether any of the workers' tasks has failed.
@@ -295,12 +289,9 @@ fn all_succeed(run: impl FnOnce(&Failed)) -> Result<(), RunError> {
     if failed.0.into_inner() { Err(RunError::Internal) } else { Ok(()) }
 }
 
-fn part<T>(values: &[T], first: usize, len: usize) -> Result<&[T], Mismatch> {
-    values.get(first..).and_then(|v| v.get(..len)).ok_or(Mismatch)
-}
-
-/// Multiplies every row of `block` by `gain`; models without gains have an empty one.
-fn rescale(block: &mut Block, gain: &[f32]) {
+/// Multiplies every row of `block`, which has these channels, by `gain`; models without gains have an empty one.
+fn rescale(block: &mut Block, gain: &[f32], channels: &Range<usize>) {
+    let gain = part_of(gain, channels);
     if !gain.is_empty() {
         for row in 0..block.rows() {
             block.row_mut(row).iter_mut().zip(gain).for_each(|(y, g)| *y *= g);

@@ -194,11 +194,15 @@ impl Dims {
         let step = match extent {
             Extent::TokenRows => rows,
             Extent::Tokens | Extent::Patch => group,
-            // Channels and hidden units are columns of one product and `k` of the next.
-            Extent::Dim | Extent::Hidden => lcm(columns, group),
+            Extent::Dim | Extent::Hidden => self.hidden_step() as u32,
             Extent::Outputs => columns,
         };
         self.exact(extent).next_multiple_of((step as usize).max(1))
+    }
+
+    /// What channels and hidden units come in multiples of, as they are columns of one product and `k` of the next.
+    pub(crate) fn hidden_step(&self) -> usize {
+        lcm(self.layout.columns, self.layout.group) as usize
     }
 
     /// The extent without padding.

@@ -92,6 +92,20 @@ impl<'a, T> Block<'a, T> {
         unsafe { core::slice::from_raw_parts(self.start, self.rows * self.columns) }
     }
 
+    /// The same, to write to.
+    pub fn as_mut_slice(&mut self) -> &mut [T] {
+        if self.columns != self.stride {
+            return &mut [];
+        }
+        // SAFETY: as in `as_slice`, and `self` is borrowed exclusively.
+        unsafe { core::slice::from_raw_parts_mut(self.start, self.rows * self.columns) }
+    }
+
+    /// All of it, borrowed for a while.
+    pub fn whole(&mut self) -> Block<'_, T> {
+        self.part(0..self.rows, 0..self.columns)
+    }
+
     /// Row `row`, empty where there is none.
     pub fn row(&self, row: usize) -> &[T] {
         if row >= self.rows {
@@ -136,178 +150,242 @@ unsafe impl<T: Send> Send for Block<'_, T> {}
 // SAFETY: shared access only reads.
 unsafe impl<T: Sync> Sync for Block<'_, T> {}
 
-/// How a matrix is cut: units of it go to the workers as evenly as can be, and each worker's share is cut into blocks of about the
-/// same number of panels.
+/// How a matrix is cut. It is divided into shares, one a worker at most, and a share into blocks of no more than `most` units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
-    /// Which way.
-    pub along: Along,
-    /// Workers' shares begin at multiples of this many rows or columns.
-    pub unit: usize,
-    /// Rows or columns of a panel; blocks of a share begin at multiples of it from where the share does.
-    pub panel: usize,
-    /// The most panels that a block may have.
-    pub most: usize,
+    /// Rows and columns of a unit: shares and blocks begin at multiples of them. [`WHOLE`] is never cut.
+    pub unit: [usize; 2],
+    /// The most units that a block may have, down and across.
+    pub most: [usize; 2],
 }
 
-/// What a block has a part of; it has all of the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Along {
-    /// The rows.
-    Rows,
-    /// The columns.
-    Columns,
-}
+/// More rows or columns, or units of them, than there are.
+pub const WHOLE: usize = usize::MAX;
 
 impl Cut {
-    /// Worker `worker`'s blocks of `extent` rows or columns, of `workers`.
-    fn blocks(self, extent: usize, worker: usize, workers: usize) -> impl Iterator<Item = Range<usize>> {
-        let (unit, panel) = (self.unit.max(1), self.panel.max(1));
-        let units = extent.div_ceil(unit);
-        let [start, end] = [worker, worker + 1].map(|w| (units * w / workers.max(1) * unit).min(extent));
-        let panels = (end - start).div_ceil(panel);
-        let blocks = panels.div_ceil(self.most.max(1));
-        let at = move |block: usize| (start + panels * block / blocks.max(1) * panel).min(end);
+    /// One block a share.
+    pub fn shares(unit: [usize; 2]) -> Self {
+        Self { unit, most: [WHOLE; 2] }
+    }
+
+    /// How many shares lie below each other and how many side by side: as many as makes the largest one smallest. Where there is a
+    /// choice they lie side by side, as shares of different columns need different weights.
+    fn grid(&self, units: [usize; 2], workers: usize) -> [usize; 2] {
+        let mut best = ([1, 1], usize::MAX);
+        for down in 1..=workers.min(units[0]).max(1) {
+            let across = (workers / down).min(units[1]).max(1);
+            let largest = units[0].div_ceil(down).saturating_mul(units[1].div_ceil(across));
+            if largest < best.1 {
+                best = ([down, across], largest);
+            }
+        }
+        best.0
+    }
+
+    /// Worker `worker`'s share of a matrix of `extent` rows and columns, of `workers`; `None` if none is left for it.
+    fn share(&self, extent: [usize; 2], worker: usize, workers: usize) -> Option<[Range<usize>; 2]> {
+        let units = [0, 1].map(|i| extent[i].div_ceil(self.unit[i].max(1)));
+        let [down, across] = self.grid(units, workers).map(|shares| shares.max(1));
+        let at = |i: usize, index: usize, shares: usize| {
+            (units[i] * index / shares.max(1)).saturating_mul(self.unit[i]).min(extent[i])
+        };
+        let part = |i, index, shares| at(i, index, shares)..at(i, index + 1, shares);
+        (worker < down * across).then(|| [part(0, worker / across, down), part(1, worker % across, across)])
+    }
+
+    /// Calls `each` with the rows and columns of worker `worker`'s blocks.
+    fn for_each_block(
+        &self,
+        extent: [usize; 2],
+        worker: usize,
+        workers: usize,
+        each: &mut dyn FnMut(Range<usize>, Range<usize>),
+    ) {
+        let Some([rows, columns]) = self.share(extent, worker, workers) else { return };
+        for rows in self.blocks(0, rows) {
+            for columns in self.blocks(1, columns.clone()) {
+                each(rows.clone(), columns);
+            }
+        }
+    }
+
+    /// Rows or columns `share` in blocks of about the same number of units.
+    pub fn blocks(&self, axis: usize, share: Range<usize>) -> impl Iterator<Item = Range<usize>> + Clone + use<> {
+        let unit = self.unit[axis].max(1);
+        let units = share.len().div_ceil(unit);
+        let blocks = units.div_ceil(self.most[axis].max(1));
+        let at = move |block: usize| {
+            share.start + (units * block / blocks.max(1)).saturating_mul(unit).min(share.end - share.start)
+        };
         (0..blocks).map(move |block| at(block)..at(block + 1))
     }
 }
 
-/// What one worker needs: memory of its own.
-pub struct Workers<'a> {
-    /// Memory for all workers, cut evenly.
-    pub scratch: &'a mut [u8],
-    /// How many there are.
-    pub count: usize,
-}
-
-/// Calls `task` once for each block of `matrix`, with the index of its first row or column, the block, and the memory of
-/// the worker that runs it. Each worker takes a contiguous share of the blocks.
-pub fn for_each_block<P: ParallelFor + ?Sized>(
+/// Calls `task` once for each block of `matrix`, with its rows and columns, the block, and the memory of the worker that runs it:
+/// `scratch` is cut evenly.
+pub fn for_each_block<T: Send + Sync, P: ParallelFor + ?Sized>(
     parallel: &P,
-    matrix: Block<'_>,
+    workers: usize,
+    matrix: Block<'_, T>,
     cut: Cut,
-    workers: Workers<'_>,
-    task: &(dyn Fn(usize, Block<'_>, &mut [u8]) + Sync),
+    scratch: &mut [u8],
+    task: impl Fn([Range<usize>; 2], Block<'_, T>, &mut [u8]) + Sync,
 ) {
-    let count = workers.count.max(1);
-    let share = workers.scratch.len() / count;
-    let scratch = Scratch(workers.scratch.as_mut_ptr());
-    let extent = match cut.along {
-        Along::Rows => matrix.rows,
-        Along::Columns => matrix.columns,
-    };
+    let count = workers.max(1);
+    let len = scratch.len() / count;
+    let scratch = Block::new(scratch, len);
+    let matrix = &matrix;
     parallel.for_each(count, &|worker| {
-        if worker >= count {
-            return;
-        }
-        // SAFETY: `share * count` bytes were lent, each index is called once, so no two shares overlap.
-        let scratch = unsafe { core::slice::from_raw_parts_mut(scratch.at(worker * share), share) };
-        for block in cut.blocks(extent, worker, count) {
-            let first = block.start;
-            let (rows, columns) = match cut.along {
-                Along::Rows => (block, 0..matrix.columns),
-                Along::Columns => (0..matrix.rows, block),
-            };
-            // SAFETY: no two blocks overlap, every block belongs to one worker, and all calls end before
-            // `matrix` does.
-            task(first, unsafe { matrix.part_unchecked(rows, columns) }, scratch);
-        }
+        // SAFETY: each index below `count` is called once, and all calls end before `scratch` does.
+        let mut scratch = unsafe { scratch.part_unchecked(worker..worker + 1, 0..len) };
+        cut.for_each_block([matrix.rows, matrix.columns], worker, count, &mut |rows, columns| {
+            // SAFETY: no two blocks overlap, every block belongs to one worker, and all calls end before `matrix` does.
+            let block = unsafe { matrix.part_unchecked(rows.clone(), columns.clone()) };
+            task([rows, columns], block, scratch.row_mut(0));
+        });
     });
 }
 
-/// Calls `task` once for each worker's share of the tokens, which are the rows of `stream`, and the same share of the columns of
-/// `panels`: so many to each `unit` tokens. Shares begin at multiples of `unit`.
-pub fn for_each_share<P: ParallelFor + ?Sized>(
+/// Which operand of a product panels are, made of the residual stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Their rows are where the stream has them.
+    Left,
+    /// Their rows are where the stream has columns.
+    Right,
+}
+
+/// Calls `task` once for each share of `stream`, with its rows and columns and the same share of `panels`: so many elements of these to
+/// each unit of the stream.
+pub fn for_each_share<T: Send + Sync, P: ParallelFor + ?Sized>(
     parallel: &P,
     workers: usize,
     stream: Block<'_>,
-    panels: Block<'_, u8>,
-    unit: usize,
-    task: &(dyn Fn(Block<'_>, Block<'_, u8>) + Sync),
+    (side, panels): (Side, Block<'_, T>),
+    unit: [usize; 2],
+    task: impl Fn([Range<usize>; 2], Block<'_>, Block<'_, T>) + Sync,
 ) {
-    let cut = Cut { along: Along::Rows, unit, panel: unit, most: usize::MAX };
-    let units = stream.rows.div_ceil(unit.max(1)).max(1);
-    let width = panels.columns / units;
+    let cut = Cut::shares(unit);
+    let extent = [stream.rows, stream.columns];
+    let per_unit = [0, 1].map(|i| {
+        let found = if (i == 0) == (side == Side::Right) { panels.columns } else { panels.rows };
+        found / extent[i].div_ceil(unit[i].max(1)).max(1)
+    });
+    let (stream, panels) = (&stream, &panels);
     parallel.for_each(workers, &|worker| {
-        for rows in cut.blocks(stream.rows, worker, workers) {
-            let columns = rows.start / unit.max(1) * width..rows.end.div_ceil(unit.max(1)) * width;
-            // SAFETY: each index below `workers` is called once, no two shares overlap, in the stream or in the panels, and all
-            // calls end before the two do.
-            let (stream, panels) = unsafe {
-                (stream.part_unchecked(rows, 0..stream.columns), panels.part_unchecked(0..panels.rows, columns))
-            };
-            task(stream, panels);
+        let Some([rows, columns]) = cut.share(extent, worker, workers) else { return };
+        let of_panels = |i: usize, share: &Range<usize>| {
+            let unit = unit[i].max(1);
+            share.start / unit * per_unit[i]..share.end.div_ceil(unit) * per_unit[i]
+        };
+        let [mut down, mut across] = [of_panels(0, &rows), of_panels(1, &columns)];
+        if side == Side::Right {
+            core::mem::swap(&mut down, &mut across);
         }
+        let share = [rows.clone(), columns.clone()];
+        // SAFETY: each index below `workers` is called once, no two shares overlap, in the stream or in the panels, and all calls end
+        // before the two do.
+        let (stream, panels) = unsafe { (stream.part_unchecked(rows, columns), panels.part_unchecked(down, across)) };
+        task(share, stream, panels);
     });
 }
 
-struct Scratch(*mut u8);
-
-impl Scratch {
-    fn at(&self, offset: usize) -> *mut u8 {
-        self.0.wrapping_add(offset)
-    }
-}
-
-// SAFETY: only an address; who makes a slice of it says why that is sound.
-unsafe impl Sync for Scratch {}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
     use std::vec;
-    use std::vec::Vec;
 
-    use super::{Along, Block, Cut, Serial, for_each_share};
+    use super::{Block, Cut, Serial, Side, WHOLE, for_each_block, for_each_share};
 
-    #[test]
-    fn blocks_cover_all_once_and_are_spread_evenly() {
-        let cuts = [1, 2, 4].into_iter().flat_map(|unit| (1..=5).map(move |most| (unit, most)));
-        for (extent, workers, (unit, most)) in
-            (0..=70).flat_map(|e| (1..=9).flat_map(|w| cuts.clone().map(move |cut| (e, w, cut))).collect::<Vec<_>>())
+    /// Calls `each` with shapes of matrices, units of them and numbers of workers.
+    fn for_every_cut(mut each: impl FnMut([usize; 2], [usize; 2], usize)) {
+        let units = [[1, 1], [4, 1], [1, 3], [4, 6], [WHOLE, 2], [3, WHOLE]];
+        for (extent, unit) in (0..=13)
+            .flat_map(|rows| [0, 1, 5, 12, 13].map(|columns| [rows, columns]))
+            .flat_map(|extent| units.map(|unit| (extent, unit)))
         {
-            let cut = Cut { along: Along::Rows, unit, panel: 4, most };
-            let shares: Vec<Vec<_>> =
-                (0..workers).map(|worker| cut.blocks(extent, worker, workers).collect()).collect();
-            let mut next = 0;
-            for share in &shares {
-                assert!(share.first().is_none_or(|first| first.start.is_multiple_of(unit)));
-                for (index, block) in share.iter().enumerate() {
-                    assert!(
-                        block.start == next && block.end > next && block.len() <= 4 * most,
-                        "{extent} {workers} {unit} {most}"
-                    );
-                    assert!(block.len().is_multiple_of(4) || index + 1 == share.len());
-                    next = block.end;
-                }
-            }
-            assert_eq!(next, extent);
-            let len = |share: &Vec<core::ops::Range<usize>>| share.iter().map(|block| block.len()).sum::<usize>();
-            assert!(shares.iter().all(|share| len(share).div_ceil(unit) <= extent.div_ceil(unit).div_ceil(workers)));
-            assert!(shares.iter().all(|share| len(share).div_ceil(4) <= extent.div_ceil(4).div_ceil(workers)));
+            (1..=9).for_each(|workers| each(extent, unit, workers));
         }
     }
 
     #[test]
-    fn shares_of_tokens_and_of_panels_belong_together() {
-        for (tokens, unit, workers) in
-            (0..=40usize).flat_map(|t| [1, 4, 8, 16].into_iter().flat_map(move |u| (1..=9).map(move |w| (t, u, w))))
-        {
-            let padded = tokens.next_multiple_of(unit).max(unit);
-            let (mut stream, mut panels) = (vec![0.0; 2 * tokens], vec![0; 3 * 5 * padded]);
-            for_each_share(
-                &Serial,
-                workers,
-                Block::new(&mut stream, 2),
-                Block::new(&mut panels, 5 * padded),
-                unit,
-                &|mut stream, mut panels| {
-                    assert_eq!(panels.columns(), 5 * stream.rows().next_multiple_of(unit));
+    fn blocks_cover_all_once() {
+        for_every_cut(|[rows, columns], unit, workers| {
+            for most in [[1, 1], [2, WHOLE], [WHOLE, 3], [WHOLE; 2]] {
+                let mut matrix = vec![0; rows * columns];
+                let cut = Cut { unit, most };
+                let mut scratch = vec![0; 3 * workers];
+                let scratches = Mutex::new(vec![]);
+                let block = Block::new(&mut matrix, columns);
+                for_each_block(&Serial, workers, block, cut, &mut scratch, |part, mut block, scratch| {
+                    assert_eq!([block.rows(), block.columns()], part.clone().map(|part| part.len()));
+                    for ((part, unit), most) in part.iter().zip(unit).zip(most) {
+                        assert!(part.start.is_multiple_of(unit) && part.len() <= most.saturating_mul(unit), "{part:?}");
+                        assert!(!part.is_empty());
+                    }
+                    (0..block.rows()).for_each(|row| block.row_mut(row).iter_mut().for_each(|count| *count += 1));
+                    assert_eq!(scratch.len(), 3);
+                    scratches.lock().unwrap().push(scratch.as_ptr() as usize);
+                });
+                assert!(matrix.iter().all(|&count| count == 1), "{rows} {columns} {unit:?} {workers} {most:?}");
+                let mut scratches = scratches.into_inner().unwrap();
+                scratches.dedup();
+                assert!(scratches.is_sorted() && scratches.len() <= workers, "one worker after the other");
+            }
+        });
+    }
+
+    #[test]
+    fn no_share_is_larger_than_where_one_way_alone_is_cut() {
+        for_every_cut(|extent, unit, workers| {
+            let units = [0, 1].map(|i| extent[i].div_ceil(unit[i]));
+            let largest = (0..workers).filter_map(|worker| Cut::shares(unit).share(extent, worker, workers));
+            let largest = largest.map(|share| [0, 1].map(|i| share[i].len().div_ceil(unit[i]))).map(|[r, c]| r * c);
+            let bound = (units[0].div_ceil(workers) * units[1]).min(units[0] * units[1].div_ceil(workers));
+            assert!(largest.max() <= Some(bound), "{extent:?} {unit:?} {workers}");
+        });
+    }
+
+    #[test]
+    fn columns_are_shared_out_first_and_rows_where_there_are_too_few() {
+        let cut = Cut::shares([8, 12]);
+        assert_eq!(
+            [1, 2, 3, 4, 8].map(|workers| cut.grid([13, 32], workers)),
+            [[1, 1], [1, 2], [1, 3], [1, 4], [1, 8]]
+        );
+        assert_eq!(cut.grid([13, 8], 16), [2, 8]);
+        assert_eq!(cut.grid([13, 3], 4), [4, 1]);
+        assert_eq!(cut.grid([1, 1], 4), [1, 1]);
+    }
+
+    /// Every element of the panels comes with the unit of the stream that it belongs to, whichever way the panels lie.
+    #[test]
+    fn shares_of_the_stream_and_of_panels_belong_together() {
+        for_every_cut(|[rows, columns], unit, workers| {
+            let units = [rows.div_ceil(unit[0]), columns.div_ceil(unit[1])];
+            for side in [Side::Left, Side::Right] {
+                // Two rows and five columns of panels for a unit.
+                let [down, across] = if side == Side::Right { [units[1], units[0]] } else { units };
+                let (mut stream, mut panels) = (vec![0.0; rows * columns], vec![None; 2 * down * 5 * across]);
+                let of_stream = Block::new(&mut stream, columns);
+                let of_panels = (side, Block::new(&mut panels, 5 * across));
+                for_each_share(&Serial, workers, of_stream, of_panels, unit, |part, mut stream, mut panels| {
+                    assert_eq!([stream.rows(), stream.columns()], part.clone().map(|part| part.len()));
                     (0..stream.rows()).for_each(|row| stream.row_mut(row).iter_mut().for_each(|y| *y += 1.0));
-                    (0..3).for_each(|row| panels.row_mut(row).iter_mut().for_each(|byte| *byte += 1));
-                },
-            );
-            assert!(stream.iter().all(|&y| y == 1.0), "{tokens} {unit} {workers}");
-            assert!(panels.iter().all(|&byte| byte == u8::from(tokens > 0)), "{tokens} {unit} {workers}");
-        }
+                    let units = [0, 1].map(|i| part[i].start / unit[i]..part[i].end.div_ceil(unit[i]));
+                    for row in 0..panels.rows() {
+                        assert!(panels.row(row).iter().all(|units| units.is_none()), "once");
+                        panels.row_mut(row).fill(Some(units.clone()));
+                    }
+                });
+                assert!(stream.iter().all(|&y| y == 1.0), "{rows} {columns} {unit:?} {workers}");
+                for (at, of) in panels.into_iter().enumerate() {
+                    let [down, across] = [at / (5 * across) / 2, at % (5 * across) / 5];
+                    let [row, column] = if side == Side::Right { [across, down] } else { [down, across] };
+                    let [rows, columns] = of.unwrap();
+                    assert!(rows.contains(&row) && columns.contains(&column), "{row} {column}, {rows:?} {columns:?}");
+                }
+            }
+        });
     }
 }

@@ -1,11 +1,12 @@
 //! How the scratch memory is divided. `scratch_len` and `run` share one plan, so they cannot disagree.
 
-use crate::format::{ALIGNMENT, Dims, Extent, Precision};
-use crate::parallel::{Along, Cut};
+use core::ops::Range;
 
-/// Memory that all workers' tiles of tokens together may take, bytes: small enough for an L2 cache, and half of S12's tokens on one
-/// worker or two. If the weights of a block do not stay in a cache from one tile to the next, they come from further away for every
-/// tile, so that tiles are few: each worker may take as much.
+use crate::format::{ALIGNMENT, Dims, Extent, Precision};
+use crate::parallel::{Cut, WHOLE};
+
+/// Memory that a tile of tokens may take, bytes: small enough for an L2 cache, and half of S12's tokens. If the weights of a block do
+/// not stay in a cache from one tile to the next, they come from further away for every tile, so that tiles are larger.
 const TILE_BYTES: usize = 210 << 10;
 /// Weights of a block that stay in a cache.
 const CACHED_WEIGHTS: usize = 5 << 18;
@@ -18,17 +19,15 @@ pub(crate) struct Plan {
     pub tokens: usize,
     /// Columns of the residual stream: channels, padded.
     pub dim: usize,
-    /// How the stream is cut into tiles of tokens: every tile reads all weights of the channel MLP, so they are few.
-    pub tiles: Cut,
-    /// How it is cut into the tokens of a patch-mixing task, 8-bit: their weights stay in a cache from one channel to the next, and
-    /// every task reads all quantised tokens.
-    pub mixed: Cut,
-    /// How the stream is cut into the channels of a patch-mixing task, f16.
-    pub channels: Cut,
+    /// How the tokens are cut into tiles, which go through a layer one after the other: each reads all weights of the channel MLP, so
+    /// they are few.
+    tiles: Cut,
+    /// Tokens of a patch-mixing task, 8-bit, in panels: their weights stay in a cache from one channel to the next.
+    pub mixed_panels: usize,
     /// The stream: `tokens * dim` times 4.
     pub stream: usize,
-    /// A worker's own memory; all of it together holds all quantised tokens during patch mixing, 8-bit.
-    pub per_worker: usize,
+    /// What all workers share, or each has a part of, in turn.
+    pub shared: usize,
 }
 
 impl Plan {
@@ -49,26 +48,24 @@ impl Plan {
         let panels = tokens.div_ceil(rows).max(1);
         let workers = workers.min(panels).max(1);
         let per_panel = (rows * per_token).checked_mul(size)?.max(1);
-        let share = panels.div_ceil(workers);
-        let tiles = share.div_ceil((tile_bytes(dims, workers) / per_panel).max(1)).max(1);
-        let tile_panels = share.div_ceil(tiles);
-        let mixed_panels = (TILE_BYTES / workers / rows.checked_mul(tokens_k)?.max(1)).max(1);
-        let head = Self::head_len(dims);
-        // All workers' memory holds all quantised tokens in turn; f16, a worker's holds a panel's channels.
-        let mix = match dims.precision {
-            Precision::Int8 => tokens_k.checked_mul(dim)?.div_ceil(workers),
-            Precision::F16 => tokens_k.checked_mul(columns)?.checked_mul(size)?,
+        let tiles = panels.div_ceil((tile_bytes(dims) / per_panel).max(1)).max(1);
+        let tile_panels = panels.div_ceil(tiles);
+        // All quantised tokens; f16, a worker's panel of channels.
+        let (mix, panel) = match dims.precision {
+            Precision::Int8 => (tokens_k.checked_mul(dim)?, 0),
+            Precision::F16 => (0, tokens_k.checked_mul(columns)?.checked_mul(size)?),
         };
-        let per_worker = (tile_panels.checked_mul(per_panel)?).max(mix).max(head);
+        let per_worker = panel.max(Self::head_len(dims)).checked_next_multiple_of(ALIGNMENT)?;
+        let shared = tile_panels.checked_mul(per_panel)?.max(mix).max(per_worker.checked_mul(workers)?);
         let plan = Self {
             workers,
             tokens,
             dim,
-            tiles: Cut { along: Along::Rows, unit: rows, panel: rows, most: tile_panels },
-            mixed: Cut { along: Along::Rows, unit: rows, panel: rows, most: mixed_panels },
-            channels: Cut { along: Along::Columns, unit: columns, panel: columns, most: 1 },
+            tiles: Cut { unit: [rows, WHOLE], most: [tile_panels, WHOLE] },
+            mixed_panels: (TILE_BYTES / rows.checked_mul(tokens_k)?.max(1)).max(1),
             stream: tokens.checked_mul(dim)?.checked_mul(4)?.checked_next_multiple_of(ALIGNMENT)?,
-            per_worker: per_worker.checked_next_multiple_of(ALIGNMENT)?,
+            // So that an equal share of it for each worker is aligned.
+            shared: shared.checked_next_multiple_of(ALIGNMENT * workers)?,
         };
         plan.checked_len().map(|_| plan)
     }
@@ -85,7 +82,7 @@ impl Plan {
     }
 
     fn checked_len(&self) -> Option<usize> {
-        self.per_worker.checked_mul(self.workers)?.checked_add(self.stream)?.checked_add(ALIGNMENT - 1)
+        self.shared.checked_add(self.stream)?.checked_add(ALIGNMENT - 1)
     }
 
     /// Bytes of scratch memory, wherever it starts.
@@ -93,28 +90,33 @@ impl Plan {
         self.checked_len().unwrap_or(usize::MAX)
     }
 
-    /// Cuts `scratch` into the stream and the workers' memory; `None` where it is too short.
+    /// Cuts `scratch` into the stream and what is shared; `None` where it is too short.
     pub fn cut<'s>(&self, scratch: &'s mut [u8]) -> Option<(&'s mut [f32], &'s mut [u8])> {
         let skip = scratch.as_ptr().align_offset(ALIGNMENT);
         let (stream, rest) = scratch.get_mut(skip..)?.split_at_mut_checked(self.stream)?;
         let stream = bytemuck::try_cast_slice_mut(stream).ok()?.get_mut(..self.tokens * self.dim)?;
-        Some((stream, rest.get_mut(..self.per_worker * self.workers)?))
+        Some((stream, rest.get_mut(..self.shared)?))
+    }
+
+    /// The tiles of tokens.
+    pub fn tiles(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        self.tiles.blocks(0, 0..self.tokens)
     }
 }
 
-/// What a worker's tile may take.
-fn tile_bytes(dims: &Dims, workers: usize) -> usize {
+/// What a tile may take.
+fn tile_bytes(dims: &Dims) -> usize {
     let of_two_matrices = match dims.precision {
         Precision::Int8 => 2,
         Precision::F16 => 4,
     };
     let weights = dims.padded(Extent::Dim).saturating_mul(dims.padded(Extent::Hidden)).saturating_mul(of_two_matrices);
-    if weights <= CACHED_WEIGHTS {
-        return TILE_BYTES / workers.max(1);
+    match (weights <= CACHED_WEIGHTS, dims.layout.offset) {
+        (true, _) => TILE_BYTES,
+        // An offset says that it is a CPU with VNNI or AMX, whose cores have L2 caches of 1 or 2 MB; others have less.
+        (false, 128) => 4 * TILE_BYTES,
+        (false, _) => 2 * TILE_BYTES,
     }
-    // An offset says that it is a CPU with VNNI or AMX, whose cores have L2 caches of 1 or 2 MB; others have less.
-    let alone = if dims.layout.offset == 128 { 4 * TILE_BYTES } else { 2 * TILE_BYTES };
-    (alone / workers.max(1)).max(TILE_BYTES)
 }
 
 /// `n` rounded up to [`ALIGNMENT`].
@@ -125,6 +127,7 @@ pub(crate) fn aligned(n: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use std::vec;
+    use std::vec::Vec;
 
     use super::{Plan, TILE_BYTES};
     use crate::format::{Dims, Extent, Layout, Precision};
@@ -142,41 +145,42 @@ mod tests {
         layout: Layout::DEFAULT,
     };
 
+    fn tiles(dims: &Dims, workers: usize) -> Vec<usize> {
+        Plan::new(dims, workers).unwrap().tiles().map(|tile| tile.len()).collect()
+    }
+
     #[test]
-    fn s12_fits_half_a_megabyte_on_up_to_four_workers() {
-        for workers in 1..=4 {
+    fn s12_fits_half_a_megabyte_on_any_number_of_workers() {
+        for workers in 1..=25 {
             let len = Plan::new(&S12, workers).unwrap().len();
             assert!(len <= 512 << 10, "{workers} workers: {len}");
         }
     }
 
     #[test]
-    fn a_tile_is_as_large_as_fits_and_no_larger_than_it_must_be() {
-        let most = [1, 2, 3, 4, 8, 25].map(|workers| Plan::new(&S12, workers).unwrap().tiles.most);
-        assert_eq!(most, [13, 7, 3, 3, 1, 1]);
+    fn tiles_are_as_even_as_panels_allow_and_cover_all_tokens() {
+        for workers in [1, 2, 4, 100] {
+            assert_eq!(tiles(&S12, workers), [96, 100]);
+            assert_eq!(tiles(&Dims { layout: Layout::AMX, ..S12 }, workers), [98, 98]);
+        }
+        let large = Dims { image: [448, 448], ..S12 };
+        let plan = Plan::new(&large, 3).unwrap();
+        assert_eq!(plan.tiles().flatten().collect::<Vec<_>>(), (0..784).collect::<Vec<_>>());
     }
 
     #[test]
     fn tiles_of_networks_whose_weights_exceed_the_cache_are_few() {
         let b24 = Dims { dim: 768, hidden: 3072, ..S12 };
-        let rows = [Layout::DEFAULT, Layout::VNNI, Layout::AMX].map(|layout| {
-            [S12, b24].map(|dims| {
-                [1, 2, 4].map(|workers| {
-                    let cut = Plan::new(&Dims { layout, ..dims }, workers).unwrap().tiles;
-                    cut.most * cut.panel
-                })
-            })
-        });
-        assert_eq!(rows[0], [[104, 56, 24], [104, 56, 56]]);
+        let of_layout = |layout| tiles(&Dims { layout, ..b24 }, 2);
+        assert_eq!(of_layout(Layout::DEFAULT), [96, 100]);
+        assert_eq!(of_layout(Layout::VNNI), [196]);
+        assert_eq!(of_layout(Layout::AMX), [196]);
         let f16 = Dims { precision: Precision::F16, layout: Layout::F16, ..S12 };
-        let f16_rows = [1, 2, 4].map(|workers| Plan::new(&f16, workers).unwrap().tiles).map(|cut| cut.most * cut.panel);
-        assert_eq!(f16_rows, [56, 32, 32]);
-        assert_eq!(rows[1], [[104, 56, 24], [200, 104, 56]]);
-        assert_eq!(rows[2], [[98, 49, 25], [196, 98, 49]]);
+        assert_eq!(tiles(&f16, 2), [48, 48, 48, 52]);
     }
 
     #[test]
-    fn workers_memory_holds_a_tile_all_quantised_tokens_and_the_head() {
+    fn the_memory_holds_a_tile_all_quantised_tokens_and_the_head() {
         let layouts =
             [Layout::DEFAULT, Layout::NEON, Layout::I8MM, Layout::AVX_VNNI, Layout::VNNI, Layout::AMX, Layout::DSP];
         let networks = [
@@ -190,15 +194,16 @@ mod tests {
             let dims = Dims { layout, ..*dims };
             for workers in 1..=100 {
                 let plan = Plan::new(&dims, workers).unwrap();
-                assert!(
-                    plan.workers * plan.per_worker >= dims.padded(Extent::Tokens) * plan.dim,
-                    "{dims:?}, {workers}"
-                );
-                assert!(plan.per_worker >= Plan::head_len(&dims), "{dims:?}, {workers}");
-                let mixed = plan.mixed.most * plan.mixed.panel * dims.padded(Extent::Tokens);
-                assert!(plan.mixed.most == 1 || mixed <= TILE_BYTES / plan.workers, "{dims:?}, {workers}");
-                let rows = plan.tiles.most * plan.tiles.panel;
-                assert!(plan.per_worker >= rows * (plan.dim + dims.padded(Extent::Hidden)), "{dims:?}, {workers}");
+                assert!(plan.shared >= dims.padded(Extent::Tokens) * plan.dim, "{dims:?}, {workers}");
+                let each = plan.shared / plan.workers;
+                assert!(each.is_multiple_of(64) && each >= Plan::head_len(&dims), "{dims:?}, {workers}");
+                let mixed = plan.mixed_panels * layout.rows as usize * dims.padded(Extent::Tokens);
+                assert!(plan.mixed_panels == 1 || mixed <= TILE_BYTES, "{dims:?}, {workers}");
+                for tile in plan.tiles() {
+                    let rows = tile.len().next_multiple_of(layout.rows as usize);
+                    assert!(plan.shared >= rows * (plan.dim + dims.padded(Extent::Hidden)), "{dims:?}, {workers}");
+                    assert!(plan.shared >= rows * dims.padded(Extent::Patch), "{dims:?}, {workers}");
+                }
             }
         }
     }

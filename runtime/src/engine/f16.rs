@@ -1,25 +1,40 @@
 //! The forward pass with 16-bit floating-point weights: sums and activations are `f32`.
 
-use super::{Pass, RunError, embed, part, patches, rescale, sum_over_tokens};
+use core::ops::Range;
+
+use super::{Pass, RunError, embed, patches, rescale, sum_over_tokens};
 use crate::format::{Extent, Slot};
-use crate::kernels::{FloatColumns, Mismatch, MixColumns, MixRows, RightHalves, Rows};
+use crate::kernels::{FloatColumns, Mismatch, MixColumns, MixRows, RightHalves, Rows, part_of};
 use crate::model::Model;
-use crate::parallel::{Block, ParallelFor};
+use crate::parallel::{Block, Cut, ParallelFor, Side, WHOLE};
 use crate::plan::aligned;
 
 pub(super) fn stem<P: ParallelFor>(pass: &mut Pass<P>, image: &[u8]) -> Result<(), RunError> {
     let (kernels, dims) = (pass.kernels, pass.model.dims());
-    let k = dims.patch_len();
+    let (panel, k) = (dims.layout.rows as usize, dims.patch_len());
     let layer = Layer::new(pass.model, [Slot::StemWeights, Slot::StemBias, Slot::StemScale], 0);
-    pass.for_each_block(pass.plan.tiles, |first, mut tile, scratch| {
-        let pixels = floats(scratch, tile.rows() * k)?;
-        for (row, pixels) in pixels.chunks_exact_mut(k.max(1)).enumerate() {
-            tile.row_mut(row).fill(0.0);
-            pixels.iter_mut().zip(patches::values(dims, image, first + row)).for_each(|(p, v)| *p = f32::from(v));
-        }
-        let left = Rows { data: pixels, stride: k, rows: tile.rows() };
-        kernels.add_f16(left, layer.weights, layer.columns, &mut tile)
-    })
+    let cut = Cut::shares([panel, layer.weights.width]);
+    let mut stream = Block::new(pass.stream, pass.plan.dim);
+    for tile in pass.plan.tiles() {
+        let (first, rows) = (tile.start, tile.len());
+        let mut stream = stream.part(tile, 0..WHOLE);
+        let patches = floats(pass.scratch, rows * k)?;
+        let copies = (Side::Left, Block::new(patches, k));
+        pass.cores.for_each_share(stream.whole(), copies, [1, WHOLE], |[tokens, _], mut stream, mut copies| {
+            for (row, token) in tokens.enumerate() {
+                stream.row_mut(row).fill(0.0);
+                let values = patches::values(dims, image, first + token);
+                copies.row_mut(row).iter_mut().zip(values).for_each(|(copy, v)| *copy = f32::from(v));
+            }
+            Ok(())
+        })?;
+        let left = Rows { data: patches, stride: k, rows };
+        pass.cores.for_each_block(stream, cut, |[tokens, channels], mut stream| {
+            let (weights, columns) = layer.part(&channels);
+            kernels.add_f16(left.part(&tokens), weights, columns, &mut stream)
+        })?;
+    }
+    Ok(())
 }
 
 pub(super) fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
@@ -29,36 +44,48 @@ pub(super) fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
     let [scale, sum, bias] =
         [Slot::MixRowScale, Slot::MixRowSum, Slot::MixRowBias].map(|s| model.tensor::<f32>(s, block));
     let rows = MixRows { correction: &[], scale, sum, bias };
-    let gains = [Slot::MixScale, Slot::MixSumGain, Slot::MixBiasGain].map(|s| model.tensor::<f32>(s, block));
+    let [scale, sum_gain, bias_gain] =
+        [Slot::MixScale, Slot::MixSumGain, Slot::MixBiasGain].map(|s| model.tensor::<f32>(s, block));
+    let of_columns = MixColumns { scale, sum_gain, bias_gain };
     let gain: &[f32] = model.tensor(Slot::MixStreamGain, block);
-    pass.for_each_block(pass.plan.channels, |first, mut channels, scratch| {
-        let width = channels.columns();
-        let right = floats(scratch, channels.rows() * width)?;
+    let stream = Block::new(pass.stream, pass.plan.dim);
+    let cut = Cut { unit: [WHOLE, dims.layout.columns as usize], most: [1; 2] };
+    pass.cores.for_each_block_with(stream, cut, pass.scratch, |[_, channels], mut stream, scratch| {
+        let width = channels.len();
+        let right = floats(scratch, stream.rows() * width)?;
         for (row, copy) in right.chunks_exact_mut(width.max(1)).enumerate() {
-            copy.iter_mut().zip(channels.row(row)).for_each(|(copy, &y)| *copy = y);
+            copy.iter_mut().zip(stream.row(row)).for_each(|(copy, &y)| *copy = y);
         }
-        rescale(&mut channels, part(gain, first, width).unwrap_or_default());
-        let [scale, sum_gain, bias_gain] = gains.map(|g| part(g, first, width));
-        let columns = MixColumns { scale: scale?, sum_gain: sum_gain?, bias_gain: bias_gain? };
-        kernels.mix_f16(panel, left, right, rows, columns, &mut channels)
+        rescale(&mut stream, gain, &channels);
+        kernels.mix_f16(panel, left, right, rows, of_columns.part(&channels), &mut stream)
     })
 }
 
 pub(super) fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
     let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
-    let hidden = dims.padded(Extent::Hidden);
+    let (panel, hidden) = (dims.layout.rows as usize, dims.padded(Extent::Hidden));
     let expand = Layer::new(model, [Slot::ExpandWeights, Slot::ExpandBias, Slot::ExpandScale], block);
     let contract = Layer::new(model, [Slot::ContractWeights, Slot::ContractBias, Slot::ContractScale], block);
     let gain: &[f32] = model.tensor(Slot::MlpStreamGain, block);
-    pass.for_each_block(pass.plan.tiles, |_, mut tile, scratch| {
-        let rows = tile.rows();
-        let activations = floats(scratch, rows * hidden)?;
-        let left = Rows { data: tile.as_slice(), stride: tile.stride(), rows };
-        kernels.gelu_f16(left, expand.weights, expand.columns, &mut Block::new(activations, hidden))?;
-        rescale(&mut tile, gain);
+    let cut = Cut::shares([panel, expand.weights.width]);
+    let mut stream = Block::new(pass.stream, pass.plan.dim);
+    for tile in pass.plan.tiles() {
+        let rows = tile.len();
+        let stream = stream.part(tile, 0..WHOLE);
+        let activations = floats(pass.scratch, rows * hidden)?;
+        let left = Rows { data: stream.as_slice(), stride: stream.stride(), rows };
+        pass.cores.for_each_block(Block::new(activations, hidden), cut, |[tokens, units], mut activations| {
+            let (weights, columns) = expand.part(&units);
+            kernels.gelu_f16(left.part(&tokens), weights, columns, &mut activations)
+        })?;
         let left = Rows { data: activations, stride: hidden, rows };
-        kernels.add_f16(left, contract.weights, contract.columns, &mut tile)
-    })
+        pass.cores.for_each_block(stream, cut, |[tokens, channels], mut stream| {
+            rescale(&mut stream, gain, &channels);
+            let (weights, columns) = contract.part(&channels);
+            kernels.add_f16(left.part(&tokens), weights, columns, &mut stream)
+        })?;
+    }
+    Ok(())
 }
 
 /// As the 8-bit one: every worker sums up for itself and reads its share of the weights.
@@ -79,8 +106,8 @@ pub(super) fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Re
         let out = floats(rest, padded)?;
         out.fill(0.0);
         let left = Rows { data: sums, stride: dim, rows: 1 };
-        let right = RightHalves { data: part(weights, first * dim, padded * dim)?, width };
-        let columns = FloatColumns { bias: part(bias, first, padded)?, scale: part(scale, first, padded)? };
+        let right = RightHalves { data: part_of(weights, &(first * dim..(first + padded) * dim)), width };
+        let columns = FloatColumns { bias, scale }.part(&(first..first + padded));
         kernels.add_f16(left, right, columns, &mut Block::new(out, padded))?;
         logits.iter_mut().zip(out).for_each(|(logit, out)| *logit = *out);
         Ok(())
@@ -95,6 +122,12 @@ fn floats(bytes: &mut [u8], len: usize) -> Result<&mut [f32], Mismatch> {
 struct Layer<'m> {
     weights: RightHalves<'m>,
     columns: FloatColumns<'m>,
+}
+
+impl<'m> Layer<'m> {
+    fn part(&self, columns: &Range<usize>) -> (RightHalves<'_>, FloatColumns<'_>) {
+        (self.weights.part(columns, self.columns.bias.len()), self.columns.part(columns))
+    }
 }
 
 impl<'m> Layer<'m> {

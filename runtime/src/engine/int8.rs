@@ -1,28 +1,50 @@
 //! The forward pass with 8-bit weights and activations.
 
-use super::{Pass, RunError, embed, part, patches, rescale, sum_over_tokens};
+use super::{Cores, Pass, RunError, embed, patches, rescale, sum_over_tokens};
 use crate::format::{Dims, Extent, Layout, Slot};
 use crate::kernels::{
-    GeluColumns, Hidden, Mismatch, MixColumns, MixRows, Product, Quantiser, StreamColumns, round_clamp,
+    GeluColumns, Hidden, Kernels, Mismatch, MixColumns, MixRows, Product, Quantiser, StreamColumns, round_clamp,
 };
 use crate::model::Model;
-use crate::parallel::{Cut, ParallelFor};
+use crate::parallel::{Block, Cut, ParallelFor, Side, WHOLE};
 use crate::plan::aligned;
 
 /// `y[n,:] = We · patch[n] + be`
 pub(super) fn stem<P: ParallelFor>(pass: &mut Pass<P>, image: &[u8]) -> Result<(), RunError> {
-    let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
+    let (model, dims) = (pass.model, pass.model.dims());
     let (layout, k) = (dims.layout, dims.padded(Extent::Patch));
     let right = model.tensor(Slot::StemWeights, 0);
     let columns = StreamColumns { bias: model.tensor(Slot::StemBias, 0), scale: model.tensor(Slot::StemScale, 0) };
-    pass.for_each_block(pass.plan.tiles, |first, mut tile, scratch| {
-        let rows = tile.rows();
-        let left = scratch.get_mut(..panel_rows(dims, rows) * k).ok_or(Mismatch)?;
-        for row in 0..rows {
-            tile.row_mut(row).fill(0.0);
-            pack_pixels(dims, image, first + row, row, left);
-        }
-        kernels.add(Product { layout, k, rows, left, right }, columns, &mut tile)
+    let panel = layout.rows as usize;
+    let mut stream = Block::new(pass.stream, pass.plan.dim);
+    for tile in pass.plan.tiles() {
+        let (first, rows) = (tile.start, tile.len());
+        let mut stream = stream.part(tile, 0..WHOLE);
+        let left = pass.scratch.get_mut(..panel_rows(dims, rows) * k).ok_or(Mismatch)?;
+        let (panels, unit) = ((Side::Left, Block::new(left, panel * k)), [panel, WHOLE]);
+        pass.cores.for_each_share(stream.whole(), panels, unit, |[tokens, _], mut stream, mut panels| {
+            for (row, token) in tokens.enumerate() {
+                stream.row_mut(row).fill(0.0);
+                pack_pixels(dims, image, first + token, row, panels.as_mut_slice());
+            }
+            Ok(())
+        })?;
+        add(&pass.cores, pass.kernels, Product { layout, k, rows, left, right }, columns, stream)?;
+    }
+    Ok(())
+}
+
+/// `stream += scale · (product + bias)`, for a tile of tokens.
+fn add<P: ParallelFor>(
+    cores: &Cores<P>,
+    kernels: &Kernels,
+    product: Product,
+    of_columns: StreamColumns,
+    stream: Block,
+) -> Result<(), RunError> {
+    let Layout { rows, columns, .. } = product.layout;
+    cores.for_each_block(stream, Cut::shares([rows, columns].map(|n| n as usize)), |[rows, columns], mut stream| {
+        kernels.add(product.part(rows, &columns), of_columns.part(&columns), &mut stream)
     })
 }
 
@@ -63,51 +85,50 @@ fn pack_groups<'a, const GROUP: usize>(
     }
 }
 
-/// `y[n,d] += s[d] · Σ_m Wt[n,m] · y[m,d] + p[d] · r[n] + q[d] · bt[n]`: first every worker quantises its tokens for all to see, then
-/// it sums up for its tokens. So cores hardly need each other's parts of the stream, but those bytes.
+/// `y[n,d] += s[d] · Σ_m Wt[n,m] · y[m,d] + p[d] · r[n] + q[d] · bt[n]`: every worker quantises a share of the channels and then, where
+/// there are enough of them, sums up for the same share. So cores hardly need each other's parts of the stream.
 pub(super) fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
     let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
     let layout = dims.layout;
     let [k, dim] = [Extent::Tokens, Extent::Dim].map(|e| dims.padded(e));
-    let width = layout.columns as usize;
-    let panels = dim.checked_div(width).unwrap_or(0);
-    let quantiser = PerChannel::new(model, Slot::MixInputScale, Slot::MixInputOffset, block);
+    let (rows, width) = (dims.tokens(), layout.columns as usize);
+    let quantiser = quantiser(model, [Slot::MixInputScale, Slot::MixInputOffset], block);
     let gain: &[f32] = model.tensor(Slot::MixStreamGain, block);
-    pass.for_each_share(layout.group as usize, panels, k * width, |mut tokens, mut panels| {
-        let rows = tokens.rows();
-        for panel in 0..panels.rows() {
-            let first = panel * width;
-            let channels = tokens.part(0..rows, first..first + width);
-            kernels.quantise_columns(layout, &channels, quantiser.part(first, width)?, panels.row_mut(panel))?;
+    let mut stream = Block::new(pass.stream, dim);
+    let right = pass.scratch.get_mut(..k * dim).ok_or(Mismatch)?;
+    let (panels, unit) = ((Side::Right, Block::new(right, k * width)), [layout.group as usize, width]);
+    pass.cores.for_each_share(stream.whole(), panels, unit, |[_, channels], mut stream, mut panels| {
+        for (panel, first) in channels.clone().step_by(width.max(1)).enumerate() {
+            let part = stream.part(0..WHOLE, panel * width..(panel + 1) * width);
+            let quantiser = quantiser.part(&(first..first + width));
+            kernels.quantise_columns(layout, &part, quantiser, panels.row_mut(panel))?;
         }
-        rescale(&mut tokens, gain);
+        rescale(&mut stream, gain, &channels);
         Ok(())
     })?;
-    let left: &[u8] = model.tensor(Slot::MixWeights, block);
-    let correction: &[i32] = model.tensor(Slot::MixRowCorrection, block);
-    let factors = [Slot::MixRowScale, Slot::MixRowSum, Slot::MixRowBias].map(|s| model.tensor::<f32>(s, block));
+    let [scale, sum, bias] =
+        [Slot::MixRowScale, Slot::MixRowSum, Slot::MixRowBias].map(|s| model.tensor::<f32>(s, block));
+    let of_rows = MixRows { correction: model.tensor(Slot::MixRowCorrection, block), scale, sum, bias };
     let [scale, sum_gain, bias_gain] =
         [Slot::MixScale, Slot::MixSumGain, Slot::MixBiasGain].map(|s| model.tensor::<f32>(s, block));
-    let columns = MixColumns { scale, sum_gain, bias_gain };
-    pass.for_each_block_seeing(pass.plan.mixed, |first, mut tile, panels| {
-        let (rows, padded) = (tile.rows(), panel_rows(dims, tile.rows()));
-        let [scale, sum, bias] = factors.map(|values| part(values, first, padded));
-        let mix_rows = MixRows { correction: part(correction, first, padded)?, scale: scale?, sum: sum?, bias: bias? };
-        let right = panels.get(..k * dim).ok_or(Mismatch)?;
-        let product = Product { layout, k, rows, left: part(left, first * k, padded * k)?, right };
-        kernels.mix(product, mix_rows, columns, &mut tile)
+    let of_columns = MixColumns { scale, sum_gain, bias_gain };
+    let product = Product { layout, k, rows, left: model.tensor(Slot::MixWeights, block), right };
+    let cut = Cut { unit: [layout.rows as usize, width], most: [pass.plan.mixed_panels, WHOLE] };
+    pass.cores.for_each_block(stream, cut, |[tokens, channels], mut stream| {
+        let of_rows = of_rows.part(&(tokens.start..tokens.start + panel_rows(dims, tokens.len())));
+        kernels.mix(product.part(tokens, &channels), of_rows, of_columns.part(&channels), &mut stream)
     })
 }
 
-/// `y[n,:] += W2 · gelu(W1 · y[n,:] + b1) + b2`: every task has tokens of its own, whose hidden activations stay in cache.
+/// `y[n,:] += W2 · gelu(W1 · y[n,:] + b1) + b2`, one tile of tokens after the other, whose hidden activations stay in cache. Every worker
+/// computes a share of the hidden units and then of the channels, so that each reads other weights.
 pub(super) fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
     let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
     let layout = dims.layout;
     let [dim, hidden] = [Extent::Dim, Extent::Hidden].map(|e| dims.padded(e));
-    let quantiser = PerChannel::new(model, Slot::MlpInputScale, Slot::MlpInputOffset, block);
-    let [expand, contract] = [Slot::ExpandWeights, Slot::ContractWeights].map(|s| model.tensor::<u8>(s, block));
+    let quantiser = quantiser(model, [Slot::MlpInputScale, Slot::MlpInputOffset], block);
     let (table, shift) = model.gelu(block).ok_or(Mismatch)?;
-    let gelu = GeluColumns {
+    let of_hidden = GeluColumns {
         bias: model.tensor(Slot::ExpandBias, block),
         scale: model.tensor(Slot::ExpandScale, block),
         requantise: model.tensor(Slot::HiddenScale, block),
@@ -116,19 +137,33 @@ pub(super) fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
         shift,
     };
     let [bias, scale] = [Slot::ContractBias, Slot::ContractScale];
-    let columns = StreamColumns { bias: model.tensor(bias, block), scale: model.tensor(scale, block) };
+    let of_channels = StreamColumns { bias: model.tensor(bias, block), scale: model.tensor(scale, block) };
     let gain: &[f32] = model.tensor(Slot::MlpStreamGain, block);
-    // No weights lie by tokens here, so that shares need not begin at a panel of them.
-    pass.for_each_block(Cut { unit: 1, ..pass.plan.tiles }, |_, mut tile, scratch| {
-        let (rows, padded) = (tile.rows(), panel_rows(dims, tile.rows()));
-        let (input, rest) = scratch.split_at_mut_checked(padded * dim).ok_or(Mismatch)?;
+    let panel = layout.rows as usize;
+    let mut stream = Block::new(pass.stream, dim);
+    for tile in pass.plan.tiles() {
+        let (rows, padded) = (tile.len(), panel_rows(dims, tile.len()));
+        let mut stream = stream.part(tile, 0..WHOLE);
+        let (input, rest) = pass.scratch.split_at_mut_checked(padded * dim).ok_or(Mismatch)?;
         let activations = rest.get_mut(..padded * hidden).ok_or(Mismatch)?;
-        kernels.quantise_rows(layout, &tile, quantiser.part(0, dim)?, input)?;
-        let product = Product { layout, k: dim, rows, left: input, right: expand };
-        kernels.gelu(product, gelu, Hidden { panels: &mut *activations, k: hidden, first: 0 })?;
-        rescale(&mut tile, gain);
-        kernels.add(Product { layout, k: hidden, rows, left: activations, right: contract }, columns, &mut tile)
-    })
+        let (panels, unit) = ((Side::Left, Block::new(input, panel * dim)), [panel, WHOLE]);
+        pass.cores.for_each_share(stream.whole(), panels, unit, |[_, channels], mut stream, mut panels| {
+            kernels.quantise_rows(layout, &stream, quantiser, panels.as_mut_slice())?;
+            rescale(&mut stream, gain, &channels);
+            Ok(())
+        })?;
+        let expand = Product { layout, k: dim, rows, left: input, right: model.tensor(Slot::ExpandWeights, block) };
+        let (panels, cut) = (Block::new(activations, panel * hidden), Cut::shares([1, panel * dims.hidden_step()]));
+        pass.cores.for_each_block(panels, cut, |[panels, bytes], mut activations| {
+            let rows = panels.start * panel..(panels.end * panel).min(rows);
+            let units = bytes.start / panel.max(1)..bytes.end / panel.max(1);
+            let hidden = Hidden { panels: &mut activations, first: 0 };
+            kernels.gelu(expand.part(rows, &units), of_hidden.part(&units), hidden)
+        })?;
+        let right = model.tensor(Slot::ContractWeights, block);
+        add(&pass.cores, kernels, Product { layout, k: hidden, rows, left: activations, right }, of_channels, stream)?;
+    }
+    Ok(())
 }
 
 /// `logits = Wh · mean_n(y) + bh`, with the mean in 16 bits: two rows of 8 bits. Every worker sums up for itself, which is little, and
@@ -138,7 +173,7 @@ pub(super) fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Re
     let layout = dims.layout;
     let (dim, rows, width) = (dims.padded(Extent::Dim), panel_rows(dims, 2), layout.columns as usize);
     let [scale, bias] = [Slot::HeadScale, Slot::HeadBias].map(|s| model.tensor::<f32>(s, 0));
-    let quantiser = PerChannel::new(model, Slot::HeadInputScale, Slot::HeadInputOffset, 0);
+    let quantiser = quantiser(model, [Slot::HeadInputScale, Slot::HeadInputOffset], 0);
     let correction: &[i32] = model.tensor(Slot::HeadCorrection, 0);
     let weights: &[u8] = model.tensor(Slot::HeadWeights, 0);
     pass.for_each_output(width, logits, |first, logits, stream, scratch| {
@@ -172,7 +207,7 @@ pub(super) fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Re
 }
 
 /// 16-bit activations as `256 · row 0 + row 1` of left panels.
-fn quantise_sums(layout: Layout, sums: &[f32], quantiser: &PerChannel, panels: &mut [u8]) {
+fn quantise_sums(layout: Layout, sums: &[f32], quantiser: &Quantiser, panels: &mut [u8]) {
     let (rows, k_len) = (layout.rows as usize, sums.len());
     for (k, ((&sum, &scale), &offset)) in sums.iter().zip(quantiser.scale).zip(quantiser.offset).enumerate() {
         let x = round_clamp(sum * scale + offset, -32768.0, 32639.0);
@@ -190,17 +225,7 @@ fn panel_rows(dims: &Dims, rows: usize) -> usize {
     rows.next_multiple_of((dims.layout.rows as usize).max(1))
 }
 
-struct PerChannel<'m> {
-    scale: &'m [f32],
-    offset: &'m [f32],
-}
-
-impl<'m> PerChannel<'m> {
-    fn new(model: &Model<'m>, scale: Slot, offset: Slot, block: usize) -> Self {
-        Self { scale: model.tensor(scale, block), offset: model.tensor(offset, block) }
-    }
-
-    fn part(&self, first: usize, len: usize) -> Result<Quantiser<'m>, Mismatch> {
-        Ok(Quantiser { scale: part(self.scale, first, len)?, offset: part(self.offset, first, len)? })
-    }
+/// Of all channels.
+fn quantiser<'m>(model: &Model<'m>, [scale, offset]: [Slot; 2], block: usize) -> Quantiser<'m> {
+    Quantiser { scale: model.tensor(scale, block), offset: model.tensor(offset, block) }
 }

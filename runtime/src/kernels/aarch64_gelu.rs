@@ -15,6 +15,7 @@ pub(super) fn gelu<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize
     hidden: Hidden,
 ) {
     let (layout, rows) = (T::LAYOUT, T::LAYOUT.rows as usize);
+    let (stride, panels) = (hidden.panels.stride(), hidden.panels.as_mut_ptr());
     let places: [_; ACROSS] = from_fn(|c| layout.index(rows, 0, 0, hidden.first + 4 * c));
     let table = Table { entries: columns.table, shift: vdupq_n_s16(8 - columns.shift as i16) };
     let (scale, requantise, zero) =
@@ -31,12 +32,13 @@ pub(super) fn gelu<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize
         let corrections = table.corrections(&x);
         unroll!(D < DOWN => {
             if whole || 4 * D < rows || first + 4 * D < p.rows {
-                let row = layout.index(rows, hidden.k, first + 4 * D, 0);
+                let row = first + 4 * D;
+                let place = row / rows * stride + layout.index(rows, 0, row % rows, 0);
                 let mut bytes = [vdupq_n_u8(0); ACROSS];
                 unroll!(C < ACROSS => { bytes[C] = coefficients[C].activations(x[D][C], corrections[D][C]) });
                 // SAFETY: the callers have checked that the hidden panels have these columns, and the row is in one of
                 // them: in the tile's first, or in one that has wanted rows.
-                unsafe { store_units::<T, DOWN, ACROSS>(bytes, places, &order, hidden.panels.as_mut_ptr().add(row)) };
+                unsafe { store_units::<T, DOWN, ACROSS>(bytes, places, &order, panels.add(place)) };
             }
         });
     });

@@ -51,6 +51,7 @@ mod x86_64_ymm;
 
 pub(crate) use operands::{
     FloatColumns, GeluColumns, Hidden, MixColumns, MixRows, Product, Quantiser, RightHalves, Rows, StreamColumns,
+    part_of,
 };
 pub(crate) use scalar::round_clamp;
 #[cfg(feature = "kernel-tests")]
@@ -58,7 +59,7 @@ pub use tests::COMPARISONS;
 
 use crate::format::{Dims, Layout, Precision};
 use crate::parallel::Block;
-use operands::{float_fits, part_of};
+use operands::float_fits;
 
 /// A table of functions for one instruction set. To hold one proves that this CPU can run it.
 pub struct Kernels {
@@ -243,7 +244,7 @@ impl Kernels {
                 && rows == product.rows,
         )?;
         for (part, product) in product.right_panels(self.int8.right_panels) {
-            let columns = StreamColumns { bias: part_of(columns.bias, &part), scale: part_of(columns.scale, &part) };
+            let columns = columns.part(&part);
             // SAFETY: to hold `self` proves the instructions; the lengths were checked.
             unsafe { (self.int8.add)(product, columns, &mut stream.part(0..rows, part)) };
         }
@@ -267,10 +268,8 @@ impl Kernels {
                 && [columns.scale.len(), columns.sum_gain.len(), columns.bias_gain.len()] == [width; 3]
                 && rows == product.rows,
         )?;
-        let MixColumns { scale, sum_gain, bias_gain } = columns;
         for (part, product) in product.right_panels(self.int8.right_panels) {
-            let [scale, sum_gain, bias_gain] = [scale, sum_gain, bias_gain].map(|values| part_of(values, &part));
-            let columns = MixColumns { scale, sum_gain, bias_gain };
+            let columns = columns.part(&part);
             // SAFETY: to hold `self` proves the instructions; the lengths were checked.
             unsafe { (self.int8.mix)(product, of_rows, columns, &mut stream.part(0..rows, part)) };
         }
@@ -279,25 +278,24 @@ impl Kernels {
 
     /// Hidden activations, into left panels of the next product. Rows that only fill a panel up hold anything afterwards.
     pub(crate) fn gelu(&self, product: Product, columns: GeluColumns, hidden: Hidden) -> Result<(), Mismatch> {
-        let Hidden { panels, k, first } = hidden;
-        let width = columns.bias.len();
+        let Hidden { panels, first } = hidden;
+        let rows = (product.layout.rows as usize).max(1);
+        let (width, k) = (columns.bias.len(), panels.columns() / rows);
         check(
             self.reads(product.layout)
                 && product.fits(width)
                 && [columns.scale.len(), columns.requantise.len(), columns.zero.len()] == [width; 3]
                 && columns.shift <= 7
-                && k.is_multiple_of(product.layout.group as usize)
+                && panels.columns().is_multiple_of(rows * product.layout.group as usize)
                 && first.is_multiple_of(product.layout.columns as usize)
                 && first + width <= k
-                && panels.len() == product.padded_rows() * k,
+                && rows * panels.rows() == product.padded_rows(),
         )?;
         for (part, product) in product.right_panels(self.int8.right_panels) {
             let first = first + part.start;
-            let [bias, scale] = [columns.bias, columns.scale].map(|values| part_of(values, &part));
-            let (requantise, zero) = (part_of(columns.requantise, &part), part_of(columns.zero, &part));
-            let columns = GeluColumns { bias, scale, requantise, zero, ..columns };
+            let columns = columns.part(&part);
             // SAFETY: to hold `self` proves the instructions; the lengths were checked.
-            unsafe { (self.int8.gelu)(product, columns, Hidden { panels: &mut *panels, k, first }) };
+            unsafe { (self.int8.gelu)(product, columns, Hidden { panels: &mut *panels, first }) };
         }
         Ok(())
     }

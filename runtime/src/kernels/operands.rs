@@ -22,6 +22,18 @@ pub(crate) struct Product<'a> {
 }
 
 impl<'a> Product<'a> {
+    /// The product of `rows`, which begin at a left panel, and `columns`, which begin at a right one.
+    pub fn part(self, rows: Range<usize>, columns: &Range<usize>) -> Self {
+        let Self { layout, k, .. } = self;
+        let end = rows.end.next_multiple_of((layout.rows as usize).max(1));
+        Self {
+            rows: rows.len(),
+            left: part_of(self.left, &(rows.start * k..end * k)),
+            right: part_of(self.right, &(columns.start * k..columns.end * k)),
+            ..self
+        }
+    }
+
     /// The products with `count` right panels at a time, or what is left of them, and their columns.
     pub(super) fn right_panels(self, count: usize) -> impl Iterator<Item = (Range<usize>, Product<'a>)> {
         let columns = count.max(1) * self.layout.columns as usize;
@@ -53,6 +65,12 @@ pub(crate) struct StreamColumns<'a> {
     pub scale: &'a [f32],
 }
 
+impl StreamColumns<'_> {
+    pub fn part(&self, columns: &Range<usize>) -> Self {
+        Self { bias: part_of(self.bias, columns), scale: part_of(self.scale, columns) }
+    }
+}
+
 /// Per row: the patch mixing's weights.
 #[derive(Clone, Copy)]
 pub(crate) struct MixRows<'a> {
@@ -62,12 +80,27 @@ pub(crate) struct MixRows<'a> {
     pub bias: &'a [f32],
 }
 
+impl MixRows<'_> {
+    pub fn part(&self, rows: &Range<usize>) -> Self {
+        let [scale, sum, bias] = [self.scale, self.sum, self.bias].map(|values| part_of(values, rows));
+        Self { correction: part_of(self.correction, rows), scale, sum, bias }
+    }
+}
+
 /// Per column: the patch mixing's gains.
 #[derive(Clone, Copy)]
 pub(crate) struct MixColumns<'a> {
     pub scale: &'a [f32],
     pub sum_gain: &'a [f32],
     pub bias_gain: &'a [f32],
+}
+
+impl MixColumns<'_> {
+    pub fn part(&self, columns: &Range<usize>) -> Self {
+        let [scale, sum_gain, bias_gain] =
+            [self.scale, self.sum_gain, self.bias_gain].map(|values| part_of(values, columns));
+        Self { scale, sum_gain, bias_gain }
+    }
 }
 
 /// Per column: how 8-bit sums become 8-bit hidden activations.
@@ -83,13 +116,18 @@ pub(crate) struct GeluColumns<'a> {
     pub shift: u32,
 }
 
-/// Where a tile's hidden activations go: left panels of the next product.
-pub(crate) struct Hidden<'a> {
-    /// Whole panels of `k` columns.
-    pub panels: &'a mut [u8],
-    /// Padded number of hidden units.
-    pub k: usize,
-    /// First hidden unit of these right panels.
+impl GeluColumns<'_> {
+    pub fn part(&self, columns: &Range<usize>) -> Self {
+        let [bias, scale] = [self.bias, self.scale].map(|values| part_of(values, columns));
+        let (requantise, zero) = (part_of(self.requantise, columns), part_of(self.zero, columns));
+        Self { bias, scale, requantise, zero, ..*self }
+    }
+}
+
+/// Where hidden activations go: left panels of the next product, or a part of them, a panel a row.
+pub(crate) struct Hidden<'a, 'b> {
+    pub panels: &'a mut Block<'b, u8>,
+    /// Where the first one goes: a column of the left panels.
     pub first: usize,
 }
 
@@ -98,6 +136,12 @@ pub(crate) struct Hidden<'a> {
 pub(crate) struct Quantiser<'a> {
     pub scale: &'a [f32],
     pub offset: &'a [f32],
+}
+
+impl Quantiser<'_> {
+    pub fn part(&self, channels: &Range<usize>) -> Self {
+        Self { scale: part_of(self.scale, channels), offset: part_of(self.offset, channels) }
+    }
 }
 
 /// Rows of `f32` numbers, for models with 16-bit weights.
@@ -110,6 +154,13 @@ pub(crate) struct Rows<'a> {
     pub rows: usize,
 }
 
+impl Rows<'_> {
+    pub fn part(&self, rows: &Range<usize>) -> Self {
+        let data = part_of(self.data, &(rows.start * self.stride..rows.end * self.stride));
+        Self { data, stride: self.stride, rows: rows.len() }
+    }
+}
+
 /// Right panels of 16-bit weights.
 #[derive(Clone, Copy)]
 pub(crate) struct RightHalves<'a> {
@@ -119,6 +170,12 @@ pub(crate) struct RightHalves<'a> {
 }
 
 impl RightHalves<'_> {
+    /// `columns` of `all`, which begin at a panel.
+    pub fn part(self, columns: &Range<usize>, all: usize) -> Self {
+        let k = self.data.len().checked_div(all).unwrap_or(0);
+        Self { data: part_of(self.data, &(columns.start * k..columns.end * k)), ..self }
+    }
+
     /// Calls `each` with every panel, its columns' numbers and its part of `out`.
     pub(super) fn for_each_panel(
         self,
@@ -130,8 +187,7 @@ impl RightHalves<'_> {
         let k = self.data.len().checked_div(out.columns()).unwrap_or(0);
         for (i, panel) in self.data.chunks_exact((self.width * k).max(1)).enumerate() {
             let part = i * self.width..(i + 1) * self.width;
-            let columns = FloatColumns { bias: part_of(columns.bias, &part), scale: part_of(columns.scale, &part) };
-            each(panel, columns, &mut out.part(0..rows, part));
+            each(panel, columns.part(&part), &mut out.part(0..rows, part));
         }
     }
 }
@@ -143,8 +199,14 @@ pub(crate) struct FloatColumns<'a> {
     pub scale: &'a [f32],
 }
 
-/// A part of what was checked to be longer.
-pub(super) fn part_of<'a, T>(values: &'a [T], part: &Range<usize>) -> &'a [T] {
+impl FloatColumns<'_> {
+    pub fn part(&self, columns: &Range<usize>) -> Self {
+        Self { bias: part_of(self.bias, columns), scale: part_of(self.scale, columns) }
+    }
+}
+
+/// A part, empty where it would reach outside: the kernels check all lengths.
+pub(crate) fn part_of<'a, T>(values: &'a [T], part: &Range<usize>) -> &'a [T] {
     values.get(part.clone()).unwrap_or(&[])
 }
 

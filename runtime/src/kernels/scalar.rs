@@ -127,8 +127,9 @@ pub(super) fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
             let correction = columns.table.get(usize::from(index)).copied().unwrap_or(0);
             let y = x.max(0) - i32::from(correction);
             let y = ((y * i32::from(requantise) + (1 << 14)) >> 15) + i32::from(zero);
-            let at = p.layout.index(p.layout.rows as usize, hidden.k, row, hidden.first + column);
-            if let Some(out) = hidden.panels.get_mut(at) {
+            let rows = (p.layout.rows as usize).max(1);
+            let at = p.layout.index(rows, 0, row % rows, hidden.first + column);
+            if let Some(out) = hidden.panels.row_mut(row / rows).get_mut(at) {
                 *out = stored(y.clamp(-128, 127), p.layout);
             }
         }

@@ -211,16 +211,22 @@ fn hidden_activations_are_identical() {
         let shift = random.below(8) as u32;
         let hidden_k = (2 * width + layout.columns as usize).next_multiple_of(layout.group as usize);
         let first = random.pick(&[0, layout.columns as usize, width]);
+        // The panels are a part of wider ones.
+        let [before, behind] = [0; 2].map(|_| random.below(3) * layout.group as usize);
         let results = [&scalar::KERNELS, kernels].map(|kernels| {
-            let mut panels = vec![0xa5; case.rows[0] * hidden_k];
+            let rows = layout.rows as usize;
+            let stride = rows * (before + hidden_k + behind);
+            let mut bytes = vec![0xa5; case.rows[0] / rows * stride];
             let columns =
                 GeluColumns { bias: &bias, scale: &scale, requantise: &requantise, zero: &zero, table: &table, shift };
-            kernels.gelu(case.product(), columns, Hidden { panels: &mut panels, k: hidden_k, first }).unwrap();
+            let mut all = Block::new(&mut bytes, stride);
+            let mut panels = all.part(0..case.rows[0] / rows, rows * before..rows * (before + hidden_k));
+            kernels.gelu(case.product(), columns, Hidden { panels: &mut panels, first }).unwrap();
             // Rows that only fill the last panel up may hold anything.
             for (row, k) in (case.rows[1]..case.rows[0]).flat_map(|row| (0..hidden_k).map(move |k| (row, k))) {
-                panels[layout.index(layout.rows as usize, hidden_k, row, k)] = 0;
+                panels.row_mut(row / rows)[layout.index(rows, 0, row % rows, k)] = 0;
             }
-            panels
+            bytes
         });
         assert!(results[0] == results[1], "{}: {:?} k {} shift {shift}", kernels.name, case.rows, case.k);
     });
@@ -251,7 +257,8 @@ fn every_gelu_index_is_looked_up() {
                     table: &table,
                     shift,
                 };
-                kernels.gelu(product, columns, Hidden { panels: &mut panels, k: hidden_k, first: 0 }).unwrap();
+                let hidden = Hidden { panels: &mut Block::new(&mut panels, rows * hidden_k), first: 0 };
+                kernels.gelu(product, columns, hidden).unwrap();
                 panels
             });
             assert_eq!(results[1], results[0], "{}: from {start}, shift {shift}", kernels.name);

@@ -363,13 +363,14 @@ fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
         table: columns.table,
         shift: columns.shift,
     });
-    let first = Layout::DSP.index(ROWS, hidden.k, 0, hidden.first);
-    let mut panels = hidden.panels.chunks_exact_mut((ROWS * hidden.k).max(1));
+    let first = Layout::DSP.index(ROWS, 0, 0, hidden.first);
+    let mut panels = 0..hidden.panels.rows();
     for_each_tile(
         &p,
         |_| [bias; ROWS],
         |_, sums| {
-            let places = panels.next().and_then(|panel| panel.get_mut(first..)).unwrap_or_default();
+            let panel = panels.next().unwrap_or(usize::MAX);
+            let places = hidden.panels.row_mut(panel).get_mut(first..).unwrap_or_default();
             let [[sum_0a, sum_0b], [sum_1a, sum_1b], [sum_2a, sum_2b]] = sums;
             // The panel's rows are a group apart, and an even number of columns lies before these in theirs.
             if let [row_0a, row_0b, _, _, row_1a, row_1b, _, _, row_2a, row_2b, ..] = places {

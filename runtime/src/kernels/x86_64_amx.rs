@@ -7,6 +7,7 @@
 mod tiles;
 
 use core::arch::x86_64::*;
+use core::ops::Range;
 
 use tiles::{COLUMNS, Start, Sums, for_each_block};
 
@@ -78,33 +79,33 @@ fn sums(p: Product, out: &mut [i32]) {
 fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
     let table = Table::new(columns.table, columns.shift);
     let coefficients = [Gelu::new(&columns, 0), Gelu::new(&columns, 1)];
-    let Hidden { panels, k, first: column } = hidden;
+    let Hidden { panels, first: column } = hidden;
     for_each_block::<false>(p, &Start::of(columns.bias), |sums: Sums| {
-        let out = panels.get_mut(sums.rows.start * k..sums.rows.end * k).unwrap_or(&mut []);
-        for (row, out) in sums.rows.clone().step_by(4).zip(out.chunks_mut((4 * k).max(1))) {
+        for row in sums.rows.clone().step_by(4) {
             let [a, b, c, d] = [row, row + 1, row + 2, row + 3].map(|row| sums.of(row));
             let left = coefficients[0].activations([a[0], b[0], c[0], d[0]], &table);
             let right = coefficients[1].activations([a[1], b[1], c[1], d[1]], &table);
-            let rows = out.chunks_exact_mut(k.max(1));
-            let places = rows.map(|row| row.get_mut(column..).and_then(|row| row.first_chunk_mut()));
-            store_rows(left, right, places.flatten());
+            store_rows(left, right, panels, row..sums.rows.end, column);
         }
     });
 }
 
-/// Stores two quads, as `quad` makes them, row by row.
+/// Stores two quads, as `quad` makes them, from `column` on of as many of the `wanted` rows.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn store_rows<'a>(left: __m512i, right: __m512i, places: impl Iterator<Item = &'a mut [u8; COLUMNS]>) {
+fn store_rows(left: __m512i, right: __m512i, panels: &mut Block<u8>, wanted: Range<usize>, column: usize) {
     let first_two = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 1, 5, 9, 13, 17, 21, 25, 29);
     let last_two = _mm512_add_epi32(first_two, _mm512_set1_epi32(2));
     let rows = [first_two, last_two].map(|places| {
         let two = _mm512_permutex2var_epi32(left, places, right);
         [_mm512_castsi512_si256(two), _mm512_extracti64x4_epi64::<1>(two)]
     });
-    for (place, row) in places.zip(rows.as_flattened()) {
+    for (row, bytes) in wanted.zip(rows.as_flattened()) {
+        let Some(place) = panels.row_mut(row).get_mut(column..).and_then(|row| row.first_chunk_mut::<COLUMNS>()) else {
+            return;
+        };
         // SAFETY: 32 bytes, at any address.
-        unsafe { _mm256_storeu_si256(place.as_mut_ptr().cast(), *row) };
+        unsafe { _mm256_storeu_si256(place.as_mut_ptr().cast(), *bytes) };
     }
 }
 

@@ -145,9 +145,9 @@ fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
     let table = Table::new(columns.table, columns.shift);
     let coefficients = [Gelu::new(&columns, 0), Gelu::new(&columns, 1), Gelu::new(&columns, 2)];
     let bias = [integers(columns.bias, 0), integers(columns.bias, 1), integers(columns.bias, 2)];
-    let Hidden { panels, k, first: column } = hidden;
+    let Hidden { panels, first: column } = hidden;
     for_each_panel!(p, false, bias, |first: usize, sums: &Sums| {
-        let groups = panels.get_mut(first * k + column * ROWS..).unwrap_or(&mut []).as_chunks_mut().0;
+        let groups = panels.row_mut(first / ROWS).get_mut(column * ROWS..).unwrap_or(&mut []).as_chunks_mut().0;
         let [x, y, z] = &coefficients;
         let Some([x_out, y_out, z_out]) = groups.first_chunk_mut() else { return };
         // Step by step for all six quads, as each step waits for the one before; loops would not become straight code.

@@ -218,12 +218,12 @@ pub(super) fn sums<T: Tile>(p: Product, out: &mut [i32]) {
 #[target_feature(enable = "avx2")]
 pub(super) fn gelu<T: Tile>(p: Product, columns: GeluColumns, hidden: Hidden) {
     let table = Table::new(columns.table, columns.shift);
-    let Hidden { panels: out, k, first } = hidden;
+    let Hidden { panels: out, first } = hidden;
     for_each_panel!(T, false, p, |right, panels| {
         let coefficients = Gelu::of_panel(&columns, right);
         for (panel, sums) in panels {
-            let first = panel * ROWS * k + ROWS * (first + right * COLUMNS);
-            let groups = out.get_mut(first..).unwrap_or(&mut []).as_chunks_mut().0;
+            let first = ROWS * (first + right * COLUMNS);
+            let groups = out.row_mut(panel).get_mut(first..).unwrap_or(&mut []).as_chunks_mut().0;
             for (u, (out, gelu)) in groups.iter_mut().zip(&coefficients).enumerate() {
                 store_group::<T>(out, gelu.activations(unit(sums, u), &table));
             }
