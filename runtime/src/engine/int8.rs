@@ -146,9 +146,9 @@ pub(super) fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
         let mut stream = stream.part(tile, 0..WHOLE);
         let (input, rest) = pass.scratch.split_at_mut_checked(padded * dim).ok_or(Mismatch)?;
         let activations = rest.get_mut(..padded * hidden).ok_or(Mismatch)?;
-        let (panels, unit) = ((Side::Left, Block::new(input, panel * dim)), [panel, WHOLE]);
+        let (panels, unit) = ((Side::Left, Block::new(input, panel * dim)), [panel, dims.hidden_step()]);
         pass.cores.for_each_share(stream.whole(), panels, unit, |[_, channels], mut stream, mut panels| {
-            kernels.quantise_rows(layout, &stream, quantiser, panels.as_mut_slice())?;
+            kernels.quantise_rows(layout, &stream, quantiser.part(&channels), &mut panels)?;
             rescale(&mut stream, gain, &channels);
             Ok(())
         })?;

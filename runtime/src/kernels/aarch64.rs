@@ -328,12 +328,13 @@ pub(super) fn quantise_rows<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACRO
     _: Layout,
     stream: &Block,
     q: Quantiser,
-    out: &mut [u8],
+    out: &mut Block<u8>,
 ) {
     let (panel, group, columns) = (T::LAYOUT.rows as usize, T::LAYOUT.group as usize, stream.columns());
+    let (stride, out) = (out.stride(), out.as_mut_ptr());
     let (scale, offset) = (q.scale.as_ptr(), q.offset.as_ptr());
     for_each_four_rows!(stream, |first, rows, _found| {
-        let mut place = out.as_mut_ptr().wrapping_add(T::LAYOUT.index(panel, columns, first, 0));
+        let mut place = out.wrapping_add(first / panel * stride + T::LAYOUT.index(panel, 0, first % panel, 0));
         for k in (0..columns).step_by(group) {
             unroll!(Q < group / 4 => {
                 // SAFETY: rows and quantiser have `columns` elements, a multiple of the group, and the panels have room for all

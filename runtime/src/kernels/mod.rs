@@ -156,7 +156,7 @@ struct Int8 {
     /// Right panels that `add`, `mix` and `gelu` are given at a time, at most; `sums` is given one.
     right_panels: usize,
     /// Rows of the stream to left panels.
-    quantise_rows: unsafe fn(Layout, &Block, Quantiser, &mut [u8]),
+    quantise_rows: unsafe fn(Layout, &Block, Quantiser, &mut Block<u8>),
     /// Columns of the stream to one right panel; the `k` behind the last row stay as they are.
     quantise_columns: unsafe fn(Layout, &Block, Quantiser, &mut [u8]),
     /// `stream += scale · (product + bias)`.
@@ -191,23 +191,23 @@ fn check(fits: bool) -> Result<(), Mismatch> {
 }
 
 impl Kernels {
-    /// Quantises all rows of `stream` into left panels: `rows` rounded up × `columns` bytes. Rows that only fill a panel
-    /// up hold anything afterwards.
+    /// Quantises all rows of `stream` into left panels, or a part of them, a panel a row. Rows that only fill a panel up hold anything
+    /// afterwards.
     pub(crate) fn quantise_rows(
         &self,
         layout: Layout,
         stream: &Block,
         quantiser: Quantiser,
-        out: &mut [u8],
+        out: &mut Block<u8>,
     ) -> Result<(), Mismatch> {
-        let rows = stream.rows().next_multiple_of((layout.rows as usize).max(1));
+        let rows = (layout.rows as usize).max(1);
         let columns = stream.columns();
         check(
             self.reads(layout)
                 && layout.is_valid()
                 && columns.is_multiple_of(layout.group as usize)
                 && [quantiser.scale.len(), quantiser.offset.len()] == [columns; 2]
-                && out.len() == rows * columns,
+                && [out.rows(), out.columns()] == [stream.rows().div_ceil(rows), rows * columns],
         )?;
         // SAFETY: to hold `self` proves the instructions; the lengths were checked.
         unsafe { (self.int8.quantise_rows)(layout, stream, quantiser, out) };

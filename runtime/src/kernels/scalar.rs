@@ -71,11 +71,12 @@ fn quantise(x: f32, scale: f32, offset: f32) -> i32 {
     round_clamp(x * scale + offset, -128.0, 127.0)
 }
 
-pub(super) fn quantise_rows(layout: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
-    let k_len = stream.columns();
+pub(super) fn quantise_rows(layout: Layout, stream: &Block, q: Quantiser, out: &mut Block<u8>) {
+    let rows = (layout.rows as usize).max(1);
     for row in 0..stream.rows() {
+        let panel = out.row_mut(row / rows);
         for (k, ((&x, &scale), &offset)) in stream.row(row).iter().zip(q.scale).zip(q.offset).enumerate() {
-            if let Some(out) = out.get_mut(layout.index(layout.rows as usize, k_len, row, k)) {
+            if let Some(out) = panel.get_mut(layout.index(rows, 0, row % rows, k)) {
                 *out = stored(quantise(x, scale, offset), layout);
             }
         }

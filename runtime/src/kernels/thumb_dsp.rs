@@ -243,10 +243,11 @@ fn quantise(x: f32, scale: f32, offset: f32) -> u8 {
     rounded(x * scale + offset) as u8
 }
 
-fn quantise_rows(layout: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
+fn quantise_rows(layout: Layout, stream: &Block, q: Quantiser, out: &mut Block<u8>) {
     let coefficients = q.scale.as_chunks::<GROUP>().0.iter().zip(q.offset.as_chunks::<GROUP>().0);
     for row in 0..stream.rows() {
-        let places = out.get_mut(layout.index(ROWS, stream.columns(), row, 0)..).unwrap_or_default().chunks_mut(STEP);
+        let first = layout.index(ROWS, 0, row % ROWS, 0);
+        let places = out.row_mut(row / ROWS).get_mut(first..).unwrap_or_default().chunks_mut(STEP);
         let groups = stream.row(row).as_chunks::<GROUP>().0.iter().zip(coefficients.clone());
         for (place, (x, (scale, offset))) in places.filter_map(|p| p.first_chunk_mut::<GROUP>()).zip(groups) {
             let ([a, b, c, d], [sa, sb, sc, sd], [oa, ob, oc, od]) = (*x, *scale, *offset);

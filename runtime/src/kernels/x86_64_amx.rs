@@ -110,10 +110,10 @@ fn store_rows(left: __m512i, right: __m512i, panels: &mut Block<u8>, wanted: Ran
 }
 
 #[target_feature(enable = "avx512f,avx512bw")]
-fn quantise_rows(_: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
+fn quantise_rows(_: Layout, stream: &Block, q: Quantiser, out: &mut Block<u8>) {
     let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    for (row, out) in (0..stream.rows()).zip(out.chunks_exact_mut(stream.columns().max(1))) {
-        let row = stream.row(row);
+    for index in 0..stream.rows() {
+        let (row, out) = (stream.row(index), out.row_mut(index));
         for (first, out) in (0..row.len()).step_by(64).zip(out.chunks_mut(64)) {
             let [a, b, c, d] = [0, 16, 32, 48].map(|from| {
                 let from = first + from;

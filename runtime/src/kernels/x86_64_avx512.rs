@@ -343,11 +343,10 @@ fn four_rows(stream: &Block, first: usize, column: usize) -> [*const f32; 4] {
 }
 
 #[target_feature(enable = "avx512f,avx512bw")]
-fn quantise_rows(_: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
+fn quantise_rows(_: Layout, stream: &Block, q: Quantiser, out: &mut Block<u8>) {
     let columns = stream.columns();
-    let panels = out.chunks_exact_mut((ROWS * columns).max(1));
-    for (first, panel) in (0..stream.rows()).step_by(ROWS).zip(panels) {
-        for (column, out) in (0..columns).step_by(16).zip(panel.chunks_mut(16 * ROWS)) {
+    for (panel, first) in (0..stream.rows()).step_by(ROWS).enumerate() {
+        for (column, out) in (0..columns).step_by(16).zip(out.row_mut(panel).chunks_mut(16 * ROWS)) {
             let mask = (1u32 << (columns - column).min(16)).wrapping_sub(1) as __mmask16;
             let rows = [first, first + 4].map(|first| four_rows(stream, first, column));
             // SAFETY: rows and quantiser have the columns in the mask, as the callers have checked.

@@ -382,12 +382,12 @@ fn rows<'s>(stream: &'s Block, first: usize) -> [&'s [[f32; 4]]; 4] {
 }
 
 #[target_feature(enable = "avx2")]
-pub(super) fn quantise_rows<T: Tile>(_: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
-    let panels = out.chunks_exact_mut((ROWS * stream.columns()).max(1));
-    for (first, panel) in (0..stream.rows()).step_by(ROWS).zip(panels) {
+pub(super) fn quantise_rows<T: Tile>(_: Layout, stream: &Block, q: Quantiser, out: &mut Block<u8>) {
+    for (panel, first) in (0..stream.rows()).step_by(ROWS).enumerate() {
         let ([a, b, c, d], [e, f, g, h]) = (rows(stream, first), rows(stream, first + 4));
         let coefficients = q.scale.as_chunks().0.iter().zip(q.offset.as_chunks().0);
-        for (u, (out, (scale, offset))) in panel.as_chunks_mut().0.iter_mut().zip(coefficients).enumerate() {
+        for (u, (out, (scale, offset))) in out.row_mut(panel).as_chunks_mut().0.iter_mut().zip(coefficients).enumerate()
+        {
             let (scale, offset) = (twice(scale), twice(offset));
             let floats = |row: &[[f32; 4]]| load_floats(row.get(u).unwrap_or(&[0.0; 4]));
             let pair = |low, high| {
