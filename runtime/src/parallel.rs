@@ -169,7 +169,7 @@ impl Cut {
     }
 
     /// How many shares lie below each other and how many side by side: as many as makes the largest one smallest. Where there is a
-    /// choice they lie side by side, as shares of different columns need different weights.
+    /// choice they lie side by side: as a rule, weights belong to columns, and no two workers read the same then.
     fn grid(&self, units: [usize; 2], workers: usize) -> [usize; 2] {
         let mut best = ([1, 1], usize::MAX);
         for down in 1..=workers.min(units[0]).max(1) {

@@ -22,7 +22,7 @@ fn bench_takes_the_models_size_and_eight_megabytes() {
         let model = random_model(&s12);
         let path = folder.path().join("s12.rmlp");
         std::fs::write(&path, &*model).unwrap();
-        // The system counts pages by CPU and adds them up now and then: a peak can be some hundred KB off where CPUs are busy.
+        // The peak varies by some hundred KB from run to run, most beside other work: the least counts.
         let run = || {
             let found = json(&["bench", string(&path), "--json", "--runs", "1", "--warmup", "1", "--threads", "2"]);
             ["peak_memory_bytes", "model_bytes"].map(|name| found[name].as_u64().unwrap())

@@ -125,15 +125,13 @@ struct Layer<'m> {
 }
 
 impl<'m> Layer<'m> {
-    fn part(&self, columns: &Range<usize>) -> (RightHalves<'_>, FloatColumns<'_>) {
-        (self.weights.part(columns, self.columns.bias.len()), self.columns.part(columns))
-    }
-}
-
-impl<'m> Layer<'m> {
     fn new(model: &Model<'m>, [weights, bias, scale]: [Slot; 3], block: usize) -> Self {
         let weights = RightHalves { data: model.tensor(weights, block), width: model.dims().layout.columns as usize };
         let columns = FloatColumns { bias: model.tensor(bias, block), scale: model.tensor(scale, block) };
         Self { weights, columns }
+    }
+
+    fn part(&self, columns: &Range<usize>) -> (RightHalves<'_>, FloatColumns<'_>) {
+        (self.weights.part(columns, self.columns.bias.len()), self.columns.part(columns))
     }
 }
