@@ -30,7 +30,7 @@ ENGINE = HERE / "side_by_side" / "engine.py"
 WITHOUT_AMX = HERE / "side_by_side" / "without_amx.py"
 CALIBRATION = HERE.parent / "demo" / "calibration"
 PACKAGES = ["ai-edge-litert", "litert-torch", "litert-quantizer", "onnxruntime", "openvino", "nncf", "onnx", "numpy"]
-OURS = "resmlp int8"
+OURS, OURS_F16 = "resmlp int8", "resmlp f16"
 
 
 def arguments():
@@ -60,14 +60,16 @@ def prepare(network, examples, resmlp, saturates):
     """Every engine's model of the network: a dictionary of names and the commands that run them, threads left out."""
     folder = programs.cargo_target() / "peers" / slug(network)
     folder.mkdir(parents=True, exist_ok=True)
-    trained, ours = folder / "trained.onnx", folder / "ours.rmlp"
+    trained, ours, ours_f16 = folder / "trained.onnx", folder / "ours.rmlp", folder / "ours-f16.rmlp"
     run = lambda *command: subprocess.run([str(word) for word in command], check=True, stdout=sys.stderr)  # noqa: E731
     make(trained, lambda path: run(examples / "export", network, path))
-    convert = [resmlp, "convert", trained, "--calibrate", CALIBRATION, "--crop", "1.0"]
-    run(*convert, "-o", ours)  # always: the converter may have changed
+    convert = [resmlp, "convert", trained, "--crop", "1.0"]
+    run(*convert, "--calibrate", CALIBRATION, "-o", ours)  # always: the converter may have changed
+    run(*convert, "--precision", "f16", "-o", ours_f16)
     burst, python = examples / "burst", [sys.executable, ENGINE]
     commands = {
         OURS: [burst, "ours", ours],
+        OURS_F16: [burst, "ours", ours_f16],
         "rten f32": [burst, "rten", trained],
         "tract f32": [burst, "tract", trained],
     }
@@ -150,7 +152,7 @@ def measure(commands, examples, threads, options):
             "min_ms": round(times[0], 3),
             "p90_ms": round(times[int(0.9 * (len(times) - 1))], 3),
             "gmac_per_s": round(rate, 2),
-            "share_of_peak": share(rate, best.get("peak f32" if "f32" in engine.name else "peak int8")),
+            "share_of_peak": share(rate, best.get("peak int8" if "int8" in engine.name else "peak f32")),
             "ratio_to_ours": round(engine.ratio_to(ours), 3),
             "peak_memory_mb": round(engine.peak_memory_mb(), 1),
             "load_ms": round(engine.load_ms),
@@ -194,7 +196,7 @@ def table(record):
             "|---|---|---|---|---|---|---|---|---|",
         ]
         for row in result["engines"]:
-            name = f"**{row['engine']}**" if row["engine"] == OURS else row["engine"]
+            name = f"**{row['engine']}**" if row["engine"] in (OURS, OURS_F16) else row["engine"]
             lines.append(
                 f"| {name} | {row['median_ms']:.1f} | {row['min_ms']:.1f} | {row['p90_ms']:.1f} | {row['gmac_per_s']:.1f} | "
                 f"{row['share_of_peak'] or math.nan:.0%} | {row['ratio_to_ours']:.2f} | {row['peak_memory_mb']:.0f} | {row['load_ms']} |"

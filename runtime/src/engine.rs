@@ -128,7 +128,8 @@ impl<'m, P: ParallelFor> Engine<'m, P> {
         if model.dims().precision == Precision::Int8 && !kernels.reads(model.dims().layout) {
             return Err(ModelError::Layout { kernels: kernels.name() });
         }
-        let plan = Plan::new(model.dims(), parallel.workers()).ok_or(ModelError::Field { name: "dimensions" })?;
+        let plan =
+            Plan::new(model.dims(), kernels, parallel.workers()).ok_or(ModelError::Field { name: "dimensions" })?;
         Ok(Self { model, kernels, parallel, plan })
     }
 

@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use crate::format::{ALIGNMENT, Dims, Extent, Precision};
+use crate::kernels::Kernels;
 use crate::parallel::{Cut, WHOLE};
 
 /// Memory that a tile of tokens may take, bytes: small enough for an L2 cache, and half of S12's tokens. If the weights of a block do
@@ -31,8 +32,8 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Lays out the memory of a forward pass on `workers` workers; `None` where it exceeds an address space.
-    pub fn new(dims: &Dims, workers: usize) -> Option<Self> {
+    /// Lays out the memory of a forward pass with `kernels` on `workers` workers; `None` where it exceeds an address space.
+    pub fn new(dims: &Dims, kernels: &Kernels, workers: usize) -> Option<Self> {
         let [rows, columns] = [dims.layout.rows, dims.layout.columns].map(|v| (v as usize).max(1));
         let [dim, hidden, patch] = [Extent::Dim, Extent::Hidden, Extent::Patch].map(|e| dims.padded(e));
         let [tokens, tokens_k] = [dims.tokens(), dims.padded(Extent::Tokens)];
@@ -48,14 +49,17 @@ impl Plan {
         let panels = tokens.div_ceil(rows).max(1);
         let workers = workers.min(panels).max(1);
         let per_panel = (rows * per_token).checked_mul(size)?.max(1);
-        let tiles = panels.div_ceil((tile_bytes(dims) / per_panel).max(1)).max(1);
+        let tiles = panels.div_ceil((tile_bytes(dims, kernels) / per_panel).max(1)).max(1);
         let tile_panels = panels.div_ceil(tiles);
-        // All quantised tokens; f16, a worker's panel of channels.
-        let (mix, panel) = match dims.precision {
+        // All quantised tokens; f16, a block of a worker's channels.
+        let (mix, block) = match dims.precision {
             Precision::Int8 => (tokens_k.checked_mul(dim)?, 0),
-            Precision::F16 => (0, tokens_k.checked_mul(columns)?.checked_mul(size)?),
+            Precision::F16 => {
+                let panels = (dim / columns).div_ceil(workers).min(kernels.mix_panels_f16());
+                (0, tokens_k.checked_mul(panels * columns)?.checked_mul(size)?)
+            }
         };
-        let per_worker = panel.max(Self::head_len(dims)).checked_next_multiple_of(ALIGNMENT)?;
+        let per_worker = block.max(Self::head_len(dims)).checked_next_multiple_of(ALIGNMENT)?;
         let shared = tile_panels.checked_mul(per_panel)?.max(mix).max(per_worker.checked_mul(workers)?);
         let plan = Self {
             workers,
@@ -105,12 +109,11 @@ impl Plan {
 }
 
 /// What a tile may take.
-fn tile_bytes(dims: &Dims) -> usize {
-    let of_two_matrices = match dims.precision {
-        Precision::Int8 => 2,
-        Precision::F16 => 4,
-    };
-    let weights = dims.padded(Extent::Dim).saturating_mul(dims.padded(Extent::Hidden)).saturating_mul(of_two_matrices);
+fn tile_bytes(dims: &Dims, kernels: &Kernels) -> usize {
+    if dims.precision == Precision::F16 {
+        return kernels.tile_bytes_f16();
+    }
+    let weights = dims.padded(Extent::Dim).saturating_mul(dims.padded(Extent::Hidden)).saturating_mul(2);
     match (weights <= CACHED_WEIGHTS, dims.layout.offset) {
         (true, _) => TILE_BYTES,
         // An offset says that it is a CPU with VNNI or AMX, whose cores have L2 caches of 1 or 2 MB; others have less.
@@ -131,6 +134,7 @@ mod tests {
 
     use super::{Plan, TILE_BYTES};
     use crate::format::{Dims, Extent, Layout, Precision};
+    use crate::kernels::Kernels;
 
     const S12: Dims = Dims {
         precision: Precision::Int8,
@@ -146,13 +150,13 @@ mod tests {
     };
 
     fn tiles(dims: &Dims, workers: usize) -> Vec<usize> {
-        Plan::new(dims, workers).unwrap().tiles().map(|tile| tile.len()).collect()
+        Plan::new(dims, Kernels::scalar(), workers).unwrap().tiles().map(|tile| tile.len()).collect()
     }
 
     #[test]
     fn s12_fits_half_a_megabyte_on_any_number_of_workers() {
         for workers in 1..=25 {
-            let len = Plan::new(&S12, workers).unwrap().len();
+            let len = Plan::new(&S12, Kernels::scalar(), workers).unwrap().len();
             assert!(len <= 512 << 10, "{workers} workers: {len}");
         }
     }
@@ -164,7 +168,7 @@ mod tests {
             assert_eq!(tiles(&Dims { layout: Layout::AMX, ..S12 }, workers), [98, 98]);
         }
         let large = Dims { image: [448, 448], ..S12 };
-        let plan = Plan::new(&large, 3).unwrap();
+        let plan = Plan::new(&large, Kernels::scalar(), 3).unwrap();
         assert_eq!(plan.tiles().flatten().collect::<Vec<_>>(), (0..784).collect::<Vec<_>>());
     }
 
@@ -175,8 +179,21 @@ mod tests {
         assert_eq!(of_layout(Layout::DEFAULT), [96, 100]);
         assert_eq!(of_layout(Layout::VNNI), [196]);
         assert_eq!(of_layout(Layout::AMX), [196]);
-        let f16 = Dims { precision: Precision::F16, layout: Layout::F16, ..S12 };
-        assert_eq!(tiles(&f16, 2), [48, 48, 48, 52]);
+    }
+
+    #[test]
+    fn tiles_and_blocks_of_16_bit_models_are_what_the_kernels_want() {
+        let dims = Dims { precision: Precision::F16, layout: Layout::F16, ..S12 };
+        let per_token = 4 * dims.hidden;
+        for (kernels, workers) in Kernels::supported().flat_map(|k| [1, 2, 3, 100].map(|workers| (k, workers))) {
+            let plan = Plan::new(&dims, kernels, workers).unwrap();
+            let tiles: Vec<_> = plan.tiles().map(|tile| tile.len()).collect();
+            let most = kernels.tile_bytes_f16() / per_token / 8 * 8;
+            assert!(tiles.iter().all(|&rows| rows <= most && plan.shared >= rows * per_token), "{kernels:?} {tiles:?}");
+            assert_eq!(tiles.len(), 196usize.div_ceil(most), "{kernels:?} {tiles:?}");
+            let channels = 8 * kernels.mix_panels_f16().min(48usize.div_ceil(plan.workers));
+            assert!(plan.shared / plan.workers >= 4 * 196 * channels, "{kernels:?} {workers}");
+        }
     }
 
     #[test]
@@ -193,7 +210,7 @@ mod tests {
         for (dims, layout) in networks.iter().flat_map(|dims| layouts.map(|layout| (dims, layout))) {
             let dims = Dims { layout, ..*dims };
             for workers in 1..=100 {
-                let plan = Plan::new(&dims, workers).unwrap();
+                let plan = Plan::new(&dims, Kernels::scalar(), workers).unwrap();
                 assert!(plan.shared >= dims.padded(Extent::Tokens) * plan.dim, "{dims:?}, {workers}");
                 let each = plan.shared / plan.workers;
                 assert!(each.is_multiple_of(64) && each >= Plan::head_len(&dims), "{dims:?}, {workers}");
@@ -210,7 +227,7 @@ mod tests {
 
     #[test]
     fn scratch_may_start_anywhere() {
-        let plan = Plan::new(&S12, 2).unwrap();
+        let plan = Plan::new(&S12, Kernels::scalar(), 2).unwrap();
         let mut memory = vec![0; plan.len() + 64];
         for start in 0..64 {
             assert!(plan.cut(&mut memory[start..][..plan.len()]).is_some());

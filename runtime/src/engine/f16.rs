@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use super::{Pass, RunError, embed, patches, rescale, sum_over_tokens};
 use crate::format::{Extent, Slot};
-use crate::kernels::{FloatColumns, Mismatch, MixColumns, MixRows, RightHalves, Rows, part_of};
+use crate::kernels::{FloatColumns, Mismatch, MixColumns, MixRows, RightFloats, RightHalves, Rows, part_of};
 use crate::model::Model;
 use crate::parallel::{Block, Cut, ParallelFor, Side, WHOLE};
 use crate::plan::aligned;
@@ -49,13 +49,18 @@ pub(super) fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
     let of_columns = MixColumns { scale, sum_gain, bias_gain };
     let gain: &[f32] = model.tensor(Slot::MixStreamGain, block);
     let stream = Block::new(pass.stream, pass.plan.dim);
-    let cut = Cut { unit: [WHOLE, dims.layout.columns as usize], most: [1; 2] };
+    let width = dims.layout.columns as usize;
+    let cut = Cut { unit: [WHOLE, width], most: [1, kernels.mix_panels_f16()] };
     pass.cores.for_each_block_with(stream, cut, pass.scratch, |[_, channels], mut stream, scratch| {
-        let width = channels.len();
-        let right = floats(scratch, stream.rows() * width)?;
-        for (row, copy) in right.chunks_exact_mut(width.max(1)).enumerate() {
-            copy.iter_mut().zip(stream.row(row)).for_each(|(copy, &y)| *copy = y);
+        let right = floats(scratch, stream.rows() * channels.len())?;
+        let panels = right.chunks_exact_mut((width * stream.rows()).max(1));
+        for (panel, first) in panels.zip((0..channels.len()).step_by(width.max(1))) {
+            for (row, copy) in panel.chunks_exact_mut(width.max(1)).enumerate() {
+                let values = part_of(stream.row(row), &(first..first + width));
+                copy.iter_mut().zip(values).for_each(|(copy, &y)| *copy = y);
+            }
         }
+        let right = RightFloats { data: right, width };
         rescale(&mut stream, gain, &channels);
         kernels.mix_f16(panel, left, right, rows, of_columns.part(&channels), &mut stream)
     })

@@ -5,10 +5,13 @@ use core::arch::aarch64::*;
 use core::arch::asm;
 
 use super::aarch64::prefetch;
-use super::{F16, FloatColumns, MixColumns, MixRows, RightHalves, Rows, erf, scalar};
+use super::{F16, FloatColumns, MixColumns, MixRows, RightFloats, RightHalves, Rows, eights, erf, scalar};
 use crate::parallel::Block;
 
-pub(super) const NEON: F16 = F16 { add, gelu, mix, rounds_sums: false };
+pub(super) const NEON: F16 = F16 { add, gelu, mix, rounds_sums: false, tile_bytes: TILE_BYTES, mix_panels: 1 };
+
+/// As much as an L2 cache holds.
+pub(super) const TILE_BYTES: usize = 420 << 10;
 
 pub(super) const COLUMNS: usize = 8;
 pub(super) const ROWS: usize = 8;
@@ -208,8 +211,8 @@ fn add(left: Rows, right: RightHalves, columns: FloatColumns, stream: &mut Block
     if right.width != COLUMNS {
         return scalar::add_f16(left, right, columns, stream);
     }
-    right.for_each_panel(columns, stream, |right, columns, stream| {
-        affine(left, right, columns, stream, |y, x| y.iter_mut().zip(x).for_each(|(y, x)| *y += x));
+    right.for_each_panel(stream, |right, part, stream| {
+        affine(left, right, columns.part(&part), stream, |y, x| y.iter_mut().zip(x).for_each(|(y, x)| *y += x));
     });
 }
 
@@ -218,8 +221,8 @@ fn gelu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Bloc
     if right.width != COLUMNS {
         return scalar::gelu_f16(left, right, columns, hidden);
     }
-    right.for_each_panel(columns, hidden, |right, columns, hidden| {
-        affine(left, right, columns, hidden, |y, x| *y = x.map(erf::gelu));
+    right.for_each_panel(hidden, |right, part, hidden| {
+        affine(left, right, columns.part(&part), hidden, |y, x| *y = x.map(erf::gelu));
     });
 }
 
@@ -238,11 +241,18 @@ fn add_products(sums: &mut [Eight; ROWS], left: &[u16; ROWS], right: &[f32; COLU
 }
 
 #[target_feature(enable = "neon")]
-pub(super) fn mix(panel: usize, left: &[u16], right: &[f32], rows: MixRows, columns: MixColumns, stream: &mut Block) {
-    if stream.columns() != COLUMNS || panel != ROWS {
+pub(super) fn mix(
+    panel: usize,
+    left: &[u16],
+    right: RightFloats,
+    rows: MixRows,
+    columns: MixColumns,
+    stream: &mut Block,
+) {
+    if right.width != COLUMNS || stream.columns() != COLUMNS || panel != ROWS {
         return scalar::mix_f16(panel, left, right, rows, columns, stream);
     }
-    let right = right.as_chunks::<COLUMNS>().0;
+    let right = right.data.as_chunks::<COLUMNS>().0;
     for (first, left) in (0..stream.rows()).step_by(ROWS).zip(left.chunks_exact((ROWS * right.len()).max(1))) {
         let mut sums = zeros();
         let ((left, left_rest), (right, right_rest)) =
@@ -253,8 +263,6 @@ pub(super) fn mix(panel: usize, left: &[u16], right: &[f32], rows: MixRows, colu
         for (left, right) in left_rest.iter().zip(right_rest) {
             add_products(&mut sums, left, right);
         }
-        for (row, sums) in (first..stream.rows()).zip(sums) {
-            scalar::add_mixed(row, &floats(sums), rows, columns, stream);
-        }
+        eights::add_mixed(first, sums.map(|sums| floats(sums)), rows, columns, stream);
     }
 }

@@ -8,11 +8,11 @@ use core::arch::aarch64::*;
 use core::arch::asm;
 use core::ops::Range;
 
-use super::aarch64_f16::{self, COLUMNS, Eight, ROWS, floats, load, zeros};
-use super::{F16, FloatColumns, MixColumns, MixRows, RightHalves, Rows, erf, scalar};
+use super::aarch64_f16::{self, COLUMNS, Eight, ROWS, TILE_BYTES, floats, load, zeros};
+use super::{F16, FloatColumns, MixColumns, MixRows, RightFloats, RightHalves, Rows, eights, erf, scalar};
 use crate::parallel::Block;
 
-pub(super) const FP16: F16 = F16 { add, gelu, mix, rounds_sums: true };
+pub(super) const FP16: F16 = F16 { add, gelu, mix, rounds_sums: true, tile_bytes: TILE_BYTES, mix_panels: 1 };
 
 /// Products in a 16-bit sum. Four such sums are added up in 16 bits before they are widened: the converter's weights are at most 2,
 /// so they stay below 2^14.
@@ -244,8 +244,9 @@ fn affine(
             converted.convert(&left, first, start..end);
             let part = Part { is_first: start == 0, is_last: end == k };
             let rows = left.rows.min(first + ROWS * PANELS);
-            right.for_each_panel(columns, &mut out.part(first..rows, 0..width), |right, columns, out| {
+            right.for_each_panel(&mut out.part(first..rows, 0..width), |right, of_panel, out| {
                 let right = right.as_chunks().0.get(start..end).unwrap_or(&[]);
+                let columns = columns.part(&of_panel);
                 let [Some(scale), Some(bias)] = [columns.scale, columns.bias].map(|c| c.first_chunk()) else { return };
                 let bias = if part.is_first { load(bias) } else { [vdupq_n_f32(0.0); 2] };
                 let scale = load(scale);
@@ -288,11 +289,11 @@ fn gelu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Bloc
 }
 
 #[target_feature(enable = "neon,fp16")]
-fn mix(panel: usize, left: &[u16], right: &[f32], rows: MixRows, columns: MixColumns, stream: &mut Block) {
+fn mix(panel: usize, left: &[u16], right: RightFloats, rows: MixRows, columns: MixColumns, stream: &mut Block) {
     /// Most tokens that are converted, 16 KB. Where there are more, it is the weights that are.
     const TOKENS: usize = 1024;
-    let channels = right.as_chunks::<COLUMNS>().0;
-    if stream.columns() != COLUMNS || panel != ROWS || channels.len() > TOKENS {
+    let channels = right.data.as_chunks::<COLUMNS>().0;
+    if right.width != COLUMNS || stream.columns() != COLUMNS || panel != ROWS || channels.len() > TOKENS {
         return aarch64_f16::mix(panel, left, right, rows, columns, stream);
     }
     let mut largest = [0.0; COLUMNS];
@@ -309,9 +310,7 @@ fn mix(panel: usize, left: &[u16], right: &[f32], rows: MixRows, columns: MixCol
     }
     for (first, left) in (0..stream.rows()).step_by(ROWS).zip(left.chunks_exact((ROWS * channels.len()).max(1))) {
         let sums = multiply(left.as_chunks().0, &converted);
-        for (row, sums) in (first..stream.rows()).zip(sums) {
-            let sums = [0, 1].map(|h| vmulq_f32(sums[h], inverses[h]));
-            scalar::add_mixed(row, &floats(sums), rows, columns, stream);
-        }
+        let sums = sums.map(|sums| floats([0, 1].map(|h| vmulq_f32(sums[h], inverses[h]))));
+        eights::add_mixed(first, sums, rows, columns, stream);
     }
 }

@@ -3,8 +3,8 @@
 /// Numerator and denominator of erf(x) / x in (x / 4)², for |x| ≤ 4; largest error 2.2e-8 (fitted to it by reweighted
 /// least squares). Beyond, erf is within 1.6e-8 of ±1.
 #[expect(clippy::approx_constant, reason = "fitted, like the others")]
-const P: [f32; 6] = [1.128_379, 3.139_976_7, 13.687_659, 16.398_85, 18.877_026, 2.070_757_9];
-const Q: [f32; 6] = [1.0, 8.116_031, 29.817_919, 63.260_19, 79.714_97, 39.301_468];
+pub(super) const P: [f32; 6] = [1.128_379, 3.139_976_7, 13.687_659, 16.398_85, 18.877_026, 2.070_757_9];
+pub(super) const Q: [f32; 6] = [1.0, 8.116_031, 29.817_919, 63.260_19, 79.714_97, 39.301_468];
 
 fn horner(coefficients: &[f32; 6], t: f32) -> f32 {
     coefficients.iter().rev().fold(0.0, |sum, &c| sum * t + c)

@@ -21,6 +21,8 @@ mod aarch64_gelu;
 mod aarch64_i8mm;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_neon;
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+mod eights;
 mod erf;
 #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 mod fours;
@@ -50,8 +52,8 @@ mod x86_64_planes;
 mod x86_64_ymm;
 
 pub(crate) use operands::{
-    FloatColumns, GeluColumns, Hidden, MixColumns, MixRows, Product, Quantiser, RightHalves, Rows, StreamColumns,
-    part_of,
+    FloatColumns, GeluColumns, Hidden, MixColumns, MixRows, Product, Quantiser, RightFloats, RightHalves, Rows,
+    StreamColumns, part_of,
 };
 pub(crate) use scalar::round_clamp;
 #[cfg(feature = "kernel-tests")]
@@ -175,10 +177,14 @@ struct F16 {
     add: unsafe fn(Rows, RightHalves, FloatColumns, &mut Block),
     /// `hidden = gelu(scale · (left · right) + bias)`.
     gelu: unsafe fn(Rows, RightHalves, FloatColumns, &mut Block),
-    /// As [`Int8::mix`]; the weights are the left matrix, the right one is `[k][column]`.
-    mix: unsafe fn(usize, &[u16], &[f32], MixRows, MixColumns, &mut Block),
+    /// As [`Int8::mix`]; the weights are the left matrix, in panels of so many rows.
+    mix: unsafe fn(usize, &[u16], RightFloats, MixRows, MixColumns, &mut Block),
     /// Whether sums are 16-bit numbers for a while.
     rounds_sums: bool,
+    /// What the activations of a tile may take, bytes.
+    tile_bytes: usize,
+    /// Right panels that `mix` is given at a time, at most.
+    mix_panels: usize,
 }
 
 /// Lengths that do not fit together: a mistake in the engine, not in a model.
@@ -337,21 +343,32 @@ impl Kernels {
         Ok(())
     }
 
-    /// Patch mixing with 16-bit weights: `left` in panels of `panel` rows over `right.len() / columns` tokens.
+    /// What the activations of a tile may take in models with 16-bit weights, bytes.
+    pub(crate) fn tile_bytes_f16(&self) -> usize {
+        self.f16.tile_bytes
+    }
+
+    /// Right panels that [`Self::mix_f16`] reads the weights for once.
+    pub(crate) fn mix_panels_f16(&self) -> usize {
+        self.f16.mix_panels
+    }
+
+    /// Patch mixing with 16-bit weights: `left` in panels of `panel` rows over the tokens in `right`.
     pub(crate) fn mix_f16(
         &self,
         panel: usize,
         left: &[u16],
-        right: &[f32],
+        right: RightFloats,
         rows: MixRows,
         columns: MixColumns,
         stream: &mut Block,
     ) -> Result<(), Mismatch> {
         let width = stream.columns();
-        let k = right.len().checked_div(width).unwrap_or(0);
+        let k = right.data.len().checked_div(width).unwrap_or(0);
         let count = rows.scale.len();
         check(
-            k * width == right.len()
+            k * width == right.data.len()
+                && width.checked_rem(right.width) == Some(0)
                 && panel > 0
                 && count.is_multiple_of(panel)
                 && left.len() == count * k
@@ -359,8 +376,14 @@ impl Kernels {
                 && [columns.scale.len(), columns.sum_gain.len(), columns.bias_gain.len()] == [width; 3]
                 && stream.rows() <= count,
         )?;
-        // SAFETY: to hold `self` proves the instructions; the lengths were checked.
-        unsafe { (self.f16.mix)(panel, left, right, rows, columns, stream) };
+        let most = self.f16.mix_panels * right.width;
+        for start in (0..width).step_by(most.max(1)) {
+            let part = start..width.min(start + most);
+            let (right, columns) = (right.part(&part, width), columns.part(&part));
+            let stream = &mut stream.part(0..count, part);
+            // SAFETY: to hold `self` proves the instructions; the lengths were checked.
+            unsafe { (self.f16.mix)(panel, left, right, rows, columns, stream) };
+        }
         Ok(())
     }
 }

@@ -85,6 +85,11 @@ impl MixRows<'_> {
         let [scale, sum, bias] = [self.scale, self.sum, self.bias].map(|values| part_of(values, rows));
         Self { correction: part_of(self.correction, rows), scale, sum, bias }
     }
+
+    /// A row's scale, sum and bias.
+    pub fn of(&self, row: usize) -> [f32; 3] {
+        [self.scale, self.sum, self.bias].map(|values| values.get(row).copied().unwrap_or(0.0))
+    }
 }
 
 /// Per column: the patch mixing's gains.
@@ -161,33 +166,34 @@ impl Rows<'_> {
     }
 }
 
-/// Right panels of 16-bit weights.
+/// Right panels, `[k][column]` each.
 #[derive(Clone, Copy)]
-pub(crate) struct RightHalves<'a> {
-    pub data: &'a [u16],
+pub(crate) struct RightPanels<'a, T> {
+    pub data: &'a [T],
     /// Columns of a panel.
     pub width: usize,
 }
 
-impl RightHalves<'_> {
+/// Right panels of 16-bit weights.
+pub(crate) type RightHalves<'a> = RightPanels<'a, u16>;
+/// Right panels of activations, in patch mixing with 16-bit weights.
+pub(crate) type RightFloats<'a> = RightPanels<'a, f32>;
+
+impl<T: Copy> RightPanels<'_, T> {
     /// `columns` of `all`, which begin at a panel.
     pub fn part(self, columns: &Range<usize>, all: usize) -> Self {
         let k = self.data.len().checked_div(all).unwrap_or(0);
         Self { data: part_of(self.data, &(columns.start * k..columns.end * k)), ..self }
     }
 
-    /// Calls `each` with every panel, its columns' numbers and its part of `out`.
-    pub(super) fn for_each_panel(
-        self,
-        columns: FloatColumns,
-        out: &mut Block,
-        mut each: impl FnMut(&[u16], FloatColumns, &mut Block),
-    ) {
-        let rows = out.rows();
-        let k = self.data.len().checked_div(out.columns()).unwrap_or(0);
-        for (i, panel) in self.data.chunks_exact((self.width * k).max(1)).enumerate() {
-            let part = i * self.width..(i + 1) * self.width;
-            each(panel, columns.part(&part), &mut out.part(0..rows, part));
+    /// Calls `each` with every panel, its columns, and its part of `out`.
+    pub(super) fn for_each_panel(self, out: &mut Block, mut each: impl FnMut(&[T], Range<usize>, &mut Block)) {
+        let (rows, columns) = (out.rows(), out.columns());
+        let k = self.data.len().checked_div(columns).unwrap_or(0);
+        let starts = (0..columns).step_by(self.width.max(1));
+        for (panel, start) in self.data.chunks_exact((self.width * k).max(1)).zip(starts) {
+            let part = start..start + self.width;
+            each(panel, part.clone(), &mut out.part(0..rows, part));
         }
     }
 }

@@ -6,8 +6,8 @@ use half::f16;
 
 use super::erf::gelu as gelu_f32;
 use super::{
-    F16, FloatColumns, GeluColumns, Hidden, Int8, Kernels, MixColumns, MixRows, Product, Quantiser, RightHalves, Rows,
-    StreamColumns,
+    F16, FloatColumns, GeluColumns, Hidden, Int8, Kernels, MixColumns, MixRows, Product, Quantiser, RightFloats,
+    RightHalves, Rows, StreamColumns,
 };
 use crate::format::Layout;
 use crate::parallel::Block;
@@ -18,8 +18,11 @@ pub(super) static KERNELS: Kernels = Kernels {
     supported: || true,
     suits: || false,
     int8: Int8 { right_panels: 1, quantise_rows, quantise_columns, add, mix, gelu, sums },
-    f16: F16 { add: add_f16, gelu: gelu_f16, mix: mix_f16, rounds_sums: false },
+    f16: PLAIN,
 };
+
+pub(super) const PLAIN: F16 =
+    F16 { add: add_f16, gelu: gelu_f16, mix: mix_f16, rounds_sums: false, tile_bytes: 210 << 10, mix_panels: 1 };
 
 /// `x` rounded to the nearest integer, ties to even, and limited to `low..=high`, which lie within ±2^16.
 pub(crate) fn round_clamp(x: f32, low: f32, high: f32) -> i32 {
@@ -114,7 +117,8 @@ pub(super) fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut B
     }
 }
 
-fn mixed(sum: f32, [row_scale, row_sum, row_bias]: [f32; 3], [scale, sum_gain, bias_gain]: [f32; 3]) -> f32 {
+#[inline]
+pub(super) fn mixed(sum: f32, [row_scale, row_sum, row_bias]: [f32; 3], [scale, sum_gain, bias_gain]: [f32; 3]) -> f32 {
     sum * row_scale * scale + (sum_gain * row_sum + bias_gain * row_bias)
 }
 
@@ -160,7 +164,8 @@ fn float_sums(left: &[f32], right: &[u16], width: usize) -> [f32; WIDTH] {
 }
 
 fn affine_rows(left: Rows, right: RightHalves, columns: FloatColumns, out: &mut Block, store: impl Fn(&mut f32, f32)) {
-    right.for_each_panel(columns, out, |panel, columns, out| {
+    right.for_each_panel(out, |panel, part, out| {
+        let columns = columns.part(&part);
         for (row, left) in left.data.chunks_exact(left.stride.max(1)).take(left.rows).enumerate() {
             let sums = float_sums(left, panel, right.width);
             let coefficients = columns.scale.iter().zip(columns.bias);
@@ -182,32 +187,33 @@ pub(super) fn gelu_f16(left: Rows, right: RightHalves, columns: FloatColumns, hi
 pub(super) fn mix_f16(
     panel: usize,
     left: &[u16],
-    right: &[f32],
+    right: RightFloats,
     rows: MixRows,
     columns: MixColumns,
     stream: &mut Block,
 ) {
-    let [width, panel] = [stream.columns(), panel].map(|v| v.max(1));
-    let k = right.len() / width;
-    for row in 0..stream.rows() {
-        let weights = left.chunks_exact((panel * k).max(1)).nth(row / panel).unwrap_or(&[]);
-        let weights = weights.iter().skip(row % panel).step_by(panel).map(|&w| f16::from_bits(w).to_f32());
-        let mut sums = [0.0; WIDTH];
-        for (w, right) in weights.zip(right.chunks_exact(width)) {
-            for (sum, &r) in sums.iter_mut().zip(right) {
-                *sum += w * r;
+    let panel = panel.max(1);
+    right.for_each_panel(stream, |right, part, stream| {
+        let width = part.len().max(1);
+        let k = right.len() / width;
+        for row in 0..stream.rows() {
+            let weights = left.chunks_exact((panel * k).max(1)).nth(row / panel).unwrap_or(&[]);
+            let weights = weights.iter().skip(row % panel).step_by(panel).map(|&w| f16::from_bits(w).to_f32());
+            let mut sums = [0.0; WIDTH];
+            for (w, right) in weights.zip(right.chunks_exact(width)) {
+                for (sum, &r) in sums.iter_mut().zip(right) {
+                    *sum += w * r;
+                }
             }
+            add_mixed(row, &sums, rows, columns.part(&part), stream);
         }
-        add_mixed(row, &sums, rows, columns, stream);
-    }
+    });
 }
 
-/// Adds one row's sums of 16-bit weights to the stream.
-#[inline]
-pub(super) fn add_mixed(row: usize, sums: &[f32], rows: MixRows, columns: MixColumns, stream: &mut Block) {
-    let [row_scale, row_sum, row_bias] = [rows.scale, rows.sum, rows.bias].map(|v| v.get(row).copied().unwrap_or(0.0));
+fn add_mixed(row: usize, sums: &[f32], rows: MixRows, columns: MixColumns, stream: &mut Block) {
+    let of_row = rows.of(row);
     let gains = columns.scale.iter().zip(columns.sum_gain).zip(columns.bias_gain);
     for ((y, &sum), ((&scale, &sum_gain), &bias_gain)) in stream.row_mut(row).iter_mut().zip(sums).zip(gains) {
-        *y += mixed(sum, [row_scale, row_sum, row_bias], [scale, sum_gain, bias_gain]);
+        *y += mixed(sum, of_row, [scale, sum_gain, bias_gain]);
     }
 }

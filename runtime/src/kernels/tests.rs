@@ -9,8 +9,8 @@ use alloc::vec::Vec;
 use half::f16;
 
 use super::{
-    FloatColumns, GeluColumns, Hidden, Kernels, MixColumns, MixRows, Product, Quantiser, RightHalves, Rows,
-    StreamColumns, scalar,
+    FloatColumns, GeluColumns, Hidden, Kernels, MixColumns, MixRows, Product, Quantiser, RightFloats, RightHalves,
+    Rows, StreamColumns, scalar,
 };
 use crate::format::{GELU_ENTRIES, Layout, MAX_FIXED};
 use crate::parallel::Block;
@@ -374,11 +374,13 @@ fn sixteen_bit_layers_are_close() {
 fn sixteen_bit_patch_mixing_is_close() {
     for_every_table(|kernels, _, random| {
         let (count, k, panel) = (1 + random.below(20), 1 + random.below(300), random.pick(&[8, 8, 4]));
-        let (width, rows) = (8, count.next_multiple_of(panel));
+        let columns = random.pick(&[8, 8, 8, 4]);
+        let (width, rows) = (columns * (1 + random.below(60)), count.next_multiple_of(panel));
         let unit = |r: &mut Random| (r.next() as i32 as f32) * power(-31);
         let left = halves(random, rows * k);
         let size = power(random.below(50) as i32 - 25);
         let right = random.many(k * width, |r| unit(r) * size);
+        let right = RightFloats { data: &right, width: columns };
         let [scale, sum, bias] = &[0; 3].map(|_| random.many(rows, unit));
         let mix_rows = MixRows { correction: &[], scale, sum, bias };
         let [scale, sum_gain, bias_gain] = &[0; 3].map(|_| random.many(width, unit));
@@ -386,7 +388,7 @@ fn sixteen_bit_patch_mixing_is_close() {
         let stream = random.many(count * width, unit);
         let [expected, found] = [&scalar::KERNELS, kernels].map(|kernels| {
             let mut stream = stream.clone();
-            kernels.mix_f16(panel, &left, &right, mix_rows, columns, &mut Block::new(&mut stream, width)).unwrap();
+            kernels.mix_f16(panel, &left, right, mix_rows, columns, &mut Block::new(&mut stream, width)).unwrap();
             stream
         });
         assert_close(&found, &expected, k, kernels);

@@ -5,7 +5,7 @@
 
 use core::arch::{asm, naked_asm};
 
-use super::{F16, GeluColumns, Hidden, Int8, Kernels, MixColumns, MixRows, Product, Quantiser, StreamColumns, scalar};
+use super::{GeluColumns, Hidden, Int8, Kernels, MixColumns, MixRows, Product, Quantiser, StreamColumns, scalar};
 use crate::format::{GELU_ENTRIES, Layout};
 use crate::parallel::Block;
 
@@ -15,7 +15,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     supported: has_dsp,
     suits: || true,
     int8: Int8 { right_panels: 1, quantise_rows, quantise_columns, add, mix, gelu, sums },
-    f16: F16 { add: scalar::add_f16, gelu: scalar::gelu_f16, mix: scalar::mix_f16, rounds_sums: false },
+    f16: scalar::PLAIN,
 };
 
 const ROWS: usize = Layout::DSP.rows as usize;
