@@ -3,9 +3,9 @@
 /// Implements the products of a [`Tile`](super::aarch64::Tile) of two by three units.
 ///
 /// The sums are in v0 to v23, a unit in four registers: three units of the top four rows, then three of the bottom ones. The
-/// bodies `many` are repeated eight times, and `one` is for the steps that are left; they use v24 to v31 for operands and advance
-/// `{left}` and `{right}`. A prefetch is a hint. `many` goes `2^log_many / 8` steps of `step` columns of the contraction. There is one of each for the
-/// top rows alone and one for all rows.
+/// bodies `many` go `2^log_many` steps of `step` columns of the contraction, and `one` is for the steps that are left; they use v24 to
+/// v31 for operands and advance `{left}` and `{right}`. A prefetch is a hint. There is one of each for the top rows alone and one for
+/// all rows.
 macro_rules! multiply_8x12 {
     (
         extension: $extension:literal, step: $step:literal, log_many: $log_many:literal,
@@ -84,9 +84,7 @@ macro_rules! multiply_8x12 {
             "prfm pldl2keep, [{from}]",
             "prfm pldl2keep, [{from}, {half_step}]",
             "add {from}, {from}, {half_step}, lsl #1",
-            ".rept 8",
             $many,
-            ".endr",
             "subs {n}, {n}, #1",
             "b.ne 2b",
             "3:",
@@ -112,4 +110,11 @@ macro_rules! multiply_8x12 {
     };
 }
 
-pub(super) use multiply_8x12;
+/// Instructions eight times.
+macro_rules! eight_times {
+    ($instructions:expr) => {
+        concat!(".rept 8\n", $instructions, ".endr\n")
+    };
+}
+
+pub(super) use {eight_times, multiply_8x12};

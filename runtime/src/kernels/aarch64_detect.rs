@@ -3,6 +3,9 @@
 //! Without `std`, on Linux, the C library may be asked (feature `hosted`). Without an operating system (feature `bare-metal`) the
 //! registers are read directly, which takes EL1 or higher. Without either, only what the compiler was told counts.
 
+#[cfg(all(any(feature = "std", feature = "hosted"), target_os = "linux"))]
+use core::ffi::c_ulong;
+
 /// Instruction sets beyond plain NEON.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Extension {
@@ -23,23 +26,29 @@ pub(super) fn has(extension: Extension) -> bool {
 
 #[cfg(all(not(feature = "std"), feature = "hosted", target_os = "linux"))]
 pub(super) fn has(extension: Extension) -> bool {
-    use core::ffi::c_ulong;
-    unsafe extern "C" {
-        /// The C library's: what the kernel says of the machine.
-        fn getauxval(kind: c_ulong) -> c_ulong;
-    }
-    // Linux, include/uapi/linux/auxvec.h and arch/arm64/include/uapi/asm/hwcap.h.
-    const AT_HWCAP: c_ulong = 16;
-    const AT_HWCAP2: c_ulong = 26;
     let (kind, bit) = match extension {
         Extension::Dotprod => (AT_HWCAP, 20),
         Extension::I8mm => (AT_HWCAP2, 13),
         // `asimdhp`
         Extension::Fp16 => (AT_HWCAP, 10),
     };
+    auxiliary_value(kind) >> bit & 1 != 0
+}
+
+// Linux, include/uapi/linux/auxvec.h; bits in arch/arm64/include/uapi/asm/hwcap.h.
+#[cfg(all(any(feature = "std", feature = "hosted"), target_os = "linux"))]
+const AT_HWCAP: c_ulong = 16;
+#[cfg(all(not(feature = "std"), feature = "hosted", target_os = "linux"))]
+const AT_HWCAP2: c_ulong = 26;
+
+#[cfg(all(any(feature = "std", feature = "hosted"), target_os = "linux"))]
+fn auxiliary_value(kind: c_ulong) -> c_ulong {
+    unsafe extern "C" {
+        /// The C library's: what the kernel says of the machine.
+        fn getauxval(kind: c_ulong) -> c_ulong;
+    }
     // SAFETY: it takes any number, and touches no memory of ours.
-    let found = unsafe { getauxval(kind) };
-    found >> bit & 1 != 0
+    unsafe { getauxval(kind) }
 }
 
 #[cfg(all(not(feature = "std"), not(all(feature = "hosted", target_os = "linux")), feature = "bare-metal"))]
@@ -72,5 +81,62 @@ pub(super) fn has(extension: Extension) -> bool {
         Extension::Dotprod => cfg!(target_feature = "dotprod"),
         Extension::I8mm => cfg!(target_feature = "i8mm"),
         Extension::Fp16 => cfg!(target_feature = "fp16"),
+    }
+}
+
+/// Whether the core that runs this is a Cortex-A55; false where that cannot be known. A machine can have other cores beside it.
+pub(super) fn is_cortex_a55() -> bool {
+    main_id().is_some_and(is_a55)
+}
+
+/// By the main ID register: bits 31 to 24 are the implementer, 0x41 for Arm, and bits 15 to 4 the part.
+fn is_a55(main_id: u64) -> bool {
+    main_id >> 24 & 0xff == 0x41 && main_id >> 4 & 0xfff == 0xd05
+}
+
+/// The main ID register, which Linux answers for where it says so.
+#[cfg(all(any(feature = "std", feature = "hosted"), target_os = "linux"))]
+fn main_id() -> Option<u64> {
+    let is_answered = auxiliary_value(AT_HWCAP) >> 11 & 1 != 0;
+    // SAFETY: reads an ID register, as the kernel allows.
+    is_answered.then(|| unsafe { read_main_id() })
+}
+
+#[cfg(all(not(feature = "std"), not(all(feature = "hosted", target_os = "linux")), feature = "bare-metal"))]
+fn main_id() -> Option<u64> {
+    // SAFETY: reads an ID register, as who turns the feature on allows.
+    Some(unsafe { read_main_id() })
+}
+
+#[cfg(not(any(
+    all(any(feature = "std", feature = "hosted"), target_os = "linux"),
+    all(not(feature = "std"), feature = "bare-metal")
+)))]
+fn main_id() -> Option<u64> {
+    None
+}
+
+/// # Safety
+/// The register can be read here.
+#[cfg(any(
+    all(any(feature = "std", feature = "hosted"), target_os = "linux"),
+    all(not(feature = "std"), feature = "bare-metal")
+))]
+unsafe fn read_main_id() -> u64 {
+    let main_id;
+    // SAFETY: the caller's promise.
+    unsafe { core::arch::asm!("mrs {}, MIDR_EL1", out(reg) main_id, options(pure, nomem, nostack, preserves_flags)) };
+    main_id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_a55;
+
+    #[test]
+    fn a_cortex_a55_is_told_from_others() {
+        // Cortex-A55 r1p0 and r2p0; A53, A72, A76, and another implementer's part of that number.
+        assert!([0x411f_d050, 0x412f_d050].into_iter().all(is_a55));
+        assert!(![0x410f_d034, 0x410f_d083, 0x414f_d0b1, 0x511f_d050, 0].into_iter().any(is_a55));
     }
 }

@@ -1,7 +1,7 @@
 //! aarch64 with dot products (Cortex-A76 and later, Neoverse): `sdot` by element, twenty-four sums of four columns at a time.
 
 use super::aarch64::{self, Ahead, Tile, Unit};
-use super::aarch64_8x12::multiply_8x12;
+use super::aarch64_8x12::{eight_times, multiply_8x12};
 use super::aarch64_detect::{Extension, has};
 use super::{Int8, Kernels, aarch64_fp16, aarch64_gelu};
 use crate::format::Layout;
@@ -61,13 +61,15 @@ macro_rules! bottom {
     };
 }
 
+pub(super) use {bottom, row, top};
+
 impl Tile<2, 3> for Dotprod {
     const LAYOUT: Layout = Layout::DEFAULT;
 
     multiply_8x12! {
         extension: "dotprod", step: 4, log_many: 4,
         top: {
-            many: concat!(
+            many: eight_times!(concat!(
                 "ldr q24, [{left}], #32\n",
                 "ldp q26, q27, [{right}], #48\n",
                 "ldr q28, [{right}, #-16]\n",
@@ -76,7 +78,7 @@ impl Tile<2, 3> for Dotprod {
                 "ldp q29, q30, [{right}], #48\n",
                 "ldr q31, [{right}, #-16]\n",
                 top!(25, 29 30 31),
-            ),
+            )),
             one: concat!(
                 "ldr q24, [{left}], #32\n",
                 "ldp q26, q27, [{right}], #48\n",
@@ -85,7 +87,7 @@ impl Tile<2, 3> for Dotprod {
             )
         },
         all: {
-            many: concat!(
+            many: eight_times!(concat!(
                 "ld1 {{v24.16b-v27.16b}}, [{left}], #64\n",
                 "ld1 {{v28.16b-v30.16b}}, [{right}], #48\n",
                 top!(24, 28 29 30),
@@ -93,7 +95,7 @@ impl Tile<2, 3> for Dotprod {
                 "ld1 {{v28.16b-v30.16b}}, [{right}], #48\n",
                 top!(26, 28 29 30),
                 bottom!(27, 28 29 30),
-            ),
+            )),
             one: concat!(
                 "ldp q24, q25, [{left}], #32\n",
                 "ld1 {{v28.16b-v30.16b}}, [{right}], #48\n",

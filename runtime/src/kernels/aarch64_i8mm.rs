@@ -4,7 +4,7 @@
 use core::arch::aarch64::*;
 
 use super::aarch64::{self, Ahead, Tile, Unit};
-use super::aarch64_8x12::multiply_8x12;
+use super::aarch64_8x12::{eight_times, multiply_8x12};
 use super::aarch64_detect::{Extension, has};
 use super::{Int8, Kernels, aarch64_fp16, aarch64_gelu};
 use crate::format::Layout;
@@ -96,8 +96,8 @@ impl Tile<2, 3> for I8mm {
 
     multiply_8x12! {
         extension: "i8mm", step: 8, log_many: 3,
-        top: { many: top_eight!(), one: top_eight!() },
-        all: { many: eight!(), one: eight!() },
+        top: { many: eight_times!(top_eight!()), one: top_eight!() },
+        all: { many: eight_times!(eight!()), one: eight!() },
     }
 }
 

@@ -12,6 +12,8 @@ mod aarch64_detect;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_dotprod;
 #[cfg(target_arch = "aarch64")]
+mod aarch64_dotprod_in_order;
+#[cfg(target_arch = "aarch64")]
 mod aarch64_f16;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_fp16;
@@ -79,6 +81,8 @@ pub struct Kernels {
 static ALL: &[&Kernels] = &[
     #[cfg(target_arch = "aarch64")]
     &aarch64_i8mm::KERNELS,
+    #[cfg(target_arch = "aarch64")]
+    &aarch64_dotprod_in_order::KERNELS,
     #[cfg(target_arch = "aarch64")]
     &aarch64_dotprod::KERNELS,
     #[cfg(target_arch = "aarch64")]
