@@ -81,7 +81,10 @@ pub fn pin(threads: &Threads, cpus: &[usize]) -> std::io::Result<()> {
 }
 
 /// Pins the calling thread, and makes sure that the system did.
-fn pin_current(cpu: usize) -> std::io::Result<()> {
+///
+/// # Errors
+/// Where the system refuses.
+pub fn pin_current(cpu: usize) -> std::io::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu)?;
     sched_setaffinity(THIS_THREAD, &set)?;

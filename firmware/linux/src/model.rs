@@ -28,6 +28,8 @@ pub fn open(options: &Common) -> Result<Opened> {
     let pinned = |pin| affinity::choose(pin, options.threads, &Files::here());
     let cpus = options.pin.as_ref().map_or(Ok(vec![]), pinned);
     let cpus = cpus.map_err(|problem| Error::Usage(format!("--pin: {problem}")))?;
+    // Cores of several kinds may want different kernels: one that is to run them is asked.
+    cpus.first().map_or(Ok(()), |&cpu| affinity::pin_current(cpu)).map_err(|error| refused(&cpus, &error))?;
     let kernels = kernels(options.kernels.as_deref())?;
     let bytes = AlignedBytes::read(path).map_err(|error| Error::about(path.display(), &error))?;
     let (bytes, repacked) = repack_for(bytes, kernels).map_err(|error| Error::about(path.display(), &error))?;
@@ -44,8 +46,7 @@ impl Opened {
         let threads = Threads::new(self.threads)
             .map_err(|error| Error::about(format_args!("cannot start {} threads", self.threads), &error))?;
         if !self.cpus.is_empty() {
-            affinity::pin(&threads, &self.cpus)
-                .map_err(|error| Error::about(format_args!("cannot pin the threads to {:?}", self.cpus), &error))?;
+            affinity::pin(&threads, &self.cpus).map_err(|error| refused(&self.cpus, &error))?;
         }
         let model = Model::parse(&self.bytes).map_err(|error| self.failure(&error))?;
         Engine::new(model, self.kernels, threads).map_err(|error| self.failure(&error))
@@ -55,6 +56,10 @@ impl Opened {
     pub fn failure(&self, problem: &dyn std::fmt::Display) -> Error {
         Error::about(self.path.display(), problem)
     }
+}
+
+fn refused(cpus: &[usize], error: &std::io::Error) -> Error {
+    Error::about(format_args!("cannot pin the threads to {cpus:?}"), error)
 }
 
 fn kernels(name: Option<&str>) -> Result<&'static Kernels> {
