@@ -25,7 +25,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     f16: aarch64_fp16::FP16,
 };
 
-/// Eight rows and twelve columns.
+/// Eight rows and twelve columns, as `Dotprod`.
 struct InOrder;
 
 /// Loads 16 bytes.

@@ -1,4 +1,5 @@
-//! F16C and FMA: 16-bit weights are converted once for a block of rows. Shared by the x86-64 tables.
+//! F16C and FMA: 16-bit weights are converted once for a tile of tokens, those of patch mixing once for many channels. Shared by the
+//! x86-64 tables.
 
 use core::arch::x86_64::*;
 use core::array::from_fn;
