@@ -15,12 +15,12 @@ pub(super) static KERNELS: Kernels = Kernels {
     suits: is_cortex_a55,
     int8: Int8 {
         right_panels: 1,
-        quantise_rows: aarch64::quantise_rows::<InOrder, 2, 3>,
-        quantise_columns: aarch64::quantise_columns::<InOrder, 2, 3>,
+        quantise_rows: aarch64_dotprod::KERNELS.int8.quantise_rows,
+        quantise_columns: aarch64_dotprod::KERNELS.int8.quantise_columns,
         add: aarch64::add::<InOrder, 2, 3>,
         mix: aarch64::mix::<InOrder, 2, 3>,
         gelu: aarch64_gelu::gelu::<InOrder, 2, 3>,
-        sums: aarch64::sums::<InOrder, 2, 3>,
+        sums: aarch64_dotprod::KERNELS.int8.sums,
     },
     f16: aarch64_fp16::FP16,
 };
