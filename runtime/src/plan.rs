@@ -6,8 +6,9 @@ use crate::format::{ALIGNMENT, Dims, Extent, Precision};
 use crate::kernels::Kernels;
 use crate::parallel::{Cut, WHOLE};
 
-/// Memory that a tile of tokens may take, bytes: small enough for an L2 cache, and half of S12's tokens. If the weights of a block do
-/// not stay in a cache from one tile to the next, they come from further away for every tile, so that tiles are larger.
+/// Memory that a tile of tokens may take in 8-bit models, bytes: small enough for an L2 cache, and half of S12's tokens. If the weights
+/// of a block do not stay in a cache from one tile to the next, they come from further away for every tile, so that tiles are larger.
+/// For 16-bit models the kernels say it.
 const TILE_BYTES: usize = 210 << 10;
 /// Weights of a block that stay in a cache.
 const CACHED_WEIGHTS: usize = 5 << 18;

@@ -1,8 +1,8 @@
 //! Which instructions this core has, and whether it is one that wants them in another order: asked of the system, or of the core's
 //! own ID registers.
 //!
-//! Without `std`, on Linux, the C library may be asked (feature `hosted`). Without an operating system (feature `bare-metal`) the
-//! registers are read directly, which takes EL1 or higher. Without either, only what the compiler was told counts.
+//! `std` asks the system. Without it, on Linux, the C library may be asked (feature `hosted`), and without an operating system (feature
+//! `bare-metal`) the registers are read directly, which takes EL1 or higher. With none of them only what the compiler was told counts.
 
 #[cfg(all(any(feature = "std", feature = "hosted"), target_os = "linux"))]
 use core::ffi::c_ulong;

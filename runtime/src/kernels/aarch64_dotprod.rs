@@ -61,7 +61,30 @@ macro_rules! bottom {
     };
 }
 
-pub(super) use {bottom, row, top};
+/// Four columns of the contraction by themselves, of the top rows and of all.
+macro_rules! top_step {
+    () => {
+        concat!(
+            "ldr q24, [{left}], #32\n",
+            "ldp q26, q27, [{right}], #48\n",
+            "ldr q28, [{right}, #-16]\n",
+            top!(24, 26 27 28),
+        )
+    };
+}
+
+macro_rules! step {
+    () => {
+        concat!(
+            "ldp q24, q25, [{left}], #32\n",
+            "ld1 {{v28.16b-v30.16b}}, [{right}], #48\n",
+            top!(24, 28 29 30),
+            bottom!(25, 28 29 30),
+        )
+    };
+}
+
+pub(super) use {bottom, row, step, top, top_step};
 
 impl Tile<2, 3> for Dotprod {
     const LAYOUT: Layout = Layout::DEFAULT;
@@ -79,12 +102,7 @@ impl Tile<2, 3> for Dotprod {
                 "ldr q31, [{right}, #-16]\n",
                 top!(25, 29 30 31),
             )),
-            one: concat!(
-                "ldr q24, [{left}], #32\n",
-                "ldp q26, q27, [{right}], #48\n",
-                "ldr q28, [{right}, #-16]\n",
-                top!(24, 26 27 28),
-            )
+            one: top_step!()
         },
         all: {
             many: eight_times!(concat!(
@@ -96,12 +114,7 @@ impl Tile<2, 3> for Dotprod {
                 top!(26, 28 29 30),
                 bottom!(27, 28 29 30),
             )),
-            one: concat!(
-                "ldp q24, q25, [{left}], #32\n",
-                "ld1 {{v28.16b-v30.16b}}, [{right}], #48\n",
-                top!(24, 28 29 30),
-                bottom!(25, 28 29 30),
-            )
+            one: step!()
         },
     }
 }

@@ -1,10 +1,11 @@
 //! Dot products for cores that take one instruction after the other (Cortex-A55). What the loop in `aarch64_dotprod` loads by threes and
-//! fours, which is fewer instructions, holds such a core up. Here every load stands by itself, eight products or more before its use.
+//! fours, which is fewer instructions, holds such a core up. Here, where the loop is unrolled, every load stands by itself and, but for a
+//! block's first ones, eight instructions or more before its use.
 
 use super::aarch64::{self, Ahead, Tile, Unit};
 use super::aarch64_8x12::{eight_times, multiply_8x12};
 use super::aarch64_detect::is_cortex_a55;
-use super::aarch64_dotprod::{self, bottom, row, top};
+use super::aarch64_dotprod::{self, bottom, row, step, top, top_step};
 use super::{Int8, Kernels, aarch64_fp16, aarch64_gelu};
 use crate::format::Layout;
 
@@ -59,7 +60,7 @@ macro_rules! product {
 }
 
 /// Four columns of the contraction, with what is loaded while a right register is in use.
-macro_rules! step {
+macro_rules! ahead {
     ($left:tt, $a:literal $b:literal $c:literal, $first:expr, $second:expr, $third:expr) => {
         concat!(
             four_columns!($left $a, [0 1 2 3] [12 13 14 15], $first),
@@ -74,19 +75,19 @@ macro_rules! step {
 macro_rules! four_steps {
     ($first:expr, $second:expr, $third:expr) => {
         concat!(
-            step!([24 25], 28 29 30,
+            ahead!([24 25], 28 29 30,
                 concat!(load!(30, "right", 32), load!(26, "left", 32)),
                 concat!(load!(31, "right", 48), load!(27, "left", 48)),
                 load!(28, "right", 64)),
-            step!([26 27], 31 28 29,
+            ahead!([26 27], 31 28 29,
                 concat!(load!(29, "right", 80), load!(24, "left", 64)),
                 concat!(load!(30, "right", 96), load!(25, "left", 80)),
                 load!(31, "right", 112)),
-            step!([24 25], 30 31 28,
+            ahead!([24 25], 30 31 28,
                 concat!(load!(28, "right", 128), load!(26, "left", 96)),
                 concat!(load!(29, "right", 144), load!(27, "left", 112)),
                 load!(30, "right", 160)),
-            step!([26 27], 29 30 31, concat!(load!(31, "right", 176), $first), $second, $third),
+            ahead!([26 27], 29 30 31, concat!(load!(31, "right", 176), $first), $second, $third),
             "add {left}, {left}, #128\n",
             "add {right}, {right}, #192\n",
         )
@@ -112,12 +113,7 @@ impl Tile<2, 3> for InOrder {
                 "add {right}, {right}, #96\n",
                 top!(25, 29 30 31),
             )),
-            one: concat!(
-                "ldr q24, [{left}], #32\n",
-                "ldp q26, q27, [{right}], #48\n",
-                "ldr q28, [{right}, #-16]\n",
-                top!(24, 26 27 28),
-            )
+            one: top_step!()
         },
         all: {
             many: concat!(
@@ -134,12 +130,7 @@ impl Tile<2, 3> for InOrder {
                 ".endr\n",
                 four_steps!("", "", ""),
             ),
-            one: concat!(
-                "ldp q24, q25, [{left}], #32\n",
-                "ld1 {{v28.16b-v30.16b}}, [{right}], #48\n",
-                top!(24, 28 29 30),
-                bottom!(25, 28 29 30),
-            )
+            one: step!()
         },
     }
 }

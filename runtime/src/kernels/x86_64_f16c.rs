@@ -29,9 +29,9 @@ type Eight = [f32; 8];
 /// Rows and right panels of a tile: more independent sums than two multipliers of five cycles' latency need.
 const TILE: usize = 4;
 const PANELS: usize = 3;
-/// Tiles below each other whose sums are held while a part of the right panels is in the L1 cache.
+/// Tiles below each other whose sums are held while a part of the right panels is converted.
 const TILES: usize = 49;
-/// Tiles side by side whose sums are held while weights of patch mixing are there.
+/// Tiles side by side whose sums are held while weights of patch mixing are.
 const MIX_TILES: usize = 16;
 /// Elements of the contraction that are converted at a time: three panels have 36 KB. They come from the L2 cache in part, which costs
 /// less than to load and store all sums more often.
