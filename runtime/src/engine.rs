@@ -125,7 +125,7 @@ impl<'m, P: ParallelFor> Engine<'m, P> {
     /// # Errors
     /// Where the kernels do not read the model's layout, or the model needs more memory than there are addresses.
     pub fn new(model: Model<'m>, kernels: &'static Kernels, parallel: P) -> Result<Self, ModelError> {
-        if model.dims().precision == Precision::Int8 && !kernels.reads(model.dims().layout) {
+        if !kernels.reads(model.dims()) {
             return Err(ModelError::Layout { kernels: kernels.name() });
         }
         let plan =

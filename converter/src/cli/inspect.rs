@@ -166,8 +166,7 @@ fn precision(precision: Precision) -> &'static str {
 
 /// Kernels of this machine that read a model as it is; 16-bit models have one layout for all of them.
 fn readers(dims: &Dims) -> Vec<&'static str> {
-    let reads = |kernels: &&Kernels| dims.precision == Precision::F16 || kernels.reads(dims.layout);
-    Kernels::supported().filter(reads).map(Kernels::name).collect()
+    Kernels::supported().filter(|kernels| kernels.reads(dims)).map(Kernels::name).collect()
 }
 
 /// Trained parameters of a network of this shape, Affs and LayerScales among them.

@@ -58,7 +58,7 @@ fn all_of<P: ParallelFor + Copy>(bytes: &[u8], text: &mut Text, parallel: P) -> 
         Kernels::named(black_box("")).unwrap_or(Kernels::scalar()),
     ]) {
         text.show(kernels.name());
-        black_box((kernels.layout(), kernels.reads(dims.layout)));
+        black_box((kernels.layout(), kernels.reads(dims)));
         let engine = Engine::new(model.clone(), kernels, parallel).inspect_err(|error| text.show(error))?;
         black_box((engine.model().dims(), engine.kernels().name()));
         let scratch: &mut [u8] = black_box(&mut []);

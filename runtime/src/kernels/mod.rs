@@ -109,10 +109,9 @@ impl Kernels {
         suiting(true).chain(suiting(false))
     }
 
-    /// The best table that this CPU can run and that reads such a model's weights as they are. All tables read 16-bit ones.
+    /// The best table that this CPU can run and that reads such a model's weights as they are.
     pub fn best(dims: &Dims) -> &'static Kernels {
-        let reads = |k: &&Kernels| dims.precision == Precision::F16 || k.reads(dims.layout);
-        Self::supported().find(reads).unwrap_or(&scalar::KERNELS)
+        Self::supported().find(|k| k.reads(dims)).unwrap_or(&scalar::KERNELS)
     }
 
     /// The best table that this CPU can run, whatever panels it reads: what a model may be repacked for.
@@ -145,8 +144,12 @@ impl Kernels {
         self.f16.rounds_sums
     }
 
-    /// Whether it reads panels of this shape.
-    pub fn reads(&self, layout: Layout) -> bool {
+    /// Whether it reads such a model's weights as they are. All tables read 16-bit ones.
+    pub fn reads(&self, dims: &Dims) -> bool {
+        dims.precision == Precision::F16 || self.reads_layout(dims.layout)
+    }
+
+    fn reads_layout(&self, layout: Layout) -> bool {
         self.layout.is_none_or(|own| own == layout)
     }
 }
@@ -213,7 +216,7 @@ impl Kernels {
         let rows = (layout.rows as usize).max(1);
         let columns = stream.columns();
         check(
-            self.reads(layout)
+            self.reads_layout(layout)
                 && layout.is_valid()
                 && columns.is_multiple_of(layout.group as usize)
                 && [quantiser.scale.len(), quantiser.offset.len()] == [columns; 2]
@@ -234,7 +237,7 @@ impl Kernels {
     ) -> Result<(), Mismatch> {
         let columns = layout.columns as usize;
         check(
-            self.reads(layout)
+            self.reads_layout(layout)
                 && layout.is_valid()
                 && [stream.columns(), quantiser.scale.len(), quantiser.offset.len()] == [columns; 3]
                 && out.len() == columns * stream.rows().next_multiple_of((layout.group as usize).max(1)),
@@ -248,7 +251,7 @@ impl Kernels {
     pub(crate) fn add(&self, product: Product, columns: StreamColumns, stream: &mut Block) -> Result<(), Mismatch> {
         let (rows, width) = (stream.rows(), stream.columns());
         check(
-            self.reads(product.layout)
+            self.reads_layout(product.layout)
                 && product.fits(width)
                 && [columns.bias.len(), columns.scale.len()] == [width; 2]
                 && rows == product.rows,
@@ -271,7 +274,7 @@ impl Kernels {
     ) -> Result<(), Mismatch> {
         let (rows, width) = (stream.rows(), stream.columns());
         check(
-            self.reads(product.layout)
+            self.reads_layout(product.layout)
                 && product.fits(width)
                 && of_rows.correction.len() == product.padded_rows()
                 && [of_rows.scale.len(), of_rows.sum.len(), of_rows.bias.len()] == [product.padded_rows(); 3]
@@ -292,7 +295,7 @@ impl Kernels {
         let rows = (product.layout.rows as usize).max(1);
         let (width, k) = (columns.bias.len(), panels.columns() / rows);
         check(
-            self.reads(product.layout)
+            self.reads_layout(product.layout)
                 && product.fits(width)
                 && [columns.scale.len(), columns.requantise.len(), columns.zero.len()] == [width; 3]
                 && columns.shift <= 7
@@ -313,7 +316,7 @@ impl Kernels {
     /// The sums alone, `[row][column]`.
     pub(crate) fn sums(&self, product: Product, out: &mut [i32]) -> Result<(), Mismatch> {
         let width = product.layout.columns as usize;
-        check(self.reads(product.layout) && product.fits(width) && out.len() == product.rows * width)?;
+        check(self.reads_layout(product.layout) && product.fits(width) && out.len() == product.rows * width)?;
         // SAFETY: to hold `self` proves the instructions; the lengths were checked.
         unsafe { (self.int8.sums)(product, out) };
         Ok(())
