@@ -6,6 +6,7 @@
 
 mod instructions;
 mod loops;
+mod pairs;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -34,8 +34,15 @@ pub fn check(arm: &Toolchain) -> Result<Tally> {
         "x86_64_avx512",
         "x86_64_f16c",
     ];
-    let aarch64 =
-        ["scalar", "aarch64_neon", "aarch64_dotprod", "aarch64_dotprod_in_order", "aarch64_i8mm", "aarch64_f16"];
+    let aarch64 = [
+        "scalar",
+        "aarch64_neon",
+        "aarch64_neon_in_order",
+        "aarch64_dotprod",
+        "aarch64_dotprod_in_order",
+        "aarch64_i8mm",
+        "aarch64_f16",
+    ];
     let mut cases = vec![
         Case { toolchain: arm, target: LINUX, modules: &aarch64 },
         Case { toolchain: arm, target: AARCH64, modules: &aarch64 },

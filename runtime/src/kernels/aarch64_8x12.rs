@@ -5,12 +5,13 @@
 /// The sums are in v0 to v23, a unit in four registers: three units of the top four rows, then three of the bottom ones. The
 /// bodies `many` go `2^log_many` steps of `step` columns of the contraction, and `one` is for the steps that are left; they use v24 to
 /// v31 for operands and advance `{left}` and `{right}`. A prefetch is a hint. There is one of each for the top rows alone and one for
-/// all rows.
+/// all rows, which may `begin` with something before the first `many`, and have general registers of their own. `{n}` counts `many` down to
+/// one.
 macro_rules! multiply_8x12 {
     (
         extension: $extension:literal, step: $step:literal, log_many: $log_many:literal,
         top: { many: $top_many:expr, one: $top_one:expr },
-        all: { many: $all_many:expr, one: $all_one:expr },
+        all: { $(begin: $begin:expr, general: { $($general:tt)* },)? many: $all_many:expr, one: $all_one:expr $(,)? },
     ) => {
         #[inline(always)]
         unsafe fn multiply(
@@ -28,7 +29,7 @@ macro_rules! multiply_8x12 {
                 return [top, start[1]];
             }
             // SAFETY: the same.
-            unsafe { multiply_8x12!(@all $extension $step $log_many $all_many, $all_one, left right k start from half_step) }
+            unsafe { multiply_8x12!(@all $extension $step $log_many concat!($($begin)?), $all_many, $all_one, left right k start from half_step, $($($general)*)?) }
         }
     };
     (@top $extension:literal $step:literal $log_many:literal $many:expr, $one:expr,
@@ -36,7 +37,7 @@ macro_rules! multiply_8x12 {
         let (a0, a1, a2, a3);
         let (b0, b1, b2, b3);
         let (c0, c1, c2, c3);
-        multiply_8x12!(@loop $extension $step $log_many $many, $one, $left $right $k $start $from $half_step,
+        multiply_8x12!(@loop $extension $step $log_many "", $many, $one, $left $right $k $start $from $half_step,
             "",
                 out("v0") a0, out("v1") a1, out("v2") a2, out("v3") a3,
                 out("v4") b0, out("v5") b1, out("v6") b2, out("v7") b3,
@@ -44,20 +45,21 @@ macro_rules! multiply_8x12 {
         );
         [[a0, a1, a2, a3], [b0, b1, b2, b3], [c0, c1, c2, c3]]
     }};
-    (@all $extension:literal $step:literal $log_many:literal $many:expr, $one:expr,
-        $left:ident $right:ident $k:ident $start:ident $from:ident $half_step:ident) => {{
+    (@all $extension:literal $step:literal $log_many:literal $begin:expr, $many:expr, $one:expr,
+        $left:ident $right:ident $k:ident $start:ident $from:ident $half_step:ident, $($general:tt)*) => {{
         let (a0, a1, a2, a3);
         let (b0, b1, b2, b3);
         let (c0, c1, c2, c3);
         let (d0, d1, d2, d3);
         let (e0, e1, e2, e3);
         let (f0, f1, f2, f3);
-        multiply_8x12!(@loop $extension $step $log_many $many, $one, $left $right $k $start $from $half_step,
+        multiply_8x12!(@loop $extension $step $log_many $begin, $many, $one, $left $right $k $start $from $half_step,
             concat!(
                 "ld1 {{v12.4s-v15.4s}}, [{start}], #64\n",
                 "ld1 {{v16.4s-v19.4s}}, [{start}], #64\n",
                 "ld1 {{v20.4s-v23.4s}}, [{start}], #64\n",
             ),
+                $($general)*
                 out("v0") a0, out("v1") a1, out("v2") a2, out("v3") a3,
                 out("v4") b0, out("v5") b1, out("v6") b2, out("v7") b3,
                 out("v8") c0, out("v9") c1, out("v10") c2, out("v11") c3,
@@ -70,7 +72,7 @@ macro_rules! multiply_8x12 {
             [[d0, d1, d2, d3], [e0, e1, e2, e3], [f0, f1, f2, f3]],
         ]
     }};
-    (@loop $extension:literal $step:literal $log_many:literal $many:expr, $one:expr,
+    (@loop $extension:literal $step:literal $log_many:literal $begin:expr, $many:expr, $one:expr,
         $left:ident $right:ident $k:ident $start:ident $from:ident $half_step:ident, $load:expr, $($sums:tt)*) => {
         core::arch::asm!(
             concat!(".arch_extension ", $extension),
@@ -80,6 +82,7 @@ macro_rules! multiply_8x12 {
             $load,
             concat!("lsr {n}, {steps}, #", $log_many),
             "cbz {n}, 3f",
+            $begin,
             "2:",
             "prfm pldl2keep, [{from}]",
             "prfm pldl2keep, [{from}, {half_step}]",

@@ -7,10 +7,24 @@
 #[cfg(all(any(feature = "std", feature = "hosted"), target_os = "linux"))]
 use core::ffi::c_ulong;
 
+/// An ID register. It can be read where Linux answers for it, and at EL1 and higher, as who turns `bare-metal` on vouches for.
+#[cfg(any(all(any(feature = "std", feature = "hosted"), target_os = "linux"), feature = "bare-metal"))]
+macro_rules! id_register {
+    ($name:literal) => {{
+        let value: u64;
+        // SAFETY: reads a register that can be read here.
+        unsafe {
+            core::arch::asm!(concat!("mrs {}, ", $name), out(reg) value, options(pure, nomem, nostack, preserves_flags));
+        }
+        value
+    }};
+}
+
 /// Instruction sets beyond plain NEON.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Extension {
     Dotprod,
+    #[cfg(feature = "every-core")]
     I8mm,
     /// Arithmetic with 16-bit floating-point numbers.
     Fp16,
@@ -20,6 +34,7 @@ pub(super) enum Extension {
 pub(super) fn has(extension: Extension) -> bool {
     match extension {
         Extension::Dotprod => std::arch::is_aarch64_feature_detected!("dotprod"),
+        #[cfg(feature = "every-core")]
         Extension::I8mm => std::arch::is_aarch64_feature_detected!("i8mm"),
         Extension::Fp16 => std::arch::is_aarch64_feature_detected!("fp16"),
     }
@@ -29,6 +44,7 @@ pub(super) fn has(extension: Extension) -> bool {
 pub(super) fn has(extension: Extension) -> bool {
     let (kind, bit) = match extension {
         Extension::Dotprod => (AT_HWCAP, 20),
+        #[cfg(feature = "every-core")]
         Extension::I8mm => (AT_HWCAP2, 13),
         // `asimdhp`
         Extension::Fp16 => (AT_HWCAP, 10),
@@ -54,25 +70,13 @@ fn auxiliary_value(kind: c_ulong) -> c_ulong {
 
 #[cfg(all(not(feature = "std"), not(all(feature = "hosted", target_os = "linux")), feature = "bare-metal"))]
 pub(super) fn has(extension: Extension) -> bool {
-    let (isar0, isar1, pfr0): (u64, u64, u64);
-    // SAFETY: reads three ID registers, as who turns the feature on allows.
-    unsafe {
-        core::arch::asm!(
-            "mrs {}, ID_AA64ISAR0_EL1",
-            "mrs {}, ID_AA64ISAR1_EL1",
-            "mrs {}, ID_AA64PFR0_EL1",
-            out(reg) isar0,
-            out(reg) isar1,
-            out(reg) pfr0,
-            options(pure, nomem, nostack, preserves_flags),
-        );
-    }
     // Fields of four bits, from the Arm Architecture Reference Manual, D19.2.
     match extension {
-        Extension::Dotprod => isar0 >> 44 & 0xf != 0,
-        Extension::I8mm => isar1 >> 52 & 0xf != 0,
+        Extension::Dotprod => id_register!("ID_AA64ISAR0_EL1") >> 44 & 0xf != 0,
+        #[cfg(feature = "every-core")]
+        Extension::I8mm => id_register!("ID_AA64ISAR1_EL1") >> 52 & 0xf != 0,
         // AdvSIMD: 15 where there is none, 0 without such arithmetic.
-        Extension::Fp16 => pfr0 >> 20 & 0xf == 1,
+        Extension::Fp16 => id_register!("ID_AA64PFR0_EL1") >> 20 & 0xf == 1,
     }
 }
 
@@ -80,33 +84,33 @@ pub(super) fn has(extension: Extension) -> bool {
 pub(super) fn has(extension: Extension) -> bool {
     match extension {
         Extension::Dotprod => cfg!(target_feature = "dotprod"),
+        #[cfg(feature = "every-core")]
         Extension::I8mm => cfg!(target_feature = "i8mm"),
         Extension::Fp16 => cfg!(target_feature = "fp16"),
     }
 }
 
-/// Whether the core that runs this is a Cortex-A55; false where that cannot be known. A machine can have other cores beside it.
-pub(super) fn is_cortex_a55() -> bool {
-    main_id().is_some_and(is_a55)
+/// Whether the core that runs this is a Cortex-A53 or A55, which issue instructions in their order; false where that cannot be known. A
+/// machine can have other cores beside it.
+pub(super) fn issues_in_order() -> bool {
+    main_id().is_some_and(is_a53_or_a55)
 }
 
 /// By the main ID register: bits 31 to 24 are the implementer, 0x41 for Arm, and bits 15 to 4 the part.
-fn is_a55(main_id: u64) -> bool {
-    main_id >> 24 & 0xff == 0x41 && main_id >> 4 & 0xfff == 0xd05
+fn is_a53_or_a55(main_id: u64) -> bool {
+    main_id >> 24 & 0xff == 0x41 && matches!(main_id >> 4 & 0xfff, 0xd03 | 0xd05)
 }
 
 /// The main ID register, which Linux answers for where it says so.
 #[cfg(all(any(feature = "std", feature = "hosted"), target_os = "linux"))]
 fn main_id() -> Option<u64> {
     let is_answered = auxiliary_value(AT_HWCAP) >> 11 & 1 != 0;
-    // SAFETY: reads an ID register, as the kernel allows.
-    is_answered.then(|| unsafe { read_main_id() })
+    is_answered.then(|| id_register!("MIDR_EL1"))
 }
 
 #[cfg(all(not(feature = "std"), not(all(feature = "hosted", target_os = "linux")), feature = "bare-metal"))]
 fn main_id() -> Option<u64> {
-    // SAFETY: reads an ID register, as who turns the feature on allows.
-    Some(unsafe { read_main_id() })
+    Some(id_register!("MIDR_EL1"))
 }
 
 #[cfg(not(any(
@@ -117,27 +121,14 @@ fn main_id() -> Option<u64> {
     None
 }
 
-/// # Safety
-/// The register can be read here.
-#[cfg(any(
-    all(any(feature = "std", feature = "hosted"), target_os = "linux"),
-    all(not(feature = "std"), feature = "bare-metal")
-))]
-unsafe fn read_main_id() -> u64 {
-    let main_id;
-    // SAFETY: the caller's promise.
-    unsafe { core::arch::asm!("mrs {}, MIDR_EL1", out(reg) main_id, options(pure, nomem, nostack, preserves_flags)) };
-    main_id
-}
-
 #[cfg(test)]
 mod tests {
-    use super::is_a55;
+    use super::is_a53_or_a55;
 
     #[test]
-    fn a_cortex_a55_is_told_from_others() {
-        // Cortex-A55 r1p0 and r2p0; A53, A72, A76, and another implementer's part of that number.
-        assert!([0x411f_d050, 0x412f_d050].into_iter().all(is_a55));
-        assert!(![0x410f_d034, 0x410f_d083, 0x414f_d0b1, 0x511f_d050, 0].into_iter().any(is_a55));
+    fn cores_that_issue_in_order_are_told_from_others() {
+        // Cortex-A53 r0p4, A55 r1p0 and r2p0; A72, A76, and another implementer's part of that number.
+        assert!([0x410f_d034, 0x411f_d050, 0x412f_d050].into_iter().all(is_a53_or_a55));
+        assert!(![0x410f_d083, 0x414f_d0b1, 0x511f_d050, 0].into_iter().any(is_a53_or_a55));
     }
 }

@@ -84,6 +84,7 @@ macro_rules! step {
     };
 }
 
+#[cfg(feature = "every-core")]
 pub(super) use {bottom, row, step, top, top_step};
 
 impl Tile<2, 3> for Dotprod {

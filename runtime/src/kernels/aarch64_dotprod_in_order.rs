@@ -1,10 +1,14 @@
-//! Dot products for cores that take one instruction after the other (Cortex-A55). What the loop in `aarch64_dotprod` loads by threes and
-//! fours, which is fewer instructions, holds such a core up. Here, where the loop is unrolled, every load stands by itself and, but for a
-//! block's first ones, eight instructions or more before its use.
+//! Dot products for cores that issue two instructions at a time, in order (Cortex-A55).
+//!
+//! There, a dot product leaves room for one instruction beside it, such as a load of 64 bits or the insertion of a register's upper half. A
+//! load of 128 bits takes two cycles with nothing beside it. So, where the loop is unrolled, every 16 bytes but a block's first ones are
+//! loaded in halves between the products, the upper half by way of a general register, and long before their use: 24 cycles for four
+//! columns of the contraction, where the loads of `aarch64_dotprod` make it 34. ncnn's `docs/developer-guide/arm-a53-a55-dual-issue.md` has
+//! the rules, and [ONNX Runtime](https://github.com/microsoft/onnxruntime/pull/10754), ruy and XNNPACK load so on these cores.
 
 use super::aarch64::{self, Ahead, Tile, Unit};
 use super::aarch64_8x12::{eight_times, multiply_8x12};
-use super::aarch64_detect::is_cortex_a55;
+use super::aarch64_detect::issues_in_order;
 use super::aarch64_dotprod::{self, bottom, row, step, top, top_step};
 use super::{Int8, Kernels, aarch64_fp16, aarch64_gelu};
 use crate::format::Layout;
@@ -13,7 +17,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     name: "aarch64-dotprod-in-order",
     layout: Some(InOrder::LAYOUT),
     supported: aarch64_dotprod::KERNELS.supported,
-    suits: is_cortex_a55,
+    suits: issues_in_order,
     int8: Int8 {
         right_panels: 1,
         quantise_rows: aarch64_dotprod::KERNELS.int8.quantise_rows,
@@ -29,65 +33,72 @@ pub(super) static KERNELS: Kernels = Kernels {
 /// Eight rows and twelve columns, as `Dotprod`.
 struct InOrder;
 
-/// Loads 16 bytes.
-macro_rules! load {
-    ($to:literal, $from:literal, $at:literal) => {
-        concat!("ldr q", $to, ", [{", $from, "}, #", $at, "]\n")
-    };
-}
-
-/// A right register times the rows of two left ones, with loads in between.
-macro_rules! four_columns {
-    ([$top:literal $bottom:literal] $right:literal, [$a:literal $b:literal $c:literal $d:literal] [$e:literal $f:literal $g:literal $h:literal], $loads:expr) => {
-        concat!(
-            product!($a, $right, $top, 0),
-            $loads,
-            product!($b, $right, $top, 1),
-            product!($c, $right, $top, 2),
-            product!($d, $right, $top, 3),
-            product!($e, $right, $bottom, 0),
-            product!($f, $right, $bottom, 1),
-            product!($g, $right, $bottom, 2),
-            product!($h, $right, $bottom, 3),
-        )
-    };
-}
-
 macro_rules! product {
     ($sum:literal, $right:literal, $left:literal, $lane:literal) => {
         concat!("sdot v", $sum, ".4s, v", $right, ".16b, v", $left, ".4b[", $lane, "]\n")
     };
 }
 
-/// Four columns of the contraction, with what is loaded while a right register is in use.
-macro_rules! ahead {
-    ($left:tt, $a:literal $b:literal $c:literal, $first:expr, $second:expr, $third:expr) => {
+/// One of the three instructions that load 16 bytes, if any are to be loaded: the lower half, the upper one to a general register, and from
+/// there.
+macro_rules! part {
+    ($part:tt, $by_way_of:literal, ()) => {
+        ""
+    };
+    (lower, $by_way_of:literal, ($from:literal $to:literal $at:literal)) => {
+        concat!("ldr d", $to, ", [{", $from, "}, #", $at, "]\n")
+    };
+    (upper, $by_way_of:literal, ($from:literal $to:literal $at:literal)) => {
+        concat!("ldr {", $by_way_of, "}, [{", $from, "}, #", $at, " + 8]\n")
+    };
+    (insert, $by_way_of:literal, ($from:literal $to:literal $at:literal)) => {
+        concat!("ins v", $to, ".d[1], {", $by_way_of, "}\n")
+    };
+}
+
+/// A right register times the rows of two left ones, and what is loaded meanwhile of either side.
+macro_rules! four_columns {
+    ([$top:literal $bottom:literal] $right:literal, [$a:literal $b:literal $c:literal $d:literal] [$e:literal $f:literal $g:literal $h:literal], $from_right:tt $from_left:tt) => {
         concat!(
-            four_columns!($left $a, [0 1 2 3] [12 13 14 15], $first),
-            four_columns!($left $b, [4 5 6 7] [16 17 18 19], $second),
-            four_columns!($left $c, [8 9 10 11] [20 21 22 23], $third),
+            product!($a, $right, $top, 0),
+            part!(lower, "upper_right", $from_right),
+            product!($b, $right, $top, 1),
+            part!(upper, "upper_right", $from_right),
+            product!($c, $right, $top, 2),
+            part!(lower, "upper_left", $from_left),
+            product!($d, $right, $top, 3),
+            part!(upper, "upper_left", $from_left),
+            product!($e, $right, $bottom, 0),
+            product!($f, $right, $bottom, 1),
+            part!(insert, "upper_right", $from_right),
+            product!($g, $right, $bottom, 2),
+            product!($h, $right, $bottom, 3),
+            part!(insert, "upper_left", $from_left),
+        )
+    };
+}
+
+/// Four columns of the contraction, with what is loaded while each right register is in use.
+macro_rules! ahead {
+    ($left:tt, $a:literal $b:literal $c:literal, [$($first:tt)*] [$($second:tt)*] [$($third:tt)*]) => {
+        concat!(
+            four_columns!($left $a, [0 1 2 3] [12 13 14 15], $($first)*),
+            four_columns!($left $b, [4 5 6 7] [16 17 18 19], $($second)*),
+            four_columns!($left $c, [8 9 10 11] [20 21 22 23], $($third)*),
         )
     };
 }
 
 /// Four steps. Left registers alternate between v24, v25 and v26, v27; v28 to v31 pass on to the right ones, of which two are loaded when
-/// this begins. The last three arguments load what comes after it.
+/// this begins, as are v24 and v25. The arguments load those for what comes after it.
 macro_rules! four_steps {
-    ($first:expr, $second:expr, $third:expr) => {
+    ($after_left:tt $after_right:tt $bottom_after_left:tt $second_after_right:tt) => {
         concat!(
-            ahead!([24 25], 28 29 30,
-                concat!(load!(30, "right", 32), load!(26, "left", 32)),
-                concat!(load!(31, "right", 48), load!(27, "left", 48)),
-                load!(28, "right", 64)),
-            ahead!([26 27], 31 28 29,
-                concat!(load!(29, "right", 80), load!(24, "left", 64)),
-                concat!(load!(30, "right", 96), load!(25, "left", 80)),
-                load!(31, "right", 112)),
-            ahead!([24 25], 30 31 28,
-                concat!(load!(28, "right", 128), load!(26, "left", 96)),
-                concat!(load!(29, "right", 144), load!(27, "left", 112)),
-                load!(30, "right", 160)),
-            ahead!([26 27], 29 30 31, concat!(load!(31, "right", 176), $first), $second, $third),
+            ahead!([24 25], 28 29 30, [("right" 30 32) ("left" 26 32)] [("right" 31 48) ("left" 27 48)] [("right" 28 64) ()]),
+            ahead!([26 27], 31 28 29, [("right" 29 80) ("left" 24 64)] [("right" 30 96) ("left" 25 80)] [("right" 31 112) ()]),
+            ahead!([24 25], 30 31 28, [("right" 28 128) ("left" 26 96)] [("right" 29 144) ("left" 27 112)] [("right" 30 160) ()]),
+            ahead!([26 27], 29 30 31,
+                [("right" 31 176) $after_left] [$after_right $bottom_after_left] [$second_after_right ()]),
             "add {left}, {left}, #128\n",
             "add {right}, {right}, #192\n",
         )
@@ -116,21 +127,21 @@ impl Tile<2, 3> for InOrder {
             one: top_step!()
         },
         all: {
+            begin: concat!("ldp q24, q25, [{left}]\n", "ldp q28, q29, [{right}]\n"),
+            general: { upper_left = out(reg) _, upper_right = out(reg) _, after_left = out(reg) _, after_right = out(reg) _, },
             many: concat!(
-                load!(24, "left", 0),
-                load!(28, "right", 0),
-                load!(25, "left", 16),
-                load!(29, "right", 16),
                 ".rept 3\n",
-                four_steps!(
-                    load!(24, "left", 128),
-                    concat!(load!(28, "right", 192), load!(25, "left", 144)),
-                    load!(29, "right", 208)
-                ),
+                four_steps!(("left" 24 128) ("right" 28 192) ("left" 25 144) ("right" 29 208)),
                 ".endr\n",
-                four_steps!("", "", ""),
+                // Behind the last steps is nothing: theirs are loaded once more.
+                "cmp {n}, #1\n",
+                "add {after_left}, {left}, #128\n",
+                "add {after_right}, {right}, #192\n",
+                "csel {after_left}, {left}, {after_left}, eq\n",
+                "csel {after_right}, {right}, {after_right}, eq\n",
+                four_steps!(("after_left" 24 0) ("after_right" 28 0) ("after_left" 25 16) ("after_right" 29 16)),
             ),
-            one: step!()
+            one: step!(),
         },
     }
 }

@@ -1,7 +1,7 @@
 //! The inner loops, one file an instruction set; [`scalar`] says what each of them means.
 //!
-//! A kernel computes a portion of a result: it never allocates, never schedules, and trusts the caller for nothing. The
-//! functions here check every length once and then call the table.
+//! A kernel computes a portion of a result: it never allocates and never schedules. The functions here trust no caller: they check
+//! every length once and then call the table, whose functions rely on that.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
@@ -11,7 +11,7 @@ mod aarch64_8x12;
 mod aarch64_detect;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_dotprod;
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", feature = "every-core"))]
 mod aarch64_dotprod_in_order;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_f16;
@@ -19,10 +19,12 @@ mod aarch64_f16;
 mod aarch64_fp16;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_gelu;
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", feature = "every-core"))]
 mod aarch64_i8mm;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_neon;
+#[cfg(target_arch = "aarch64")]
+mod aarch64_neon_in_order;
 #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 mod eights;
 mod erf;
@@ -79,12 +81,14 @@ pub struct Kernels {
 
 /// Best first, among those that suit this CPU and among those that do not.
 static ALL: &[&Kernels] = &[
-    #[cfg(target_arch = "aarch64")]
+    #[cfg(all(target_arch = "aarch64", feature = "every-core"))]
     &aarch64_i8mm::KERNELS,
-    #[cfg(target_arch = "aarch64")]
+    #[cfg(all(target_arch = "aarch64", feature = "every-core"))]
     &aarch64_dotprod_in_order::KERNELS,
     #[cfg(target_arch = "aarch64")]
     &aarch64_dotprod::KERNELS,
+    #[cfg(target_arch = "aarch64")]
+    &aarch64_neon_in_order::KERNELS,
     #[cfg(target_arch = "aarch64")]
     &aarch64_neon::KERNELS,
     #[cfg(target_arch = "x86_64")]

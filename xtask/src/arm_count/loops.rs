@@ -1,7 +1,8 @@
 //! The inner loops of the matrix products, cut from the program as it was built, in llvm-mca's models of cores.
 //!
 //! The models that are real: cortex-a53 and cortex-a55 in order, cortex-a57 (which LLVM also uses for A72), neoverse-n1 (an A76
-//! for servers) and neoverse-n2. They know no caches.
+//! for servers) and neoverse-n2. They know no caches. Those in order know little of what is issued together: for these cores there are
+//! also [`pairs`].
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -9,33 +10,58 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use super::pairs::{self, Core};
 use crate::process::{Result, output_of};
 use crate::tools;
 
 /// A kind of loop: the instruction that shows it, by name and by the shape of its result, another that it has to have, and the least
-/// products per cycle on cores.
+/// products per cycle on cores, in LLVM's models of them and by the rules of [`pairs`].
 struct Wanted {
     instruction: (&'static str, &'static str),
     beside: &'static str,
     cores: &'static [(&'static str, f64)],
+    in_order: &'static [(Core, f64)],
 }
 
-const WANTED: [Wanted; 6] = [
-    Wanted { instruction: ("sdot", ".4s"), beside: "ld1", cores: &[("neoverse-n1", 30.0), ("cortex-a55", 8.6)] },
-    // For cores that execute in order.
-    Wanted { instruction: ("sdot", ".4s"), beside: "ldr", cores: &[("cortex-a55", 12.5), ("neoverse-n1", 30.0)] },
+const WANTED: [Wanted; 7] = [
+    Wanted {
+        instruction: ("sdot", ".4s"),
+        beside: "ld1",
+        cores: &[("neoverse-n1", 30.0), ("cortex-a55", 8.6)],
+        in_order: &[(Core::CortexA55, 10.5)],
+    },
+    // For cores that issue in order, which load halves of registers.
+    Wanted {
+        instruction: ("sdot", ".4s"),
+        beside: "mov",
+        cores: &[("cortex-a55", 9.5)],
+        in_order: &[(Core::CortexA55, 15.0)],
+    },
     Wanted {
         instruction: ("smull", ".8h"),
-        beside: "sadalp",
+        beside: "ldp",
         cores: &[("cortex-a57", 7.8), ("cortex-a55", 3.8), ("cortex-a53", 3.46)],
+        in_order: &[(Core::CortexA53, 3.9)],
     },
-    Wanted { instruction: ("smmla", ".4s"), beside: "ld1", cores: &[("neoverse-n2", 60.0)] },
+    Wanted {
+        instruction: ("smull", ".8h"),
+        beside: "mov",
+        cores: &[("cortex-a53", 3.1)],
+        in_order: &[(Core::CortexA53, 4.5)],
+    },
+    Wanted { instruction: ("smmla", ".4s"), beside: "ld1", cores: &[("neoverse-n2", 60.0)], in_order: &[] },
     Wanted {
         instruction: ("fmla", ".4s"),
         beside: "ldr",
         cores: &[("cortex-a57", 3.9), ("cortex-a55", 4.5), ("cortex-a53", 2.4)],
+        in_order: &[],
     },
-    Wanted { instruction: ("fmla", ".8h"), beside: "fmul", cores: &[("neoverse-n1", 12.5), ("cortex-a55", 6.2)] },
+    Wanted {
+        instruction: ("fmla", ".8h"),
+        beside: "fmul",
+        cores: &[("neoverse-n1", 12.5), ("cortex-a55", 6.2)],
+        in_order: &[],
+    },
 ];
 
 /// A loop's instructions, as assembler text.
@@ -99,19 +125,21 @@ pub fn of(program: &Path, mca: &str) -> Result<Costs> {
         let cut = loops.iter().filter(has_both);
         let cut = cut.max_by_key(|l| (l.products(), Reverse(l.body.len())));
         let cut = cut.ok_or_else(|| format!("{} has no loop with {instruction} {shape}", program.display()))?;
-        for &(core, least) in wanted.cores {
-            let rate = cut.products() as f64 / cycles(mca, core, &cut.assembler())?;
-            costs.table += &format!(
-                "| {instruction} {shape} beside {}, {} products in {} instructions | {core} | {rate:.2} |\n",
-                wanted.beside,
-                cut.products(),
-                cut.body.len()
-            );
+        let name = format!("{instruction} {shape} beside {}", wanted.beside);
+        let mut add = |core: &str, least: f64, cycles: f64| {
+            let (products, instructions) = (cut.products(), cut.body.len());
+            let rate = products as f64 / cycles;
+            costs.table +=
+                &format!("| {name}, {products} products in {instructions} instructions | {core} | {rate:.2} |\n");
             if rate < least {
-                costs
-                    .too_slow
-                    .push(format!("{instruction} {shape} on {core}: {rate:.2} products a cycle, expected {least}"));
+                costs.too_slow.push(format!("{name} on {core}: {rate:.2} products a cycle, expected {least}"));
             }
+        };
+        for &(core, least) in wanted.cores {
+            add(core, least, cycles(mca, core, &cut.assembler())?);
+        }
+        for &(core, least) in wanted.in_order {
+            add(&format!("{core}, by measured pairs"), least, pairs::cycles(core, &cut.body));
         }
         costs.loops += 1;
     }
