@@ -3,7 +3,8 @@
 #[path = "../examples/random_model/model.rs"]
 mod model;
 
-use resmlp_runtime::{Dims, Engine, Kernels, Layout, Model, ParallelFor, Precision, Serial, Threads, repack};
+use resmlp_runtime::format::{MAX_MULTIPLIER, Map, Slot, field};
+use resmlp_runtime::{Dims, Engine, Kernels, Layout, Model, ParallelFor, Precision, Serial, Threads, checksum, repack};
 
 /// Shapes with odd tails in every extent.
 const SHAPES: [Dims; 5] = [
@@ -65,6 +66,36 @@ fn every_table_and_number_of_threads_gives_the_same_logits() {
                 assert_eq!(found, expected, "{} on {threads} threads, {dims:?}", kernels.name());
             }
         }
+    }
+}
+
+/// The largest gains that a file may have, block after block, and channels that are not read: times zero, infinity would be no number.
+#[test]
+fn no_gain_drives_the_stream_to_infinity() {
+    let dims = Dims { depth: 8, has_gains: true, ..SHAPES[0] };
+    let map = Map::new(&dims, 0, 0).unwrap();
+    let mut bytes = model::random_model(&dims);
+    for block in 0..dims.depth {
+        let gains = [Slot::MixStreamGain, Slot::MlpStreamGain].map(|slot| (slot, MAX_MULTIPLIER));
+        for (slot, value) in gains.into_iter().chain([(Slot::MixInputScale, 0.0), (Slot::MlpInputScale, 0.0)]) {
+            // Some channels; the others go on.
+            for number in bytes[map.range(slot, block)].chunks_exact_mut(4).take(dims.dim).step_by(3) {
+                number.copy_from_slice(&value.to_le_bytes());
+            }
+        }
+    }
+    let crc = checksum(&bytes);
+    bytes[field::CHECKSUM..][..4].copy_from_slice(&crc.to_le_bytes());
+
+    let model = Model::parse(&bytes).unwrap();
+    let engine = Engine::new(model.clone(), Kernels::scalar(), Serial).unwrap();
+    let (mut scratch, mut out) = (vec![0; engine.scratch_len()], vec![0.0; dims.outputs]);
+    let finite = &mut |stage, stream: &[f32]| assert!(stream.iter().all(|y| y.is_finite()), "{stage}");
+    engine.run_observed(&picture(&dims), &mut scratch, &mut out, finite).unwrap();
+    let expected: Vec<u32> = out.into_iter().map(f32::to_bits).collect();
+    for kernels in Kernels::supported() {
+        let packed = repack(&model, kernels.layout().unwrap_or(dims.layout)).unwrap();
+        assert_eq!(logits(&packed, kernels, Serial), expected, "{}", kernels.name());
     }
 }
 

@@ -52,13 +52,17 @@ fn quantise(quantiser: &Quantiser, d: usize, y: f32, low: f32, high: f32) -> i32
     round(product + quantiser.offset[d], low, high)
 }
 
+fn rescaled(y: f32, gain: f32) -> f32 {
+    (y * gain).clamp(-2f32.powi(96), 2f32.powi(96))
+}
+
 fn mix(mix: &QuantisedMix, stream: &mut Rows<f32>) {
     for d in 0..mix.scale.len() {
         let column: Vec<i32> = stream.iter().map(|row| quantise(&mix.input, d, row[d], -128.0, 127.0)).collect();
         for (n, row) in stream.iter_mut().enumerate() {
             let product = sum(&mix.weights, n, &column) as f32 * mix.row_scale[n] * mix.scale[d];
             let constant = mix.sum_gain[d] * mix.row_sum[n] + mix.bias_gain[d] * mix.row_bias[n];
-            let kept = row[d] * mix.gain[d];
+            let kept = rescaled(row[d], mix.gain[d]);
             row[d] = kept + (product + constant);
         }
     }
@@ -76,7 +80,7 @@ fn mlp(mlp: &QuantisedMlp, row: &mut [f32]) {
         })
         .collect();
     for (d, y) in row.iter_mut().enumerate() {
-        let kept = *y * mlp.gain[d];
+        let kept = rescaled(*y, mlp.gain[d]);
         *y = kept + scaled(&mlp.contract, d, &hidden);
     }
 }
