@@ -8,6 +8,7 @@
  *  - Objects are the caller's: put them anywhere, do not look inside, do not copy them while they are in use.
  *  - Any number of threads may call functions with the same `const` objects at the same time, each with its own scratch
  *    memory and logits.
+ *  - The floating-point mode is that in which programs start: rounding to nearest, subnormal numbers not flushed.
  *  - No function unwinds, calls back (but resmlp_parallel, where one is given), waits, or can panic.
  *  - A function that runs a model needs at most 256 KiB of stack on each core, most of it on x86-64.
  */
@@ -231,11 +232,13 @@ extern "C" {
 /**
  * Validates the `length` bytes of a packed model at `bytes`, and makes `model` a view of them. Nothing is copied.
  *
- * @param model  receives the model; after an error it is not initialised
+ * @param model  receives the model; after an error it is not initialised, and after _NULL, _MISALIGNED and _OVERLAP untouched
  * @param bytes  the file, at a multiple of RESMLP_ALIGNMENT; kept as long as the model or an engine of it is used
  * @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, _RANGE, _OVERLAP, _NOT_A_MODEL, _VERSION, _DAMAGED or _MALFORMED
  */
-int32_t resmlp_parse(struct resmlp_model *model, const uint8_t *bytes, size_t length);
+int32_t resmlp_parse(struct resmlp_model *model,
+                     const uint8_t *bytes,
+                     size_t length);
 
 /**
  * What the model says of itself.
@@ -261,7 +264,7 @@ int32_t resmlp_kernels_name(size_t index, struct resmlp_text *name);
 /**
  * Binds a model to kernels and threads.
  *
- * @param engine    receives the engine; after an error it is not initialised
+ * @param engine    receives the engine; after an error it is not initialised, and after _NULL, _MISALIGNED and _OVERLAP of its own untouched
  * @param kernels   a name that resmlp_kernels_name() knows, ended by a zero; NULL: the fastest that read the model's layout
  * @param parallel  threads; copied. NULL: the thread that calls resmlp_run()
  * @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, _UNINITIALISED, _OVERLAP, _KERNELS, _LAYOUT, _RANGE (workers) or _MALFORMED

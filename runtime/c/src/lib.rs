@@ -141,7 +141,7 @@ pub struct resmlp_class {
 
 /// Validates the `length` bytes of a packed model at `bytes`, and makes `model` a view of them. Nothing is copied.
 ///
-/// @param model  receives the model; after an error it is not initialised
+/// @param model  receives the model; after an error it is not initialised, and after _NULL, _MISALIGNED and _OVERLAP untouched
 /// @param bytes  the file, at a multiple of RESMLP_ALIGNMENT; kept as long as the model or an engine of it is used
 /// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, _RANGE, _OVERLAP, _NOT_A_MODEL, _VERSION, _DAMAGED or _MALFORMED
 ///
@@ -152,9 +152,10 @@ pub unsafe extern "C" fn resmlp_parse(model: *mut resmlp_model, bytes: *const u8
     let parse = || {
         // SAFETY: the caller keeps the rules, here and below.
         unsafe {
-            memory::clear(model)?;
+            memory::non_null(model)?;
             let own = (model as usize, size_of::<resmlp_model>());
             memory::apart(1, &[own, (bytes as usize, length)])?;
+            memory::clear(model)?;
             memory::put(model, Model::parse(memory::slice(bytes, length)?)?)
         }
     };
@@ -226,7 +227,7 @@ pub unsafe extern "C" fn resmlp_kernels_name(index: usize, name: *mut resmlp_tex
 
 /// Binds a model to kernels and threads.
 ///
-/// @param engine    receives the engine; after an error it is not initialised
+/// @param engine    receives the engine; after an error it is not initialised, and after _NULL, _MISALIGNED and _OVERLAP of its own untouched
 /// @param kernels   a name that resmlp_kernels_name() knows, ended by a zero; NULL: the fastest that read the model's layout
 /// @param parallel  threads; copied. NULL: the thread that calls resmlp_run()
 /// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, _UNINITIALISED, _OVERLAP, _KERNELS, _LAYOUT, _RANGE (workers) or _MALFORMED
@@ -243,9 +244,10 @@ pub unsafe extern "C" fn resmlp_engine_init(
     let bind = || {
         // SAFETY: the caller keeps the rules, here and below.
         unsafe {
-            memory::clear(engine)?;
+            memory::non_null(engine)?;
             let (own, other) = (size_of::<resmlp_engine>(), size_of::<resmlp_model>());
             memory::apart(1, &[(engine as usize, own), (model as usize, other)])?;
+            memory::clear(engine)?;
             let model: &Model<'static> = memory::get(model)?;
             let kernels = match kernels.is_null() {
                 true => Kernels::best(model.dims()),

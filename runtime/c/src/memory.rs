@@ -29,7 +29,7 @@ pub unsafe fn slice<'a, T>(pointer: *const T, len: usize) -> Result<&'a [T], Sta
 }
 
 /// # Safety
-/// As [`slice`], and nobody else reads the elements either.
+/// As [`slice`], and nobody else reads the elements either. What C has not written to counts as initialised: it holds something.
 pub unsafe fn slice_mut<'a, T>(pointer: *mut T, len: usize) -> Result<&'a mut [T], Status> {
     let pointer = sized(pointer, len)?;
     // SAFETY: the caller's promise, and the length was checked.

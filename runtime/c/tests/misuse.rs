@@ -119,6 +119,26 @@ fn null_unaligned_and_uninitialised_are_refused() {
 }
 
 #[test]
+fn what_an_object_would_overlap_stays_as_it_is() {
+    let mut bytes = model::random_model(&DIMS);
+    let before = bytes.to_vec();
+    let within = bytes[64..].as_mut_ptr().cast();
+    // SAFETY: what is refused is not touched, here and below.
+    assert_eq!(unsafe { resmlp_parse(within, bytes.as_ptr(), bytes.len()) }, Status::Overlap as i32);
+    assert!(*bytes == *before);
+    let mut model = parsed(&bytes);
+    for word in 1..size_of::<resmlp_model>() / 8 {
+        let own = &raw mut model;
+        let within = own.cast::<u64>().wrapping_add(word).cast();
+        // SAFETY: as above.
+        assert_eq!(unsafe { resmlp_engine_init(within, own, null(), null()) }, Status::Overlap as i32);
+    }
+    let (engine, status) = bound(&model, null());
+    assert_eq!(status, Status::Ok as i32);
+    assert_eq!(run(&engine), (Status::Ok as i32, rust_logits(&bytes)));
+}
+
+#[test]
 fn wrong_lengths_and_overlaps_are_refused() {
     let bytes = model::random_model(&DIMS);
     let model = parsed(&bytes);
