@@ -242,7 +242,7 @@ fn text<'a>(bytes: &'a [u8], len: usize, name: &'static str) -> Result<(&'a str,
     Ok((core::str::from_utf8(text).map_err(|_| ModelError::Field { name })?, rest))
 }
 
-/// The lines of a text, each ended by `\n`; unlike `str::lines` without a panic that the compiler cannot rule out.
+/// The lines of a text, each ended by `\n`, but perhaps the last; unlike `str::lines` without a panic that the compiler cannot rule out.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text.as_bytes();
     core::iter::from_fn(move || {

@@ -11,13 +11,14 @@ pub use threads::Threads;
 /// Cores that the caller lends to the engine.
 ///
 /// # Safety
-/// `for_each` calls `task` exactly once with each index of `0..count`, and all calls have ended when it returns
+/// `for_each` calls `task` at most once with each index below `count` and with no other, and all calls have ended when it returns
 /// (or unwinds). The engine hands out memory by index and relies on it.
 pub unsafe trait ParallelFor {
     /// How many calls can run at the same time, at least 1.
     fn workers(&self) -> usize;
 
-    /// Calls `task(0)` … `task(count - 1)`, in any order and on any cores.
+    /// Calls `task(0)` … `task(count - 1)`, in any order and on any cores. All of them have to have the same instructions, and the
+    /// floating-point mode that programs start with. Where a call is missing, results are wrong.
     fn for_each(&self, count: usize, task: &(dyn Fn(usize) + Sync));
 }
 
@@ -79,6 +80,11 @@ impl<'a, T> Block<'a, T> {
     }
 
     /// The first element; row `r` starts `r * stride` elements behind it.
+    pub fn as_ptr(&self) -> *const T {
+        self.start
+    }
+
+    /// As [`Block::as_ptr`].
     pub fn as_mut_ptr(&mut self) -> *mut T {
         self.start
     }

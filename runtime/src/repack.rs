@@ -104,7 +104,7 @@ pub fn repack_in_place(mut bytes: AlignedBytes, layout: Layout) -> Result<Aligne
     let old = *model.dims();
     let new = Dims { layout, ..old };
     let texts = [model.label_text(), model.provenance()].map(str::len);
-    let map = |dims: &Dims| Map::new(dims, texts[0], texts[1]).filter(|_| dims.is_valid());
+    let map = |dims: &Dims| dims.is_valid().then(|| Map::new(dims, texts[0], texts[1])).flatten();
     let no_map = ModelError::Field { name: "dimensions" };
     let (from, to) = map(&old).zip(map(&new)).ok_or(no_map)?;
     let mut tensors: Vec<(Slot, usize)> =

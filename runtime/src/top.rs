@@ -5,9 +5,9 @@ use heapless::Vec;
 /// The `N` largest of `logits` with their indices, largest first; equal ones in the order of their index, NaN last.
 pub fn top<const N: usize>(logits: &[f32]) -> Vec<(usize, f32), N> {
     let mut best: Vec<(usize, f32), N> = Vec::new();
-    let key = |v: f32| if v.is_nan() { f32::NEG_INFINITY } else { v };
+    let exceeds = |a: f32, b: f32| a > b || b.is_nan() && !a.is_nan();
     for (index, &logit) in logits.iter().enumerate() {
-        let place = best.iter().position(|&(_, b)| key(logit) > key(b)).unwrap_or(best.len());
+        let place = best.iter().position(|&(_, b)| exceeds(logit, b)).unwrap_or(best.len());
         if best.is_full() && place < N {
             best.pop();
         }
@@ -25,6 +25,7 @@ mod tests {
     fn largest_first_and_ties_by_index() {
         let best = top::<3>(&[1.0, f32::NAN, 5.0, 1.0, 5.0, -2.0]);
         assert_eq!(best.as_slice(), &[(2, 5.0), (4, 5.0), (0, 1.0)]);
+        assert_eq!(top::<1>(&[f32::NAN, f32::NEG_INFINITY]).as_slice(), &[(1, f32::NEG_INFINITY)]);
         assert_eq!(top::<3>(&[4.0]).as_slice(), &[(0, 4.0)]);
         assert!(top::<3>(&[]).is_empty());
     }

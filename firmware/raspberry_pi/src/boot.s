@@ -98,6 +98,7 @@ enter_el1:
     ldr     x1, =exception_vectors
     msr     vbar_el1, x1
     isb
+    msr     fpcr, xzr
     ret
 
 // In one piece and without memory: what a core writes before its cache is on, others may not see.

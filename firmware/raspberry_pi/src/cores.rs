@@ -5,6 +5,7 @@
 
 use core::cell::UnsafeCell;
 use core::fmt::{self, Write};
+use core::marker::PhantomData;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use aarch64_cpu::asm;
@@ -63,6 +64,8 @@ static SHARED: Shared = Shared {
 #[derive(Debug)]
 pub struct Cores {
     workers: usize,
+    /// The task that they share is core 0's to write.
+    of_core_0: PhantomData<*const ()>,
 }
 
 impl Cores {
@@ -91,7 +94,7 @@ impl Cores {
         if workers < wanted {
             writeln!(console, "only {workers} of {wanted} cores have started")?;
         }
-        Ok(Self { workers })
+        Ok(Self { workers, of_core_0: PhantomData })
     }
 
     /// How many there are.

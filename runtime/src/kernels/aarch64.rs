@@ -306,7 +306,7 @@ unsafe fn quantised(rows: [*const f32; 4], scale: float32x4_t, offset: float32x4
 macro_rules! for_each_four_rows {
     ($stream:expr, |$first:ident, $rows:ident, $found:ident| $use:block) => {
         let (count, stride) = ($stream.rows(), $stream.stride());
-        let mut row = $stream.row(0).as_ptr();
+        let mut row = $stream.as_ptr();
         let mut next = 0;
         while count - next >= 4 {
             let ($first, $found) = (next, 4);

@@ -337,7 +337,7 @@ unsafe fn quantised(rows: [*const f32; 4], mask: __mmask16, scale: __m512, offse
 
 /// Rows `first..first + 4`, from column `column`; where rows are missing, the last one takes their place.
 fn four_rows(stream: &Block, first: usize, column: usize) -> [*const f32; 4] {
-    let (start, stride, last) = (stream.row(0).as_ptr(), stream.stride(), stream.rows().saturating_sub(1));
+    let (start, stride, last) = (stream.as_ptr(), stream.stride(), stream.rows().saturating_sub(1));
     let row = |i: usize| start.wrapping_add((first + i).min(last) * stride + column);
     [row(0), row(1), row(2), row(3)]
 }

@@ -22,6 +22,8 @@ const SPINS: usize = 20_000;
 /// Each thread begins with the task of its own number, so that what it left in its core's caches in the last phase is there in
 /// the next. Then it claims what is left: where the machine is busy with other work and a thread does not get its core back in
 /// time, the others do its share instead of waiting for it.
+///
+/// A task must not run anything on the threads that it runs on itself: it would wait for ever.
 pub struct Threads {
     shared: Arc<Shared>,
     helpers: Vec<JoinHandle<()>>,
