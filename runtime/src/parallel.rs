@@ -86,7 +86,7 @@ impl<'a, T> Block<'a, T> {
 
     /// As [`Block::as_ptr`].
     pub fn as_mut_ptr(&mut self) -> *mut T {
-        self.start
+        self.as_ptr().cast_mut()
     }
 
     /// All elements, where the rows follow each other without a gap; empty otherwise.
