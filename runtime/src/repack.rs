@@ -31,10 +31,14 @@ impl AlignedBytes {
     /// The contents of a file, in one copy.
     ///
     /// # Errors
-    /// Where the file cannot be read, is shorter than the system says, longer than 4 GiB, or has no room in memory.
+    /// Where it is no regular file, cannot be read, is shorter than the system says, longer than 4 GiB, or has no room in memory.
     pub fn read(path: &Path) -> IoResult<Self> {
         let mut file = File::open(path)?;
-        let len = file.metadata()?.len();
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(Error::new(ErrorKind::InvalidInput, "not a regular file"));
+        }
+        let len = metadata.len();
         if len > LONGEST {
             return Err(Error::new(ErrorKind::FileTooLarge, "longer than 4 GiB: no model"));
         }

@@ -51,7 +51,8 @@ pub fn choose(pin: &Pin, threads: usize, files: &Files) -> Result<Vec<usize>, St
     let allowed = allowed().map_err(|error| format!("the cores of this process are not known: {error}"))?;
     let mut cpus = match pin {
         Pin::Auto => fastest_first(allowed, files),
-        Pin::Cpus(cpus) => match cpus.iter().find(|cpu| !allowed.contains(cpu)) {
+        // The system decides: it may allow cores that this process does not run on by itself.
+        Pin::Cpus(cpus) => match cpus.iter().find(|&&cpu| while_pinned(cpu, || ()).is_err()) {
             Some(cpu) => return Err(format!("this process may not use CPU {cpu}, expected some of {allowed:?}")),
             None => cpus.clone(),
         },
@@ -80,11 +81,22 @@ pub fn pin(threads: &Threads, cpus: &[usize]) -> std::io::Result<()> {
     refused.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
+/// What `ask` gives on this core; the calling thread may use the same cores as before afterwards.
+///
+/// # Errors
+/// Where the system refuses.
+pub fn while_pinned<T>(cpu: usize, ask: impl FnOnce() -> T) -> std::io::Result<T> {
+    let before = sched_getaffinity(THIS_THREAD)?;
+    let answer = pin_current(cpu).map(|()| ask());
+    sched_setaffinity(THIS_THREAD, &before)?;
+    answer
+}
+
 /// Pins the calling thread, and makes sure that the system did.
 ///
 /// # Errors
 /// Where the system refuses.
-pub fn pin_current(cpu: usize) -> std::io::Result<()> {
+fn pin_current(cpu: usize) -> std::io::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu)?;
     sched_setaffinity(THIS_THREAD, &set)?;

@@ -80,6 +80,7 @@ fn measure(opened: &Opened, options: &Bench) -> Result<Outcome> {
     let evidence = Evidence {
         machine: &machine,
         threads,
+        cpus: &opened.cpus,
         before: &before,
         after: &after,
         samples: &steady,

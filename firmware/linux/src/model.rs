@@ -29,8 +29,11 @@ pub fn open(options: &Common) -> Result<Opened> {
     let cpus = options.pin.as_ref().map_or(Ok(vec![]), pinned);
     let cpus = cpus.map_err(|problem| Error::Usage(format!("--pin: {problem}")))?;
     // Cores of several kinds may want different kernels: one that is to run them is asked.
-    cpus.first().map_or(Ok(()), |&cpu| affinity::pin_current(cpu)).map_err(|error| refused(&cpus, &error))?;
-    let kernels = kernels(options.kernels.as_deref())?;
+    let wanted = || kernels(options.kernels.as_deref());
+    let kernels = match cpus.first() {
+        Some(&cpu) => affinity::while_pinned(cpu, wanted).map_err(|error| refused(&cpus, &error))?,
+        None => wanted(),
+    }?;
     let bytes = AlignedBytes::read(path).map_err(|error| Error::about(path.display(), &error))?;
     let (bytes, repacked) = repack_for(bytes, kernels).map_err(|error| Error::about(path.display(), &error))?;
     if repacked {

@@ -100,6 +100,11 @@ impl<'a> Viewer<'a> {
     /// Classifies a file; one that is no picture, or not yet, is told of and passed over. False at the end.
     fn file(&mut self, path: &Path) -> Result<bool> {
         let start = Instant::now();
+        // A pipe would be waited for.
+        if path.metadata().is_ok_and(|found| !found.is_file()) {
+            say("note", &format!("passed over: {}: not a regular file", path.display()));
+            return Ok(true);
+        }
         match Picture::open(path) {
             Ok(picture) => self.picture(&path.display().to_string(), start, picture),
             Err(error) => {

@@ -42,6 +42,12 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// Whether it is the clock of one of these cores, or may be; of none is of any.
+    pub fn is_of(&self, cpus: &[usize]) -> bool {
+        let numbers = self.cpus.as_deref().and_then(|text| affinity::parse(text).ok());
+        cpus.is_empty() || numbers.is_none_or(|numbers| numbers.iter().any(|number| cpus.contains(number)))
+    }
+
     /// Whether the governor has no choice, whatever its name.
     pub fn is_fixed(&self) -> bool {
         self.least_mhz.is_some() && self.least_mhz == self.limit_mhz
@@ -58,7 +64,7 @@ impl State {
         };
         let throttled = files.text("sys/devices/platform/soc/soc:firmware/get_throttled");
         Self {
-            clocks: policies(files).iter().map(|policy| clock(files, policy)).collect(),
+            clocks: policies(files).iter().filter_map(|policy| clock(files, policy)).collect(),
             temperature_c: temperature(files),
             throttled: throttled.as_deref().and_then(hex).or_else(|| ask_firmware(files)),
             under_voltage: monitored("rpi_volt", "in0_lcrit_alarm").map(|alarm| alarm > 0.0),
@@ -74,16 +80,18 @@ fn policies(files: &Files) -> Vec<PathBuf> {
     files.entries("sys/devices/system/cpu/cpufreq", "policy")
 }
 
-fn clock(files: &Files, policy: &std::path::Path) -> Clock {
+/// `None` where nothing can be read of it: all its cores are off.
+fn clock(files: &Files, policy: &std::path::Path) -> Option<Clock> {
     let mhz = |name| files.number(policy.join(name)).map(|kilohertz| kilohertz / 1000.0);
-    Clock {
+    let clock = Clock {
         cpus: files.text(policy.join("related_cpus")),
         governor: files.text(policy.join("scaling_governor")),
         mhz: mhz("scaling_cur_freq"),
         least_mhz: mhz("scaling_min_freq"),
         limit_mhz: mhz("scaling_max_freq"),
         max_mhz: mhz("cpuinfo_max_freq"),
-    }
+    };
+    (clock != Clock::default()).then_some(clock)
 }
 
 /// The clocks of some cores, to be read again and again: one file for each group of cores.
@@ -94,10 +102,7 @@ impl Clocks {
     /// Of the groups with one of these cores, or of all where there are none.
     pub fn of(files: &Files, cpus: &[usize]) -> Self {
         let mut policies = policies(files);
-        policies.retain(|policy| {
-            let numbers = files.text(policy.join("related_cpus")).and_then(|text| affinity::parse(&text).ok());
-            cpus.is_empty() || numbers.is_none_or(|numbers| numbers.iter().any(|number| cpus.contains(number)))
-        });
+        policies.retain(|policy| clock(files, policy).is_some_and(|clock| clock.is_of(cpus)));
         Self(policies.into_iter().map(|policy| policy.join("scaling_cur_freq")).collect())
     }
 
@@ -165,6 +170,17 @@ mod tests {
         assert_eq!((state.over_current_events, state.throttled, state.under_voltage), (Some(2), None, None));
         assert!(state.clocks.len() == 2 && state.clocks.iter().all(Clock::is_fixed));
         assert!(!Clock::default().is_fixed());
+    }
+
+    #[test]
+    fn cores_that_are_off_have_no_clock() {
+        let (folder, files) = board("jetson-orin-nano");
+        // Where a group's cores are off, the kernel keeps its folder, and every read of it fails.
+        for file in files.entries("sys/devices/system/cpu/cpufreq/policy4", "") {
+            std::fs::remove_file(folder.path().join(file)).unwrap();
+        }
+        assert_eq!(State::now(&files).clocks.len(), 1);
+        assert_eq!(Clocks::of(&files, &[]).mhz(&files), [1510.4]);
     }
 
     #[test]

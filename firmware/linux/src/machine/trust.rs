@@ -25,6 +25,8 @@ const THROTTLED: [&str; 4] = [
 pub struct Evidence<'a> {
     pub machine: &'a Machine,
     pub threads: usize,
+    /// The cores that the threads are pinned to; empty where they are not.
+    pub cpus: &'a [usize],
     pub before: &'a State,
     pub after: &'a State,
     /// Clocks during the measured runs.
@@ -48,7 +50,7 @@ pub fn warnings(evidence: &Evidence) -> Vec<String> {
     if let Some(load) = before.load.filter(|&load| load > BUSY) {
         warnings.push(format!("other programs were running: the load was {load}"));
     }
-    warnings.extend(governor_warnings(before));
+    warnings.extend(governor_warnings(before, evidence.cpus));
     warnings.extend(clock_warnings(evidence));
     warnings.extend(supply_warnings(before, after));
     warnings.extend(throttle_warnings(before.throttled, after.throttled));
@@ -60,12 +62,13 @@ pub fn warnings(evidence: &Evidence) -> Vec<String> {
     warnings
 }
 
-fn governor_warnings(state: &State) -> Vec<String> {
+/// Of the cores in use.
+fn governor_warnings(state: &State, cpus: &[usize]) -> Vec<String> {
     let mut warnings = Vec::new();
     if state.clocks.is_empty() {
         warnings.push("the clock and its governor are not known".to_owned());
     }
-    for clock in &state.clocks {
+    for clock in state.clocks.iter().filter(|clock| clock.is_of(cpus)) {
         let cpus = clock.cpus.as_deref().unwrap_or("?");
         let governor = clock.governor.as_deref().unwrap_or("not known");
         if governor != "performance" && !clock.is_fixed() {
@@ -135,6 +138,7 @@ mod tests {
     use resmlp_runtime::measure::Phase;
 
     use super::super::Cores;
+    use super::super::state::Clock;
     use super::*;
     use crate::files::tests::board;
 
@@ -147,6 +151,7 @@ mod tests {
         drift_ms: [f64; 2],
         counted_mhz: Option<f64>,
         threads: usize,
+        cpus: Vec<usize>,
     }
 
     impl Case {
@@ -157,7 +162,16 @@ mod tests {
             let mhz = state.clocks.iter().filter_map(|clock| clock.mhz).collect();
             let sample = Sample { seconds: 0.0, phase: Phase::Measured, mhz, temperature_c: None };
             let (before, after, samples) = (state.clone(), state, vec![sample; 2]);
-            Self { machine, before, after, samples, drift_ms: [10.0, 10.1], counted_mhz: None, threads: 4 }
+            Self {
+                machine,
+                before,
+                after,
+                samples,
+                drift_ms: [10.0, 10.1],
+                counted_mhz: None,
+                threads: 4,
+                cpus: vec![],
+            }
         }
 
         fn with(change: impl FnOnce(&mut Self)) -> Self {
@@ -167,9 +181,9 @@ mod tests {
         }
 
         fn warnings(&self) -> Vec<String> {
-            let Self { machine, before, after, samples, drift_ms, counted_mhz, threads } = self;
+            let Self { machine, before, after, samples, drift_ms, counted_mhz, threads, cpus } = self;
             let (drift_ms, counted_mhz, threads) = (*drift_ms, *counted_mhz, *threads);
-            warnings(&Evidence { machine, threads, before, after, samples, drift_ms, counted_mhz })
+            warnings(&Evidence { machine, threads, cpus, before, after, samples, drift_ms, counted_mhz })
         }
     }
 
@@ -178,6 +192,17 @@ mod tests {
         for name in ["raspberry-pi-4", "raspberry-pi-5", "jetson-orin-nano"] {
             assert_eq!(Case::of(name).warnings(), Vec::<String>::new(), "{name}");
         }
+    }
+
+    #[test]
+    fn only_the_clocks_of_cores_in_use_count() {
+        let other = Clock { cpus: Some("4 5".to_owned()), governor: Some("ondemand".to_owned()), ..Clock::default() };
+        let mut case = Case::with(|c| c.before.clocks.push(other));
+        assert!(case.warnings().iter().any(|warning| warning.contains("CPU 4 5 is ondemand")));
+        case.cpus = vec![0, 1];
+        assert_eq!(case.warnings(), Vec::<String>::new());
+        case.cpus = vec![3, 4];
+        assert_eq!(case.warnings().len(), 1);
     }
 
     #[test]

@@ -38,13 +38,13 @@ pub fn decode(kind: Kind, shape: Shape, bytes: &[u8]) -> Result<Picture, String>
 
 fn yuyv(shape: Shape, bytes: &[u8]) -> Result<Picture, String> {
     let Shape { height, width, stride } = shape;
-    let [rows, row, stride] = [height, width.next_multiple_of(2).saturating_mul(2), stride].map(|v| v as usize);
+    let [rows, row, stride] = [height, width.div_ceil(2).saturating_mul(4), stride].map(|v| v as usize);
     let needed = rows.saturating_sub(1).saturating_mul(stride).saturating_add(row);
     if stride < row || bytes.len() < needed {
         return Err(format!("{} bytes of YUYV, expected {needed} for {height} × {width} pixels", bytes.len()));
     }
     let mut rgb = Vec::with_capacity(rows * row / 2 * 3);
-    for line in bytes.chunks(stride).take(rows) {
+    for line in bytes.chunks(stride.max(1)).take(rows) {
         let pixels = line.as_chunks::<4>().0.iter().flat_map(|&[y0, u, y1, v]| [[y0, u, v], [y1, u, v]]);
         rgb.extend(pixels.take(width as usize).flat_map(to_rgb));
     }
@@ -128,9 +128,13 @@ mod tests {
         assert_eq!(picture.rgb(), [[0; 9], [255; 9]].concat());
         // The last row need not be filled up.
         assert_eq!(decode(Kind::Yuyv, SHAPE, &bytes[..18]).as_ref(), Ok(&picture));
-        for (shape, len) in
-            [(SHAPE, 17), (SHAPE, 0), (Shape { stride: 7, ..SHAPE }, 20), (Shape { height: 0, ..SHAPE }, 20)]
-        {
+        for (shape, len) in [
+            (SHAPE, 17),
+            (SHAPE, 0),
+            (Shape { stride: 7, ..SHAPE }, 20),
+            (Shape { height: 0, ..SHAPE }, 20),
+            (Shape { width: 0, stride: 0, ..SHAPE }, 20),
+        ] {
             assert!(decode(Kind::Yuyv, shape, &bytes[..len]).is_err(), "{shape:?} {len}");
         }
         let huge = Shape { height: u32::MAX, width: u32::MAX, stride: u32::MAX };

@@ -115,6 +115,14 @@ fn threads_are_pinned_where_asked() {
     let output = bench(&place, &root, "--json --pin auto").output().unwrap();
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(found["pinned_to"].as_array().unwrap().len(), 1);
+    // Two of them are no more than the cores, which are counted before.
+    if std::thread::available_parallelism().unwrap().get() >= 2 {
+        let mut two = place.program("bench m.rmlp --runs 40 --warmup 3 --threads 2 --json --pin auto");
+        let found: Value =
+            serde_json::from_slice(&two.env("RESMLP_DEVICE_ROOT", &root).output().unwrap().stdout).unwrap();
+        assert_eq!(warnings(&found), Vec::<String>::new());
+        assert!(found["machine"]["cores"].as_u64().unwrap() >= 2);
+    }
     let stderr = place.fails("bench m.rmlp --pin 1023", 2);
     assert!(stderr.contains("--pin: this process may not use CPU 1023"), "{stderr}");
     let stderr = place.fails("bench m.rmlp --pin 0 --threads 2", 2);

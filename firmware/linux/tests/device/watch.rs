@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use resmlp_picture::{Picture, Preprocess};
 use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, Serial};
@@ -59,6 +59,9 @@ fn pictures_are_classified_as_they_arrive() {
     let mut slow = File::create(folder.join("slow.jpg")).unwrap();
     slow.write_all(&JPEG[..600]).unwrap();
     fs::write(folder.join("notes.txt"), "no picture").unwrap();
+    // A pipe that nobody writes to is not waited for.
+    assert!(Command::new("mkfifo").arg(place.path("pipe")).status().unwrap().success());
+    fs::rename(place.path("pipe"), folder.join("pipe.jpg")).unwrap();
     fs::write(place.path("copied.jpg"), JPEG).unwrap();
     fs::rename(place.path("copied.jpg"), folder.join("moved.jpg")).unwrap();
     assert_eq!(next()["source"], "incoming/moved.jpg");
@@ -67,8 +70,9 @@ fn pictures_are_classified_as_they_arrive() {
     assert_eq!(next()["source"], "incoming/slow.jpg");
     assert!(child.wait().unwrap().success(), "it ends after three pictures");
     let notes: Vec<String> = notes.collect();
-    assert_eq!(notes.len(), 1);
+    assert_eq!(notes.len(), 2);
     assert!(notes[0].starts_with("note: passed over: incoming/notes.txt: not a picture"), "{notes:?}");
+    assert_eq!(notes[1], "note: passed over: incoming/pipe.jpg: not a regular file");
 }
 
 #[test]
