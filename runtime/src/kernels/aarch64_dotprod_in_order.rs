@@ -39,10 +39,19 @@ macro_rules! product {
     };
 }
 
-/// One of the three instructions that load 16 bytes, if any are to be loaded: the lower half, the upper one to a general register, and from
-/// there.
+/// One of the three instructions that load 16 bytes: the lower half, the upper one to a general register, and from there. In their place can
+/// be nothing, or what goes on to the next four steps.
 macro_rules! part {
     ($part:tt, $by_way_of:literal, ()) => {
+        ""
+    };
+    (lower, $by_way_of:literal, advance) => {
+        "add {left}, {left}, #128\n"
+    };
+    (upper, $by_way_of:literal, advance) => {
+        "add {right}, {right}, #192\n"
+    };
+    (insert, $by_way_of:literal, advance) => {
         ""
     };
     (lower, $by_way_of:literal, ($from:literal $to:literal $at:literal)) => {
@@ -98,9 +107,7 @@ macro_rules! four_steps {
             ahead!([26 27], 31 28 29, [("right" 29 80) ("left" 24 64)] [("right" 30 96) ("left" 25 80)] [("right" 31 112) ()]),
             ahead!([24 25], 30 31 28, [("right" 28 128) ("left" 26 96)] [("right" 29 144) ("left" 27 112)] [("right" 30 160) ()]),
             ahead!([26 27], 29 30 31,
-                [("right" 31 176) $after_left] [$after_right $bottom_after_left] [$second_after_right ()]),
-            "add {left}, {left}, #128\n",
-            "add {right}, {right}, #192\n",
+                [("right" 31 176) $after_left] [$after_right $bottom_after_left] [$second_after_right advance]),
         )
     };
 }

@@ -35,7 +35,7 @@ const WANTED: [Wanted; 7] = [
         instruction: ("sdot", ".4s"),
         beside: "mov",
         cores: &[("cortex-a55", 9.5)],
-        in_order: &[(Core::CortexA55, 15.0)],
+        in_order: &[(Core::CortexA55, 15.5)],
     },
     Wanted {
         instruction: ("smull", ".8h"),
