@@ -61,8 +61,10 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     args.threads.apply()?;
     let start = Instant::now();
     let model = open::packed(&args.file, &args.kernels)?;
-    let image = args.preprocess.image_size.unwrap_or(model.preprocess().image);
-    let checkpoint = matching_checkpoint(&args.against, image)?;
+    let checkpoint = match args.preprocess.image_size {
+        Some(image) => open::checkpoint(&args.against, Some(image))?,
+        None => matching_checkpoint(&args.against, model.preprocess().image)?,
+    };
     let preprocess = args.preprocess.over(model.preprocess())?;
     if preprocess != *model.preprocess() {
         terminal::warning("the pictures are prepared in another way than the model was made for");

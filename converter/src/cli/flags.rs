@@ -71,6 +71,17 @@ pub struct KernelFlags {
     pub kernels: Option<String>,
 }
 
+impl KernelFlags {
+    /// Refuses the flag for a checkpoint, which tract runs.
+    pub fn refuse_for(&self, path: &Path) -> Result<()> {
+        if self.kernels.is_some() {
+            let message = "a checkpoint is run in f32 by tract: --kernels is for packed models";
+            return Err(Error::Usage(format!("{}: {message}", path.display())));
+        }
+        Ok(())
+    }
+}
+
 /// Names of the classes.
 #[derive(Args, Clone, Debug, Default)]
 pub struct LabelFlags {
