@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use resmlp_converter::convert::{self, Converted, Request};
 use resmlp_converter::dataset::Dataset;
 use resmlp_converter::error::{Error, Result};
-use resmlp_converter::output::write_atomically;
+use resmlp_converter::output::{self, write_atomically};
 use resmlp_converter::picture::Preprocess;
 use resmlp_converter::quantise::StageLoss;
 use resmlp_converter::sensitivity::LayerCost;
@@ -134,6 +134,7 @@ pub struct Outcome {
 
 pub fn execute(args: &Args) -> Result<Outcome> {
     args.refuse_what_f16_has_not()?;
+    output::check(&args.output, &[&args.file])?;
     args.threads.apply()?;
     let start = Instant::now();
     let checkpoint = open::checkpoint(&args.file, args.preprocess.image_size)?;

@@ -9,7 +9,7 @@ use resmlp_converter::convert::Request;
 use resmlp_converter::dataset::Dataset;
 use resmlp_converter::error::{Error, Result};
 use resmlp_converter::labels;
-use resmlp_converter::output::write_atomically;
+use resmlp_converter::output::{self, write_atomically};
 use resmlp_converter::packed::PackedModel;
 use resmlp_converter::picture::Preprocess;
 use resmlp_converter::source::{self, Checkpoint, LoadOptions};
@@ -99,11 +99,12 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     let root = source_folder();
     let output = args.output.clone().unwrap_or_else(|| root.join("target/demo/resmlp_cifar10.rmlp"));
     let demo = Demo::open(root.join("demo"))?;
-    let calibration = Calibration::load(&demo.folder.join("calibration"), None, &demo.checkpoint, &demo.preprocess)?;
-    let bytes = demo.convert(&calibration)?;
     if let Some(folder) = output.parent() {
         std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
     }
+    output::check(&output, &[&demo.path])?;
+    let calibration = Calibration::load(&demo.folder.join("calibration"), None, &demo.checkpoint, &demo.preprocess)?;
+    let bytes = demo.convert(&calibration)?;
     write_atomically(&output, &bytes)?;
     let convert_seconds = start.elapsed().as_secs_f64();
     let model = PackedModel::open(&output, None)?;

@@ -103,13 +103,29 @@ fn labels_that_do_not_fit() {
 }
 
 #[test]
-fn outputs_that_cannot_be_written() {
+fn outputs_that_cannot_be_written_are_found_before_the_work() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("missing/m.rmlp");
     let checkpoint = checkpoint();
-    let error = one_error(&["convert", &checkpoint, "-o", string(&path), "--precision", "f16"], 1);
-    assert!(error.contains(string(&path)), "{error}");
+    for input in [checkpoint.as_str(), "missing.pth"] {
+        let arguments = ["convert", input, "-o", string(&path), "--calibrate", "missing-folder"];
+        let error = one_error(&arguments, 1);
+        assert!(error.contains(string(&path)) && error.matches(".tmp").count() == 1, "{error}"); // of the folder
+    }
+    let error = one_error(&["convert", &checkpoint, "-o", string(folder.path()), "--precision", "f16"], 1);
+    assert!(error.contains(&format!("{}: a folder, expected", folder.path().display())), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn an_output_that_is_the_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = std::fs::read(checkpoint()).unwrap();
+    let path = file(folder.path(), "mine.safetensors", &bytes);
+    let other = folder.path().join(".").join("mine.safetensors");
+    let error = one_error(&["convert", string(&path), "-o", string(&other), "--precision", "f16"], 1);
+    assert!(error.contains("mine.safetensors: an input"), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
 }
 
 #[test]
