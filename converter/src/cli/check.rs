@@ -14,7 +14,7 @@ use resmlp_converter::source::Checkpoint;
 use serde::Serialize;
 
 use super::flags::{KernelFlags, PreprocessFlags, ThreadFlags};
-use super::report::{columns, percent, table};
+use super::report::{columns, percent, shown, table};
 use super::{open, terminal};
 
 #[derive(clap::Args)]
@@ -47,7 +47,9 @@ pub struct Args {
 
 #[derive(Serialize)]
 pub struct Outcome {
+    #[serde(serialize_with = "shown")]
     model: PathBuf,
+    #[serde(serialize_with = "shown")]
     against: PathBuf,
     kernels: String,
     #[serde(flatten)]

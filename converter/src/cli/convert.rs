@@ -17,7 +17,7 @@ use resmlp_runtime::format::{Layout, Precision};
 use serde::Serialize;
 
 use super::flags::{LabelFlags, PreprocessFlags, ThreadFlags};
-use super::report::{columns, grouped, percent, table};
+use super::report::{columns, grouped, percent, shown, table};
 use super::{open, terminal};
 
 #[derive(clap::Args)]
@@ -113,6 +113,7 @@ impl Target {
 
 #[derive(Serialize)]
 pub struct Outcome {
+    #[serde(serialize_with = "shown")]
     output: PathBuf,
     precision: &'static str,
     dialect: &'static str,

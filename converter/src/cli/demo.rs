@@ -20,6 +20,7 @@ use serde::Serialize;
 use super::bench::{self, Milliseconds};
 use super::convert::{self, Calibration};
 use super::flags::ThreadFlags;
+use super::report::shown;
 use super::{check, demo_text};
 
 /// The checkpoint in the demo's folder.
@@ -47,12 +48,14 @@ pub struct Args {
 /// What the demo did and measured.
 #[derive(Serialize)]
 pub struct Outcome {
+    #[serde(serialize_with = "shown")]
     pub checkpoint: PathBuf,
     pub dialect: &'static str,
     pub parameters: usize,
     pub macs: u64,
     pub calibration_pictures: usize,
     pub convert_seconds: f64,
+    #[serde(serialize_with = "shown")]
     pub model: PathBuf,
     pub model_bytes: usize,
     pub check: Findings,
@@ -67,6 +70,7 @@ pub struct Outcome {
 /// A photograph's classes.
 #[derive(Serialize)]
 pub struct Classified {
+    #[serde(serialize_with = "shown")]
     pub image: PathBuf,
     pub top: Vec<Guess>,
     /// What the unfolded f32 network puts first, by tract.

@@ -8,7 +8,7 @@ use resmlp_converter::error::Result;
 use resmlp_converter::output;
 use serde::Serialize;
 
-use super::report::{grouped, table};
+use super::report::{grouped, shown, table};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -39,6 +39,7 @@ pub struct Args {
 
 #[derive(Serialize)]
 pub struct Outcome {
+    #[serde(serialize_with = "shown")]
     output: PathBuf,
     board: Board,
     bytes: u64,
