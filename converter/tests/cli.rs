@@ -1,5 +1,7 @@
 //! The command-line tool from outside: what scripts rely on.
 
+#[path = "cli/classifying.rs"]
+mod classifying;
 #[path = "cli/memory.rs"]
 mod memory;
 #[path = "../../runtime/examples/random_model/model.rs"]

@@ -48,7 +48,9 @@ pub fn classifier(
 ) -> Result<Box<dyn Classifier>> {
     if packed::is_packed(path) {
         preprocess.refuse_for(path)?;
-        return Ok(Box::new(packed(path, kernels)?));
+        let model = packed(path, kernels)?;
+        let names = self::labels(labels, model.outputs())?;
+        return Ok(Box::new(if names.is_empty() { model } else { model.with_labels(names) }));
     }
     kernels.refuse_for(path)?;
     let checkpoint = checkpoint(path, preprocess.image_size)?;
