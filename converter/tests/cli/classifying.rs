@@ -45,3 +45,25 @@ fn labels_of_the_user_take_the_place_of_the_models() {
         assert!(stderr.contains("few.txt: 2 labels, expected 5"), "{stderr}");
     }
 }
+
+#[test]
+fn folders_of_which_only_some_are_labels_are_refused() {
+    let (folder, pictures) = (tempfile::tempdir().unwrap(), dataset());
+    let (checkpoint, images) = (checkpoint(), string(pictures.path()));
+    let names = labels(folder.path(), "labels.txt", &["class0", "class1", "class2", "class3", "class4"]);
+    let arguments = ["eval", &checkpoint, "--dataset", images, "--labels", &names];
+    std::fs::rename(pictures.path().join("class3"), pictures.path().join("Class3")).unwrap();
+    let stderr = fails(&arguments, 1);
+    assert!(stderr.contains(images) && stderr.contains("'Class3'") && !stderr.contains("'class2'"), "{stderr}");
+
+    std::fs::rename(pictures.path().join("Class3"), pictures.path().join("class3")).unwrap();
+    std::fs::create_dir(pictures.path().join("__MACOSX")).unwrap();
+    let output = resmlp(&arguments);
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
+    assert_eq!(json(&["eval", &checkpoint, "--dataset", images, "--json"])["images"], 10);
+
+    // Numbers for names: the order is all there is.
+    let names = labels(folder.path(), "other.txt", &["ant", "bee", "cow", "dog", "emu"]);
+    let output = resmlp(&["eval", &checkpoint, "--dataset", images, "--labels", &names]);
+    assert!(output.status.success() && text(&output.stderr).contains("note: no folder"), "{}", text(&output.stderr));
+}
