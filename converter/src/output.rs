@@ -1,35 +1,63 @@
 //! Writes result files whole or not at all.
 
-use std::io::Write;
-use std::path::Path;
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
 
-/// Writes `bytes` to `path`: first to a temporary file in the same folder, which then takes the name.
+/// Refuses before any work what [`write_atomically`] could not write, and a `path` that is one of the `inputs`.
+pub fn check(path: &Path, inputs: &[&Path]) -> Result<()> {
+    let target = target(path)?;
+    if inputs.iter().any(|input| input.canonicalize().is_ok_and(|input| input == target)) {
+        return Err(Error::file(path, "an input, which the result would replace; expected another file to write"));
+    }
+    temporary(&target).map(drop).map_err(|error| Error::io(path, error))
+}
+
+/// Writes `bytes` to `path`: first to a temporary file in the same folder, which then takes the name. A link stays one: the
+/// file that it leads to is written.
 ///
 /// Whatever goes wrong, `path` is either untouched or complete.
+///
+/// # Errors
+/// Where `path` is something else than a regular file, or the system refuses.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = match path.parent() {
+    let target = target(path)?;
+    let write = || -> io::Result<()> {
+        let mut file = temporary(&target)?;
+        file.as_file_mut().write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(&target)?;
+        Ok(())
+    };
+    write().map_err(|error| Error::io(path, error))
+}
+
+/// The file that is written for `path`: the one that links lead to, or `path` where there is none yet.
+fn target(path: &Path) -> Result<PathBuf> {
+    match path.metadata() {
+        Ok(found) if found.is_file() => path.canonicalize().map_err(|error| Error::io(path, error)),
+        Ok(found) if found.is_dir() => Err(Error::file(path, "a folder, expected a file to write")),
+        Ok(_) => {
+            Err(Error::file(path, "a device or a pipe, expected a file to write; it can be copied there, with dd"))
+        }
+        Err(_) if path.is_symlink() => Err(Error::file(path, "a link that leads to no file, expected a file to write")),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(path.to_path_buf()),
+        Err(error) => Err(Error::io(path, error)),
+    }
+}
+
+/// A file beside `target`, with the rights of any new file, which goes unless it is persisted.
+fn temporary(target: &Path) -> io::Result<NamedTempFile> {
+    let folder = match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let mut file = builder().tempfile_in(folder).map_err(|error| Error::io(path, error))?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(|error| Error::io(path, error))?;
-    file.persist(path).map_err(|error| Error::io(path, error.error))?;
-    Ok(())
-}
-
-/// Temporary files are for their owner alone; a result has the rights of any new file.
-fn builder() -> tempfile::Builder<'static, 'static> {
-    #[allow(unused_mut)]
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // The system takes the user's umask off this.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    builder
+    // A plain file: tempfile's own are for their owner alone, and their errors name them and not what the user named.
+    tempfile::Builder::new().make_in(folder, |path| File::create_new(path))
 }
 
 #[cfg(test)]
@@ -51,9 +79,47 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("taken");
         std::fs::create_dir(&path).unwrap();
-        std::fs::write(path.join("inside"), b"").unwrap();
-        let message = write_atomically(&path, b"bytes").unwrap_err().to_string();
-        assert!(message.contains(path.to_str().unwrap()), "{message}");
+        for refused in [path.as_path(), &folder.path().join("missing/model.rmlp")] {
+            for result in [check(refused, &[]), write_atomically(refused, b"bytes")] {
+                let message = result.unwrap_err().to_string();
+                assert!(message.starts_with(refused.to_str().unwrap()), "{message}");
+                assert_eq!(message.matches(folder.path().to_str().unwrap()).count(), 1, "{message}");
+            }
+        }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_check_leaves_everything_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let (new, old) = (folder.path().join("new"), folder.path().join("old"));
+        std::fs::write(&old, "old").unwrap();
+        check(&new, &[&old]).unwrap();
+        check(&old, &[&new]).unwrap();
+        let same = folder.path().join("./old");
+        assert!(check(&same, &[&new, &old]).unwrap_err().to_string().ends_with("expected another file to write"));
+        assert_eq!(std::fs::read(&old).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_pipes_refused() {
+        use std::os::unix::fs::{FileTypeExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("model"), "old").unwrap();
+        symlink("model", path("link")).unwrap();
+        write_atomically(&path("link"), b"new").unwrap();
+        assert!(path("link").is_symlink());
+        assert_eq!(std::fs::read(path("model")).unwrap(), b"new");
+        assert!(check(&path("link"), &[&path("model")]).is_err());
+
+        symlink("nothing", path("dangling")).unwrap();
+        assert!(write_atomically(&path("dangling"), b"new").unwrap_err().to_string().contains("leads to no file"));
+        assert!(std::process::Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
+        assert!(write_atomically(&path("pipe"), b"new").unwrap_err().to_string().contains("with dd"));
+        assert!(path("pipe").metadata().unwrap().file_type().is_fifo());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4);
     }
 }

@@ -44,6 +44,11 @@ impl PackedModel {
         Ok(Self { path: path.to_path_buf(), bytes, kernels, repacked, preprocess, labels })
     }
 
+    /// The same model with these names of the classes, one for each, in the place of its own.
+    pub fn with_labels(self, labels: Vec<String>) -> Self {
+        Self { labels, ..self }
+    }
+
     /// Whether the weights had to be rearranged for the kernels.
     pub fn repacked(&self) -> bool {
         self.repacked

@@ -1,5 +1,7 @@
 //! The command-line tool from outside: what scripts rely on.
 
+#[path = "cli/classifying.rs"]
+mod classifying;
 #[path = "cli/memory.rs"]
 mod memory;
 #[path = "../../runtime/examples/random_model/model.rs"]
@@ -81,6 +83,8 @@ fn a_wrong_command_line_exits_with_2() {
         vec!["no-such-verb"],
         vec!["run", &checkpoint],
         vec!["run", &checkpoint, "x.png", "--mean", "1,2"],
+        vec!["run", &checkpoint, "x.png", "--mean", "125.3,123.0,113.9"],
+        vec!["run", &checkpoint, "x.png", "--std", "0.247,62.1,66.7"],
         vec!["run", &checkpoint, "x.png", "--resize-mode", "sharp"],
         vec!["run", &checkpoint, "x.png", "--threads", "0"],
         vec!["run", &checkpoint, "x.png", "--crop", "3"],

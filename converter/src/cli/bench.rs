@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::flags::{KernelFlags, ThreadFlags};
 use super::open;
-use super::report::{columns, grouped, table};
+use super::report::{columns, grouped, shown, table};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -37,6 +37,7 @@ pub struct Args {
 
 #[derive(Serialize)]
 pub struct Outcome {
+    #[serde(serialize_with = "shown")]
     model: PathBuf,
     kernels: &'static str,
     /// Whether the weights were rearranged for the kernels at load.

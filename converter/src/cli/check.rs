@@ -14,7 +14,7 @@ use resmlp_converter::source::Checkpoint;
 use serde::Serialize;
 
 use super::flags::{KernelFlags, PreprocessFlags, ThreadFlags};
-use super::report::{columns, percent, table};
+use super::report::{columns, percent, shown, table};
 use super::{open, terminal};
 
 #[derive(clap::Args)]
@@ -47,7 +47,9 @@ pub struct Args {
 
 #[derive(Serialize)]
 pub struct Outcome {
+    #[serde(serialize_with = "shown")]
     model: PathBuf,
+    #[serde(serialize_with = "shown")]
     against: PathBuf,
     kernels: String,
     #[serde(flatten)]
@@ -61,8 +63,10 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     args.threads.apply()?;
     let start = Instant::now();
     let model = open::packed(&args.file, &args.kernels)?;
-    let image = args.preprocess.image_size.unwrap_or(model.preprocess().image);
-    let checkpoint = matching_checkpoint(&args.against, image)?;
+    let checkpoint = match args.preprocess.image_size {
+        Some(image) => open::checkpoint(&args.against, Some(image))?,
+        None => matching_checkpoint(&args.against, model.preprocess().image)?,
+    };
     let preprocess = args.preprocess.over(model.preprocess())?;
     if preprocess != *model.preprocess() {
         terminal::warning("the pictures are prepared in another way than the model was made for");

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use resmlp_converter::convert::{self, Converted, Request};
 use resmlp_converter::dataset::Dataset;
 use resmlp_converter::error::{Error, Result};
-use resmlp_converter::output::write_atomically;
+use resmlp_converter::output::{self, write_atomically};
 use resmlp_converter::picture::Preprocess;
 use resmlp_converter::quantise::StageLoss;
 use resmlp_converter::sensitivity::LayerCost;
@@ -17,7 +17,7 @@ use resmlp_runtime::format::{Layout, Precision};
 use serde::Serialize;
 
 use super::flags::{LabelFlags, PreprocessFlags, ThreadFlags};
-use super::report::{columns, grouped, percent, table};
+use super::report::{columns, grouped, percent, shown, table};
 use super::{open, terminal};
 
 #[derive(clap::Args)]
@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long, value_name = "KIND", default_value = "int8")]
     precision: PrecisionFlag,
 
-    /// Folder of pictures that are like those to come; its sub-folders are searched. Needed for int8
+    /// Folder of pictures that are like those to come; its sub-folders are searched. Needed for int8 and only there
     #[arg(long, value_name = "DIR")]
     calibrate: Option<PathBuf>,
 
@@ -58,6 +58,19 @@ pub struct Args {
 
     #[command(flatten)]
     preprocess: PreprocessFlags,
+}
+
+impl Args {
+    /// Refuses the flags of int8 for an f16 model, which nothing is calibrated for.
+    fn refuse_what_f16_has_not(&self) -> Result<()> {
+        let given = self.calibrate.is_some() || self.calibration_pictures.is_some() || self.sensitivity;
+        if self.precision == PrecisionFlag::F16 && given {
+            let message =
+                "--precision f16 needs no pictures: --calibrate, --calibration-pictures and --sensitivity are for int8";
+            return Err(Error::Usage(message.into()));
+        }
+        Ok(())
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -100,6 +113,7 @@ impl Target {
 
 #[derive(Serialize)]
 pub struct Outcome {
+    #[serde(serialize_with = "shown")]
     output: PathBuf,
     precision: &'static str,
     dialect: &'static str,
@@ -120,6 +134,8 @@ pub struct Outcome {
 }
 
 pub fn execute(args: &Args) -> Result<Outcome> {
+    args.refuse_what_f16_has_not()?;
+    output::check(&args.output, &[&args.file])?;
     args.threads.apply()?;
     let start = Instant::now();
     let checkpoint = open::checkpoint(&args.file, args.preprocess.image_size)?;

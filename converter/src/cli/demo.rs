@@ -9,7 +9,7 @@ use resmlp_converter::convert::Request;
 use resmlp_converter::dataset::Dataset;
 use resmlp_converter::error::{Error, Result};
 use resmlp_converter::labels;
-use resmlp_converter::output::write_atomically;
+use resmlp_converter::output::{self, write_atomically};
 use resmlp_converter::packed::PackedModel;
 use resmlp_converter::picture::Preprocess;
 use resmlp_converter::source::{self, Checkpoint, LoadOptions};
@@ -20,6 +20,7 @@ use serde::Serialize;
 use super::bench::{self, Milliseconds};
 use super::convert::{self, Calibration};
 use super::flags::ThreadFlags;
+use super::report::shown;
 use super::{check, demo_text};
 
 /// The checkpoint in the demo's folder.
@@ -47,12 +48,14 @@ pub struct Args {
 /// What the demo did and measured.
 #[derive(Serialize)]
 pub struct Outcome {
+    #[serde(serialize_with = "shown")]
     pub checkpoint: PathBuf,
     pub dialect: &'static str,
     pub parameters: usize,
     pub macs: u64,
     pub calibration_pictures: usize,
     pub convert_seconds: f64,
+    #[serde(serialize_with = "shown")]
     pub model: PathBuf,
     pub model_bytes: usize,
     pub check: Findings,
@@ -67,6 +70,7 @@ pub struct Outcome {
 /// A photograph's classes.
 #[derive(Serialize)]
 pub struct Classified {
+    #[serde(serialize_with = "shown")]
     pub image: PathBuf,
     pub top: Vec<Guess>,
     /// What the unfolded f32 network puts first, by tract.
@@ -99,11 +103,12 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     let root = source_folder();
     let output = args.output.clone().unwrap_or_else(|| root.join("target/demo/resmlp_cifar10.rmlp"));
     let demo = Demo::open(root.join("demo"))?;
-    let calibration = Calibration::load(&demo.folder.join("calibration"), None, &demo.checkpoint, &demo.preprocess)?;
-    let bytes = demo.convert(&calibration)?;
     if let Some(folder) = output.parent() {
         std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
     }
+    output::check(&output, &[&demo.path])?;
+    let calibration = Calibration::load(&demo.folder.join("calibration"), None, &demo.checkpoint, &demo.preprocess)?;
+    let bytes = demo.convert(&calibration)?;
     write_atomically(&output, &bytes)?;
     let convert_seconds = start.elapsed().as_secs_f64();
     let model = PackedModel::open(&output, None)?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use resmlp_converter::error::{Error, Result};
-use resmlp_converter::output::write_atomically;
+use resmlp_converter::output::{self, write_atomically};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -74,6 +74,9 @@ pub struct Outcome {
 pub fn execute(args: &Args) -> Result<Outcome> {
     require_file(&args.program, "build it with `cargo xtask device`")?;
     require_file(&args.model, "expected a packed model")?;
+    if let Some(html) = &args.html {
+        output::check(html, &[&args.program, &args.model])?;
+    }
     let board = Board::new(args)?;
     let processor = board.ssh("uname -m")?;
     require_match(&args.program, &args.host, processor.trim())?;

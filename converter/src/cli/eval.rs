@@ -1,7 +1,8 @@
 //! `resmlp eval`: accuracy over a tree of labelled pictures.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use resmlp_converter::classify::{Classifier, rank};
 use resmlp_converter::dataset::{self, Dataset};
@@ -20,7 +21,7 @@ pub struct Args {
     #[arg(value_name = "MODEL|CHECKPOINT")]
     file: PathBuf,
 
-    /// Folder with one folder of pictures for each class, in the order of the network's classes
+    /// Folder with one folder of pictures for each class, named as the labels or in the order of the network's classes
     #[arg(long, value_name = "DIR")]
     dataset: PathBuf,
 
@@ -55,6 +56,9 @@ pub struct Outcome {
     seconds: f64,
 }
 
+/// Class of the network for each folder that has pictures, by the folder's place in [`Dataset::classes`].
+type Classes = BTreeMap<usize, usize>;
+
 /// Counts of classified pictures.
 #[derive(Default)]
 struct Tally {
@@ -77,7 +81,7 @@ pub fn execute(args: &Args) -> Result<Outcome> {
         return Err(Error::file(&args.file, "an embedding model has no classes to count, expected a classifier"));
     }
     let mut dataset = Dataset::open_tree(&args.dataset)?;
-    let classes = match_classes(&args.dataset, &dataset.classes, classifier.labels(), classifier.outputs())?;
+    let classes = match_classes(&dataset, classifier.labels(), classifier.outputs())?;
     if let Some(limit) = args.limit {
         dataset = dataset.take_evenly(usize::try_from(limit).unwrap_or(usize::MAX));
     }
@@ -97,7 +101,7 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     })
 }
 
-fn count(dataset: &Dataset, classes: &[usize], classifier: &dyn Classifier) -> Result<Tally> {
+fn count(dataset: &Dataset, classes: &Classes, classifier: &dyn Classifier) -> Result<Tally> {
     let mut tally = Tally::default();
     let bar = terminal::progress("evaluating", dataset.items.len());
     for items in dataset.items.chunks(CHUNK) {
@@ -110,7 +114,7 @@ fn count(dataset: &Dataset, classes: &[usize], classifier: &dyn Classifier) -> R
         tally.images += loaded.samples.len();
         tally.skipped += loaded.skipped.len();
         for (sample, logits) in loaded.samples.iter().zip(&logits) {
-            let class = sample.class.and_then(|folder| classes.get(folder));
+            let class = sample.class.and_then(|folder| classes.get(&folder));
             if let Some(rank) = class.and_then(|&class| rank(logits, class)) {
                 tally.first += usize::from(rank == 0);
                 tally.among_five += usize::from(rank < 5);
@@ -121,18 +125,38 @@ fn count(dataset: &Dataset, classes: &[usize], classifier: &dyn Classifier) -> R
     Ok(tally)
 }
 
-/// The class of each folder: by name where every folder is named as a label, else by the order of the folders.
-fn match_classes(folder: &Path, folders: &[String], labels: &[String], outputs: usize) -> Result<Vec<usize>> {
-    let by_name = folders.iter().map(|name| labels.iter().position(|label| label == name));
-    if let Some(classes) = by_name.collect::<Option<Vec<_>>>() {
+/// The folders' classes: by name where the folders are named as the labels, else by the order of the folders. Folders
+/// without pictures do not count.
+fn match_classes(dataset: &Dataset, labels: &[String], outputs: usize) -> Result<Classes> {
+    let folders: BTreeSet<usize> = dataset.items.iter().filter_map(|item| item.class).collect();
+    if let Some(classes) = by_name(dataset, &folders, labels)? {
         return Ok(classes);
     }
-    if folders.len() == outputs {
-        return Ok((0..outputs).collect());
+    if folders.len() != outputs {
+        let found = folders.len();
+        let message = format!("{found} class folders, expected {outputs}, or folders named as the labels");
+        return Err(Error::file(&dataset.folder, message));
     }
-    let found = folders.len();
-    let message = format!("{found} class folders, expected {outputs}, or folders named as the labels");
-    Err(Error::file(folder, message))
+    if !labels.is_empty() {
+        terminal::note("no folder is named as a label, so the folders' order is taken for that of the classes");
+    }
+    Ok(folders.into_iter().zip(0..outputs).collect())
+}
+
+/// The classes of folders that are named as the labels; none where no folder is, and an error where only some are.
+fn by_name(dataset: &Dataset, folders: &BTreeSet<usize>, labels: &[String]) -> Result<Option<Classes>> {
+    let name = |folder: usize| &dataset.classes[folder];
+    let class = |folder: usize| labels.iter().position(|label| label == name(folder));
+    let classes: Classes = folders.iter().filter_map(|&folder| Some((folder, class(folder)?))).collect();
+    let mut others: Vec<_> = folders.iter().filter(|folder| !classes.contains_key(folder)).collect();
+    if classes.is_empty() || others.is_empty() {
+        return Ok(others.is_empty().then_some(classes));
+    }
+    let count = others.len();
+    others.truncate(8);
+    let names: Vec<_> = others.into_iter().map(|&folder| format!("'{}'", name(folder))).collect();
+    let message = format!("{count} class folders are not named as a label, expected all or none: {}", names.join(", "));
+    Err(Error::file(&dataset.folder, message))
 }
 
 impl fmt::Display for Outcome {
@@ -145,21 +169,32 @@ impl fmt::Display for Outcome {
 
 #[cfg(test)]
 mod tests {
+    use resmlp_converter::dataset::Item;
+
     use super::*;
 
-    fn names(names: &[&str]) -> Vec<String> {
-        names.iter().map(|&name| name.to_owned()).collect()
+    /// Data with a picture in each of these folders, and then a folder without any.
+    fn dataset(folders: &[&str]) -> Dataset {
+        let item = |class| Item { path: "x.png".into(), class: Some(class) };
+        let classes = folders.iter().chain(&["zzz"]).map(|&name| name.to_owned()).collect();
+        Dataset { folder: "data".into(), classes, items: (0..folders.len()).map(item).collect() }
     }
 
     #[test]
     fn folders_are_matched_by_name_or_by_order() {
         let matched = |folders: &[&str], labels: &[&str], outputs| {
-            match_classes(Path::new("data"), &names(folders), &names(labels), outputs)
+            let labels: Vec<_> = labels.iter().map(|&label| label.to_owned()).collect();
+            match_classes(&dataset(folders), &labels, outputs).map(|classes| classes.into_values().collect::<Vec<_>>())
         };
         assert_eq!(matched(&["cat", "dog"], &[], 2).unwrap(), [0, 1]);
         assert_eq!(matched(&["cat", "dog"], &["dog", "emu", "cat"], 3).unwrap(), [2, 0]);
         assert_eq!(matched(&["n01", "n02"], &["dog", "cat"], 2).unwrap(), [0, 1]);
         let message = matched(&["cat", "dog"], &[], 3).unwrap_err().to_string();
         assert!(message.contains("data: 2 class folders, expected 3"), "{message}");
+        let message = matched(&["Cat", "Emu", "dog"], &["cat", "dog", "emu"], 3).unwrap_err().to_string();
+        assert!(
+            message.ends_with("data: 2 class folders are not named as a label, expected all or none: 'Cat', 'Emu'"),
+            "{message}"
+        );
     }
 }

@@ -11,11 +11,11 @@ use resmlp_converter::picture::{Preprocess, ResizeMode};
 #[command(next_help_heading = "Pictures for a checkpoint (a packed model carries its own)")]
 pub struct PreprocessFlags {
     /// Mean of red, green and blue that training subtracted, of pixels in 0..1 [default: ImageNet's]
-    #[arg(long, value_name = "R,G,B", value_parser = three_numbers, allow_hyphen_values = true)]
+    #[arg(long, value_name = "R,G,B", value_parser = mean, allow_hyphen_values = true)]
     mean: Option<[f32; 3]>,
 
     /// Standard deviation of red, green and blue that training divided by [default: ImageNet's]
-    #[arg(long, value_name = "R,G,B", value_parser = three_numbers, allow_hyphen_values = true)]
+    #[arg(long, value_name = "R,G,B", value_parser = std, allow_hyphen_values = true)]
     std: Option<[f32; 3]>,
 
     /// Share of the resized picture's shorter side that the centre crop keeps [default: 0.9]
@@ -71,6 +71,17 @@ pub struct KernelFlags {
     pub kernels: Option<String>,
 }
 
+impl KernelFlags {
+    /// Refuses the flag for a checkpoint, which tract runs.
+    pub fn refuse_for(&self, path: &Path) -> Result<()> {
+        if self.kernels.is_some() {
+            let message = "a checkpoint is run in f32 by tract: --kernels is for packed models";
+            return Err(Error::Usage(format!("{}: {message}", path.display())));
+        }
+        Ok(())
+    }
+}
+
 /// Names of the classes.
 #[derive(Args, Clone, Debug, Default)]
 pub struct LabelFlags {
@@ -93,6 +104,22 @@ impl ThreadFlags {
         let count = self.threads.map_or(0, usize::from);
         let built = rayon::ThreadPoolBuilder::new().num_threads(count).build_global();
         built.map_err(|error| Error::Usage(format!("--threads {count}: {error}")))
+    }
+}
+
+fn mean(text: &str) -> std::result::Result<[f32; 3], String> {
+    of_pixels_to_one(three_numbers(text)?, 1.0)
+}
+
+fn std(text: &str) -> std::result::Result<[f32; 3], String> {
+    of_pixels_to_one(three_numbers(text)?, 2.0)
+}
+
+/// Refuses numbers beyond `most`: they are of pixels in 0..255, and would leave the network a nearly uniform picture.
+fn of_pixels_to_one(numbers: [f32; 3], most: f32) -> std::result::Result<[f32; 3], String> {
+    match numbers.iter().find(|number| number.abs() > most) {
+        Some(number) => Err(format!("{number} is out of range, pixels are 0..1; divide by 255?")),
+        None => Ok(numbers),
     }
 }
 
@@ -119,6 +146,14 @@ mod tests {
         assert_eq!(three_numbers("0.5, -1,2e-1"), Ok([0.5, -1.0, 0.2]));
         for text in ["", "1", "1,2", "1,2,3,4", "1,2,x"] {
             assert!(three_numbers(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_of_pixels_in_0_to_1() {
+        assert_eq!((mean("-1,0.5,1"), std("0.25,2,1")), (Ok([-1.0, 0.5, 1.0]), Ok([0.25, 2.0, 1.0])));
+        for refused in [mean("123.7,116.3,103.5"), mean("0,-1.5,0"), std("0.5,0.5,57.4"), std("inf,1,1")] {
+            assert!(refused.unwrap_err().ends_with("divide by 255?"));
         }
     }
 

@@ -1,13 +1,14 @@
 //! `resmlp image`: a card image that a Raspberry Pi boots a model from.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use resmlp_converter::card::{self, Board, Parts};
 use resmlp_converter::error::Result;
+use resmlp_converter::output;
 use serde::Serialize;
 
-use super::report::{grouped, table};
+use super::report::{grouped, shown, table};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -38,6 +39,7 @@ pub struct Args {
 
 #[derive(Serialize)]
 pub struct Outcome {
+    #[serde(serialize_with = "shown")]
     output: PathBuf,
     board: Board,
     bytes: u64,
@@ -52,6 +54,8 @@ struct File {
 
 pub fn execute(args: &Args) -> Result<Outcome> {
     let Args { board, model, boot_files, kernel, picture: pictures, output } = args;
+    let inputs: Vec<&Path> = [model, kernel].into_iter().chain(pictures).map(PathBuf::as_path).collect();
+    output::check(output, &inputs)?;
     let files = card::files(&Parts { board: *board, model, kernel, boot_files, pictures })?;
     let bytes = card::write(&files, output)?;
     let files = files.into_iter().map(|file| File { name: file.name, bytes: file.bytes.len() }).collect();

@@ -1,7 +1,8 @@
 //! The verbs of `resmlp`: one file each, the same flags and the same manners for all.
 //!
 //! A verb returns a [`Report`]; only [`main`] prints it, as text or as one JSON object on stdout. Progress, notes and
-//! errors go to stderr. Exit codes: 0, 1 for an error, 2 for a command line that cannot be followed.
+//! errors go to stderr. Exit codes: 0, 1 for an error, 2 for a command line that cannot be followed. `run` reports what it
+//! has found and exits with 1 where some of the pictures cannot be read.
 
 mod bench;
 mod check;
@@ -62,19 +63,34 @@ enum Verb {
     Demo(demo::Args),
 }
 
+/// What a verb has to say, and whether it did all that was asked for.
+struct Done {
+    report: Box<dyn Report>,
+    complete: bool,
+}
+
+impl<T: Report + 'static> From<T> for Done {
+    fn from(report: T) -> Self {
+        Self { report: Box::new(report), complete: true }
+    }
+}
+
 impl Verb {
-    fn execute(&self) -> Result<Box<dyn Report>> {
+    fn execute(&self) -> Result<Done> {
         Ok(match self {
-            Self::Convert(args) => Box::new(convert::execute(args)?),
-            Self::Check(args) => Box::new(check::execute(args)?),
-            Self::Eval(args) => Box::new(eval::execute(args)?),
-            Self::Run(args) => Box::new(run::execute(args)?),
-            Self::Bench(args) => Box::new(bench::execute(args)?),
-            Self::Inspect(args) => Box::new(inspect::execute(args)?),
-            Self::Deploy(args) => Box::new(deploy::execute(args)?),
-            Self::Image(args) => Box::new(image::execute(args)?),
-            Self::Send(args) => Box::new(send::execute(args)?),
-            Self::Demo(args) => Box::new(demo::execute(args)?),
+            Self::Convert(args) => convert::execute(args)?.into(),
+            Self::Check(args) => check::execute(args)?.into(),
+            Self::Eval(args) => eval::execute(args)?.into(),
+            Self::Run(args) => {
+                let outcome = run::execute(args)?;
+                Done { complete: outcome.is_complete(), ..outcome.into() }
+            }
+            Self::Bench(args) => bench::execute(args)?.into(),
+            Self::Inspect(args) => inspect::execute(args)?.into(),
+            Self::Deploy(args) => deploy::execute(args)?.into(),
+            Self::Image(args) => image::execute(args)?.into(),
+            Self::Send(args) => send::execute(args)?.into(),
+            Self::Demo(args) => demo::execute(args)?.into(),
         })
     }
 }
@@ -82,9 +98,10 @@ impl Verb {
 /// Parses the command line, does what it says and prints the outcome.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let outcome = cli.verb.execute().and_then(|report| terminal::print(&report.render(cli.json)?));
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+    let print = |done: Done| terminal::print(&done.report.render(cli.json)?).map(|()| done.complete);
+    match cli.verb.execute().and_then(print) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             terminal::error(&error);
             ExitCode::from(if matches!(error, Error::Usage(_)) { 2 } else { 1 })

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use resmlp_converter::classify::{CheckpointClassifier, Classifier};
-use resmlp_converter::error::Result;
+use resmlp_converter::error::{Error, Result};
 use resmlp_converter::labels;
 use resmlp_converter::packed::{self, PackedModel};
 use resmlp_converter::source::{self, Checkpoint, LoadOptions};
@@ -12,8 +12,15 @@ use super::flags::{KernelFlags, LabelFlags, PreprocessFlags};
 use super::terminal;
 
 /// Reads a checkpoint for pictures of `image` (height, width), where that is known, and says what was chosen while reading.
+///
+/// Fails where the file itself says another size, as ONNX files do.
 pub fn checkpoint(path: &Path, image: Option<[usize; 2]>) -> Result<Checkpoint> {
     let checkpoint = source::load(path, &LoadOptions { image })?;
+    let [height, width] = checkpoint.network.image;
+    if let Some([other_height, other_width]) = image.filter(|image| *image != [height, width]) {
+        let message = format!("its pictures are {height} × {width}, not {other_height} × {other_width} (--image-size)");
+        return Err(Error::Usage(format!("{}: {message}", path.display())));
+    }
     checkpoint.notes.iter().for_each(|note| terminal::note(note));
     Ok(checkpoint)
 }
@@ -41,8 +48,11 @@ pub fn classifier(
 ) -> Result<Box<dyn Classifier>> {
     if packed::is_packed(path) {
         preprocess.refuse_for(path)?;
-        return Ok(Box::new(packed(path, kernels)?));
+        let model = packed(path, kernels)?;
+        let names = self::labels(labels, model.outputs())?;
+        return Ok(Box::new(if names.is_empty() { model } else { model.with_labels(names) }));
     }
+    kernels.refuse_for(path)?;
     let checkpoint = checkpoint(path, preprocess.image_size)?;
     let network = &checkpoint.network;
     let names = self::labels(labels, network.outputs())?;

@@ -1,9 +1,10 @@
 //! What a verb found out, for people and for scripts.
 
 use std::fmt::Display;
+use std::path::Path;
 
 use resmlp_converter::error::{Error, Result};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// The outcome of a verb: `Display` is the text for people, `Serialize` the JSON object for scripts.
 pub trait Report {
@@ -21,6 +22,11 @@ impl<T: Display + Serialize> Report for T {
             Ok(text.trim_end().to_owned() + "\n")
         }
     }
+}
+
+/// Serialises a path as it is shown: JSON has no words for bytes that are not UTF-8.
+pub fn shown<S: Serializer>(path: &Path, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }
 
 /// Lines of a name and a value, the values below each other.

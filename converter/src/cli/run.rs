@@ -3,14 +3,15 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use rayon::prelude::*;
 use resmlp_converter::classify::{Guess, top};
-use resmlp_converter::error::Result;
-use resmlp_converter::picture::Picture;
+use resmlp_converter::dataset::{self, Item, Loaded};
+use resmlp_converter::error::{Error, Result};
+use resmlp_converter::picture::Preprocess;
 use serde::Serialize;
 
 use super::flags::{KernelFlags, LabelFlags, PreprocessFlags, ThreadFlags};
-use super::open;
+use super::report::shown;
+use super::{open, terminal};
 
 /// Classes that are shown for a picture.
 const SHOWN: usize = 5;
@@ -42,29 +43,57 @@ pub struct Args {
 pub struct Outcome {
     kernels: String,
     results: Vec<Classified>,
+    /// Pictures that could not be read.
+    failed: Vec<Failed>,
 }
 
 /// One picture's result; an embedding model has no `top`.
 #[derive(Serialize)]
 struct Classified {
+    #[serde(serialize_with = "shown")]
     image: PathBuf,
     logits: Vec<f32>,
     top: Vec<Guess>,
 }
 
+/// A picture without a result.
+#[derive(Serialize)]
+struct Failed {
+    #[serde(serialize_with = "shown")]
+    image: PathBuf,
+    reason: String,
+}
+
+impl Outcome {
+    /// Whether every picture has a result.
+    pub fn is_complete(&self) -> bool {
+        self.failed.is_empty()
+    }
+}
+
 pub fn execute(args: &Args) -> Result<Outcome> {
     args.threads.apply()?;
     let classifier = open::classifier(&args.file, &args.preprocess, &args.labels, &args.kernels)?;
-    let prepare = |path: &PathBuf| Ok(classifier.preprocess().apply(&Picture::open(path)?)?);
-    let pictures: Vec<Vec<u8>> = args.images.par_iter().map(prepare).collect::<Result<_>>()?;
-    let pictures: Vec<&[u8]> = pictures.iter().map(Vec::as_slice).collect();
+    let Loaded { samples, skipped } = load(&args.images, classifier.preprocess())?;
+    let pictures: Vec<&[u8]> = samples.iter().map(|sample| sample.pixels.as_slice()).collect();
     let shown = if classifier.has_head() { SHOWN } else { 0 };
-    let results = classifier.logits(&pictures)?.into_iter().zip(&args.images).map(|(logits, image)| Classified {
-        image: image.clone(),
+    let results = classifier.logits(&pictures)?.into_iter().zip(&samples).map(|(logits, sample)| Classified {
+        image: sample.path.clone(),
         top: top(&logits, classifier.labels(), shown),
         logits,
     });
-    Ok(Outcome { kernels: classifier.kernels().to_owned(), results: results.collect() })
+    let failed = skipped.into_iter().map(|(image, reason)| Failed { image, reason }).collect();
+    Ok(Outcome { kernels: classifier.kernels().to_owned(), results: results.collect(), failed })
+}
+
+/// Reads the pictures; those that cannot be read are named on stderr. Fails where there are no others.
+fn load(images: &[PathBuf], preprocess: &Preprocess) -> Result<Loaded> {
+    let items: Vec<Item> = images.iter().map(|image| Item { path: image.clone(), class: None }).collect();
+    let loaded = dataset::load(&items, preprocess, &|| ())?;
+    let mut errors: Vec<_> = loaded.skipped.iter().map(|(image, reason)| Error::file(image, reason)).collect();
+    let last = if loaded.samples.is_empty() { errors.pop() } else { None };
+    errors.iter().for_each(terminal::error);
+    last.map_or(Ok(loaded), Err)
 }
 
 impl fmt::Display for Outcome {

@@ -10,6 +10,8 @@ use resmlp_converter::error::{Error, Result};
 use resmlp_converter::picture::Picture;
 use serde::Serialize;
 
+use super::report::shown;
+
 /// Longest wait of a single read; the line is given up after several.
 const READ_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -30,6 +32,7 @@ pub struct Args {
 
 #[derive(Serialize)]
 pub struct Outcome {
+    #[serde(serialize_with = "shown")]
     port: PathBuf,
     #[serde(flatten)]
     board: BoardInfo,
@@ -39,6 +42,7 @@ pub struct Outcome {
 /// One picture's result; an embedding model has no `top`.
 #[derive(Serialize)]
 struct Classified {
+    #[serde(serialize_with = "shown")]
     image: PathBuf,
     latency_ms: f64,
     logits: Vec<f32>,

@@ -6,12 +6,13 @@ use serde_json::Value;
 
 use super::{checkpoint, dataset, fixture, json, resmlp, string, text};
 
-/// Converts the checkpoint to `folder/NAME` with pictures of [`dataset`] and returns the path and what was said.
+/// Converts the checkpoint to `folder/NAME`, an int8 model with pictures of [`dataset`], and returns the path and what was said.
 pub fn convert(folder: &Path, name: &str, checkpoint: &str, flags: &[&str]) -> (String, Value) {
     let pictures = dataset();
     let model = string(&folder.join(name)).to_owned();
-    let arguments = ["convert", checkpoint, "-o", &model, "--calibrate", string(pictures.path()), "--json"];
-    (model.clone(), json(&[&arguments[..], flags].concat()))
+    let calibrate = ["--calibrate", string(pictures.path())];
+    let calibrate = if flags.contains(&"f16") { &[][..] } else { &calibrate };
+    (model.clone(), json(&[&["convert", checkpoint, "-o", &model, "--json"], calibrate, flags].concat()))
 }
 
 fn number(value: &Value) -> f64 {

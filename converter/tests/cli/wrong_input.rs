@@ -103,13 +103,29 @@ fn labels_that_do_not_fit() {
 }
 
 #[test]
-fn outputs_that_cannot_be_written() {
+fn outputs_that_cannot_be_written_are_found_before_the_work() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("missing/m.rmlp");
     let checkpoint = checkpoint();
-    let error = one_error(&["convert", &checkpoint, "-o", string(&path), "--precision", "f16"], 1);
-    assert!(error.contains(string(&path)), "{error}");
+    for input in [checkpoint.as_str(), "missing.pth"] {
+        let arguments = ["convert", input, "-o", string(&path), "--calibrate", "missing-folder"];
+        let error = one_error(&arguments, 1);
+        assert!(error.contains(string(&path)) && error.matches(".tmp").count() == 1, "{error}"); // of the folder
+    }
+    let error = one_error(&["convert", &checkpoint, "-o", string(folder.path()), "--precision", "f16"], 1);
+    assert!(error.contains(&format!("{}: a folder, expected", folder.path().display())), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn an_output_that_is_the_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = std::fs::read(checkpoint()).unwrap();
+    let path = file(folder.path(), "mine.safetensors", &bytes);
+    let other = folder.path().join(".").join("mine.safetensors");
+    let error = one_error(&["convert", string(&path), "-o", string(&other), "--precision", "f16"], 1);
+    assert!(error.contains("mine.safetensors: an input"), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
 }
 
 #[test]
@@ -183,4 +199,34 @@ fn models_and_flags_that_do_not_belong_together() {
     assert!(one_error(&["inspect", &model, "--crop", "0.5"], 2).contains("carries its own preprocessing"));
     let error = one_error(&["bench", &model, "--kernels", "abacus"], 2);
     assert!(error.contains("abacus") && error.contains("scalar"), "{error}");
+    for verb in [vec!["run", &source, "x.png"], vec!["eval", &source, "--dataset", images]] {
+        let error = one_error(&[&verb[..], &["--kernels", "scalar"]].concat(), 2);
+        assert!(error.contains(&source) && error.contains("--kernels"), "{error}");
+    }
+}
+
+#[test]
+fn flags_of_int8_for_a_model_that_is_not() {
+    let pictures = dataset();
+    for flags in [&["--calibrate", string(pictures.path())][..], &["--calibration-pictures", "9"], &["--sensitivity"]] {
+        let error = refused(&checkpoint(), &[flags, &["--precision", "f16"]].concat(), 2);
+        assert!(error.contains("--precision f16") && error.contains(flags[0]), "{error}");
+    }
+}
+
+#[test]
+fn a_picture_size_that_the_file_does_not_have() {
+    let (folder, pictures) = (tempfile::tempdir().unwrap(), dataset());
+    let fixed = fixture("onnx/timm-torchscript-17-static.onnx");
+    let images = string(pictures.path());
+    let (model, _) = convert(folder.path(), "m.rmlp", &fixed, &["--image-size", "16"]);
+    for arguments in [
+        vec!["inspect", &fixed],
+        vec!["convert", &fixed, "-o", "never.rmlp", "--precision", "f16"],
+        vec!["run", &fixed, "x.png"],
+        vec!["check", &model, "--against", &fixed, "--images", images],
+    ] {
+        let error = one_error(&[&arguments[..], &["--image-size", "48x12"]].concat(), 2);
+        assert!(error.contains(&fixed) && error.contains("16 × 16, not 48 × 12"), "{error}");
+    }
 }
