@@ -126,7 +126,7 @@ fn check_partition_table(image: &[u8]) {
 #[test]
 fn pictures_lie_behind_the_model() {
     let place = Place::new();
-    let pixel = |x, y| image::Rgb([x as u8 * 9, y as u8 * 7, 40]);
+    let pixel = |x, y| image::Rgb([(x as u8).wrapping_mul(9), y as u8 * 7, 40]);
     // The model wants 24 × 24 pixels.
     image::RgbImage::from_fn(40, 30, pixel).save(place.path("p.png")).unwrap();
     let options = "--model m.rmlp --kernel kernel8.img --picture p.png --picture p.png";
