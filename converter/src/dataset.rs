@@ -1,6 +1,6 @@
 //! Folders of pictures: found, ordered, sampled and loaded, always in the same order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,10 +10,10 @@ use crate::error::{Error, Result};
 use crate::picture::{self, Picture, Preprocess};
 
 /// Endings of the files that are taken for pictures; those that cannot be decoded are reported as skipped.
-const EXTENSIONS: [&str; 11] = ["jpg", "jpeg", "png", "bmp", "ppm", "pgm", "pbm", "tif", "tiff", "webp", "gif"];
-
-/// Deepest nesting of folders that is followed; deeper is a loop of links.
-const MAX_DEPTH: usize = 32;
+const EXTENSIONS: [&str; 18] = [
+    "jpg", "jpeg", "jpe", "jfif", "png", "bmp", "ppm", "pgm", "pbm", "tif", "tiff", "webp", "gif", "heic", "heif",
+    "avif", "jp2", "jxl",
+];
 
 /// One picture of a data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,16 +58,18 @@ pub struct Loaded {
 impl Dataset {
     /// Finds the pictures below `folder`, at any depth: a tree `folder/<class>/…`, a flat folder, or both.
     ///
+    /// Links are followed, but no folder is looked into twice for one class: links may form a loop.
     /// Fails where the folder cannot be read or has no picture.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         let (files, folders) = list(folder)?;
+        let root = real(folder)?;
         let mut items: Vec<Item> = files.into_iter().map(|path| Item { path, class: None }).collect();
         let mut classes = Vec::new();
         for subfolder in folders {
             let name = subfolder.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let mut paths = Vec::new();
-            collect(&subfolder, 1, &mut paths)?;
+            collect(&subfolder, &mut HashSet::from([root.clone()]), &mut paths)?;
             items.extend(paths.into_iter().map(|path| Item { path, class: Some(classes.len()) }));
             classes.push(name);
         }
@@ -145,6 +147,10 @@ pub fn load(items: &[Item], preprocess: &Preprocess, progress: &(dyn Fn() + Sync
 
 /// Reads one picture; the reason of a failure comes without the file's name, which stands beside it.
 fn read(item: &Item, preprocess: &Preprocess) -> std::result::Result<Sample, String> {
+    // Looked at before it is opened: to open a pipe would wait for who writes to it.
+    if !item.path.metadata().map_err(|error| error.to_string())?.is_file() {
+        return Err("not a regular file".into());
+    }
     let picture = Picture::open(&item.path).map_err(|error| match error {
         picture::Error::Io { source, .. } => source.to_string(),
         picture::Error::File { message, .. } => message,
@@ -174,14 +180,19 @@ fn list(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
     Ok((files, folders))
 }
 
-/// Adds the pictures in `folder` and below it to `paths`.
-fn collect(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> Result<()> {
-    if depth > MAX_DEPTH {
-        return Err(Error::file(folder, format!("folders nested over {MAX_DEPTH} deep, expected DIR/<class>/picture")));
+/// Adds the pictures in `folder` and below it to `paths`, but none of the folders that are in `seen` already.
+fn collect(folder: &Path, seen: &mut HashSet<PathBuf>, paths: &mut Vec<PathBuf>) -> Result<()> {
+    if !seen.insert(real(folder)?) {
+        return Ok(());
     }
     let (files, folders) = list(folder)?;
     paths.extend(files);
-    folders.iter().try_for_each(|subfolder| collect(subfolder, depth + 1, paths))
+    folders.iter().try_for_each(|subfolder| collect(subfolder, seen, paths))
+}
+
+/// The folder's one path without links.
+fn real(folder: &Path) -> Result<PathBuf> {
+    folder.canonicalize().map_err(|e| Error::io(folder, e))
 }
 
 fn is_picture_name(path: &Path) -> bool {
@@ -290,13 +301,59 @@ mod tests {
         assert!(Dataset::open(&missing).unwrap_err().to_string().starts_with(&missing.display().to_string()));
     }
 
+    /// Names and classes of the pictures in `folder`.
+    fn found(folder: &Path) -> Vec<(String, Option<usize>)> {
+        let name = |path: &Path| path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
+        Dataset::open(folder).unwrap().items.into_iter().map(|item| (name(&item.path), item.class)).collect()
+    }
+
     #[cfg(unix)]
     #[test]
-    fn a_loop_of_links_ends() {
+    fn loops_of_links_are_left_out_and_other_links_are_followed() {
+        use std::os::unix::fs::symlink;
         let folder = tempfile::tempdir().unwrap();
-        write_picture(&folder.path().join("cat/a.png"), 1);
-        std::os::unix::fs::symlink(folder.path(), folder.path().join("cat/loop")).unwrap();
-        assert!(Dataset::open(folder.path()).unwrap_err().to_string().contains("nested over"));
+        let at = |name: &str| folder.path().join(name);
+        write_picture(&at("cat/a.png"), 1);
+        write_picture(&at("dog/deep/b.png"), 1);
+        symlink(folder.path(), at("cat/up")).unwrap();
+        symlink(at("cat"), at("cat/itself")).unwrap();
+        symlink(at("dog/deep"), at("dog/again")).unwrap();
+        symlink(folder.path(), at("whole")).unwrap();
+        let pictures = [("cat/a.png".into(), Some(0)), ("dog/again/b.png".into(), Some(1))];
+        assert_eq!(found(folder.path()), pictures);
+        // A picture of two classes is in both.
+        symlink(at("cat"), at("dog/cats")).unwrap();
+        let of_both = [&pictures[..], &[("dog/cats/a.png".into(), Some(1))]].concat();
+        assert_eq!(found(folder.path()), of_both);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_skipped_without_waiting_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        write_picture(&folder.path().join("a.png"), 7);
+        // To open a pipe would wait for ever.
+        assert!(std::process::Command::new("mkfifo").arg(folder.path().join("b.jpg")).status().unwrap().success());
+        std::os::unix::fs::symlink("nowhere", folder.path().join("c.jpg")).unwrap();
+        let loaded = Dataset::open(folder.path()).unwrap().load(&preprocess(), &|| ()).unwrap();
+        assert_eq!(loaded.samples.len(), 1);
+        let reasons: Vec<_> = loaded.skipped.iter().map(|(_, reason)| reason.as_str()).collect();
+        assert_eq!(reasons.len(), 2);
+        assert!(reasons[0].contains("not a regular file") && reasons[1].contains("No such file"), "{reasons:?}");
+    }
+
+    #[test]
+    fn pictures_of_every_usual_name_are_read_or_reported() {
+        let folder = tempfile::tempdir().unwrap();
+        let jpeg = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pictures/inputs/quality50_420.jpg");
+        for name in ["a.jpe", "b.JFIF"] {
+            fs::copy(&jpeg, folder.path().join(name)).unwrap();
+        }
+        for name in ["c.heic", "d.heif", "e.avif", "f.jp2", "g.jxl", "h.txt"] {
+            fs::write(folder.path().join(name), "no picture that is read").unwrap();
+        }
+        let loaded = Dataset::open(folder.path()).unwrap().load(&preprocess(), &|| ()).unwrap();
+        assert_eq!((loaded.samples.len(), loaded.skipped.len()), (2, 5), "{:?}", loaded.skipped);
     }
 
     #[test]

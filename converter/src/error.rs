@@ -53,6 +53,17 @@ impl Error {
         Self::File { path: path.as_ref().to_path_buf(), message: message.into() }
     }
 
+    /// The same with another sentence about the file or the tensor.
+    pub fn with(self, more: &str) -> Self {
+        match self {
+            Self::File { path, message } => Self::File { path, message: format!("{message}; {more}") },
+            Self::Tensor { path, tensor, message } => {
+                Self::Tensor { path, tensor, message: format!("{message}; {more}") }
+            }
+            other => other,
+        }
+    }
+
     /// An error about one tensor of the checkpoint `path`.
     pub fn tensor(path: impl AsRef<Path>, tensor: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Tensor { path: path.as_ref().to_path_buf(), tensor: tensor.into(), message: message.into() }

@@ -16,6 +16,22 @@ pub fn is_recognised(name: &str) -> bool {
     dialects::ALL.iter().any(|words| words.parse_block(name).is_some())
 }
 
+/// How much the weights under `place` (keys or a prefix) are wanted among equals: an average of the weights the most, then a
+/// teacher (DINO).
+pub fn preference(place: &str) -> usize {
+    let mut words = place.split(|letter: char| !letter.is_ascii_alphanumeric());
+    match words.any(|word| word.eq_ignore_ascii_case("ema")) {
+        true => 2,
+        false => usize::from(place.contains("teacher")),
+    }
+}
+
+/// The note that the weights of one place were chosen, where others have some too.
+pub fn choice(chosen: &str, others: &[String]) -> String {
+    let others: Vec<_> = others.iter().take(8).map(|other| format!("'{other}'")).collect();
+    format!("weights taken from '{chosen}', not from {}", others.join(", "))
+}
+
 /// Builds the network that `tensors` of the checkpoint `path` hold.
 ///
 /// `image` is the picture's height and width where the caller knows them; without it the tokens must form a square.
@@ -24,13 +40,15 @@ pub fn is_recognised(name: &str) -> bool {
 /// # Errors
 /// The tensors are not a ResMLP's, one is missing, unexpected, of the wrong shape or not finite.
 pub fn network(path: &Path, tensors: Tensors, image: Option<[usize; 2]>, notes: &mut Vec<String>) -> Result<Network> {
-    let Some(Match { words, prefix, depth }) = dialects::recognise(tensors.keys()) else {
+    let Some(Match { words, prefix, others, depth }) = dialects::recognise(tensors.keys()) else {
         return Err(foreign::error(path, tensors.keys()));
     };
     if let Some(error) = foreign::found(path, tensors.keys().filter(|name| name.starts_with(&prefix))) {
         return Err(error);
     }
-    if !prefix.is_empty() {
+    if !others.is_empty() {
+        notes.push(choice(&prefix, &others));
+    } else if !prefix.is_empty() {
         notes.push(format!("names have the prefix '{prefix}'"));
     }
     let mut taker = Taker::new(path, tensors, prefix);
@@ -129,7 +147,7 @@ pub(crate) fn image_size(
             let edge = tokens.isqrt();
             if edge * edge != tokens {
                 return Err(format!(
-                    "the network has {tokens} patches of {patch} × {patch}, which form no square; say the picture's height and width"
+                    "the network has {tokens} patches of {patch} × {patch}, which form no square; expected --image-size HxW"
                 ));
             }
             Ok([edge * patch, edge * patch])

@@ -2,6 +2,9 @@
 //!
 //! Every reader ends here and every later stage starts here, whatever file format and dialect the checkpoint had.
 
+/// Most of anything that is counted in a network.
+const MOST: usize = 1 << 15;
+
 /// A dense row-major `f32` matrix.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Matrix {
@@ -144,6 +147,27 @@ impl Network {
     /// Length of the result: classes, or channels for an embedding model.
     pub fn outputs(&self) -> usize {
         self.head.as_ref().map_or(self.dim(), |h| h.weight.rows)
+    }
+
+    /// Checks that no length is more than the packed format and its 32-bit sums allow; the error says which is.
+    pub fn check_lengths(&self) -> Result<(), String> {
+        let [height, width] = self.image;
+        let patch = self.patch;
+        for (length, what) in [
+            (self.head.as_ref().map_or(0, |head| head.weight.rows), "classes".to_owned()),
+            (self.dim(), "channels".into()),
+            (self.hidden(), "hidden units".into()),
+            (self.blocks.len(), "blocks".into()),
+            (self.tokens(), "patches".into()),
+            (self.stem.weight.cols, format!("numbers a patch (3 · {patch} · {patch})")),
+            (height, "rows of pixels".into()),
+            (width, "columns of pixels".into()),
+        ] {
+            if length > MOST {
+                return Err(format!("{length} {what}; expected at most {MOST}"));
+            }
+        }
+        Ok(())
     }
 
     /// Number of trained parameters; a bias that the checkpoint leaves out counts as its zeros.

@@ -20,8 +20,12 @@ pub struct PackedModel {
     labels: Vec<String>,
 }
 
-/// Whether `path` starts as a packed model does.
+/// Whether `path` is a file that starts as a packed model does.
 pub fn is_packed(path: &Path) -> bool {
+    // Looked at before it is opened: to open a pipe would wait for who writes to it.
+    if !path.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return false;
+    }
     let mut start = [0; MAGIC.len()];
     let read = std::fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut start));
     read.is_ok() && start == MAGIC

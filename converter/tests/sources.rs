@@ -9,7 +9,7 @@ use common::fixtures::{Fixture, expected, folder};
 use resmlp_converter::classify::normalise;
 use resmlp_converter::names;
 use resmlp_converter::network::{Dialect, Network};
-use resmlp_converter::source::{Checkpoint, Format, LoadOptions, Tensor, Tensors, load};
+use resmlp_converter::source::{Checkpoint, Format, LoadOptions, Tensor, Tensors, load, load_bytes};
 
 // Fixtures -----------------------------------------------------------------------------------------------------------
 
@@ -133,6 +133,10 @@ fn a_folder_an_empty_file_and_a_text_are_refused() {
     assert!(error(&path).contains("the file is empty"));
     std::fs::write(&path, b"hello, world").unwrap();
     assert!(error(&path).contains("found 12 bytes that begin with 68 65 6c 6c 6f 2c 20 77"));
+    std::fs::write(&path, br#"{"metadata": {}, "weight_map": {}}"#).unwrap();
+    assert!(error(&path).contains("a JSON text") && error(&path).contains("merge the shards"), "{}", error(&path));
+    std::fs::write(&path, b"RESMLP\r\nand more of it").unwrap();
+    assert!(error(&path).contains("not a checkpoint but a packed model"), "{}", error(&path));
     assert!(error(&scratch.path().join("absent")).contains("absent"));
 }
 
@@ -162,6 +166,15 @@ fn tiny() -> Tensors {
     shapes.iter().map(|(name, shape)| (name.to_string(), tensor(shape))).collect()
 }
 
+/// The same with one patch.
+fn tiny_square() -> Tensors {
+    let mut tensors = tiny();
+    for (part, shape) in [("weight", vec![1, 1]), ("bias", vec![1])] {
+        tensors.insert(format!("blocks.0.linear_tokens.{part}"), Tensor { shape, data: vec![0.5] });
+    }
+    tensors
+}
+
 fn named(tensors: Tensors, image: Option<[usize; 2]>) -> Result<(Network, Vec<String>), String> {
     let mut notes = Vec::new();
     let network = names::network(Path::new("tiny.pth"), tensors, image, &mut notes).map_err(|e| e.to_string())?;
@@ -170,7 +183,11 @@ fn named(tensors: Tensors, image: Option<[usize; 2]>) -> Result<(Network, Vec<St
 
 #[test]
 fn a_grid_that_is_not_square_needs_the_pictures_size() {
-    assert!(named(tiny(), None).unwrap_err().contains("2 patches of 4 × 4, which form no square"));
+    assert!(
+        named(tiny(), None)
+            .unwrap_err()
+            .contains("2 patches of 4 × 4, which form no square; expected --image-size HxW")
+    );
     assert!(named(tiny(), Some([8, 8])).unwrap_err().contains("8 × 8 pixels"));
     assert!(named(tiny(), Some([9, 4])).unwrap_err().contains("9 × 4 pixels"));
     assert_eq!(named(tiny(), Some([8, 4])).unwrap().0.image, [8, 4]);
@@ -178,6 +195,48 @@ fn a_grid_that_is_not_square_needs_the_pictures_size() {
         named(tiny(), Some([4, 8])).unwrap().0.parameters(),
         tiny().values().map(|t| t.data.len()).sum::<usize>()
     );
+}
+
+#[test]
+fn a_shard_is_called_one() {
+    let scratch = tempfile::tempdir().unwrap();
+    let error = |name: &str| {
+        let path = scratch.path().join(name);
+        std::fs::copy(folder().join("refused/timm-missing-tensor.safetensors"), &path).unwrap();
+        load(&path, &LoadOptions::default()).unwrap_err().to_string()
+    };
+    let first = error("model-00001-of-00004.safetensors");
+    assert!(first.contains("shard 1 of 4") && first.contains("merge the shards"), "{first}");
+    for whole in ["model.safetensors", "model-00001-of-00001.safetensors", "a-run-of-luck", "7-of-9"] {
+        assert!(!error(whole).contains("shard"), "{}", error(whole));
+    }
+}
+
+#[test]
+fn a_length_past_the_formats_is_refused_by_name() {
+    let refusal = |name: &str, shape: &[usize]| {
+        let mut bytes = Vec::new();
+        let mut header = serde_json::Map::new();
+        let mut tensors = tiny_square();
+        for (part, shape) in [("weight", shape), ("bias", &shape[..1])] {
+            let data = vec![0.5; shape.iter().product()];
+            tensors.insert(format!("{name}.{part}"), Tensor { shape: shape.to_vec(), data });
+        }
+        for (name, Tensor { shape, data }) in tensors {
+            let start = bytes.len();
+            bytes.extend(data.iter().flat_map(|value| value.to_le_bytes()));
+            let entry = serde_json::json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, bytes.len()] });
+            header.insert(name, entry);
+        }
+        let header = serde_json::to_vec(&header).unwrap();
+        let file = [&(header.len() as u64).to_le_bytes()[..], &header, &bytes].concat();
+        load_bytes(Path::new("large.safetensors"), file, &LoadOptions::default()).map(|_| ()).map_err(|e| e.to_string())
+    };
+    assert_eq!(refusal("head", &[32_768, 3]), Ok(()));
+    let error = refusal("head", &[32_769, 3]).unwrap_err();
+    assert_eq!(error, "large.safetensors: 32769 classes; expected at most 32768");
+    let error = refusal("stem.proj", &[3, 3, 105, 105]).unwrap_err();
+    assert!(error.contains("33075 numbers a patch (3 · 105 · 105); expected at most 32768"), "{error}");
 }
 
 #[test]
@@ -228,6 +287,35 @@ fn a_network_with_mlps_but_no_affs_is_no_resmlp() {
     let name = |index: usize| format!("stages.{}.blocks.{}.mlp.fc{}.weight", index / 8, index / 2 % 4, 1 + index % 2);
     let error = named((0..16).map(|index| (name(index), tensor.clone())).collect(), None).unwrap_err();
     assert!(error.contains("not a ResMLP: found 16 tensors: stages.0.blocks.0.mlp.fc1.weight"), "{error}");
+}
+
+/// Two networks in one dictionary: what stands before the first one's names and before the second one's.
+fn two(prefixes: [&str; 2]) -> Tensors {
+    let of =
+        |prefix: &str| tiny().into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)).collect::<Vec<_>>();
+    prefixes.into_iter().flat_map(of).collect()
+}
+
+#[test]
+fn of_two_networks_an_average_comes_first_and_then_a_teacher_in_every_run() {
+    for (prefixes, taken) in [
+        (["student.", "teacher."], "weights taken from 'teacher.', not from 'student.'"),
+        (["ema.", "net."], "weights taken from 'ema.', not from 'net.'"),
+        (["ema.", "network."], "weights taken from 'ema.', not from 'network.'"),
+        (["model_ema.module.", "teacher."], "weights taken from 'model_ema.module.', not from 'teacher.'"),
+        (["schema.", "a."], "weights taken from 'a.', not from 'schema.'"),
+        (["", "ema."], "weights taken from 'ema.', not from ''"),
+        (["", "backbone."], "weights taken from '', not from 'backbone.'"),
+    ] {
+        for _ in 0..20 {
+            let (_, notes) = named(two(prefixes), Some([4, 8])).unwrap();
+            assert!(notes.iter().any(|note| note == taken), "{notes:?}, expected {taken}");
+        }
+    }
+    let mut larger = two(["ema.", "net."]);
+    larger.retain(|name, _| !name.starts_with("ema.blocks.0.norm"));
+    let (_, notes) = named(larger, Some([4, 8])).unwrap();
+    assert!(notes.iter().any(|note| note == "weights taken from 'net.', not from 'ema.'"), "{notes:?}");
 }
 
 /// Copies the fixture with external data into `to`, its data now in `location`, which is filled up with x.

@@ -1,7 +1,8 @@
 //! The words of each dialect, and how to tell the dialects apart.
 
+use super::preference;
 use crate::network::Dialect;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// The names that one dialect gives a ResMLP's tensors.
 pub(super) struct Words {
@@ -172,28 +173,35 @@ pub(super) struct Match {
     pub words: &'static Words,
     /// What stands before every name, such as `module.backbone.`.
     pub prefix: String,
+    /// What stands before the names of other networks beside it.
+    pub others: Vec<String>,
     /// Number of blocks.
     pub depth: usize,
 }
 
 /// The dialect and prefix that explain the most of `names`, if any explains at least half a block and there are Affs.
+///
+/// Between equal prefixes [`preference`] decides, then the alphabet.
 pub(super) fn recognise<'a>(names: impl Iterator<Item = &'a String> + Clone) -> Option<Match> {
     let candidates = ALL.iter().filter_map(|words| {
         if !names.clone().any(|name| words.is_aff(name)) {
             return None;
         }
-        let mut by_prefix: HashMap<&str, (usize, usize)> = HashMap::new();
+        let mut by_prefix: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
         for (prefix, index) in names.clone().filter_map(|name| words.parse_block(name)) {
             let (count, depth) = by_prefix.entry(prefix).or_default();
             *count += 1;
             *depth = (*depth).max(index.saturating_add(1));
         }
-        let (prefix, (count, depth)) =
-            by_prefix.into_iter().max_by_key(|(prefix, (count, _))| (*count, prefix.len()))?;
-        Some((count, Match { words, prefix: prefix.to_string(), depth }))
+        let rank = |(prefix, (count, _)): &(&&str, &(usize, usize))| (*count, preference(prefix));
+        let (&prefix, &(count, depth)) = by_prefix.iter().rev().max_by_key(rank)?;
+        by_prefix.retain(|other, (count, _)| *other != prefix && *count >= HALF_A_BLOCK);
+        let others = by_prefix.into_keys().map(str::to_string).collect();
+        Some((count, Match { words, prefix: prefix.to_string(), others, depth }))
     });
     let (count, best) = candidates.max_by_key(|(count, _)| *count)?;
-    (count >= TENSORS_OF_A_BLOCK / 2).then_some(best)
+    (count >= HALF_A_BLOCK).then_some(best)
 }
 
-const TENSORS_OF_A_BLOCK: usize = 12;
+/// Half the number of a block's tensors.
+const HALF_A_BLOCK: usize = 6;

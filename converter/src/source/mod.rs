@@ -10,6 +10,7 @@ pub use tensors::{Tensor, Tensors};
 use crate::error::{Error, Result};
 use crate::names;
 use crate::network::Network;
+use resmlp_runtime::format::MAGIC;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
@@ -98,19 +99,34 @@ pub fn load_bytes(path: &Path, bytes: Vec<u8>, options: &LoadOptions) -> Result<
 }
 
 fn read(path: &Path, format: Format, bytes: Vec<u8>, options: &LoadOptions) -> Result<Checkpoint> {
-    match format {
-        Format::Safetensors => named(path, format, safetensors::read(path, &bytes)?, bytes, options),
-        Format::PthZip => named(path, format, pth::read_zip(path, &bytes)?, bytes, options),
-        Format::PthLegacy => named(path, format, pth::read_legacy(path, &bytes)?, bytes, options),
-        Format::Onnx => onnx::load(path, bytes, options),
-    }
+    let checkpoint = match format {
+        Format::Safetensors => named(path, format, safetensors::read(path, &bytes)?, bytes, options)?,
+        Format::PthZip => named(path, format, pth::read_zip(path, &bytes)?, bytes, options)?,
+        Format::PthLegacy => named(path, format, pth::read_legacy(path, &bytes)?, bytes, options)?,
+        Format::Onnx => onnx::load(path, bytes, options)?,
+    };
+    checkpoint.network.check_lengths().map_err(|message| Error::file(path, message))?;
+    Ok(checkpoint)
 }
 
 fn named(path: &Path, format: Format, state: StateDict, bytes: Vec<u8>, options: &LoadOptions) -> Result<Checkpoint> {
     drop(bytes); // the tensors are copies; a large checkpoint should not be held twice
     let StateDict { tensors, mut notes } = state;
-    let network = names::network(path, tensors, options.image, &mut notes)?;
+    let network = names::network(path, tensors, options.image, &mut notes).map_err(|error| match shard(path) {
+        Some([number, count]) => {
+            error.with(&format!("it is shard {number} of {count}: merge the shards into one file"))
+        }
+        None => error,
+    })?;
     Ok(Checkpoint { parameters: network.parameters(), network, format, notes, onnx: None })
+}
+
+/// Number and count of the shard that a file of this name is: `model-00001-of-00004.safetensors`.
+fn shard(path: &Path) -> Option<[usize; 2]> {
+    let (before, count) = path.file_stem()?.to_str()?.rsplit_once("-of-")?;
+    let (_, number) = before.rsplit_once('-')?;
+    let (number, count) = (number.parse().ok()?, count.parse().ok()?);
+    (count > 1).then_some([number, count])
 }
 
 const SNIFFED: u64 = 16;
@@ -136,6 +152,13 @@ fn sniff(start: &[u8], length: u64) -> std::result::Result<Format, String> {
     Err(match start {
         [] => "the file is empty; expected a checkpoint (safetensors, PyTorch .pth or ONNX)".into(),
         [0x80, 2..=5, ..] => "a Python pickle that torch.save did not write; expected a PyTorch .pth".into(),
+        start if start.starts_with(&MAGIC) => {
+            "not a checkpoint but a packed model; expected safetensors, PyTorch .pth or ONNX".into()
+        }
+        [b'{', ..] => {
+            "a JSON text; expected safetensors, PyTorch .pth or ONNX; if it is an index, merge the shards into one"
+                .into()
+        }
         [0x89, b'H', b'D', b'F', ..] => "an HDF5 file; expected safetensors, PyTorch .pth or ONNX".into(),
         _ => format!(
             "not a checkpoint: expected safetensors, PyTorch .pth (zip or legacy) or ONNX, found {length} bytes that \

@@ -95,6 +95,19 @@ fn calibration_without_pictures() {
 }
 
 #[test]
+#[cfg(unix)]
+fn pipes_are_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let pipe = string(&pipe);
+    for arguments in [vec!["inspect", pipe], vec!["run", pipe, "x.png"]] {
+        let error = one_error(&arguments, 1);
+        assert!(error.starts_with(&format!("error: {pipe}: ")) && error.contains("not a regular file"), "{error}");
+    }
+}
+
+#[test]
 fn labels_that_do_not_fit() {
     let folder = tempfile::tempdir().unwrap();
     let labels = file(folder.path(), "labels.txt", b"cat\ndog\n");

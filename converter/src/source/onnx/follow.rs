@@ -32,6 +32,18 @@ pub(super) struct Activation {
     pub channels: usize,
 }
 
+impl Activation {
+    /// How many numbers it has.
+    fn numbers(&self) -> usize {
+        self.dimensions.iter().map(|dimension| length(dimension)).product()
+    }
+
+    /// Whether it is one vector of channels, as the logits are.
+    pub fn is_vector(&self) -> bool {
+        self.channels > 0 && self.numbers() == self.channels
+    }
+}
+
 /// Everything that [`super::recognise`] needs.
 pub(super) struct Followed {
     pub exprs: Exprs,
@@ -212,9 +224,9 @@ impl<'a> Follower<'a> {
         match self.values.remove(output) {
             Some(Value::Activation(activation)) => {
                 let id = activation.id;
-                let rest: usize = activation.dimensions.iter().map(|dimension| length(dimension)).product();
-                if activation.channels == 0 || rest != activation.channels {
-                    return Err(format!("the output '{output}' has {rest} numbers; expected one vector of logits"));
+                if !activation.is_vector() {
+                    let numbers = activation.numbers();
+                    return Err(format!("the output '{output}' has {numbers} numbers; expected one vector of logits"));
                 }
                 let Self { exprs, image, patch, channels, .. } = self;
                 Ok(Followed { exprs, output: id, image, patch, channels })
@@ -283,7 +295,7 @@ fn picture_size(input: &ValueInfoProto, image: Option<[usize; 2]>) -> Follow<[us
     };
     match (edge(height, image.map(|i| i[0])), edge(width, image.map(|i| i[1]))) {
         (Some(height), Some(width)) => Ok([height, width]),
-        _ => Err(format!("{}; expected a fixed height and width, or say the picture's size", shape())),
+        _ => Err(format!("{}; expected a fixed height and width, or --image-size HxW", shape())),
     }
 }
 

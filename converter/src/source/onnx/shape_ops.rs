@@ -56,7 +56,9 @@ pub(super) fn apply(node: &NodeProto, inputs: &Inputs) -> Follow<Activation> {
         }
         "Gather" => only_element(node, inputs),
         "Slice" => whole_slice(inputs),
-        "Softmax" | "LogSoftmax" => Err("expected logits; export the network without its softmax".into()),
+        "Softmax" | "LogSoftmax" | "Sigmoid" | "ArgMax" | "TopK" if inputs.activation(0)?.is_vector() => {
+            Err("expected logits; export the network without this operator".into())
+        }
         _ => Err("not a ResMLP: it has no such operator".into()),
     }
 }

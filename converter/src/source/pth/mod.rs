@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     fn storage(values: &[f32]) -> (Storage, Vec<u8>) {
-        let kind = Element { size: 4, float: Some(Float::F32) };
+        let kind = Element { name: "F32", size: 4, float: Some(Float::F32) };
         let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         (Storage { key: "0".into(), kind, elements: values.len() }, bytes)
     }

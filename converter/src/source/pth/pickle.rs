@@ -253,9 +253,8 @@ impl<'a> Machine<'a> {
                 return Ok(());
             }
             b'b' => {
-                self.pop()?; // the state of an instance; dictionaries and tensors need none
-                self.top()?;
-                return Ok(());
+                let state = self.pop()?;
+                return self.build(state);
             }
             b'Q' => {
                 let id = self.pop()?;
@@ -278,11 +277,27 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
+    /// Gives the topmost value its `state`; all that is kept of it is whether it is a network's.
+    fn build(&mut self, state: Ref) -> Parse<()> {
+        let target = self.top()?;
+        let is_network = match self.value(state) {
+            Value::Dict(entries) => entries.iter().take(64).any(|(key, _)| self.text(*key) == Some("_parameters")),
+            _ => false,
+        };
+        if let Some(value) = self.values.get_mut(target)
+            && let Value::Object(class) = value
+            && is_network
+        {
+            *value = Value::Module(std::mem::take(class));
+        }
+        Ok(())
+    }
+
     fn extend(&mut self, members: Vec<Ref>) -> Parse<()> {
         let target = self.top()?;
         match self.values.get_mut(target) {
             Some(Value::List(list)) => list.extend(members),
-            Some(Value::Object(_)) => {}
+            Some(Value::Object(_) | Value::Module(_)) => {}
             _ => return Err("members for something that is no list".into()),
         }
         Ok(())
@@ -292,7 +307,7 @@ impl<'a> Machine<'a> {
         let target = self.top()?;
         match self.values.get_mut(target) {
             Some(Value::Dict(dict)) => dict.extend(entries),
-            Some(Value::Object(_)) => {}
+            Some(Value::Object(_) | Value::Module(_)) => {}
             _ => return Err("entries for something that is no dictionary".into()),
         }
         Ok(())

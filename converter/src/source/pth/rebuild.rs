@@ -13,6 +13,12 @@ pub(super) fn call(machine: &mut Machine, callable: Ref, arguments: Ref) -> Pars
         ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => {
             return argument(machine, arguments, 0);
         }
+        ("torch._utils", "_rebuild_tensor_v3") => {
+            Value::UnreadTensor(class_name(machine, argument(machine, arguments, DTYPE_OF_V3)?))
+        }
+        ("torch._utils", other) if other.starts_with("_rebuild_") => {
+            Value::UnreadTensor(other.trim_start_matches("_rebuild_").into())
+        }
         ("torch._tensor", "_rebuild_from_type_v2") => return subclass(machine, arguments),
         ("collections", "OrderedDict") => return dictionary(machine, arguments),
         ("collections", "defaultdict") => Value::Dict(Vec::new()),
@@ -24,6 +30,9 @@ pub(super) fn call(machine: &mut Machine, callable: Ref, arguments: Ref) -> Pars
     };
     Ok(machine.add(value))
 }
+
+/// Which argument of `_rebuild_tensor_v3` is the type: it rebuilds tensors of types without a storage class.
+const DTYPE_OF_V3: usize = 6;
 
 /// Whether a call is there to run something. Nothing ever runs here; but whoever loads such a file elsewhere is at risk.
 fn runs_programs(module: &str, name: &str) -> bool {
