@@ -44,7 +44,9 @@ impl StandIn {
         std::fs::write(folder.path().join("some model.rmlp"), "model").unwrap();
         let board = Self { folder, temporary };
         let options = "while [ \"$1\" != -- ]; do case \"$1\" in -O) exit 0;; -o) shift;; esac; shift; done; shift";
-        board.write("ssh", &format!("{options}; [ \"$1\" = pi@board ] || exit 9; exec sh -c \"$2\""));
+        let recorded = board.folder.path().join("ssh arguments");
+        let record = format!("echo \"$*\" >>'{}'", recorded.display());
+        board.write("ssh", &format!("{record}; {options}; [ \"$1\" = pi@board ] || exit 9; exec sh -c \"$2\""));
         board.write("scp", &format!("{options}; exec cp \"$1\" \"${{2#pi@board:}}\""));
         board.write("uname", &format!("[ \"$1\" = -m ] && echo {processor}"));
         board
@@ -57,13 +59,23 @@ impl StandIn {
         path
     }
 
+    /// What ssh was given so far, a line a call.
+    fn ssh_arguments(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("ssh arguments")).unwrap()
+    }
+
     fn deploy(&self, program: &Path) -> Output {
+        self.deploy_with(program, &[])
+    }
+
+    fn deploy_with(&self, program: &Path, others: &[&str]) -> Output {
         let own = std::iter::once(self.folder.path().to_owned());
         let path = std::env::join_paths(own.chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())));
         let output = resmlp(&["deploy", "pi@board", "--json", "--threads", "4", "--kernels", "neon", "--model"])
             .arg(self.folder.path().join("some model.rmlp"))
             .arg("--program")
             .arg(program)
+            .args(others)
             .env("PATH", path.unwrap())
             .env("TMPDIR", &self.temporary)
             .output()
@@ -95,6 +107,18 @@ fn a_board_without_a_report_is_named() {
     for script in ["exit 3", "echo no report"] {
         let found = error(&board.deploy(&board.write("resmlp-device", script)));
         assert!(found.contains("pi@board"), "{found}");
+    }
+}
+
+#[test]
+fn a_board_that_stops_answering_is_given_up() {
+    let board = StandIn::new("aarch64");
+    board.deploy_with(&board.write("resmlp-device", "echo {}"), &["--ssh-option", "ServerAliveInterval=3"]);
+    for arguments in board.ssh_arguments().lines() {
+        let at = |option| arguments.find(option).unwrap_or_else(|| panic!("{option} is not in: {arguments}"));
+        // The first one counts.
+        assert!(at("-o ServerAliveInterval=3 ") < at("-oServerAliveInterval=10 "), "{arguments}");
+        at("-oServerAliveCountMax=6 ");
     }
 }
 

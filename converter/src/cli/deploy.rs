@@ -172,6 +172,8 @@ impl<'a> Board<'a> {
         for option in &args.ssh_option {
             options.extend(["-o".into(), option.clone()]);
         }
+        // A board that has not answered for a minute is given up; ssh takes the user's own options, which come first.
+        options.extend(["-oServerAliveInterval=10".into(), "-oServerAliveCountMax=6".into()]);
         // Windows' ssh cannot share a connection.
         if cfg!(unix) {
             let mut path = OsString::from("ControlPath=");
