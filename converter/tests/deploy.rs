@@ -5,8 +5,10 @@
 mod sshd;
 
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sshd::Sshd;
@@ -28,7 +30,36 @@ fn resmlp(words: &[&str]) -> Command {
     command
 }
 
-/// A board whose ssh and scp are scripts that do on this machine what they would do there.
+/// A program that the shell runs.
+fn write_program(folder: &Path, name: &str, script: &str) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+fn is_empty(folder: &Path) -> bool {
+    std::fs::read_dir(folder).unwrap().next().is_none()
+}
+
+/// Looks again and again until there is something.
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(20) {
+        if let Some(found) = look() {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("waited in vain: {what}");
+}
+
+/// Whether `kill`, given these words, reached a process.
+fn kill(words: &[&str]) -> bool {
+    Command::new("kill").args(words).stderr(Stdio::null()).status().unwrap().success()
+}
+
+/// A board whose ssh is a script that does on this machine what it would do there.
 struct StandIn {
     folder: tempfile::TempDir,
     /// Where the board makes its temporary folders.
@@ -43,20 +74,16 @@ impl StandIn {
         std::fs::create_dir(&temporary).unwrap();
         std::fs::write(folder.path().join("some model.rmlp"), "model").unwrap();
         let board = Self { folder, temporary };
-        let options = "while [ \"$1\" != -- ]; do case \"$1\" in -O) exit 0;; -o) shift;; esac; shift; done; shift";
+        let options = "while [ \"$1\" != -- ]; do case \"$1\" in -o) shift;; esac; shift; done; shift";
         let recorded = board.folder.path().join("ssh arguments");
         let record = format!("echo \"$*\" >>'{}'", recorded.display());
         board.write("ssh", &format!("{record}; {options}; [ \"$1\" = pi@board ] || exit 9; exec sh -c \"$2\""));
-        board.write("scp", &format!("{options}; exec cp \"$1\" \"${{2#pi@board:}}\""));
         board.write("uname", &format!("[ \"$1\" = -m ] && echo {processor}"));
         board
     }
 
     fn write(&self, name: &str, script: &str) -> PathBuf {
-        let path = self.folder.path().join(name);
-        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        path
+        write_program(self.folder.path(), name, script)
     }
 
     /// What ssh was given so far, a line a call.
@@ -80,7 +107,7 @@ impl StandIn {
             .env("TMPDIR", &self.temporary)
             .output()
             .unwrap();
-        assert_eq!(std::fs::read_dir(&self.temporary).unwrap().count(), 0, "the board is left as it was");
+        assert!(is_empty(&self.temporary), "the board is left as it was");
         output
     }
 }
@@ -170,12 +197,45 @@ fn through_a_real_ssh_server() {
     let inside = page.split_once("id=\"report\">").and_then(|(_, rest)| rest.split_once("</script>")).unwrap().0;
     let inside: Value = serde_json::from_str(inside).unwrap();
     assert_eq!((&inside["model"], &inside["times_ms"]), (&found["model"], &found["times_ms"]));
-    // ssh, scp, scp, ssh, …: one connection for all of them.
+    // One connection for every ssh.
     assert_eq!(server.log().matches("Accepted publickey").count(), 1, "{}", server.log());
+    assert!(is_empty(&server.temporary()), "the board is left as it was");
 
     // A key that the server does not know.
     let stranger = server.options_with_another_key();
     assert!(error(&deploy(&stranger, &[])).contains(&server.host()));
+}
+
+#[test]
+fn whatever_ends_it_the_board_is_left_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(server) = Sshd::start(folder.path()) else {
+        println!("skipped: whatever_ends_it_the_board_is_left_as_it_was (needs an ssh server: sshd, ssh-keygen)");
+        return;
+    };
+    // Measures for longer than it is waited for.
+    let program = write_program(folder.path(), "program", "echo $$ >\"$0.running\"; exec sleep 60");
+    let own_temporary = folder.path().join("own");
+    std::fs::create_dir(&own_temporary).unwrap();
+    let running = || {
+        let folders = std::fs::read_dir(server.temporary()).unwrap().map(|entry| entry.unwrap().path());
+        let mut files = folders.map(|folder| folder.join("resmlp-device.running"));
+        files.find_map(|file| std::fs::read_to_string(file).ok().filter(|pid| pid.ends_with('\n')))
+    };
+
+    // As a terminal does with Ctrl-C: ssh ends, too, and with it the line. And so that ssh is not told.
+    for (signal, with_ssh) in [("-TERM", true), ("-KILL", false)] {
+        let mut deploy = resmlp(&["deploy", &server.host(), "--model"]);
+        deploy.arg(&program).arg("--program").arg(&program).env("TMPDIR", &own_temporary);
+        deploy.args(server.options().iter().flat_map(|option| ["--ssh-option", option]));
+        let mut deploy = deploy.stderr(Stdio::null()).process_group(0).spawn().unwrap();
+        let pid = wait_for("the program runs", running);
+        let ended = if with_ssh { format!("-{}", deploy.id()) } else { deploy.id().to_string() };
+        assert!(kill(&[signal, "--", &ended]));
+        assert!(!deploy.wait().unwrap().success());
+        wait_for("the program is ended", || (!kill(&["-0", pid.trim()])).then_some(()));
+        wait_for("its folder is gone", || is_empty(&server.temporary()).then_some(()));
+    }
 }
 
 /// `resmlp-device` for this machine, up to date.
