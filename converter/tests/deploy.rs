@@ -70,7 +70,7 @@ impl StandIn {
     /// `processor` is what `uname -m` says there.
     fn new(processor: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let temporary = folder.path().join("board");
+        let temporary = folder.path().join("the board");
         std::fs::create_dir(&temporary).unwrap();
         std::fs::write(folder.path().join("some model.rmlp"), "model").unwrap();
         let board = Self { folder, temporary };
@@ -88,7 +88,7 @@ impl StandIn {
 
     /// What ssh was given so far, a line a call.
     fn ssh_arguments(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("ssh arguments")).unwrap()
+        std::fs::read_to_string(self.folder.path().join("ssh arguments")).unwrap_or_default()
     }
 
     fn deploy(&self, program: &Path) -> Output {
@@ -146,6 +146,29 @@ fn a_board_that_stops_answering_is_given_up() {
         // The first one counts.
         assert!(at("-o ServerAliveInterval=3 ") < at("-oServerAliveInterval=10 "), "{arguments}");
         at("-oServerAliveCountMax=6 ");
+    }
+}
+
+#[test]
+fn a_page_without_a_place_is_refused_before_anything_is_measured() {
+    let board = StandIn::new("aarch64");
+    let program = board.write("resmlp-device", "echo {}");
+    let folder = board.folder.path();
+    for page in [folder.to_owned(), folder.join("missing/page.html"), program.join("page.html")] {
+        let found = error(&board.deploy_with(&program, &["--html", page.to_str().unwrap()]));
+        assert!(found.contains(page.to_str().unwrap()), "{found}");
+        assert_eq!(board.ssh_arguments(), "");
+    }
+}
+
+#[test]
+fn a_board_that_forbids_programs_in_its_temporary_folder_is_told_from_others() {
+    let board = StandIn::new("aarch64");
+    // Without this the program may not be executed, as on a file system that is mounted noexec.
+    board.write("chmod", "");
+    let found = error(&board.deploy(&board.write("resmlp-device", "echo {}")));
+    for word in ["pi@board", board.temporary.to_str().unwrap(), "noexec", "TMPDIR"] {
+        assert!(found.contains(word), "{found}");
     }
 }
 

@@ -76,6 +76,7 @@ pub struct Outcome {
 pub fn execute(args: &Args) -> Result<Outcome> {
     require_file(&args.program, "build it with `cargo xtask device`")?;
     require_file(&args.model, "expected a packed model")?;
+    args.html.as_deref().map_or(Ok(()), require_place)?;
     let board = Board::connect(&args.host, &args.ssh_option)?;
     let outcome = measure(&board, args);
     // What was copied goes, whether or not the measurement succeeded; the first error is the one to report.
@@ -169,6 +170,15 @@ fn require_file(path: &Path, hint: &str) -> Result<()> {
         Ok(_) => Err(Error::file(path, format!("not a file; {hint}"))),
         Err(error) => Err(Error::file(path, format!("{error}; {hint}"))),
     }
+}
+
+/// Refuses a name that no page can be written to: not to find out when it has been measured.
+fn require_place(html: &Path) -> Result<()> {
+    if html.is_dir() {
+        return Err(Error::file(html, "a folder; expected the name of a page"));
+    }
+    let folder = html.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    tempfile::tempfile_in(folder).map(|_| ()).map_err(|error| Error::io(html, error))
 }
 
 /// A host's name that no program can mistake for an option.

@@ -118,7 +118,7 @@ fn log(folder: &Path) -> String {
 }
 
 fn temporary(folder: &Path) -> PathBuf {
-    folder.join("board")
+    folder.join("the board")
 }
 
 fn user() -> String {

@@ -92,7 +92,19 @@ impl<'a> Board<'a> {
     }
 
     fn require_success(&self, status: ExitStatus) -> Result<()> {
-        if status.success() { Ok(()) } else { Err(self.failure("ssh", format!("ended with {status}"))) }
+        if status.success() {
+            return Ok(());
+        }
+        let mut message = format!("ended with {status}");
+        // So a shell ends where it finds a program that it may not run.
+        if status.code() == Some(126) {
+            message += &format!(
+                ": the board runs no program in {}; expected a temporary folder whose file system is not mounted \
+                 noexec (TMPDIR on the board names another)",
+                self.folder
+            );
+        }
+        Err(self.failure("ssh", message))
     }
 
     pub fn failure(&self, what: &str, message: String) -> Error {
