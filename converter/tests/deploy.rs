@@ -77,7 +77,8 @@ impl StandIn {
         let options = "while [ \"$1\" != -- ]; do case \"$1\" in -o) shift;; esac; shift; done; shift";
         let recorded = board.folder.path().join("ssh arguments");
         let record = format!("echo \"$*\" >>'{}'", recorded.display());
-        board.write("ssh", &format!("{record}; {options}; [ \"$1\" = pi@board ] || exit 9; exec sh -c \"$2\""));
+        board.write("ssh", &format!("{record}; {options}; [ \"$1\" = pi@board ] || exit 9; greet; exec sh -c \"$2\""));
+        board.write("greet", "");
         board.write("uname", &format!("[ \"$1\" = -m ] && echo {processor}"));
         board
     }
@@ -169,6 +170,21 @@ fn a_board_that_forbids_programs_in_its_temporary_folder_is_told_from_others() {
     let found = error(&board.deploy(&board.write("resmlp-device", "echo {}")));
     for word in ["pi@board", board.temporary.to_str().unwrap(), "noexec", "TMPDIR"] {
         assert!(found.contains(word), "{found}");
+    }
+}
+
+#[test]
+fn what_the_login_shell_prints_is_no_part_of_the_report() {
+    let board = StandIn::new("aarch64");
+    for greeting in ["Welcome to my Pi\\n/home/pi x86_64\\n{}\\n", "\\033[2J{"] {
+        board.write("greet", &format!("printf '{greeting}'"));
+        let program = board.write("resmlp-device", "echo '{\"runs\": 3}'; echo '<!DOCTYPE html>' >\"$9\"");
+        let page = board.folder.path().join("page.html");
+        let output = board.deploy_with(&program, &["--html", page.to_str().unwrap()]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(found["runs"], 3);
+        assert_eq!(std::fs::read_to_string(page).unwrap(), "<!DOCTYPE html>\n");
     }
 }
 

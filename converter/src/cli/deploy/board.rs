@@ -4,12 +4,17 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use resmlp_converter::error::{Error, Result};
 
-/// Begins the line in which a board says what it is; what its login shell prints comes before it.
-const GREETING: &str = "resmlp-board ";
+/// The line before a command's own: what comes earlier was printed by the login shell.
+const GREETING: &str = "resmlp: connected";
+
+/// Makes a folder, and says what the processor is and where the folder. When stdin ends, because all is done or because
+/// nobody is there any more, it ends the program whose number lies in the folder and removes the folder.
+const GUARD: &str = "folder=$(mktemp -d) || exit; uname -m; echo \"$folder\"; cat >/dev/null; \
+    [ ! -f \"$folder/pid\" ] || kill \"$(cat \"$folder/pid\")\"; rm -rf \"$folder\"";
 
 /// A machine that ssh reaches with the user's own configuration.
 pub struct Board<'a> {
@@ -33,7 +38,7 @@ impl<'a> Board<'a> {
         let temporary = std::env::temp_dir();
         let sockets = tempfile::tempdir().map_err(|error| Error::io(temporary, error))?;
         let options = options(ssh_options, sockets.path());
-        let guard = ssh(host, &options, &guard_command()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let guard = ssh(host, &options, GUARD).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let guard = guard.map_err(|error| Error::io("ssh", error))?;
         let mut board =
             Self { host, options, processor: String::new(), folder: String::new(), guard, _sockets: sockets };
@@ -54,10 +59,9 @@ impl<'a> Board<'a> {
     /// The processor and the folder that the guard tells of; `None` where it ends without.
     fn read_greeting(&mut self) -> Option<(String, String)> {
         let lines = BufReader::new(self.guard.stdout.as_mut()?).split(b'\n').map_while(std::result::Result::ok);
-        lines.map(|line| String::from_utf8_lossy(&line).into_owned()).find_map(|line| {
-            let (processor, folder) = line.split_once(GREETING)?.1.split_once(' ')?;
-            Some((processor.to_owned(), folder.to_owned()))
-        })
+        let mut lines = lines.map(|line| String::from_utf8_lossy(&line).into_owned());
+        lines.find(|line| line.ends_with(GREETING))?;
+        Some((lines.next()?, lines.next()?))
     }
 
     /// Ends the guard, which removes the folder.
@@ -71,54 +75,51 @@ impl<'a> Board<'a> {
     pub fn copy(&self, file: &Path, name: &str) -> Result<()> {
         let content = File::open(file).map_err(|error| Error::io(file, error))?;
         let mut command = ssh(self.host, &self.options, &format!("cat >{}/{name}", self.folder));
-        self.output(command.stdin(content)).map(|_| ())
+        self.text(self.output(command.stdin(content))?).map(|_| ())
     }
 
     /// Runs a command of sh and returns its stdout; its stderr and ssh's questions go to the user's terminal.
     pub fn run(&self, script: &str) -> Result<String> {
-        self.output(&mut ssh(self.host, &self.options, script))
+        self.text(self.output(&mut ssh(self.host, &self.options, script))?)
     }
 
     /// The same for a program that takes long and its arguments, all words of a shell: the guard ends it, too.
     pub fn run_guarded(&self, words: &str) -> Result<String> {
         let pid = format!("{}/pid", self.folder);
-        self.run(&format!("{words} & echo $! >{pid}; wait $!; ended=$?; rm -f {pid}; exit $ended"))
+        let script = format!("{words} & echo $! >{pid}; wait $!; ended=$?; rm -f {pid}; exit $ended");
+        let output = self.output(&mut ssh(self.host, &self.options, &script))?;
+        // So a shell ends where it finds a program that it may not run.
+        if output.status.code() == Some(126) {
+            let message = format!(
+                "the board runs no program in {}; expected a temporary folder whose file system is not mounted noexec \
+                 (TMPDIR on the board names another)",
+                self.folder
+            );
+            return Err(self.failure("ssh", message));
+        }
+        self.text(output)
     }
 
-    fn output(&self, command: &mut Command) -> Result<String> {
-        let output = command.stderr(Stdio::inherit()).output().map_err(|error| Error::io("ssh", error))?;
+    fn output(&self, command: &mut Command) -> Result<Output> {
+        command.stderr(Stdio::inherit()).output().map_err(|error| Error::io("ssh", error))
+    }
+
+    /// What a command that succeeded printed itself.
+    fn text(&self, output: Output) -> Result<String> {
         self.require_success(output.status)?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        let text = String::from_utf8_lossy(&output.stdout);
+        let own = text.split_once(GREETING).and_then(|(_, rest)| rest.strip_prefix('\n'));
+        own.map(str::to_owned)
+            .ok_or_else(|| self.failure("ssh", format!("found '{}', expected sh to say '{GREETING}'", text.trim())))
     }
 
     fn require_success(&self, status: ExitStatus) -> Result<()> {
-        if status.success() {
-            return Ok(());
-        }
-        let mut message = format!("ended with {status}");
-        // So a shell ends where it finds a program that it may not run.
-        if status.code() == Some(126) {
-            message += &format!(
-                ": the board runs no program in {}; expected a temporary folder whose file system is not mounted \
-                 noexec (TMPDIR on the board names another)",
-                self.folder
-            );
-        }
-        Err(self.failure("ssh", message))
+        if status.success() { Ok(()) } else { Err(self.failure("ssh", format!("ended with {status}"))) }
     }
 
     pub fn failure(&self, what: &str, message: String) -> Error {
         Error::file(self.host, format!("{what}: {message}"))
     }
-}
-
-/// Makes a folder and says so. When stdin ends, because all is done or because nobody is there any more, it ends the
-/// program whose number lies in the folder and removes the folder.
-fn guard_command() -> String {
-    format!(
-        "folder=$(mktemp -d) || exit; echo \"{GREETING}$(uname -m) $folder\"; cat >/dev/null; \
-         [ ! -f \"$folder/pid\" ] || kill \"$(cat \"$folder/pid\")\"; rm -rf \"$folder\""
-    )
 }
 
 /// The user's options and, since ssh takes the first that it meets, behind them ours.
@@ -139,7 +140,7 @@ fn options(ssh_options: &[OsString], sockets: &Path) -> Vec<OsString> {
 /// An ssh that runs a command of sh, whatever the login shell is.
 fn ssh(host: &str, options: &[OsString], script: &str) -> Command {
     let mut command = Command::new("ssh");
-    command.args(options).args(["--", host]).arg(format!("sh -c {}", quoted(script)));
+    command.args(options).args(["--", host]).arg(format!("sh -c {}", quoted(&format!("echo {GREETING}; {script}"))));
     command
 }
 
