@@ -77,7 +77,8 @@ impl StandIn {
         let options = "while [ \"$1\" != -- ]; do case \"$1\" in -o) shift;; esac; shift; done; shift";
         let recorded = board.folder.path().join("ssh arguments");
         let record = format!("echo \"$*\" >>'{}'", recorded.display());
-        board.write("ssh", &format!("{record}; {options}; [ \"$1\" = pi@board ] || exit 9; greet; exec sh -c \"$2\""));
+        let known = "case \"$1\" in pi@board|pi@::1|::1) ;; *) exit 9;; esac";
+        board.write("ssh", &format!("{record}; {options}; {known}; greet; exec sh -c \"$2\""));
         board.write("greet", "");
         board.write("uname", &format!("[ \"$1\" = -m ] && echo {processor}"));
         board
@@ -97,9 +98,13 @@ impl StandIn {
     }
 
     fn deploy_with(&self, program: &Path, others: &[&str]) -> Output {
+        self.deploy_to("pi@board", program, others)
+    }
+
+    fn deploy_to(&self, host: &str, program: &Path, others: &[&str]) -> Output {
         let own = std::iter::once(self.folder.path().to_owned());
         let path = std::env::join_paths(own.chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())));
-        let output = resmlp(&["deploy", "pi@board", "--json", "--threads", "4", "--kernels", "neon", "--model"])
+        let output = resmlp(&["deploy", host, "--json", "--threads", "4", "--kernels", "neon", "--model"])
             .arg(self.folder.path().join("some model.rmlp"))
             .arg("--program")
             .arg(program)
@@ -174,6 +179,16 @@ fn a_board_that_forbids_programs_in_its_temporary_folder_is_told_from_others() {
 }
 
 #[test]
+fn an_ipv6_address_may_stand_in_brackets() {
+    let board = StandIn::new("aarch64");
+    let program = board.write("resmlp-device", "echo {}");
+    for host in ["pi@[::1]", "[::1]", "pi@::1"] {
+        let output = board.deploy_to(host, &program, &[]);
+        assert!(output.status.success(), "{host}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
 fn what_the_login_shell_prints_is_no_part_of_the_report() {
     let board = StandIn::new("aarch64");
     for greeting in ["Welcome to my Pi\\n/home/pi x86_64\\n{}\\n", "\\033[2J{"] {
@@ -210,23 +225,29 @@ fn through_a_real_ssh_server() {
         return;
     };
     let program = device_program();
-    let model = folder.path().join("it's <b> $HOME.rmlp");
+    // Nothing in its name has a meaning for shells, pages or ssh.
+    let model = "host:it's <b> $HOME.rmlp";
     let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/safetensors/deit-f32.safetensors");
-    let convert = resmlp(&["convert", "--precision", "f16", "--output"]).arg(&model).arg(checkpoint).output().unwrap();
+    let convert = resmlp(&["convert", "--precision", "f16", "--output"])
+        .arg(model)
+        .arg(checkpoint)
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
     assert!(convert.status.success(), "{}", text(&convert.stderr));
-    let deploy = |options: &[String], others: &[String]| {
+    let deploy = |host: &str, options: &[String], others: &[String]| {
         let mut command = resmlp(&["deploy", "--json", "--runs", "3", "--threads", "1", "--kernels", "scalar"]);
-        command.arg(server.host()).arg("--model").arg(&model).arg("--program").arg(&program);
+        command.arg(host).arg("--model").arg(model).arg("--program").arg(&program).current_dir(folder.path());
         command.args(options.iter().flat_map(|option| ["--ssh-option", option])).args(others).output().unwrap()
     };
 
     let page = folder.path().join("report.html");
     let with_page = ["--html", page.to_str().unwrap(), "--pin", "auto", "--cool-down", "150"].map(str::to_owned);
-    let output = deploy(&server.options(), &with_page);
+    let output = deploy(&server.host(), &server.options(), &with_page);
     assert!(output.status.success(), "{}{}", text(&output.stderr), server.log());
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(found["host"], server.host());
-    assert_eq!(found["model"], model.to_str().unwrap());
+    assert_eq!(found["model"], model);
     assert_eq!((&found["kernels"], &found["runs"], &found["threads"]), (&"scalar".into(), &3.into(), &1.into()));
     assert!(found["latency_ms"]["median"].as_f64().unwrap() > 0.0);
     assert_eq!(found["machine"]["architecture"], std::env::consts::ARCH);
@@ -240,9 +261,13 @@ fn through_a_real_ssh_server() {
     assert_eq!(server.log().matches("Accepted publickey").count(), 1, "{}", server.log());
     assert!(is_empty(&server.temporary()), "the board is left as it was");
 
+    // The port by the host's name instead of an option, the first of them.
+    let output = deploy(&server.url(), &server.options()[1..], &[]);
+    assert!(output.status.success(), "{}{}", text(&output.stderr), server.log());
+
     // A key that the server does not know.
     let stranger = server.options_with_another_key();
-    assert!(error(&deploy(&stranger, &[])).contains(&server.host()));
+    assert!(error(&deploy(&server.host(), &stranger, &[])).contains(&server.host()));
 }
 
 #[test]

@@ -184,7 +184,14 @@ fn require_place(html: &Path) -> Result<()> {
 /// A host's name that no program can mistake for an option.
 fn host(text: &str) -> std::result::Result<String, String> {
     let plain = !text.is_empty() && !text.starts_with('-') && !text.contains(char::is_whitespace);
-    if plain { Ok(text.to_owned()) } else { Err("expected USER@HOST".into()) }
+    if plain { Ok(without_brackets(text)) } else { Err("expected USER@HOST".into()) }
+}
+
+/// USER@[ADDRESS] as ssh takes it, which knows no brackets around an IPv6 address.
+fn without_brackets(host: &str) -> String {
+    let (user, address) = host.rfind('@').map_or(("", host), |at| host.split_at(at + 1));
+    let inside = address.strip_prefix('[').and_then(|address| address.strip_suffix(']'));
+    format!("{user}{}", inside.unwrap_or(address))
 }
 
 /// One word that needs no quoting in a shell.

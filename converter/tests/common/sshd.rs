@@ -71,6 +71,11 @@ impl Sshd {
         format!("{}@127.0.0.1", user())
     }
 
+    /// The same with its port: `ssh://user@127.0.0.1:port`.
+    pub fn url(&self) -> String {
+        format!("ssh://{}:{}", self.host(), self.port)
+    }
+
     /// What ssh needs to know to reach it.
     pub fn options(&self) -> Vec<String> {
         self.options_with("user_key")
