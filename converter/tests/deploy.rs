@@ -5,8 +5,10 @@
 mod sshd;
 
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sshd::Sshd;
@@ -28,7 +30,36 @@ fn resmlp(words: &[&str]) -> Command {
     command
 }
 
-/// A board whose ssh and scp are scripts that do on this machine what they would do there.
+/// A program that the shell runs.
+fn write_program(folder: &Path, name: &str, script: &str) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+fn is_empty(folder: &Path) -> bool {
+    std::fs::read_dir(folder).unwrap().next().is_none()
+}
+
+/// Looks again and again until there is something.
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(20) {
+        if let Some(found) = look() {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("waited in vain: {what}");
+}
+
+/// Whether `kill`, given these words, reached a process.
+fn kill(words: &[&str]) -> bool {
+    Command::new("kill").args(words).stderr(Stdio::null()).status().unwrap().success()
+}
+
+/// A board whose ssh is a script that does on this machine what it would do there.
 struct StandIn {
     folder: tempfile::TempDir,
     /// Where the board makes its temporary folders.
@@ -39,36 +70,50 @@ impl StandIn {
     /// `processor` is what `uname -m` says there.
     fn new(processor: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let temporary = folder.path().join("board");
+        let temporary = folder.path().join("the board");
         std::fs::create_dir(&temporary).unwrap();
         std::fs::write(folder.path().join("some model.rmlp"), "model").unwrap();
         let board = Self { folder, temporary };
-        let options = "while [ \"$1\" != -- ]; do case \"$1\" in -O) exit 0;; -o) shift;; esac; shift; done; shift";
-        board.write("ssh", &format!("{options}; [ \"$1\" = pi@board ] || exit 9; exec sh -c \"$2\""));
-        board.write("scp", &format!("{options}; exec cp \"$1\" \"${{2#pi@board:}}\""));
+        let options = "while [ \"$1\" != -- ]; do case \"$1\" in -o) shift;; esac; shift; done; shift";
+        let recorded = board.folder.path().join("ssh arguments");
+        let record = format!("echo \"$*\" >>'{}'", recorded.display());
+        let known = "case \"$1\" in pi@board|pi@::1|::1) ;; *) exit 9;; esac";
+        board.write("ssh", &format!("{record}; {options}; {known}; greet; exec sh -c \"$2\""));
+        board.write("greet", "");
         board.write("uname", &format!("[ \"$1\" = -m ] && echo {processor}"));
         board
     }
 
     fn write(&self, name: &str, script: &str) -> PathBuf {
-        let path = self.folder.path().join(name);
-        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        path
+        write_program(self.folder.path(), name, script)
+    }
+
+    /// What ssh was given so far, a line a call.
+    fn ssh_arguments(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("ssh arguments")).unwrap_or_default()
     }
 
     fn deploy(&self, program: &Path) -> Output {
+        self.deploy_with(program, &[])
+    }
+
+    fn deploy_with(&self, program: &Path, others: &[&str]) -> Output {
+        self.deploy_to("pi@board", program, others)
+    }
+
+    fn deploy_to(&self, host: &str, program: &Path, others: &[&str]) -> Output {
         let own = std::iter::once(self.folder.path().to_owned());
         let path = std::env::join_paths(own.chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())));
-        let output = resmlp(&["deploy", "pi@board", "--json", "--threads", "4", "--kernels", "neon", "--model"])
+        let output = resmlp(&["deploy", host, "--json", "--threads", "4", "--kernels", "neon", "--model"])
             .arg(self.folder.path().join("some model.rmlp"))
             .arg("--program")
             .arg(program)
+            .args(others)
             .env("PATH", path.unwrap())
             .env("TMPDIR", &self.temporary)
             .output()
             .unwrap();
-        assert_eq!(std::fs::read_dir(&self.temporary).unwrap().count(), 0, "the board is left as it was");
+        assert!(is_empty(&self.temporary), "the board is left as it was");
         output
     }
 }
@@ -99,6 +144,66 @@ fn a_board_without_a_report_is_named() {
 }
 
 #[test]
+fn a_board_that_stops_answering_is_given_up() {
+    let board = StandIn::new("aarch64");
+    board.deploy_with(&board.write("resmlp-device", "echo {}"), &["--ssh-option", "ServerAliveInterval=3"]);
+    for arguments in board.ssh_arguments().lines() {
+        let at = |option| arguments.find(option).unwrap_or_else(|| panic!("{option} is not in: {arguments}"));
+        // The first one counts.
+        assert!(at("-o ServerAliveInterval=3 ") < at("-oServerAliveInterval=10 "), "{arguments}");
+        at("-oServerAliveCountMax=6 ");
+    }
+}
+
+#[test]
+fn a_page_without_a_place_is_refused_before_anything_is_measured() {
+    let board = StandIn::new("aarch64");
+    let program = board.write("resmlp-device", "echo {}");
+    let folder = board.folder.path();
+    for page in [folder.to_owned(), folder.join("missing/page.html"), program.join("page.html")] {
+        let found = error(&board.deploy_with(&program, &["--html", page.to_str().unwrap()]));
+        assert!(found.contains(page.to_str().unwrap()), "{found}");
+        assert_eq!(board.ssh_arguments(), "");
+    }
+}
+
+#[test]
+fn a_board_that_forbids_programs_in_its_temporary_folder_is_told_from_others() {
+    let board = StandIn::new("aarch64");
+    // Without this the program may not be executed, as on a file system that is mounted noexec.
+    board.write("chmod", "");
+    let found = error(&board.deploy(&board.write("resmlp-device", "echo {}")));
+    for word in ["pi@board", board.temporary.to_str().unwrap(), "noexec", "TMPDIR"] {
+        assert!(found.contains(word), "{found}");
+    }
+}
+
+#[test]
+fn an_ipv6_address_may_stand_in_brackets() {
+    let board = StandIn::new("aarch64");
+    let program = board.write("resmlp-device", "echo {}");
+    for host in ["pi@[::1]", "[::1]", "pi@::1"] {
+        let output = board.deploy_to(host, &program, &[]);
+        assert!(output.status.success(), "{host}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn what_the_login_shell_prints_is_no_part_of_the_report() {
+    let board = StandIn::new("aarch64");
+    for greeting in ["Welcome to my Pi\\n/home/pi x86_64\\n{}\\n", "\\033[2J{"] {
+        board.write("greet", &format!("printf '{greeting}'"));
+        let program = board.write("resmlp-device", "echo '{\"runs\": 3}'; echo '<!DOCTYPE html>' >\"$9\"");
+        let page = board.folder.path().join("page.html");
+        let output = board.deploy_with(&program, &["--html", page.to_str().unwrap()]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(found["runs"], 3);
+        assert_eq!(std::fs::read_to_string(page).unwrap(), "<!DOCTYPE html>\n");
+    }
+}
+
+#[test]
 fn a_program_for_another_processor_is_refused() {
     // As the header of a Linux program begins, with the processor's number behind its 18 bytes.
     let elf = |machine: u8| [b"\x7fELF\x02\x01\x01", &[0; 11][..], &[machine, 0]].concat();
@@ -120,23 +225,29 @@ fn through_a_real_ssh_server() {
         return;
     };
     let program = device_program();
-    let model = folder.path().join("it's <b> $HOME.rmlp");
+    // Nothing in its name has a meaning for shells, pages or ssh.
+    let model = "host:it's <b> $HOME.rmlp";
     let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/safetensors/deit-f32.safetensors");
-    let convert = resmlp(&["convert", "--precision", "f16", "--output"]).arg(&model).arg(checkpoint).output().unwrap();
+    let convert = resmlp(&["convert", "--precision", "f16", "--output"])
+        .arg(model)
+        .arg(checkpoint)
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
     assert!(convert.status.success(), "{}", text(&convert.stderr));
-    let deploy = |options: &[String], others: &[String]| {
+    let deploy = |host: &str, options: &[String], others: &[String]| {
         let mut command = resmlp(&["deploy", "--json", "--runs", "3", "--threads", "1", "--kernels", "scalar"]);
-        command.arg(server.host()).arg("--model").arg(&model).arg("--program").arg(&program);
+        command.arg(host).arg("--model").arg(model).arg("--program").arg(&program).current_dir(folder.path());
         command.args(options.iter().flat_map(|option| ["--ssh-option", option])).args(others).output().unwrap()
     };
 
     let page = folder.path().join("report.html");
     let with_page = ["--html", page.to_str().unwrap(), "--pin", "auto", "--cool-down", "150"].map(str::to_owned);
-    let output = deploy(&server.options(), &with_page);
+    let output = deploy(&server.host(), &server.options(), &with_page);
     assert!(output.status.success(), "{}{}", text(&output.stderr), server.log());
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(found["host"], server.host());
-    assert_eq!(found["model"], model.to_str().unwrap());
+    assert_eq!(found["model"], model);
     assert_eq!((&found["kernels"], &found["runs"], &found["threads"]), (&"scalar".into(), &3.into(), &1.into()));
     assert!(found["latency_ms"]["median"].as_f64().unwrap() > 0.0);
     assert_eq!(found["machine"]["architecture"], std::env::consts::ARCH);
@@ -146,12 +257,49 @@ fn through_a_real_ssh_server() {
     let inside = page.split_once("id=\"report\">").and_then(|(_, rest)| rest.split_once("</script>")).unwrap().0;
     let inside: Value = serde_json::from_str(inside).unwrap();
     assert_eq!((&inside["model"], &inside["times_ms"]), (&found["model"], &found["times_ms"]));
-    // ssh, scp, scp, ssh, …: one connection for all of them.
+    // One connection for every ssh.
     assert_eq!(server.log().matches("Accepted publickey").count(), 1, "{}", server.log());
+    assert!(is_empty(&server.temporary()), "the board is left as it was");
+
+    // The port by the host's name instead of an option, the first of them.
+    let output = deploy(&server.url(), &server.options()[1..], &[]);
+    assert!(output.status.success(), "{}{}", text(&output.stderr), server.log());
 
     // A key that the server does not know.
     let stranger = server.options_with_another_key();
-    assert!(error(&deploy(&stranger, &[])).contains(&server.host()));
+    assert!(error(&deploy(&server.host(), &stranger, &[])).contains(&server.host()));
+}
+
+#[test]
+fn whatever_ends_it_the_board_is_left_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(server) = Sshd::start(folder.path()) else {
+        println!("skipped: whatever_ends_it_the_board_is_left_as_it_was (needs an ssh server: sshd, ssh-keygen)");
+        return;
+    };
+    // Measures for longer than it is waited for.
+    let program = write_program(folder.path(), "program", "echo $$ >\"$0.running\"; exec sleep 60");
+    let own_temporary = folder.path().join("own");
+    std::fs::create_dir(&own_temporary).unwrap();
+    let running = || {
+        let folders = std::fs::read_dir(server.temporary()).unwrap().map(|entry| entry.unwrap().path());
+        let mut files = folders.map(|folder| folder.join("resmlp-device.running"));
+        files.find_map(|file| std::fs::read_to_string(file).ok().filter(|pid| pid.ends_with('\n')))
+    };
+
+    // As a terminal does with Ctrl-C: ssh ends, too, and with it the line. And so that ssh is not told.
+    for (signal, with_ssh) in [("-TERM", true), ("-KILL", false)] {
+        let mut deploy = resmlp(&["deploy", &server.host(), "--model"]);
+        deploy.arg(&program).arg("--program").arg(&program).env("TMPDIR", &own_temporary);
+        deploy.args(server.options().iter().flat_map(|option| ["--ssh-option", option]));
+        let mut deploy = deploy.stderr(Stdio::null()).process_group(0).spawn().unwrap();
+        let pid = wait_for("the program runs", running);
+        let ended = if with_ssh { format!("-{}", deploy.id()) } else { deploy.id().to_string() };
+        assert!(kill(&[signal, "--", &ended]));
+        assert!(!deploy.wait().unwrap().success());
+        wait_for("the program is ended", || (!kill(&["-0", pid.trim()])).then_some(()));
+        wait_for("its folder is gone", || is_empty(&server.temporary()).then_some(()));
+    }
 }
 
 /// `resmlp-device` for this machine, up to date.

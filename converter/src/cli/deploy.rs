@@ -1,10 +1,11 @@
 //! `resmlp deploy`: measures a model on a board that ssh reaches.
 
-use std::ffi::{OsStr, OsString};
+mod board;
+
+use std::ffi::OsString;
 use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use resmlp_converter::error::{Error, Result};
 use resmlp_converter::output::{self, write_atomically};
@@ -13,6 +14,7 @@ use serde_json::Value;
 
 use super::report::table;
 use super::terminal;
+use board::{Board, quoted};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -77,20 +79,26 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     if let Some(html) = &args.html {
         output::check(html, &[&args.program, &args.model])?;
     }
-    let board = Board::new(args)?;
-    let processor = board.ssh("uname -m")?;
-    require_match(&args.program, &args.host, processor.trim())?;
-    terminal::note(&format!("copying to {}", args.host));
-    let folder = board.make_folder()?;
-    let outcome = board
-        .copy(&args.program, &format!("{folder}/resmlp-device"))
-        .and_then(|()| board.copy(&args.model, &format!("{folder}/model.rmlp")))
-        .and_then(|()| board.ssh(&bench_command(&folder, args)))
-        .and_then(|text| args.html.as_ref().map_or(Ok(()), |html| board.fetch_page(&folder, html)).map(|()| text));
+    let board = Board::connect(&args.host, &args.ssh_option)?;
+    let outcome = measure(&board, args);
     // What was copied goes, whether or not the measurement succeeded; the first error is the one to report.
-    let removed = board.ssh(&format!("rm -rf {folder}"));
-    let text = outcome?;
-    removed?;
+    let disconnected = board.disconnect();
+    let outcome = outcome?;
+    disconnected?;
+    Ok(outcome)
+}
+
+fn measure(board: &Board, args: &Args) -> Result<Outcome> {
+    require_match(&args.program, &args.host, &board.processor)?;
+    terminal::note(&format!("copying to {}", args.host));
+    board.copy(&args.program, "resmlp-device")?;
+    board.copy(&args.model, "model.rmlp")?;
+    board.run(&format!("chmod +x {}/resmlp-device", board.folder))?;
+    let text = board.run_guarded(&bench_words(&board.folder, args))?;
+    if let Some(html) = &args.html {
+        let page = board.run(&format!("cat {}/report.html", board.folder))?;
+        write_atomically(html, page.as_bytes())?;
+    }
     report(&text, args).map_err(|problem| board.failure("bench", problem))
 }
 
@@ -133,106 +141,29 @@ fn elf_processor(program: &Path) -> Result<Option<&'static str>> {
     })
 }
 
-fn bench_command(folder: &str, args: &Args) -> String {
-    let mut command =
-        format!("chmod +x {folder}/resmlp-device && {folder}/resmlp-device bench {folder}/model.rmlp --json");
+/// The board's program and its arguments, as words of a shell.
+fn bench_words(folder: &str, args: &Args) -> String {
+    let mut words = format!("{folder}/resmlp-device bench {folder}/model.rmlp --json");
     if let Some(threads) = args.threads {
-        command += &format!(" --threads {threads}");
+        words += &format!(" --threads {threads}");
     }
     if let Some(kernels) = &args.kernels {
-        command += &format!(" --kernels {kernels}");
+        words += &format!(" --kernels {kernels}");
     }
     if let Some(runs) = args.runs {
-        command += &format!(" --runs {runs}");
+        words += &format!(" --runs {runs}");
     }
     if let Some(pin) = &args.pin {
-        command += &format!(" --pin {pin}");
+        words += &format!(" --pin {pin}");
     }
     if let Some(cool_down) = args.cool_down {
-        command += &format!(" --cool-down {cool_down}");
+        words += &format!(" --cool-down {cool_down}");
     }
     if args.html.is_some() {
         let name = quoted(&args.model.display().to_string());
-        command += &format!(" --html {folder}/report.html --name {name}");
+        words += &format!(" --html {folder}/report.html --name {name}");
     }
-    command
-}
-
-/// A machine that ssh and scp reach with the user's own configuration.
-struct Board<'a> {
-    host: &'a str,
-    /// For ssh and scp alike.
-    options: Vec<OsString>,
-    /// Holds the socket through which all commands share one connection: a password is asked for once.
-    _sockets: tempfile::TempDir,
-}
-
-impl<'a> Board<'a> {
-    fn new(args: &'a Args) -> Result<Self> {
-        let folder = std::env::temp_dir();
-        let sockets = tempfile::tempdir().map_err(|error| Error::io(folder, error))?;
-        let mut options = Vec::new();
-        for option in &args.ssh_option {
-            options.extend(["-o".into(), option.clone()]);
-        }
-        // Windows' ssh cannot share a connection.
-        if cfg!(unix) {
-            let mut path = OsString::from("ControlPath=");
-            // Short: a socket's path may have about a hundred letters.
-            path.push(sockets.path().join("s"));
-            options.extend(["-oControlMaster=auto".into(), "-oControlPersist=60".into(), "-o".into(), path]);
-        }
-        Ok(Self { host: &args.host, options, _sockets: sockets })
-    }
-
-    /// Makes a folder for this run and returns its path, which needs no quoting.
-    fn make_folder(&self) -> Result<String> {
-        let folder = self.ssh("mktemp -d")?.trim().to_owned();
-        let plain = folder.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
-        if folder.starts_with('/') && folder.len() > 1 && plain {
-            Ok(folder)
-        } else {
-            Err(self.failure("mktemp -d", format!("found '{folder}', expected the path of a new folder")))
-        }
-    }
-
-    fn copy(&self, file: &Path, target: &str) -> Result<()> {
-        let target = format!("{}:{target}", self.host);
-        self.output("scp", &["-q".as_ref(), "--".as_ref(), file.as_os_str(), target.as_ref()]).map(|_| ())
-    }
-
-    /// Brings the page that `bench --html` wrote.
-    fn fetch_page(&self, folder: &str, html: &Path) -> Result<()> {
-        let page = self.ssh(&format!("cat {folder}/report.html"))?;
-        write_atomically(html, page.as_bytes())
-    }
-
-    fn ssh(&self, command: &str) -> Result<String> {
-        self.output("ssh", &["--".as_ref(), self.host.as_ref(), command.as_ref()])
-    }
-
-    /// Runs a program and returns its stdout; its stderr and its questions go to the user's terminal.
-    fn output(&self, program: &str, arguments: &[&OsStr]) -> Result<String> {
-        let output = Command::new(program).args(&self.options).args(arguments).stderr(Stdio::inherit()).output();
-        let output = output.map_err(|error| Error::io(program, error))?;
-        if !output.status.success() {
-            return Err(self.failure(program, format!("ended with {}", output.status)));
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    fn failure(&self, what: &str, message: String) -> Error {
-        Error::file(self.host, format!("{what}: {message}"))
-    }
-}
-
-impl Drop for Board<'_> {
-    fn drop(&mut self) {
-        let mut exit = Command::new("ssh");
-        exit.args(&self.options).args(["-O", "exit", "--", self.host]);
-        // Where no connection is open there is none to close.
-        let _ = exit.stdout(Stdio::null()).stderr(Stdio::null()).status();
-    }
+    words
 }
 
 fn require_file(path: &Path, hint: &str) -> Result<()> {
@@ -246,12 +177,14 @@ fn require_file(path: &Path, hint: &str) -> Result<()> {
 /// A host's name that no program can mistake for an option.
 fn host(text: &str) -> std::result::Result<String, String> {
     let plain = !text.is_empty() && !text.starts_with('-') && !text.contains(char::is_whitespace);
-    if plain { Ok(text.to_owned()) } else { Err("expected USER@HOST".into()) }
+    if plain { Ok(without_brackets(text)) } else { Err("expected USER@HOST".into()) }
 }
 
-/// A text as one word of a shell.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "'\\''"))
+/// USER@[ADDRESS] as ssh takes it, which knows no brackets around an IPv6 address.
+fn without_brackets(host: &str) -> String {
+    let (user, address) = host.rfind('@').map_or(("", host), |at| host.split_at(at + 1));
+    let inside = address.strip_prefix('[').and_then(|address| address.strip_suffix(']'));
+    format!("{user}{}", inside.unwrap_or(address))
 }
 
 /// One word that needs no quoting in a shell.

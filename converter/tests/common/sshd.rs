@@ -18,13 +18,13 @@ impl Sshd {
     pub fn start(folder: &Path) -> Option<Self> {
         let sshd = find("sshd")?;
         let keygen = find("ssh-keygen")?;
-        find("scp")?;
         for name in ["host_key", "user_key", "stranger_key"] {
             let mut make = Command::new(&keygen);
             let made = make.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(folder.join(name)).status().unwrap();
             assert!(made.success());
         }
         std::fs::copy(folder.join("user_key.pub"), folder.join("authorized_keys")).unwrap();
+        std::fs::create_dir(temporary(folder)).unwrap();
         if user() == "root" {
             // Started by the system, it would find this folder made; as another user it does without.
             std::fs::create_dir_all("/run/sshd").unwrap();
@@ -38,7 +38,8 @@ impl Sshd {
         let files = folder.display();
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {files}/host_key\nAuthorizedKeysFile {files}/authorized_keys\n\
-             AuthenticationMethods publickey\nPidFile none\nUsePAM no\nStrictModes no\nSubsystem sftp internal-sftp\n"
+             AuthenticationMethods publickey\nPidFile none\nUsePAM no\nStrictModes no\nSetEnv TMPDIR=\"{}\"\n",
+            temporary(folder).display()
         );
         std::fs::write(folder.join("sshd_config"), config).unwrap();
         let log = std::fs::File::create(folder.join("log")).unwrap();
@@ -70,6 +71,11 @@ impl Sshd {
         format!("{}@127.0.0.1", user())
     }
 
+    /// The same with its port: `ssh://user@127.0.0.1:port`.
+    pub fn url(&self) -> String {
+        format!("ssh://{}:{}", self.host(), self.port)
+    }
+
     /// What ssh needs to know to reach it.
     pub fn options(&self) -> Vec<String> {
         self.options_with("user_key")
@@ -93,6 +99,11 @@ impl Sshd {
         ]
     }
 
+    /// Where its users' temporary files go.
+    pub fn temporary(&self) -> PathBuf {
+        temporary(&self.folder)
+    }
+
     /// What the server has said so far.
     pub fn log(&self) -> String {
         log(&self.folder)
@@ -109,6 +120,10 @@ impl Drop for Sshd {
 
 fn log(folder: &Path) -> String {
     std::fs::read_to_string(folder.join("log")).unwrap_or_default()
+}
+
+fn temporary(folder: &Path) -> PathBuf {
+    folder.join("the board")
 }
 
 fn user() -> String {
