@@ -112,7 +112,7 @@ impl Tool {
             // On a machine that systemd has started, the package would open it to the network: that is its user's choice.
             Self::SshServer => {
                 let has_server = find_program("sshd").is_some() || Path::new("/usr/sbin/sshd").is_file();
-                has_server && find_program("scp").is_some() || Path::new("/run/systemd/system").is_dir()
+                has_server && find_program("ssh").is_some() || Path::new("/run/systemd/system").is_dir()
             }
             Self::Browser => {
                 let has_one =

@@ -1,9 +1,9 @@
 //! Dot products for cores that issue two instructions at a time, in order (Cortex-A55).
 //!
 //! There, a dot product leaves room for one instruction beside it, such as a load of 64 bits or the insertion of a register's upper half. A
-//! load of 128 bits takes two cycles with nothing beside it. So, where the loop is unrolled, every 16 bytes but a block's first ones are
+//! load of 128 bits takes two cycles with nothing beside it. So, where the loop is unrolled, every 16 bytes but the very first ones are
 //! loaded in halves between the products, the upper half by way of a general register, and long before their use: 24 cycles for four
-//! columns of the contraction, where the loads of `aarch64_dotprod` make it 34. ncnn's `docs/developer-guide/arm-a53-a55-dual-issue.md` has
+//! columns of the contraction, where the loads of `aarch64_dotprod` make it 36. ncnn's `docs/developer-guide/arm-a53-a55-dual-issue.md` has
 //! the rules, and [ONNX Runtime](https://github.com/microsoft/onnxruntime/pull/10754), ruy and XNNPACK load so on these cores.
 
 use super::aarch64::{self, Ahead, Tile, Unit};

@@ -1,4 +1,4 @@
-//! Every aarch64 core (Cortex-A53, A57, A72): two products of 8-bit numbers are summed in 16 bits, where weights down to -127 leave
+//! Every aarch64 core, best on A57 and A72: two products of 8-bit numbers are summed in 16 bits, where weights down to -127 leave
 //! room for them, and such pairs in 32 bits.
 
 use core::arch::aarch64::*;
