@@ -49,6 +49,8 @@ mod x86_64_avx_vnni;
 #[cfg(target_arch = "x86_64")]
 mod x86_64_detect;
 #[cfg(target_arch = "x86_64")]
+mod x86_64_f16_avx512;
+#[cfg(target_arch = "x86_64")]
 mod x86_64_f16c;
 #[cfg(target_arch = "x86_64")]
 mod x86_64_planes;

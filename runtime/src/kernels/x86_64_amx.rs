@@ -11,8 +11,10 @@ use core::ops::Range;
 
 use tiles::{COLUMNS, Start, Sums, for_each_block};
 
-use super::x86_64_avx512::{Gelu, Table, add_to_row, floats, of_row, quad, quantise_panel, round};
-use super::x86_64_f16c as f16c;
+use super::x86_64_avx512::{
+    Gelu, Table, add_to_row, everywhere, first_lanes, floats, mixed, of_row, quad, quantise_panel, round,
+};
+use super::x86_64_f16_avx512 as f16;
 use super::{
     GeluColumns, Hidden, Int8, Kernels, MixColumns, MixRows, Product, Quantiser, StreamColumns, x86_64_detect,
 };
@@ -25,7 +27,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     supported: x86_64_detect::amx,
     suits: || true,
     int8: Int8 { right_panels: 1, quantise_rows, quantise_columns, add, mix, gelu, sums },
-    f16: f16c::F16C,
+    f16: f16::AVX512,
 };
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
@@ -47,16 +49,11 @@ fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
     let gains = [gains(0), gains(1)];
     for_each_block::<true>(p, &Start::ZERO, |sums: Sums| {
         for row in sums.rows.clone() {
-            let correction = _mm512_set1_epi32(of_row(rows.correction, row));
-            let row_scale = _mm512_set1_ps(of_row(rows.scale, row));
-            let row_sum = _mm512_set1_ps(of_row(rows.sum, row));
-            let row_bias = _mm512_set1_ps(of_row(rows.bias, row));
-            for (across, (sum, [scale, sum_gain, bias_gain])) in sums.of(row).into_iter().zip(gains).enumerate() {
-                let sum = _mm512_cvtepi32_ps(_mm512_add_epi32(sum, correction));
-                let scaled = _mm512_mul_ps(_mm512_mul_ps(sum, row_scale), scale);
-                let constant = _mm512_add_ps(_mm512_mul_ps(sum_gain, row_sum), _mm512_mul_ps(bias_gain, row_bias));
+            let (correction, of_row) = (_mm512_set1_epi32(of_row(rows.correction, row)), everywhere(rows.of(row)));
+            for (across, (sum, gains)) in sums.of(row).into_iter().zip(gains).enumerate() {
+                let x = mixed(_mm512_cvtepi32_ps(_mm512_add_epi32(sum, correction)), of_row, gains);
                 // SAFETY: the stream has as many rows and columns as the product, as the callers have checked.
-                unsafe { add_to_row(stream, row, across, _mm512_add_ps(scaled, constant)) };
+                unsafe { add_to_row(stream, row, across, x) };
             }
         }
     });
@@ -117,7 +114,7 @@ fn quantise_rows(_: Layout, stream: &Block, q: Quantiser, out: &mut Block<u8>) {
         for (first, out) in (0..row.len()).step_by(64).zip(out.chunks_mut(64)) {
             let [a, b, c, d] = [0, 16, 32, 48].map(|from| {
                 let from = first + from;
-                let mask = (1u32 << row.len().saturating_sub(from).min(16)).wrapping_sub(1) as __mmask16;
+                let mask = first_lanes(row.len().saturating_sub(from));
                 // SAFETY: row and quantiser have the columns in the mask, as the callers have checked.
                 let [x, scale, offset] = [row, q.scale, q.offset]
                     .map(|values| unsafe { _mm512_maskz_loadu_ps(mask, values.as_ptr().wrapping_add(from)) });

@@ -11,7 +11,7 @@ use core::mem::MaybeUninit;
 use multiply::{ACROSS, Ahead, ROWS, Row, Sums, multiply};
 
 use super::fours::fours;
-use super::x86_64_f16c as f16c;
+use super::x86_64_f16_avx512 as f16;
 use super::{
     GeluColumns, Hidden, Int8, Kernels, MixColumns, MixRows, Product, Quantiser, StreamColumns, x86_64_detect,
 };
@@ -24,7 +24,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     supported: x86_64_detect::avx512,
     suits: || true,
     int8: Int8 { right_panels: 1, quantise_rows, quantise_columns, add, mix, gelu, sums },
-    f16: f16c::F16C,
+    f16: f16::AVX512,
 };
 
 const LAYOUT: Layout = Layout::VNNI;
@@ -75,6 +75,11 @@ pub(super) fn of_row<T: Copy + Default>(values: &[T], row: usize) -> T {
     values.get(row).copied().unwrap_or_default()
 }
 
+/// The first `len` of sixteen lanes.
+pub(super) fn first_lanes(len: usize) -> __mmask16 {
+    (1u32 << len.min(16)).wrapping_sub(1) as __mmask16
+}
+
 /// Adds to columns `16 * across..` of a row of the stream.
 ///
 /// # Safety
@@ -87,6 +92,22 @@ pub(super) unsafe fn add_to_row(stream: &mut Block, row: usize, across: usize, x
         let y = stream.as_mut_ptr().add(row * stream.stride() + 16 * across);
         _mm512_storeu_ps(y, _mm512_add_ps(_mm512_loadu_ps(y), x));
     }
+}
+
+/// A row's numbers, each in all places of a register.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn everywhere<const N: usize>(of_row: [f32; N]) -> [__m512; N] {
+    of_row.map(|x| _mm512_set1_ps(x))
+}
+
+/// As [`scalar::mixed`].
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn mixed(sum: __m512, of_row: [__m512; 3], gains: [__m512; 3]) -> __m512 {
+    let ([row_scale, row_sum, row_bias], [scale, sum_gain, bias_gain]) = (of_row, gains);
+    let constant = _mm512_add_ps(_mm512_mul_ps(sum_gain, row_sum), _mm512_mul_ps(bias_gain, row_bias));
+    _mm512_add_ps(_mm512_mul_ps(_mm512_mul_ps(sum, row_scale), scale), constant)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
@@ -110,18 +131,11 @@ fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
     let zeros = [_mm512_setzero_si512(); ACROSS];
     for_each_panel!(p, true, zeros, |first, sums: &Sums| {
         for (row, sums) in (first..p.rows).zip(sums) {
-            let correction = _mm512_set1_epi32(of_row(rows.correction, row));
-            let row_scale = _mm512_set1_ps(of_row(rows.scale, row));
-            let row_sum = _mm512_set1_ps(of_row(rows.sum, row));
-            let row_bias = _mm512_set1_ps(of_row(rows.bias, row));
-            for (across, (&sum, [scale, sum_gain, bias_gain])) in sums.iter().zip(gains).enumerate() {
-                let scaled = _mm512_mul_ps(
-                    _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(sum, correction)), row_scale),
-                    scale,
-                );
-                let constant = _mm512_add_ps(_mm512_mul_ps(sum_gain, row_sum), _mm512_mul_ps(bias_gain, row_bias));
+            let (correction, of_row) = (_mm512_set1_epi32(of_row(rows.correction, row)), everywhere(rows.of(row)));
+            for (across, (&sum, gains)) in sums.iter().zip(gains).enumerate() {
+                let x = mixed(_mm512_cvtepi32_ps(_mm512_add_epi32(sum, correction)), of_row, gains);
                 // SAFETY: the stream has as many rows and columns as the product, as the callers have checked.
-                unsafe { add_to_row(stream, row, across, _mm512_add_ps(scaled, constant)) };
+                unsafe { add_to_row(stream, row, across, x) };
             }
         }
     });
@@ -347,7 +361,7 @@ fn quantise_rows(_: Layout, stream: &Block, q: Quantiser, out: &mut Block<u8>) {
     let columns = stream.columns();
     for (panel, first) in (0..stream.rows()).step_by(ROWS).enumerate() {
         for (column, out) in (0..columns).step_by(16).zip(out.row_mut(panel).chunks_mut(16 * ROWS)) {
-            let mask = (1u32 << (columns - column).min(16)).wrapping_sub(1) as __mmask16;
+            let mask = first_lanes(columns - column);
             let rows = [first, first + 4].map(|first| four_rows(stream, first, column));
             // SAFETY: rows and quantiser have the columns in the mask, as the callers have checked.
             let [top, bottom] = unsafe {

@@ -1,5 +1,5 @@
 //! F16C and FMA: 16-bit weights are converted once for a tile of tokens, those of patch mixing once for many channels. Shared by the
-//! x86-64 tables.
+//! x86-64 tables without AVX-512.
 
 use core::arch::x86_64::*;
 use core::array::from_fn;
@@ -20,8 +20,8 @@ pub(super) const F16C: F16 = F16 {
 };
 
 /// Columns of a right panel, and rows of a left one.
-const COLUMNS: usize = 8;
-const ROWS: usize = 8;
+pub(super) const COLUMNS: usize = 8;
+pub(super) const ROWS: usize = 8;
 
 /// A panel's eight rows or columns, for one element of the contraction.
 type Eight = [f32; 8];
@@ -42,7 +42,7 @@ type Sums = [[__m256; PANELS]; TILE];
 
 #[inline]
 #[target_feature(enable = "avx,f16c")]
-fn load_halves(halves: &[u16; 8]) -> __m256 {
+pub(super) fn load_halves(halves: &[u16; 8]) -> __m256 {
     // SAFETY: 16 bytes, at any address.
     _mm256_cvtph_ps(unsafe { _mm_loadu_si128(halves.as_ptr().cast()) })
 }
