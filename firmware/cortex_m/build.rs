@@ -79,11 +79,36 @@ fn input(model: &Path, picture: &Path) -> Result<String, Box<dyn Error>> {
 
 /// The pixels of a binary PPM of `[height, width]` with 8 bits a value.
 fn pixels(ppm: &[u8], [height, width]: [usize; 2]) -> Result<Vec<u8>, String> {
-    let header = format!("P6\n{width} {height}\n255\n");
-    let pixels = ppm.strip_prefix(header.as_bytes()).ok_or(format!("expected a PPM that begins with {header:?}"))?;
+    let (header, pixels) = header(ppm).ok_or("not a binary PPM (P6)")?;
+    if header != [width, height, 255] {
+        let [found_width, found_height, most] = header;
+        return Err(format!(
+            "found {found_width} x {found_height} pixels, values to {most}, expected {width} x {height}, values to 255"
+        ));
+    }
     let expected = height * width * 3;
     if pixels.len() != expected {
         return Err(format!("found {} bytes of pixels, expected {expected}", pixels.len()));
     }
     Ok(pixels.to_vec())
+}
+
+/// Width, height and largest value, which white space and comments stand between, and what follows.
+fn header(ppm: &[u8]) -> Option<([usize; 3], &[u8])> {
+    let mut rest = ppm.strip_prefix(b"P6")?;
+    let mut numbers = [0; 3];
+    for number in &mut numbers {
+        let blank = rest.len();
+        loop {
+            rest = rest.trim_ascii_start();
+            let Some(comment) = rest.strip_prefix(b"#") else { break };
+            rest = comment.iter().position(|&c| c == b'\n').and_then(|end| comment.get(end..))?;
+        }
+        let digits = rest.iter().take_while(|c| c.is_ascii_digit()).count();
+        let (text, after) = rest.split_at(digits);
+        // Something stands before each of them.
+        *number = std::str::from_utf8(text).ok().filter(|_| rest.len() < blank)?.parse().ok()?;
+        rest = after;
+    }
+    rest.split_first().filter(|(c, _)| c.is_ascii_whitespace()).map(|(_, pixels)| (numbers, pixels))
 }

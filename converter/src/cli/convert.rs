@@ -156,6 +156,11 @@ pub fn execute(args: &Args) -> Result<Outcome> {
         pictures: &calibration.pictures,
         sensitivity: args.sensitivity,
     };
+    if args.precision == PrecisionFlag::F16 && request.layout == Layout::DSP {
+        terminal::warning(
+            "Cortex-M cores multiply 16-bit floats one at a time: an int8 model is many times as fast there",
+        );
+    }
     let Converted { bytes, losses, costs, explicit_scales } = quantise(&request)?;
     write_atomically(&args.output, &bytes)?;
     if explicit_scales > 0 {

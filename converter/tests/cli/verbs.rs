@@ -184,6 +184,18 @@ fn inspect_tells_what_a_model_is_made_of() {
 }
 
 #[test]
+fn f16_on_a_cortex_m_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = string(&folder.path().join("m.rmlp")).to_owned();
+    for (target, is_warned_of) in [("raspberry-pi-pico-2", true), ("cortex-m", true), ("raspberry-pi-3", false)] {
+        let found = resmlp(&["convert", &checkpoint(), "-o", &model, "--precision", "f16", "--target", target]);
+        let stderr = text(&found.stderr);
+        assert!(found.status.success(), "{stderr}");
+        assert_eq!(stderr.contains("warning: Cortex-M"), is_warned_of, "{target}: {stderr}");
+    }
+}
+
+#[test]
 fn the_demo_goes_the_whole_way() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("kept/demo.rmlp");

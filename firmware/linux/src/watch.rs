@@ -5,6 +5,8 @@ mod folder;
 mod frame;
 mod v4l2;
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -77,6 +79,26 @@ struct Viewer<'a> {
     json: bool,
     number: usize,
     count: Option<usize>,
+    /// The last one that was classified.
+    last_file: Option<Version>,
+}
+
+/// What a file keeps when it is renamed, and does not when it is written to.
+#[derive(PartialEq)]
+struct Version {
+    device_and_file: [u64; 2],
+    length: u64,
+    written: [i64; 2],
+}
+
+impl Version {
+    fn of(file: &Metadata) -> Self {
+        Self {
+            device_and_file: [file.dev(), file.ino()],
+            length: file.len(),
+            written: [file.mtime(), file.mtime_nsec()],
+        }
+    }
 }
 
 impl<'a> Viewer<'a> {
@@ -94,19 +116,29 @@ impl<'a> Viewer<'a> {
             json: options.common.json,
             number: 0,
             count: options.count,
+            last_file: None,
         })
     }
 
-    /// Classifies a file; one that is no picture, or not yet, is told of and passed over. False at the end.
+    /// Classifies a file; one that is no picture, or not yet, is told of and passed over. One that got its last name since it was
+    /// classified is not classified again. False at the end.
     fn file(&mut self, path: &Path) -> Result<bool> {
         let start = Instant::now();
+        let found = path.metadata().ok();
         // A pipe would be waited for.
-        if path.metadata().is_ok_and(|found| !found.is_file()) {
+        if found.as_ref().is_some_and(|found| !found.is_file()) {
             say("note", &format!("passed over: {}: not a regular file", path.display()));
             return Ok(true);
         }
+        let version = found.map(|found| Version::of(&found));
+        if version.is_some() && version == self.last_file {
+            return Ok(true);
+        }
         match Picture::open(path) {
-            Ok(picture) => self.picture(&path.display().to_string(), start, picture),
+            Ok(picture) => {
+                self.last_file = version;
+                self.picture(&path.display().to_string(), start, picture)
+            }
             Err(error) => {
                 say("note", &format!("passed over: {error}"));
                 Ok(true)

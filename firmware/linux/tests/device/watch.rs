@@ -55,6 +55,8 @@ fn pictures_are_classified_as_they_arrive() {
     assert_eq!((&first["top"][0]["index"], first["top"].as_array().unwrap().len()), (&best.into(), 5));
     assert!(first["latency_ms"].as_f64().unwrap() > 0.0 && first["prepare_ms"].as_f64().unwrap() > 0.0);
 
+    // A file that gets its last name only now was classified already.
+    fs::rename(folder.join("first.jpg"), folder.join("renamed.jpg")).unwrap();
     // Half a file is no picture until its other half is there.
     let mut slow = File::create(folder.join("slow.jpg")).unwrap();
     slow.write_all(&JPEG[..600]).unwrap();
