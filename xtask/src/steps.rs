@@ -50,7 +50,7 @@ impl Step {
 pub fn all() -> Vec<Step> {
     vec![
         Step::new("format", "the code is formatted", format).with(&[Tool::Rustfmt]),
-        Step::new("lint", "clippy, all packages", lint).with(&[Tool::Clippy]),
+        Step::new("lint", "clippy and rustdoc, all packages", lint).with(&[Tool::Clippy]),
         Step::new("host", "all tests, on this machine", host).with(&[Tool::SshServer, Tool::Browser, Tool::FatTools]),
         Step::new("supply-chain", "dependencies: reasons, licences, sources", supply_chain::check),
         Step::new("runtime-checked", "the runtime's tests with overflow checks", runtime_checked),
@@ -145,7 +145,10 @@ fn lint(_: &Toolchain) -> Result<Tally> {
     check(workspace.args(["--release", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
     let mut without_std = Toolchain::Current.cargo("clippy");
     without_std.args(["--release", "--package", RUNTIME, "--no-default-features", "--", "--deny", "warnings"]);
-    check(&mut without_std)
+    check(&mut without_std)?;
+    let mut documentation = Toolchain::Current.cargo("doc");
+    documentation.args(["--release", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings");
+    check(&mut documentation)
 }
 
 fn lint_arm(arm: &Toolchain) -> Result<Tally> {

@@ -1,4 +1,4 @@
-//! The inner loops, one file an instruction set; [`scalar`] says what each of them means.
+//! The inner loops, one file an instruction set; `scalar.rs` says what each of them means.
 //!
 //! A kernel computes a portion of a result: it never allocates and never schedules. The functions here trust no caller: they check
 //! every length once and then call the table, whose functions rely on that.
