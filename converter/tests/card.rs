@@ -91,8 +91,13 @@ fn the_card_holds_every_file() {
             assert!(read_from(&place, name) == fs::read(original).unwrap(), "{name} is damaged");
         }
         let config = text(&read_from(&place, "config.txt"));
-        for line in ["arm_64bit=1", "kernel=kernel8.img", "kernel_address=0x80000", "initramfs model.rmlp followkernel"]
-        {
+        for line in [
+            "arm_64bit=1",
+            "kernel=kernel8.img",
+            "kernel_address=0x80000",
+            "initramfs model.rmlp followkernel",
+            "force_turbo=1",
+        ] {
             assert!(config.lines().any(|found| found == line), "{line}: {config}");
         }
         assert_eq!(found["files"].as_array().unwrap().len(), names.len() + 3);

@@ -25,7 +25,7 @@ const LARGEST_IMAGE: u64 = 256 << 10;
 
 /// The model is made anew, and its last bits depend on the machine that makes it: the logits are compared with this machine's.
 const LEEWAY: Leeway = Leeway {
-    timed: &["ms ", "cycles ", "ticks ", "stem ", "block.", "head "],
+    timed: &["ms ", "cycles ", "ticks ", "clock ", "stem ", "block.", "head "],
     measured: &["   "],
     elsewhere: &["  logits "],
 };

@@ -110,6 +110,8 @@ impl Board {
             format!("kernel={KERNEL}"),
             "kernel_address=0x80000".to_owned(),
             format!("initramfs {MODEL} followkernel"),
+            "# Without an operating system nobody asks for more than the least clock, 600 MHz.".to_owned(),
+            "force_turbo=1".to_owned(),
             "# The serial line: 115200 baud, 8N1, on GPIO 14 (TX) and 15 (RX).".to_owned(),
             "enable_uart=1".to_owned(),
             "init_uart_clock=48000000".to_owned(),
