@@ -34,7 +34,17 @@ const UPSTREAM: &str = "bcm2837-";
 /// Linux has a tree for the 3 A+; Raspberry Pi's Linux has one for it and the 3 B+.
 const UPSTREAM_3_A_PLUS: &str = "bcm2837-rpi-3-a-plus.dtb";
 
-fn is_upstream(path: &PathBuf) -> bool {
+/// What Linux calls the tree of a Compute Module 4 on the board that is sold with it, and what the firmware looks for.
+const CM4: [&str; 2] = ["bcm2711-rpi-cm4-io.dtb", "bcm2711-rpi-cm4.dtb"];
+
+/// What a boot file is called on the card.
+pub(super) fn name_on_card(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let [linux, own] = CM4;
+    if name == linux { own.to_owned() } else { name.into_owned() }
+}
+
+fn is_upstream(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(UPSTREAM))
 }
 
@@ -72,7 +82,7 @@ impl Board {
                 &["bcm2710-rpi-3-b-plus.dtb", "bcm2837-rpi-3-b-plus.dtb"],
                 &["bcm2710-rpi-zero-2-w.dtb", "bcm2837-rpi-zero-2-w.dtb"],
             ],
-            Self::RaspberryPi4 => &[&["bcm2711-rpi-4-b.dtb"], &["bcm2711-rpi-400.dtb"], &["bcm2711-rpi-cm4.dtb"]],
+            Self::RaspberryPi4 => &[&["bcm2711-rpi-4-b.dtb"], &["bcm2711-rpi-400.dtb"], &[CM4[1], CM4[0]]],
         }
     }
 
@@ -95,7 +105,7 @@ impl Board {
         if found_trees.is_empty() {
             missing.push(trees.concat().join(" or "));
         }
-        if found_trees.iter().any(is_upstream) {
+        if found_trees.iter().any(|path| is_upstream(path)) {
             found_trees.extend(find(UPSTREAM_3_A_PLUS));
         }
         found.extend(found_trees);
@@ -126,7 +136,7 @@ impl Board {
             "enable_uart=1".to_owned(),
             "init_uart_clock=48000000".to_owned(),
         ];
-        if boot_files.iter().any(is_upstream) {
+        if boot_files.iter().any(|path| is_upstream(path)) {
             lines.push("# The device trees are named as Linux names them.".to_owned());
             lines.push("upstream_kernel=1".to_owned());
         }
@@ -187,6 +197,6 @@ mod tests {
             std::fs::write(own.join(name), name).unwrap();
         }
         let found = Board::RaspberryPi3.boot_files(&[firmware, own, folder.path().join("linux-image")]).unwrap();
-        assert_eq!((found.len(), found.iter().any(is_upstream)), (5, false));
+        assert_eq!((found.len(), found.iter().any(|path| is_upstream(path))), (5, false));
     }
 }
