@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 /// Longest payload that is taken from a board: the logits and labels of the largest model fit.
 const LONGEST_PAYLOAD: usize = 1 << 20;
 
-/// Time that a board may take to answer, beside what the frame takes on the line.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time that a board may take to answer, beside what the frame takes on the line, where nothing else is said.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often something is sent before the line is given up.
 const ATTEMPTS: usize = 3;
@@ -186,7 +186,11 @@ impl<'p, P: Read + Write> BoardLink<'p, P> {
                 }
             }
         }
-        Err(Failure::Noise("the board does not answer: is its program running, and the line connected".to_owned()))
+        let seconds = self.patience.as_secs_f32();
+        Err(Failure::Noise(format!(
+            "the board does not answer in {seconds} s: is its program running, and the line connected \
+             (a slow one wants a longer --patience)"
+        )))
     }
 }
 

@@ -67,9 +67,7 @@ pub fn files(parts: &Parts) -> Result<Vec<CardFile>> {
     let config = parts.board.config(&boot);
     let mut files = Vec::new();
     for path in boot {
-        // Found by its name, so it has one.
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        files.push(CardFile { name, bytes: read(&path, MAX_KERNEL)? });
+        files.push(CardFile { name: boards::name_on_card(&path), bytes: read(&path, MAX_KERNEL)? });
     }
     for (name, bytes) in [(CONFIG, config.into_bytes()), (KERNEL, kernel), (MODEL, model)] {
         files.push(CardFile { name: name.to_owned(), bytes });

@@ -34,6 +34,7 @@ impl Place {
             ("fixup4.dat", 5_400),
             ("bcm2710-rpi-3-b.dtb", 33_000),
             ("bcm2711-rpi-4-b.dtb", 55_000),
+            ("bcm2711-rpi-cm4-io.dtb", 54_000),
             ("LICENCE.broadcom", 1_594),
         ] {
             let contents: Vec<u8> = name.bytes().cycle().take(len).collect();
@@ -67,7 +68,10 @@ fn the_card_holds_every_file() {
     let place = Place::new();
     for (board, names) in [
         ("raspberry-pi-3", &["bootcode.bin", "start.elf", "fixup.dat", "bcm2710-rpi-3-b.dtb", "LICENCE.broadcom"][..]),
-        ("raspberry-pi-4", &["start4.elf", "fixup4.dat", "bcm2711-rpi-4-b.dtb", "LICENCE.broadcom"]),
+        (
+            "raspberry-pi-4",
+            &["start4.elf", "fixup4.dat", "bcm2711-rpi-4-b.dtb", "bcm2711-rpi-cm4.dtb", "LICENCE.broadcom"],
+        ),
     ] {
         let output = place.image(board, "sd.img", "--model m.rmlp --kernel kernel8.img");
         assert!(output.status.success(), "{}", text(&output.stderr));
@@ -85,14 +89,21 @@ fn the_card_holds_every_file() {
         let check = check.unwrap();
         assert!(check.status.success(), "{}{}", text(&check.stdout), text(&check.stderr));
 
-        let boot = names.iter().map(|name| (*name, place.path("boot").join(name)));
+        // Linux calls a Compute Module 4's tree something else than the firmware.
+        let original = |name: &str| place.path("boot").join(name.replace("cm4.dtb", "cm4-io.dtb"));
+        let boot = names.iter().map(|name| (*name, original(name)));
         let own = [("kernel8.img", place.path("kernel8.img")), ("model.rmlp", place.path("m.rmlp"))];
         for (name, original) in boot.chain(own) {
             assert!(read_from(&place, name) == fs::read(original).unwrap(), "{name} is damaged");
         }
         let config = text(&read_from(&place, "config.txt"));
-        for line in ["arm_64bit=1", "kernel=kernel8.img", "kernel_address=0x80000", "initramfs model.rmlp followkernel"]
-        {
+        for line in [
+            "arm_64bit=1",
+            "kernel=kernel8.img",
+            "kernel_address=0x80000",
+            "initramfs model.rmlp followkernel",
+            "force_turbo=1",
+        ] {
             assert!(config.lines().any(|found| found == line), "{line}: {config}");
         }
         assert_eq!(found["files"].as_array().unwrap().len(), names.len() + 3);

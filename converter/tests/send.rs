@@ -196,6 +196,21 @@ fn a_boards_error_is_told() {
 }
 
 #[test]
+fn patience_is_the_users() {
+    let (_theirs, mut ours) = TTYPort::pair().unwrap();
+    ours.set_exclusive(false).unwrap();
+    let name = ours.name().unwrap();
+    drop(ours);
+    let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/pictures/horse.png");
+    let start = Instant::now();
+    let output = resmlp(&["send", "--port", &name, "--patience", "1", picture.to_str().unwrap()]);
+    assert!(text(&output.stderr).contains("does not answer in 1 s: "), "{}", text(&output.stderr));
+    assert!(start.elapsed() < Duration::from_secs(25));
+    let output = resmlp(&["send", "--port", &name, "--patience", "0", picture.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
 fn what_is_no_line_is_told() {
     let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/pictures/horse.png");
     let output = resmlp(&["send", "--port", "/nowhere/ttyUSB0", picture.to_str().unwrap()]);
@@ -268,7 +283,10 @@ fn a_silent_or_babbling_line_is_given_up() {
         let start = Instant::now();
         let link = BoardLink::new(Line(Cursor::new(bytes)), Path::new("tty"), 115_200);
         let error = link.with_patience(Duration::from_millis(20)).hello().unwrap_err().to_string();
-        assert!(error.starts_with("tty: the board does not answer") && error.ends_with(", 3 times"), "{error}");
+        assert!(
+            error.starts_with("tty: the board does not answer in 0.02 s") && error.ends_with(", 3 times"),
+            "{error}"
+        );
         assert!(start.elapsed() < Duration::from_secs(5));
     }
 }

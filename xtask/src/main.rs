@@ -7,6 +7,7 @@ mod cortex_m;
 mod debian;
 mod device;
 mod emulator;
+mod errata;
 mod fuzz;
 mod no_panic;
 mod pi;

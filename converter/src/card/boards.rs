@@ -31,6 +31,23 @@ const SOURCES: &str = "Debian and Raspberry Pi OS have the firmware in the packa
 /// Device trees by the names that Linux gives them; the firmware prefers its own names where it is not told.
 const UPSTREAM: &str = "bcm2837-";
 
+/// Linux has a tree for the 3 A+; Raspberry Pi's Linux has one for it and the 3 B+.
+const UPSTREAM_3_A_PLUS: &str = "bcm2837-rpi-3-a-plus.dtb";
+
+/// What Linux calls the tree of a Compute Module 4 on the board that is sold with it, and what the firmware looks for.
+const CM4: [&str; 2] = ["bcm2711-rpi-cm4-io.dtb", "bcm2711-rpi-cm4.dtb"];
+
+/// What a boot file is called on the card.
+pub(super) fn name_on_card(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let [linux, own] = CM4;
+    if name == linux { own.to_owned() } else { name.into_owned() }
+}
+
+fn is_upstream(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(UPSTREAM))
+}
+
 impl Board {
     /// The name on the command line.
     pub fn name(self) -> &'static str {
@@ -65,7 +82,7 @@ impl Board {
                 &["bcm2710-rpi-3-b-plus.dtb", "bcm2837-rpi-3-b-plus.dtb"],
                 &["bcm2710-rpi-zero-2-w.dtb", "bcm2837-rpi-zero-2-w.dtb"],
             ],
-            Self::RaspberryPi4 => &[&["bcm2711-rpi-4-b.dtb"], &["bcm2711-rpi-400.dtb"], &["bcm2711-rpi-cm4.dtb"]],
+            Self::RaspberryPi4 => &[&["bcm2711-rpi-4-b.dtb"], &["bcm2711-rpi-400.dtb"], &[CM4[1], CM4[0]]],
         }
     }
 
@@ -83,10 +100,13 @@ impl Board {
             find(name).map_or_else(|| missing.push((*name).to_owned()), |path| found.push(path));
         }
         let trees = self.device_trees();
-        let found_trees: Vec<PathBuf> =
+        let mut found_trees: Vec<PathBuf> =
             trees.iter().filter_map(|names| names.iter().find_map(|name| find(name))).collect();
         if found_trees.is_empty() {
             missing.push(trees.concat().join(" or "));
+        }
+        if found_trees.iter().any(|path| is_upstream(path)) {
+            found_trees.extend(find(UPSTREAM_3_A_PLUS));
         }
         found.extend(found_trees);
         // Whoever hands the firmware on hands its licence on.
@@ -110,12 +130,13 @@ impl Board {
             format!("kernel={KERNEL}"),
             "kernel_address=0x80000".to_owned(),
             format!("initramfs {MODEL} followkernel"),
+            "# Without an operating system nobody asks for more than the least clock, 600 MHz.".to_owned(),
+            "force_turbo=1".to_owned(),
             "# The serial line: 115200 baud, 8N1, on GPIO 14 (TX) and 15 (RX).".to_owned(),
             "enable_uart=1".to_owned(),
             "init_uart_clock=48000000".to_owned(),
         ];
-        let is_upstream = |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(UPSTREAM));
-        if boot_files.iter().any(is_upstream) {
+        if boot_files.iter().any(|path| is_upstream(path)) {
             lines.push("# The device trees are named as Linux names them.".to_owned());
             lines.push("upstream_kernel=1".to_owned());
         }
@@ -142,14 +163,15 @@ mod tests {
         let trees = folder.path().join("linux-image/broadcom");
         for (folder, names) in [
             (&firmware, &["bootcode.bin", "start.elf", "fixup.dat", "start4.elf", "fixup4.dat"][..]),
-            (&trees, &["bcm2837-rpi-3-b.dtb", "bcm2837-rpi-zero-2-w.dtb", "bcm2711-rpi-4-b.dtb"]),
+            (&trees, &["bcm2837-rpi-3-b.dtb", UPSTREAM_3_A_PLUS, "bcm2837-rpi-zero-2-w.dtb", "bcm2711-rpi-4-b.dtb"]),
         ] {
             std::fs::create_dir_all(folder).unwrap();
             names.iter().for_each(|name| std::fs::write(folder.join(name), name).unwrap());
         }
         let folders = [firmware.clone(), folder.path().join("linux-image")];
         let found = Board::RaspberryPi3.boot_files(&folders).unwrap();
-        assert_eq!(found.len(), 5);
+        assert_eq!(found.len(), 6);
+        assert!(found.contains(&trees.join(UPSTREAM_3_A_PLUS)), "{found:?}");
         assert!(Board::RaspberryPi3.config(&found).contains("\nupstream_kernel=1\n"));
         let found = Board::RaspberryPi4.boot_files(&folders).unwrap();
         assert_eq!(
@@ -166,6 +188,15 @@ mod tests {
 
         // One machine's is enough.
         std::fs::remove_file(trees.join("bcm2837-rpi-3-b.dtb")).unwrap();
-        assert_eq!(Board::RaspberryPi3.boot_files(&folders).unwrap().len(), 4);
+        assert_eq!(Board::RaspberryPi3.boot_files(&folders).unwrap().len(), 5);
+
+        // Raspberry Pi's own trees need no other one for the 3 A+.
+        let own = folder.path().join("own");
+        std::fs::create_dir(&own).unwrap();
+        for name in ["bcm2710-rpi-3-b-plus.dtb", "bcm2710-rpi-zero-2-w.dtb"] {
+            std::fs::write(own.join(name), name).unwrap();
+        }
+        let found = Board::RaspberryPi3.boot_files(&[firmware, own, folder.path().join("linux-image")]).unwrap();
+        assert_eq!((found.len(), found.iter().any(|path| is_upstream(path))), (5, false));
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use resmlp_converter::board_link::{BoardInfo, BoardLink};
+use resmlp_converter::board_link::{BoardInfo, BoardLink, PATIENCE};
 use resmlp_converter::classify::Guess;
 use resmlp_converter::error::{Error, Result};
 use resmlp_converter::picture::Picture;
@@ -24,6 +24,10 @@ pub struct Args {
     /// Bits a second
     #[arg(long, value_name = "N", default_value_t = resmlp_protocol::BAUD, value_parser = clap::value_parser!(u32).range(300..=4_000_000))]
     baud: u32,
+
+    /// Seconds that the board may take for a picture before it is sent again; more for a large network on a slow core
+    #[arg(long, value_name = "N", default_value_t = PATIENCE.as_secs(), value_parser = clap::value_parser!(u64).range(1..=3600))]
+    patience: u64,
 
     /// Pictures: JPEG, PNG or BMP
     #[arg(value_name = "IMAGE", required = true)]
@@ -55,7 +59,7 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     let name = args.port.to_string_lossy();
     let opened = serialport::new(name, args.baud).timeout(READ_TIMEOUT).open();
     let port = opened.map_err(|error| Error::file(&args.port, error.to_string()))?;
-    let mut link = BoardLink::new(port, &args.port, args.baud);
+    let mut link = BoardLink::new(port, &args.port, args.baud).with_patience(Duration::from_secs(args.patience));
     let board = link.hello()?;
     let mut results = Vec::new();
     for (image, picture) in args.images.iter().zip(&pictures) {

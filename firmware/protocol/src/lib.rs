@@ -29,8 +29,8 @@
 //!
 //! # When bytes are lost
 //! A board forgets an incomplete frame after half a second of silence. A PC that gets no reply within the time that its frame takes on
-//! the line and ten seconds sends it again. [`Decoder`] finds the next whole frame behind garbage, behind a damaged frame, and behind
-//! one that was cut off.
+//! the line and ten seconds (`resmlp send --patience`) sends it again. [`Decoder`] finds the next whole frame behind garbage, behind a
+//! damaged frame, and behind one that was cut off.
 #![no_std]
 
 mod decoder;

@@ -93,17 +93,32 @@ fn memory_end(tree: &DeviceTree) -> Option<usize> {
     usize::try_from(device_tree::cells(part, address, size)?).ok().filter(|&end| end > 0)
 }
 
-/// The activity LED: phandle of its controller, pin, and flags, of which bit 0 says that it is lit by a low level.
+/// The activity LED: phandle of its controller, pin, and flags, of which bit 0 says that it is lit by a low level. `None` where the
+/// controller is none that we know: a pin of that number would be another's, on the header perhaps.
 fn led(tree: &DeviceTree) -> Option<LedPin> {
-    let names = ["led-act", "act"];
-    let gpios = names.iter().find_map(|name| tree.property(&["leds", name], "gpios"))?;
+    let gpios = |name: &&str| tree.property(&["leds", name], "gpios");
+    let name = ["led-act", "act"].into_iter().find(|name| gpios(name).is_some())?;
+    // A Raspberry Pi 400 has none, and its tree one that is not in use, on a pin of the header.
+    if tree.text(&["leds", name], "status").is_some_and(|status| !["okay", "ok"].contains(&status)) {
+        return None;
+    }
+    let gpios = gpios(&name)?;
     let [controller, pin, flags] = [0, 1, 2].map(|cell| device_tree::cells(gpios, cell, 1));
-    let expander = tree.number(&["soc", "firmware", "gpio"], "phandle");
-    Some(LedPin {
-        pin: u32::try_from(pin?).ok()?,
-        on_expander: expander.is_some() && controller == expander,
-        active_low: flags? & 1 != 0,
-    })
+    let is_controller = |path: &[&str]| controller.is_some() && controller == tree.number(path, "phandle");
+    // Linux calls the expander one thing, and Raspberry Pi's Linux another.
+    let expanders = ["gpio", "expgpio"].map(|name| ["soc", "firmware", name]);
+    let (pin, on_expander) = if is_controller(&["soc", "gpio"]) {
+        (pin?, false)
+    } else if expanders.iter().any(|path| is_controller(path)) {
+        (pin?, true)
+    } else if is_controller(&["soc", "virtgpio"]) {
+        // Of a Raspberry Pi 3 B: an older way to the expander's pin, through memory of the boot firmware.
+        let names = expanders.iter().find_map(|path| tree.property(path, "gpio-line-names"))?;
+        (names.split(|&byte| byte == 0).position(|name| name == b"STATUS_LED")? as u64, true)
+    } else {
+        return None;
+    };
+    Some(LedPin { pin: u32::try_from(pin).ok()?, on_expander, active_low: flags? & 1 != 0 })
 }
 
 #[cfg(test)]
@@ -134,6 +149,9 @@ mod tests {
             .end()
             .end()
             .begin("soc")
+            .begin("gpio@7e200000")
+            .cells("phandle", &[8])
+            .end()
             .begin("firmware")
             .begin("gpio")
             .cells("phandle", &[7])
@@ -163,5 +181,44 @@ mod tests {
             };
             assert_eq!(BootInfo::from_device_tree(&bytes), Some(expected));
         }
+    }
+    /// The trees of Raspberry Pi's own Linux, as far as they differ: controllers by phandle, and the LED.
+    fn own_tree(gpios: [u32; 3], status: &[u8]) -> std::vec::Vec<u8> {
+        Builder::default()
+            .begin("")
+            .begin("soc")
+            .begin("gpio@7e200000")
+            .cells("phandle", &[1])
+            .end()
+            .begin("virtgpio")
+            .cells("phandle", &[2])
+            .end()
+            .begin("firmware")
+            .begin("expgpio")
+            .cells("phandle", &[3])
+            .property("gpio-line-names", b"BT_ON\0WL_ON\0STATUS_LED\0LAN_RUN\0")
+            .end()
+            .end()
+            .end()
+            .begin("leds")
+            .begin("led-act")
+            .cells("gpios", &gpios)
+            .property("status", status)
+            .end()
+            .end()
+            .end()
+            .build()
+    }
+
+    #[test]
+    fn no_pin_is_taken_for_the_led_s() {
+        let led = |gpios, status| BootInfo::from_device_tree(&own_tree(gpios, status)).unwrap().led;
+        let pin = |pin, on_expander| Some(LedPin { pin, on_expander, active_low: false });
+        assert_eq!(led([1, 42, 0], b"okay\0"), pin(42, false));
+        assert_eq!(led([3, 2, 0], b"okay\0"), pin(2, true));
+        // A Raspberry Pi 3 B's is not pin 0, and a Raspberry Pi 400's is not there.
+        assert_eq!(led([2, 0, 0], b"okay\0"), pin(2, true));
+        assert_eq!(led([1, 0, 0], b"disabled\0"), None);
+        assert_eq!(led([9, 0, 0], b"okay\0"), None);
     }
 }

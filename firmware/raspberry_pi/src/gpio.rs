@@ -20,6 +20,7 @@ const SET: usize = 0x1c;
 const CLEAR: usize = 0x28;
 const LEVEL: usize = 0x34;
 
+const INPUT: u32 = 0b000;
 const OUTPUT: u32 = 0b001;
 const ALTERNATIVE_0: u32 = 0b100;
 
@@ -30,8 +31,11 @@ impl Pins {
         board.gpio.map(|address| Self(unsafe { Registers::new(address) }))
     }
 
-    /// Connects pins 14 and 15 to the PL011.
+    /// Connects pins 14 and 15 to the PL011, and takes it from the Bluetooth chip at 32 and 33, should it be connected to that: it
+    /// would hear both.
     pub fn select_serial_line(self) {
+        self.select(32, INPUT);
+        self.select(33, INPUT);
         self.select(14, ALTERNATIVE_0);
         self.select(15, ALTERNATIVE_0);
     }

@@ -113,6 +113,18 @@ pub fn measure<'m, P: ParallelFor, C: Clock>(
     Ok(Measured { cold, runs: times, stages })
 }
 
+/// The core's clock, Hz: its cycles are counted for a hundredth of a second, in which it never waits.
+pub fn core_clock(clock: &impl Clock) -> u64 {
+    let start = Span::now(clock);
+    loop {
+        let passed = Span::now(clock).since(start);
+        if passed.ticks >= clock.frequency() / 100 {
+            clock.alive();
+            return passed.cycles.saturating_mul(clock.frequency()).checked_div(passed.ticks).unwrap_or(0);
+        }
+    }
+}
+
 /// The least of `spans` that `percent` % of them do not exceed; ticks and cycles apart. Zeros where there are none.
 pub fn percentile(spans: &[Span], percent: usize) -> Span {
     let rank = (spans.len() * percent).div_ceil(100).max(1);

@@ -79,6 +79,19 @@ pub fn print_latency(out: &mut dyn Write, measured: &Measured, clock: &impl Cloc
     writeln!(out, "  of {} Hz", clock.frequency())
 }
 
+/// The core's clock before the runs and after them, Hz.
+pub fn print_core_clock(out: &mut dyn Write, [before, after]: [u64; 2]) -> Result {
+    let [before, after] = [before, after].map(|clock| clock.saturating_add(500_000) / 1_000_000);
+    writeln!(out, "clock {before:>12} MHz before these runs, {after} MHz behind them")?;
+    if before.abs_diff(after) > before / 50 {
+        writeln!(
+            out,
+            "note: the clock has changed: config.txt wants force_turbo=1, or the board is too hot, or its supply too weak"
+        )?;
+    }
+    Ok(())
+}
+
 /// The fastest run of each stage.
 pub fn print_layers(out: &mut dyn Write, measured: &Measured, clock: &impl Clock, depth: usize) -> Result {
     writeln!(out, "{:16}{:>12}{:>14}  the fastest run of each", "layer", "ms", "cycles")?;
@@ -131,6 +144,20 @@ mod tests {
         assert_eq!(
             text,
             "   77.8 %  horse\n  100.0 %  class 1\n    0.0 %  x\n  logits 3f800000 80000000 crc b55b67c6\n"
+        );
+    }
+
+    #[test]
+    fn a_clock_that_changes_is_noted() {
+        let mut text = String::new();
+        print_core_clock(&mut text, [1_199_700_000, 1_200_000_400]).unwrap();
+        assert_eq!(text, "clock         1200 MHz before these runs, 1200 MHz behind them\n");
+        text.clear();
+        print_core_clock(&mut text, [1_400_000_000, 600_000_000]).unwrap();
+        assert!(
+            text.starts_with(
+                "clock         1400 MHz before these runs, 600 MHz behind them\nnote: the clock has changed"
+            )
         );
     }
 

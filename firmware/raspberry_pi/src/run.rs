@@ -7,8 +7,8 @@ use core::ops::Range;
 use embedded_hal::digital::{ErrorType, OutputPin};
 use resmlp_protocol::SILENCE_MS;
 use resmlp_raspberry_pi::{
-    Arena, BootInfo, Classifier, Clock, Failure, Options, Payload, PayloadError, Server, Span, describe_model, flash,
-    largest_gap, measure, print_classes, print_latency, print_layers,
+    Arena, BootInfo, Classifier, Clock, Failure, Options, Payload, PayloadError, Server, Span, core_clock,
+    describe_model, flash, largest_gap, measure, print_classes, print_core_clock, print_latency, print_layers,
 };
 use resmlp_runtime::format::ALIGNMENT;
 use resmlp_runtime::{Engine, Kernels, ModelError, RunError};
@@ -253,9 +253,12 @@ fn run(board: &'static Board, left: &LeftBehind, options: &Options, out: &mut Ou
         .map_err(told)?;
     }
     let (picture, cold) = classify(&payload, &mut classifier, &mut arena, out)?;
+    let before = core_clock(&out.timer);
     let measured =
         measure(&mut classifier, picture, cold, &out.timer, options.runs, &mut arena).map_err(did_not_run)?;
+    let after = core_clock(&out.timer);
     print_latency(&mut out.console, &measured, &out.timer, count).map_err(told)?;
+    print_core_clock(&mut out.console, [before, after]).map_err(told)?;
     print_layers(&mut out.console, &measured, &out.timer, depth).map_err(told)?;
 
     // Emulators hand bytes over as they find the time.

@@ -7,7 +7,7 @@ use std::cell::Cell;
 
 use model::{random, random_model};
 use resmlp_protocol::{Decoder, ErrorCode, Message};
-use resmlp_raspberry_pi::{Arena, Classifier, Clock, Failure, Payload, PayloadError, Server, measure};
+use resmlp_raspberry_pi::{Arena, Classifier, Clock, Failure, Payload, PayloadError, Server, core_clock, measure};
 use resmlp_runtime::{AlignedBytes, Dims, Engine, Kernels, Layout, ModelError, Precision, Serial};
 
 const DIMS: Dims = Dims {
@@ -62,6 +62,14 @@ impl Clock for Counting {
     fn alive(&self) {
         self.alive.set(self.alive.get() + 1);
     }
+}
+
+#[test]
+fn the_clock_is_what_the_cycles_of_a_while_say() {
+    let clock = Counting::default();
+    assert_eq!(core_clock(&clock), 7 * 1000);
+    // For ten ticks, a hundredth of a second, and no longer.
+    assert_eq!(clock.ticks.get(), 11);
 }
 
 #[test]

@@ -74,8 +74,8 @@ impl Board {
 
 /// From the crystal's 12 MHz: 12 · 125 / 5 / 2 = 150 MHz for the cores and the UART.
 fn start_clocks(crystal: &XOSC, pll: &PLL_SYS, clocks: &CLOCKS, resets: &RESETS) {
-    // SAFETY: 47 · 256 cycles are a millisecond of 12 MHz.
-    crystal.startup().write(|w| unsafe { w.delay().bits(47) });
+    // SAFETY: 282 · 256 cycles are six milliseconds of 12 MHz, which is what the manufacturer's own programs give a crystal.
+    crystal.startup().write(|w| unsafe { w.delay().bits(282) });
     crystal.ctrl().write(|w| w.freq_range()._1_15mhz().enable().enable());
     while crystal.status().read().stable().bit_is_clear() {}
 
