@@ -106,6 +106,7 @@ fn the_card_holds_every_file() {
         ] {
             assert!(config.lines().any(|found| found == line), "{line}: {config}");
         }
+        assert_eq!(config.contains("\narm_boost=1\n"), board == "raspberry-pi-4", "{config}");
         assert_eq!(found["files"].as_array().unwrap().len(), names.len() + 3);
         let listed = Command::new("mdir").args(["-b", "-i"]).arg(disk(&place)).arg("::/").output().unwrap();
         assert_eq!(text(&listed.stdout).lines().count(), names.len() + 3, "{}", text(&listed.stdout));

@@ -188,9 +188,13 @@ pub fn link_for_aarch64(cargo: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// The same, for programs that need no libraries at run time.
+/// The same, for programs that need no libraries at run time. What a Cortex-A53 (Raspberry Pi 3, Zero 2 W) may compute wrongly, by its
+/// errata 835769 and 843419, the linker writes otherwise, in the standard and the C library too.
 pub fn static_for_aarch64(cargo: &mut Command) -> Result<()> {
-    cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-Ctarget-feature=+crt-static");
+    cargo.env(
+        "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
+        "-Ctarget-feature=+crt-static -Clink-args=-Wl,--fix-cortex-a53-835769,--fix-cortex-a53-843419",
+    );
     link_for_aarch64(cargo)
 }
 

@@ -132,10 +132,16 @@ impl Board {
             format!("initramfs {MODEL} followkernel"),
             "# Without an operating system nobody asks for more than the least clock, 600 MHz.".to_owned(),
             "force_turbo=1".to_owned(),
+        ];
+        if self == Self::RaspberryPi4 {
+            lines.push("# 1.8 GHz instead of 1.5, on boards that are made for it.".to_owned());
+            lines.push("arm_boost=1".to_owned());
+        }
+        lines.extend([
             "# The serial line: 115200 baud, 8N1, on GPIO 14 (TX) and 15 (RX).".to_owned(),
             "enable_uart=1".to_owned(),
             "init_uart_clock=48000000".to_owned(),
-        ];
+        ]);
         if boot_files.iter().any(|path| is_upstream(path)) {
             lines.push("# The device trees are named as Linux names them.".to_owned());
             lines.push("upstream_kernel=1".to_owned());

@@ -182,6 +182,7 @@ mod tests {
             assert_eq!(BootInfo::from_device_tree(&bytes), Some(expected));
         }
     }
+
     /// The trees of Raspberry Pi's own Linux, as far as they differ: controllers by phandle, and the LED.
     fn own_tree(gpios: [u32; 3], status: &[u8]) -> std::vec::Vec<u8> {
         Builder::default()

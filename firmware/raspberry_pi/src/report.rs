@@ -82,7 +82,7 @@ pub fn print_latency(out: &mut dyn Write, measured: &Measured, clock: &impl Cloc
 /// The core's clock before the runs and after them, Hz.
 pub fn print_core_clock(out: &mut dyn Write, [before, after]: [u64; 2]) -> Result {
     let [before, after] = [before, after].map(|clock| clock.saturating_add(500_000) / 1_000_000);
-    writeln!(out, "clock {before:>12} MHz before these runs, {after} MHz behind them")?;
+    writeln!(out, "clock {before:>12} MHz before these runs, {after} MHz after them")?;
     if before.abs_diff(after) > before / 50 {
         writeln!(
             out,
@@ -151,12 +151,12 @@ mod tests {
     fn a_clock_that_changes_is_noted() {
         let mut text = String::new();
         print_core_clock(&mut text, [1_199_700_000, 1_200_000_400]).unwrap();
-        assert_eq!(text, "clock         1200 MHz before these runs, 1200 MHz behind them\n");
+        assert_eq!(text, "clock         1200 MHz before these runs, 1200 MHz after them\n");
         text.clear();
         print_core_clock(&mut text, [1_400_000_000, 600_000_000]).unwrap();
         assert!(
             text.starts_with(
-                "clock         1400 MHz before these runs, 600 MHz behind them\nnote: the clock has changed"
+                "clock         1400 MHz before these runs, 600 MHz after them\nnote: the clock has changed"
             )
         );
     }

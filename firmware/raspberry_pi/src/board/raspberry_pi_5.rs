@@ -2,7 +2,8 @@
 //!
 //! Only what is safe to guess is here. The serial line is the three-pin debug connector, at the rate that the boot firmware set
 //! (`enable_uart=1`). There is no LED and no watchdog. The image is the same file under the name `kernel_2712.img`; config.txt
-//! wants `os_check=0`.
+//! wants `os_check=0`. Known to be missing: stacks and page tables lie below the image, where this board's boot firmware keeps
+//! what answers PSCI (Trusted Firmware-A, `atf@0` in the device tree): they have to go elsewhere before this is tried.
 
 use super::{Board, Start};
 
