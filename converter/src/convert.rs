@@ -1,5 +1,6 @@
 //! Checkpoint to packed model: fold, calibrate, quantise, pack.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use resmlp_runtime::format::{Layout, Precision, VERSION};
@@ -54,6 +55,23 @@ pub struct Converted {
 /// How many pictures are worth calibrating with: fewer for a larger network.
 pub fn calibration_pictures(macs: u64) -> usize {
     usize::try_from(CALIBRATION_MACS / macs.max(1)).unwrap_or(usize::MAX).clamp(64, CALIBRATION_PICTURES)
+}
+
+/// Different pictures below which calibration is doubtful.
+const FEW_PICTURES: usize = 32;
+
+/// What speaks against calibrating with `pictures`.
+pub fn doubts(pictures: &[Vec<u8>]) -> Vec<String> {
+    let is_plain = |picture: &[u8]| picture.chunks_exact(3).all(|pixel| Some(pixel) == picture.get(..3));
+    let different: HashSet<&[u8]> = pictures.iter().map(Vec::as_slice).filter(|picture| !is_plain(picture)).collect();
+    if different.len() >= FEW_PICTURES {
+        return Vec::new();
+    }
+    let (found, all) = (different.len(), pictures.len());
+    vec![format!(
+        "calibrated with {found} different pictures ({all} with repetitions and those of one colour): what others have \
+         beyond them is clipped; expected {FEW_PICTURES} or more, better {CALIBRATION_PICTURES}"
+    )]
 }
 
 /// Steps that `progress` of [`convert`] is told of.
@@ -119,4 +137,20 @@ fn provenance(request: &Request) -> String {
         "format_version": VERSION,
     })
     .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::doubts;
+
+    #[test]
+    fn few_pictures_are_doubted_and_so_are_copies_and_plain_ones() {
+        let picture = |i: u8| vec![i, i, i, 0, 1, 2];
+        let enough: Vec<_> = (0..32).map(picture).collect();
+        assert!(doubts(&enough).is_empty());
+        let doubt = |pictures: &[Vec<u8>]| doubts(pictures).concat();
+        assert!(doubt(&enough[1..]).starts_with("calibrated with 31 different pictures (31 with"));
+        assert!(doubt(&vec![picture(3); 512]).starts_with("calibrated with 1 different pictures (512 with"));
+        assert!(doubt(&[&enough[1..], &[vec![7; 6]]].concat()).starts_with("calibrated with 31 different"));
+    }
 }
