@@ -1,5 +1,6 @@
 //! Checkpoint to packed model: fold, calibrate, quantise, pack.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use resmlp_runtime::format::{Layout, Precision, VERSION};
@@ -54,6 +55,33 @@ pub struct Converted {
 /// How many pictures are worth calibrating with: fewer for a larger network.
 pub fn calibration_pictures(macs: u64) -> usize {
     usize::try_from(CALIBRATION_MACS / macs.max(1)).unwrap_or(usize::MAX).clamp(64, CALIBRATION_PICTURES)
+}
+
+/// Different pictures below which calibration is doubtful.
+const FEW_PICTURES: usize = 32;
+
+/// What speaks against the model that is asked for.
+pub fn doubts(request: &Request) -> Vec<String> {
+    match request.precision {
+        Precision::Int8 => few_pictures(request.pictures).into_iter().collect(),
+        Precision::F16 if request.layout == Layout::DSP => {
+            let doubt = "Cortex-M cores multiply floating-point numbers one at a time: an int8 model is many times as fast there";
+            vec![doubt.to_owned()]
+        }
+        Precision::F16 => Vec::new(),
+    }
+}
+
+fn few_pictures(pictures: &[Vec<u8>]) -> Option<String> {
+    let is_plain = |picture: &[u8]| picture.chunks_exact(3).all(|pixel| Some(pixel) == picture.get(..3));
+    let different: HashSet<&[u8]> = pictures.iter().map(Vec::as_slice).filter(|picture| !is_plain(picture)).collect();
+    let (found, all) = (different.len(), pictures.len());
+    (found < FEW_PICTURES).then(|| {
+        format!(
+            "few pictures to calibrate with: {found} of {all} that differ and are not of one colour, expected {FEW_PICTURES} at least; \
+             what others have beyond them is clipped"
+        )
+    })
 }
 
 /// Steps that `progress` of [`convert`] is told of.
@@ -119,4 +147,24 @@ fn provenance(request: &Request) -> String {
         "format_version": VERSION,
     })
     .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::few_pictures;
+
+    #[test]
+    fn few_pictures_are_doubted_and_so_are_copies_and_plain_ones() {
+        let picture = |i: u8| vec![i, i, i, 0, 1, 2];
+        let enough: Vec<_> = (0..32).map(picture).collect();
+        assert_eq!(few_pictures(&enough), None);
+        for (pictures, found) in [
+            (enough[1..].to_vec(), "31 of 31 "),
+            (vec![picture(3); 512], "1 of 512 "),
+            ([&enough[1..], &[vec![7; 6]]].concat(), "31 of 32 "),
+        ] {
+            let doubt = few_pictures(&pictures).unwrap();
+            assert!(doubt.contains(&format!("calibrate with: {found}")), "{doubt}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ mod take;
 
 use crate::error::{Error, Result};
 use crate::network::{AffinePlacement, Block, Dialect, Linear, Matrix, Network};
-use crate::source::{Tensor, Tensors};
+use crate::source::{Tensor, Tensors, Unreadable};
 use dialects::{Match, Words};
 use std::path::Path;
 use take::Taker;
@@ -32,14 +32,25 @@ pub fn choice(chosen: &str, others: &[String]) -> String {
     format!("weights taken from '{chosen}', not from {}", others.join(", "))
 }
 
-/// Builds the network that `tensors` of the checkpoint `path` hold.
+/// What is said of a tensor that must be one of floats.
+pub fn wrong_type(kind: &str) -> String {
+    format!("its type is {kind}; expected F16, BF16, F32 or F64")
+}
+
+/// Builds the network that `tensors` of the checkpoint `path` hold; `unreadable` lies beside them.
 ///
 /// `image` is the picture's height and width where the caller knows them; without it the tokens must form a square.
 /// What was left out goes into `notes`.
 ///
 /// # Errors
 /// The tensors are not a ResMLP's, one is missing, unexpected, of the wrong shape or not finite.
-pub fn network(path: &Path, tensors: Tensors, image: Option<[usize; 2]>, notes: &mut Vec<String>) -> Result<Network> {
+pub fn network(
+    path: &Path,
+    tensors: Tensors,
+    unreadable: Unreadable,
+    image: Option<[usize; 2]>,
+    notes: &mut Vec<String>,
+) -> Result<Network> {
     let Some(Match { words, prefix, others, depth }) = dialects::recognise(tensors.keys()) else {
         return Err(foreign::error(path, tensors.keys()));
     };
@@ -51,7 +62,7 @@ pub fn network(path: &Path, tensors: Tensors, image: Option<[usize; 2]>, notes: 
     } else if !prefix.is_empty() {
         notes.push(format!("names have the prefix '{prefix}'"));
     }
-    let mut taker = Taker::new(path, tensors, prefix);
+    let mut taker = Taker::new(path, tensors, unreadable, prefix);
     let (stem, patch) = stem(&mut taker, words)?;
     let dim = stem.weight.rows;
     let mut blocks: Vec<Block> = Vec::new();
@@ -62,7 +73,11 @@ pub fn network(path: &Path, tensors: Tensors, image: Option<[usize; 2]>, notes: 
     let final_affine = taker.affine(&words.final_affine(depth), words, dim)?;
     let head = match taker.has_any(&words.head(depth)) {
         true => Some(taker.linear(&words.head(depth), None, Some(dim))?),
-        false => None,
+        false => {
+            let classifier = format!("{}{}.weight", taker.prefix(), words.head(depth));
+            notes.push(format!("no classifier '{classifier}': the result is an embedding of {dim} numbers"));
+            None
+        }
     };
     let tokens = blocks.first().map_or(0, |block| block.mix.weight.rows);
     let image = image_size(image, tokens, patch).map_err(|message| Error::file(path, message))?;

@@ -53,6 +53,11 @@ mod pickle {
         rebuilt("_rebuild_tensor_v3", "UntypedStorage", shape, &[global("torch", dtype)])
     }
 
+    /// A tensor whose numbers are those stored with the other sign.
+    pub fn negated_tensor(class: &str, shape: &[u8]) -> Vec<u8> {
+        rebuilt("_rebuild_tensor_v2", class, shape, &[dict(&[("neg", b"\x88".to_vec())])])
+    }
+
     pub fn sparse_tensor() -> Vec<u8> {
         [global("torch._utils", "_rebuild_sparse_tensor"), tuple(&[]), b"R".to_vec()].concat()
     }
@@ -82,7 +87,7 @@ mod pickle {
     }
 }
 
-use pickle::{dict, network, newer_tensor, object, sparse_tensor, tensor};
+use pickle::{dict, negated_tensor, network, newer_tensor, object, sparse_tensor, tensor};
 
 type Entries = Vec<(&'static str, Vec<u8>)>;
 
@@ -189,6 +194,39 @@ fn a_tensor_of_another_type_is_named_with_its_type() {
 }
 
 #[test]
+fn no_part_of_the_network_is_left_out_for_its_type() {
+    for (name, _) in state() {
+        let error = refusal(&state_with(name, tensor("CharStorage", &[3])));
+        assert_eq!(error, format!("my.pth: tensor '{name}': its type is I8; expected F16, BF16, F32 or F64"));
+    }
+    let array = || object("numpy", "ndarray", &[]);
+    for (tensor, kind) in [
+        (tensor("LongStorage", &[3]), "I64"),
+        (newer_tensor("float8_e4m3fn", &[3]), "torch.float8_e4m3fn"),
+        (sparse_tensor(), "sparse_tensor"),
+        (negated_tensor("FloatStorage", &[2, 3]), "a view that negates what is stored"),
+        (array(), "'numpy.ndarray'"),
+    ] {
+        // A whole classifier is not read as none, either.
+        let mut entries = state_with("head.weight", tensor.clone());
+        entries.retain(|(name, _)| *name != "head.bias");
+        entries.push(("head.bias", tensor));
+        let error = refusal(&[("model", dict(&entries))]);
+        assert_eq!(error, format!("my.pth: tensor 'head.weight': its type is {kind}; expected F16, BF16, F32 or F64"));
+    }
+    let mut packed = state_with("blocks.0.linear_tokens._packed_params._packed_params", b")".to_vec());
+    packed.retain(|(name, _)| !name.starts_with("blocks.0.linear_tokens.weight"));
+    let error = refusal(&packed);
+    assert!(error.contains("'blocks.0.linear_tokens.weight': its type is quantised, packed by torch.ao"), "{error}");
+    // A network that has no classifier is an embedding, and says so.
+    let mut body = state();
+    body.retain(|(name, _)| !name.starts_with("head."));
+    body.push(("classifier.weight", array()));
+    let notes = notes(&body).unwrap();
+    assert_eq!(notes, ["no classifier 'head.weight': the result is an embedding of 3 numbers"]);
+}
+
+#[test]
 fn what_comes_after_the_logits_is_named() {
     let refusal = |nodes: &[Vec<u8>]| {
         let stem = [onnx::weight("w", &[4, 3, 2, 2]), onnx::node("Conv", &["x", "w"], "c", &[2, 2])];
@@ -204,5 +242,10 @@ fn what_comes_after_the_logits_is_named() {
         // In the middle of a network it makes it another one.
         let error = refusal(&[onnx::node(operator, &["c"], "y", &[])]);
         assert_eq!(error, format!("my.onnx: node 'y' ({operator}): not a ResMLP: it has no such operator"));
+    }
+    for operator in ["QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "MatMulInteger"] {
+        let error = refusal(&[onnx::node(operator, &["c"], "y", &[])]);
+        let expected = "a quantised graph; expected the one of floats that it was made from";
+        assert_eq!(error, format!("my.onnx: node 'y' ({operator}): {expected}"));
     }
 }

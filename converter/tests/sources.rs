@@ -9,7 +9,7 @@ use common::fixtures::{Fixture, expected, folder};
 use resmlp_converter::classify::normalise;
 use resmlp_converter::names;
 use resmlp_converter::network::{Dialect, Network};
-use resmlp_converter::source::{Checkpoint, Format, LoadOptions, Tensor, Tensors, load, load_bytes};
+use resmlp_converter::source::{Checkpoint, Format, LoadOptions, Tensor, Tensors, Unreadable, load, load_bytes};
 
 // Fixtures -----------------------------------------------------------------------------------------------------------
 
@@ -177,7 +177,8 @@ fn tiny_square() -> Tensors {
 
 fn named(tensors: Tensors, image: Option<[usize; 2]>) -> Result<(Network, Vec<String>), String> {
     let mut notes = Vec::new();
-    let network = names::network(Path::new("tiny.pth"), tensors, image, &mut notes).map_err(|e| e.to_string())?;
+    let network = names::network(Path::new("tiny.pth"), tensors, Unreadable::new(), image, &mut notes)
+        .map_err(|e| e.to_string())?;
     Ok((network, notes))
 }
 
@@ -212,24 +213,42 @@ fn a_shard_is_called_one() {
     }
 }
 
+/// The safetensors file of these tensors; those whose names begin with `integers` are of 32-bit integers.
+fn safetensors(tensors: Tensors, integers: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut header = serde_json::Map::new();
+    for (name, Tensor { shape, data }) in tensors {
+        let start = bytes.len();
+        bytes.extend(data.iter().flat_map(|value| value.to_le_bytes()));
+        let dtype = if name.starts_with(integers) { "I32" } else { "F32" };
+        let entry = serde_json::json!({ "dtype": dtype, "shape": shape, "data_offsets": [start, bytes.len()] });
+        header.insert(name, entry);
+    }
+    let header = serde_json::to_vec(&header).unwrap();
+    [&(header.len() as u64).to_le_bytes()[..], &header, &bytes].concat()
+}
+
+#[test]
+fn a_safetensors_file_without_floats_where_they_belong_is_refused_by_name() {
+    for (integers, name) in [("stem", "stem.proj.weight"), ("norm.b", "norm.beta"), ("head", "head.weight")] {
+        let file = safetensors(tiny_square(), integers);
+        let error = load_bytes(Path::new("my.safetensors"), file, &LoadOptions::default()).unwrap_err().to_string();
+        assert_eq!(error, format!("my.safetensors: tensor '{name}': its type is I32; expected F16, BF16, F32 or F64"));
+    }
+    let mut tensors = tiny_square();
+    tensors.insert("step".into(), Tensor { shape: vec![1], data: vec![1.0] });
+    assert!(load_bytes(Path::new("my.safetensors"), safetensors(tensors, "step"), &LoadOptions::default()).is_ok());
+}
+
 #[test]
 fn a_length_past_the_formats_is_refused_by_name() {
     let refusal = |name: &str, shape: &[usize]| {
-        let mut bytes = Vec::new();
-        let mut header = serde_json::Map::new();
         let mut tensors = tiny_square();
         for (part, shape) in [("weight", shape), ("bias", &shape[..1])] {
             let data = vec![0.5; shape.iter().product()];
             tensors.insert(format!("{name}.{part}"), Tensor { shape: shape.to_vec(), data });
         }
-        for (name, Tensor { shape, data }) in tensors {
-            let start = bytes.len();
-            bytes.extend(data.iter().flat_map(|value| value.to_le_bytes()));
-            let entry = serde_json::json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, bytes.len()] });
-            header.insert(name, entry);
-        }
-        let header = serde_json::to_vec(&header).unwrap();
-        let file = [&(header.len() as u64).to_le_bytes()[..], &header, &bytes].concat();
+        let file = safetensors(tensors, "none");
         load_bytes(Path::new("large.safetensors"), file, &LoadOptions::default()).map(|_| ()).map_err(|e| e.to_string())
     };
     assert_eq!(refusal("head", &[32_768, 3]), Ok(()));

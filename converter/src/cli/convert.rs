@@ -125,6 +125,8 @@ pub struct Outcome {
     skipped: usize,
     /// Channel scales that are applied at run time, because folding them would be ill-conditioned.
     explicit_scales: usize,
+    /// What speaks against the model.
+    warnings: Vec<String>,
     /// Noise of the residual stream after each stage.
     layers: Vec<StageLoss>,
     /// What each layer costs alone, with `--sensitivity`.
@@ -156,11 +158,8 @@ pub fn execute(args: &Args) -> Result<Outcome> {
         pictures: &calibration.pictures,
         sensitivity: args.sensitivity,
     };
-    if args.precision == PrecisionFlag::F16 && request.layout == Layout::DSP {
-        terminal::warning(
-            "Cortex-M cores multiply 16-bit floats one at a time: an int8 model is many times as fast there",
-        );
-    }
+    let warnings = convert::doubts(&request);
+    warnings.iter().for_each(|warning| terminal::warning(warning));
     let Converted { bytes, losses, costs, explicit_scales } = quantise(&request)?;
     write_atomically(&args.output, &bytes)?;
     if explicit_scales > 0 {
@@ -175,6 +174,7 @@ pub fn execute(args: &Args) -> Result<Outcome> {
         calibration_pictures: calibration.pictures.len(),
         skipped: calibration.skipped,
         explicit_scales,
+        warnings,
         layers: losses,
         sensitivity: costs,
         seconds: start.elapsed().as_secs_f64(),

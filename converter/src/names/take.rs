@@ -1,33 +1,43 @@
 //! Takes tensors by name, each with the shape that the others imply.
 
 use super::dialects::Words;
+use super::wrong_type;
 use crate::error::{Error, Result};
 use crate::network::{Affine, Linear, Matrix};
-use crate::source::{Tensor, Tensors};
+use crate::source::{Tensor, Tensors, Unreadable};
 use std::path::Path;
 
 /// The tensors that are still to be taken. Names are given without the prefix.
 pub(super) struct Taker<'a> {
     path: &'a Path,
     tensors: Tensors,
+    unreadable: Unreadable,
     prefix: String,
 }
 
 impl<'a> Taker<'a> {
-    pub fn new(path: &'a Path, tensors: Tensors, prefix: String) -> Self {
-        Self { path, tensors, prefix }
+    pub fn new(path: &'a Path, tensors: Tensors, unreadable: Unreadable, prefix: String) -> Self {
+        Self { path, tensors, unreadable, prefix }
     }
 
-    /// Whether the module `name` has any weight or bias.
+    /// What stands before every name.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Whether the module `name` has any weight or bias, of whatever type.
     pub fn has_any(&self, name: &str) -> bool {
-        ["weight", "bias"].iter().any(|part| self.tensors.contains_key(&format!("{}{name}.{part}", self.prefix)))
+        let mut parts = ["weight", "bias"].into_iter().map(|part| format!("{}{name}.{part}", self.prefix));
+        parts.any(|part| self.tensors.contains_key(&part) || self.unreadable.contains_key(&part))
     }
 
     /// The tensor `name`, which must hold finite numbers.
     pub fn finite(&mut self, name: &str) -> Result<Tensor> {
         let full = format!("{}{name}", self.prefix);
         let tensor = self.tensors.remove(&full).ok_or_else(|| {
-            Error::tensor(self.path, &full, "missing from the checkpoint; expected it beside the others of its kind")
+            let missing = "missing from the checkpoint; expected it beside the others of its kind";
+            let message = self.unreadable.get(&full).map_or(missing.into(), |kind| wrong_type(kind));
+            Error::tensor(self.path, &full, message)
         })?;
         match tensor.data.iter().position(|value| !value.is_finite()) {
             Some(index) => {

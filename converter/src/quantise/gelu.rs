@@ -10,6 +10,10 @@ use crate::forward::gelu;
 /// Beyond it the correction is less than 0.0001.
 const REACH: f32 = 4.1;
 
+/// Inputs farther below zero need no room: they may saturate, as GELU is 0 there. 16 bits with room for this one have a unit as
+/// fine as the table's.
+pub(super) const DEEPEST: f32 = 32.0;
+
 /// Room above the largest input seen in calibration.
 const MARGIN: f32 = 1.25;
 

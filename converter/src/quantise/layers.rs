@@ -2,12 +2,13 @@
 
 use rayon::prelude::*;
 
-use super::gelu::GeluTable;
+use super::gelu::{self, GeluTable};
 use super::network::{QuantisedHead, QuantisedLinear, QuantisedMix, QuantisedMlp, Quantiser, pixels};
 use super::ranges::{self, Histogram, Range};
 use super::weights::{Moments, Rounded, round};
 use crate::fold::{FoldedBlock, FoldedNetwork, Head};
 use crate::forward::{gelu, row_sums, token_means};
+use crate::network::Matrix;
 
 /// Samples from which a layer's second moments are taken.
 const MOMENT_SAMPLES: usize = 8192;
@@ -15,8 +16,14 @@ const MOMENT_SAMPLES: usize = 8192;
 /// Rows whose hidden activations are held at a time.
 const BATCH: usize = 1024;
 
-/// Smallest step of a channel, as a share of the layer's largest: a channel that was still in calibration may not be later.
-const LEAST_STEP: f32 = 1e-3;
+/// Smallest range of a channel that was still in calibration, as a share of the layer's largest: it may not be later.
+const LEAST_SHARE: f32 = 1e-3;
+
+/// A channel is still where it varies by no more than this share of its magnitude.
+const STILL: f32 = 0.01;
+
+/// Smallest ranges of 8-bit and of 16-bit inputs: their scales fit the format.
+const LEAST_RANGES: [f32; 2] = [255.0 * 1e-9, 16384.0 * 1e-9];
 
 /// Biases are at most this large in units of the sums, so that adding one cannot overflow.
 const LARGEST_BIAS: f32 = (1 << 29) as f32;
@@ -46,8 +53,9 @@ pub fn stem(network: &FoldedNetwork, pictures: &[Vec<u8>]) -> (QuantisedLinear, 
 
 /// Quantises a block's patch mixing, and takes the streams through it.
 pub fn mix(block: &FoldedBlock, streams: &mut Streams) -> QuantisedMix {
-    let (tokens, dim) = (block.mix.weight.rows, streams.dim);
-    let (input, centres) = input_quantiser(&streams.quantised, dim);
+    let tokens = block.mix.weight.rows;
+    let weights = column_norms(&block.expand.weight);
+    let (input, centres) = input_quantiser(&streams.quantised, &weights);
     let scale: Vec<f32> = block.scale.iter().zip(&input.scale).map(|(s, inverse)| s / inverse).collect();
     let rounded = round(&block.mix.weight.data, &mix_moments(&input, &scale, tokens, streams), &vec![0.0; tokens]);
     let mix = QuantisedMix {
@@ -84,7 +92,7 @@ fn mix_moments(input: &Quantiser, scale: &[f32], tokens: usize, streams: &Stream
 /// Quantises a block's channel MLP, and takes the streams through it.
 pub fn mlp(block: &FoldedBlock, streams: &mut Streams) -> QuantisedMlp {
     let (dim, hidden) = (streams.dim, block.expand.weight.rows);
-    let (input, _) = input_quantiser(&streams.quantised, dim);
+    let (input, _) = input_quantiser(&streams.quantised, &column_norms(&block.expand.weight));
     let samples = input.apply(&spread(&streams.quantised, dim, MOMENT_SAMPLES));
     let exact_mean = mean_rows(&spread(&streams.exact, dim, MOMENT_SAMPLES), dim);
     let mut expand = expand_layer(block, &input, &samples, &exact_mean);
@@ -132,7 +140,7 @@ pub fn head(network: &FoldedNetwork, streams: &Streams) -> QuantisedHead {
         }
     };
     let sums: Vec<f32> = token_means(&streams.quantised, tokens, dim).iter().map(|m| m * tokens as f32).collect();
-    let input = sum_quantiser(&sums, dim);
+    let input = sum_quantiser(&sums, &column_norms(&layer.weight));
     let steps: Vec<f32> = input.scale.iter().map(|s| 1.0 / (s * tokens as f32)).collect();
     let levels = input.apply_within(&sums, -32768.0, 32639.0);
     let mut moments = Moments::new(dim);
@@ -145,32 +153,63 @@ pub fn head(network: &FoldedNetwork, streams: &Streams) -> QuantisedHead {
     QuantisedHead::Classifier { input, weights, scale, bias }
 }
 
-/// 16 bits with room for sums four times as far from the middle as those seen.
-fn sum_quantiser(sums: &[f32], dim: usize) -> Quantiser {
+/// 16 bits with room for sums four times as far from the middle as those seen. `weights` is how much the classifier makes
+/// of each channel.
+fn sum_quantiser(sums: &[f32], weights: &[f32]) -> Quantiser {
+    let dim = weights.len();
     let ranges: Vec<Range> = (0..dim).map(|d| Range::of(sums.iter().skip(d).step_by(dim))).collect();
-    let widest = ranges.iter().fold(0f32, |m, r| m.max(r.high - r.low));
-    let largest = sums.iter().fold(0f32, |m, sum| m.max(sum.abs()));
-    // One picture, or several that are alike, say nothing of how far others lie apart: as far as from zero, then.
-    let least = if widest < 0.01 * largest { largest } else { widest * LEAST_STEP };
-    let scale: Vec<f32> = ranges.iter().map(|r| 16384.0 / (r.high - r.low).max(least).max(1e-4)).collect();
+    let scale: Vec<f32> = widths(&ranges, weights, LEAST_RANGES[1]).iter().map(|width| 16384.0 / width).collect();
     let offset = scale.iter().zip(&ranges).map(|(s, r)| -s * (r.high + r.low) / 2.0).collect();
     Quantiser { scale, offset }
 }
 
-/// 8-bit ranges of each channel of `stream`, and the real value in the middle of each.
-fn input_quantiser(stream: &[f32], dim: usize) -> (Quantiser, Vec<f32>) {
+/// 8-bit ranges of each channel of `stream`, and the real value in the middle of each. `weights` is how much the layers
+/// behind make of each channel.
+fn input_quantiser(stream: &[f32], weights: &[f32]) -> (Quantiser, Vec<f32>) {
+    let dim = weights.len();
     let mut histograms: Vec<Histogram> = ranges::extremes(stream, dim).into_iter().map(Histogram::new).collect();
     ranges::count(&mut histograms, stream);
     let ranges: Vec<Range> = histograms.par_iter().map(|h| h.best(false)).collect();
-    let widest = ranges.iter().fold(0f32, |m, r| m.max(r.step()));
-    let least = (widest * LEAST_STEP).max(1e-6);
-    let scale: Vec<f32> = ranges.iter().map(|r| 1.0 / r.step().max(least)).collect();
+    let steps = widths(&ranges, weights, LEAST_RANGES[0]).into_iter().map(|width| width / 255.0);
+    let scale: Vec<f32> = steps.map(|step| 1.0 / step).collect();
     let centres: Vec<f32> = ranges.iter().zip(&scale).map(|(r, s)| (r.low + r.high) / 2.0 + 0.5 / s).collect();
     let offset = scale.iter().zip(&centres).map(|(s, c)| -s * c).collect();
     (Quantiser { scale, offset }, centres)
 }
 
-/// The range of GELU's results for each hidden unit, and the largest input of all in magnitude.
+/// How wide each channel's range is made: as wide as it was seen, where it moved. One that was still gets room by what the
+/// layer makes of it: more would coarsen the weights of all others, which share its scale.
+fn widths(ranges: &[Range], weights: &[f32], least: f32) -> Vec<f32> {
+    let magnitude = |r: &Range| r.low.abs().max(r.high.abs());
+    let is_still = |r: &Range| r.high - r.low <= STILL * magnitude(r);
+    let largest = ranges.iter().map(magnitude).fold(0f32, f32::max);
+    let effects = ranges.iter().zip(weights).map(|(r, w)| (r.high - r.low) * w);
+    let strongest = effects.fold(0f32, f32::max);
+    // One picture, or several that are alike, say nothing of how far others lie apart: as far as from zero, then.
+    let nothing_moved = ranges.iter().all(is_still);
+    let width = |(r, &w): (&Range, &f32)| {
+        let room = match is_still(r) {
+            false => 0.0,
+            true if nothing_moved => largest,
+            true if w > 0.0 => (LEAST_SHARE * strongest / w).min(largest),
+            true => 0.0,
+        };
+        (r.high - r.low).max(room).max(1e-6 * magnitude(r)).max(least)
+    };
+    ranges.iter().zip(weights).map(width).collect()
+}
+
+/// Length of each column.
+fn column_norms(matrix: &Matrix) -> Vec<f32> {
+    let mut squares = vec![0f64; matrix.cols];
+    for row in matrix.data.chunks_exact(matrix.cols) {
+        squares.iter_mut().zip(row).for_each(|(s, w)| *s += f64::from(*w).powi(2));
+    }
+    squares.iter().map(|s| s.sqrt() as f32).collect()
+}
+
+/// The range of GELU's results for each hidden unit, and the largest input of all in magnitude that 16 bits must hold: one unit
+/// that is far below zero must not coarsen all others.
 fn hidden_ranges(expand: &QuantisedLinear, input: &Quantiser, stream: &[f32]) -> (Vec<Range>, f32) {
     let (dim, hidden) = (input.scale.len(), expand.bias.len());
     let mut largest = 0f32;
@@ -182,7 +221,7 @@ fn hidden_ranges(expand: &QuantisedLinear, input: &Quantiser, stream: &[f32]) ->
     }
     for rows in stream.chunks(BATCH * dim) {
         let mut values = expand.apply(&input.apply(rows));
-        largest = values.iter().fold(largest, |m, x| m.max(x.abs()));
+        largest = values.iter().fold(largest, |m, x| m.max(x.max((-x).min(gelu::DEEPEST))));
         values.par_chunks_mut(hidden).for_each(|row| row.iter_mut().for_each(|x| *x = gelu(*x)));
         ranges::count(&mut histograms, &values);
     }
@@ -261,7 +300,7 @@ mod tests {
     #[test]
     fn one_picture_leaves_room_for_others() {
         let seen = [30.0, -80.0, 0.001];
-        let quantiser = sum_quantiser(&seen, 3);
+        let quantiser = sum_quantiser(&seen, &[1.0; 3]);
         let others = [-50.0, 40.0, 70.0];
         let levels = quantiser.apply_within(&others, -32768.0, 32639.0);
         for ((level, other), (scale, offset)) in

@@ -77,7 +77,9 @@ impl Moments {
         let mean = if self.centred { self.mean() } else { vec![0.0; k] };
         let mut out: Vec<f32> = (0..k * k).map(|i| self.products[i] / count - mean[i / k] * mean[i % k]).collect();
         let trace: f32 = (0..k).map(|i| out[i * k + i].max(0.0)).sum();
-        let damping = (DAMPING * trace / k as f32).max(1e-12);
+        // About the mean, inputs are whole numbers, and what they leave of each other below this is no correlation.
+        let least = if self.centred { 1e-12 } else { f32::MIN_POSITIVE };
+        let damping = (DAMPING * trace / k as f32).max(least);
         (0..k).for_each(|i| out[i * k + i] = out[i * k + i].max(0.0) + damping);
         out
     }

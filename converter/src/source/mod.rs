@@ -5,7 +5,7 @@ mod pth;
 mod safetensors;
 mod tensors;
 
-pub use tensors::{Tensor, Tensors};
+pub use tensors::{Tensor, Tensors, Unreadable};
 
 use crate::error::{Error, Result};
 use crate::names;
@@ -65,6 +65,7 @@ pub struct Checkpoint {
 /// Named tensors as a `.pth` or safetensors file holds them.
 struct StateDict {
     tensors: Tensors,
+    unreadable: Unreadable,
     notes: Vec<String>,
 }
 
@@ -111,8 +112,9 @@ fn read(path: &Path, format: Format, bytes: Vec<u8>, options: &LoadOptions) -> R
 
 fn named(path: &Path, format: Format, state: StateDict, bytes: Vec<u8>, options: &LoadOptions) -> Result<Checkpoint> {
     drop(bytes); // the tensors are copies; a large checkpoint should not be held twice
-    let StateDict { tensors, mut notes } = state;
-    let network = names::network(path, tensors, options.image, &mut notes).map_err(|error| match shard(path) {
+    let StateDict { tensors, unreadable, mut notes } = state;
+    let network = names::network(path, tensors, unreadable, options.image, &mut notes);
+    let network = network.map_err(|error| match shard(path) {
         Some([number, count]) => {
             error.with(&format!("it is shard {number} of {count}: merge the shards into one file"))
         }

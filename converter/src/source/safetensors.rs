@@ -1,31 +1,33 @@
 //! Reads `.safetensors`; the format itself is the `safetensors` crate's work.
 
 use super::tensors::Float;
-use super::{StateDict, Tensor, Tensors};
+use super::{StateDict, Tensor, Tensors, Unreadable};
 use crate::error::{Error, Result};
 use crate::names;
 use safetensors::{Dtype, SafeTensors};
 use std::path::Path;
 
-/// Every floating-point tensor of the file; tensors of other types are left out, unless they have a ResMLP's names.
+/// Every floating-point tensor of the file, and the types of the others.
 pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<StateDict> {
     let file = SafeTensors::deserialize(bytes)
         .map_err(|e| Error::file(path, format!("a damaged safetensors file ({e}); expected a complete one")))?;
-    let mut tensors = Tensors::new();
+    let (mut tensors, mut unreadable) = (Tensors::new(), Unreadable::new());
     for (name, view) in file.iter() {
         match float(view.dtype()) {
             Some(float) => {
                 let tensor = Tensor { shape: view.shape().to_vec(), data: float.decode(view.data()) };
                 tensors.insert(name.to_string(), tensor);
             }
-            None if names::is_recognised(name) => {
-                let message = format!("its type is {:?}; expected F16, BF16, F32 or F64", view.dtype());
-                return Err(Error::tensor(path, name, message));
+            None => {
+                let kind = format!("{:?}", view.dtype());
+                if names::is_recognised(name) {
+                    return Err(Error::tensor(path, name, names::wrong_type(&kind)));
+                }
+                unreadable.insert(name.to_string(), kind);
             }
-            None => {}
         }
     }
-    Ok(StateDict { tensors, notes: Vec::new() })
+    Ok(StateDict { tensors, unreadable, notes: Vec::new() })
 }
 
 fn float(dtype: Dtype) -> Option<Float> {

@@ -15,6 +15,9 @@ pub struct Tensor {
 /// Tensors by their names in the checkpoint.
 pub type Tensors = BTreeMap<String, Tensor>;
 
+/// The types of what is no floating-point tensor, by its name in the checkpoint.
+pub type Unreadable = BTreeMap<String, String>;
+
 /// Floating-point formats that weights are stored in, all little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Float {

@@ -32,6 +32,7 @@ fn convert_says_what_it_made() {
     let (model, found) = convert(folder.path(), "m.rmlp", &checkpoint(), &["--sensitivity"]);
     assert_eq!((&found["precision"], &found["dialect"]), (&"int8".into(), &"deit".into()));
     assert_eq!((&found["calibration_pictures"], &found["skipped"]), (&10.into(), &0.into()));
+    assert!(found["warnings"][0].as_str().unwrap().contains(": 10 of 10 that differ"), "{found}");
     assert_eq!(found["bytes"], std::fs::metadata(&model).unwrap().len());
     assert_eq!(names(&found["layers"]), STAGES);
     assert_eq!(names(&found["sensitivity"]), [&STAGES[..], &["head"]].concat());

@@ -66,8 +66,11 @@ impl Constant {
         check_rank(shape.len())?;
         let count = volume(&shape).ok_or_else(|| format!("shape {shape:?}, which overflows"))?;
         let data_type = DataType::try_from(tensor.data_type).unwrap_or(DataType::Undefined);
-        let size = size_of(data_type)
-            .ok_or_else(|| format!("type {}; expected a float, an integer or a boolean", data_type.as_str_name()))?;
+        let size = size_of(data_type).ok_or_else(|| {
+            let expected =
+                "FLOAT, FLOAT16, BFLOAT16, DOUBLE, INT32, INT64, UINT8 or BOOL, as in a graph that is not quantised";
+            format!("type {}; expected {expected}", data_type.as_str_name())
+        })?;
         let bytes = count.checked_mul(size).ok_or_else(|| format!("shape {shape:?}, which overflows"))?;
         let data = if tensor.data_location == Some(DataLocation::External as i32) {
             from_bytes(data_type, &external.read(&tensor.external_data, bytes)?)

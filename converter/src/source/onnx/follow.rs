@@ -167,6 +167,9 @@ impl<'a> Follower<'a> {
     }
 
     fn operator(&mut self, node: &NodeProto, inputs: &Inputs) -> Follow<Value> {
+        if ["Quantize", "QLinear", "Dequantize", "Integer"].iter().any(|word| node.op_type.contains(word)) {
+            return Err("a quantised graph; expected the one of floats that it was made from".into());
+        }
         if let Some(constant) = constant_ops::evaluate(self, node, inputs)? {
             return Ok(Value::Constant(Rc::new(constant)));
         }

@@ -38,7 +38,7 @@ fn state_dict<'a>(
         let tensor = tensor.map_err(|message| Error::tensor(path, &name, message))?;
         tensors.insert(name, tensor);
     }
-    Ok(StateDict { tensors, notes: selection.notes })
+    Ok(StateDict { tensors, unreadable: selection.unreadable, notes: selection.notes })
 }
 
 /// Takes `view` out of its storage's bytes. `budget` is the number of elements that may still be made.

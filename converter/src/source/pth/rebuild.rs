@@ -80,9 +80,12 @@ pub(super) fn class_name(machine: &Machine, reference: Ref) -> String {
 
 /// `_rebuild_tensor(storage, offset, shape, strides, …)`.
 fn tensor(machine: &Machine, arguments: Ref) -> Parse<Value> {
-    let Some([storage, offset, shape, strides, ..]) = machine.members(arguments) else {
+    let Some([storage, offset, shape, strides, rest @ ..]) = machine.members(arguments) else {
         return Err("a tensor with too few arguments".into());
     };
+    if rest.get(2).is_some_and(|flags| is_negated(machine, *flags)) {
+        return Ok(Value::UnreadTensor("a view that negates what is stored".into()));
+    }
     if !matches!(machine.value(*storage), Value::Storage(_)) {
         return Err("a tensor without a storage".into());
     }
@@ -93,6 +96,14 @@ fn tensor(machine: &Machine, arguments: Ref) -> Parse<Value> {
         return Err("a tensor whose shape and strides differ in length".into());
     }
     Ok(Value::Tensor(View { storage: *storage, offset, shape, strides }))
+}
+
+/// Whether the last argument of `_rebuild_tensor_v2` says that the numbers have the other sign.
+fn is_negated(machine: &Machine, flags: Ref) -> bool {
+    let is_set = |(key, value): &(Ref, Ref)| {
+        machine.text(*key) == Some("neg") && !matches!(machine.value(*value), Value::Int(0))
+    };
+    matches!(machine.value(flags), Value::Dict(flags) if flags.iter().take(64).any(is_set))
 }
 
 /// `_rebuild_from_type_v2(function, class, arguments, state)`: the plain tensor, whatever its class adds.

@@ -3,12 +3,15 @@
 use super::pickle::{Machine, NAME_LIMIT};
 use super::value::{Ref, Value, View};
 use crate::names;
+use crate::source::Unreadable;
 use std::collections::{HashSet, VecDeque};
 
 /// A dictionary of tensors: the weights, or something like them.
 pub(super) struct Selection {
     /// Names and views; later duplicates of a name win, as in Python.
     pub tensors: Vec<(String, View)>,
+    /// What else lies beside them.
+    pub unreadable: Unreadable,
     /// What was chosen, where there was a choice.
     pub notes: Vec<String>,
 }
@@ -26,7 +29,9 @@ struct Candidate {
     tensors: Vec<(String, View)>,
     /// Number of tensors with a ResMLP's names.
     recognised: usize,
-    /// The first of those that cannot be read, and its type.
+    /// Keys and values that are no tensors which can be read.
+    others: Vec<(Ref, Ref)>,
+    /// The first of those with a ResMLP's name, and its type.
     unreadable: Option<(String, String)>,
 }
 
@@ -42,7 +47,7 @@ pub(super) fn select(machine: &Machine, root: Ref) -> Result<Selection, String> 
         return Err(no_candidate(machine.value(root), network));
     };
     if let Some((name, kind)) = best.unreadable {
-        return Err(format!("tensor '{name}': its type is {kind}; expected F16, BF16, F32 or F64"));
+        return Err(format!("tensor '{name}': {}", names::wrong_type(&kind)));
     }
     let others: Vec<_> = candidates.into_iter().filter(|c| c.recognised > 0).map(|c| c.path).collect();
     let mut notes = Vec::new();
@@ -51,7 +56,21 @@ pub(super) fn select(machine: &Machine, root: Ref) -> Result<Selection, String> 
     } else if !best.path.is_empty() {
         notes.push(format!("weights taken from '{}'", best.path));
     }
-    Ok(Selection { tensors: best.tensors, notes })
+    let unreadable = best.others.into_iter().filter_map(|(key, value)| other(machine, key, value)).collect();
+    Ok(Selection { tensors: best.tensors, unreadable, notes })
+}
+
+/// Name and type of what stands where a tensor may be expected.
+fn other(machine: &Machine, key: Ref, value: Ref) -> Option<(String, String)> {
+    let (name, value) = (machine.text(key)?, machine.value(value));
+    if let Some(layer) = name.strip_suffix("_packed_params._packed_params") {
+        return Some((format!("{layer}weight"), "quantised, packed by torch.ao.quantization".into()));
+    }
+    let kind = match value {
+        Value::Object(class) => format!("'{class}'"),
+        value => unreadable(machine, value)?.to_string(),
+    };
+    Some((name.to_string(), kind))
 }
 
 /// The error for a `root` without weights by name, where it may be or hold a whole network.
@@ -104,8 +123,8 @@ fn may_hold_tensors(value: &Value) -> bool {
 
 /// The tensors among the `entries` of a dictionary, if there are any.
 fn candidate(machine: &Machine, path: String, entries: &[(Ref, Ref)]) -> Option<Candidate> {
-    let mut candidate = Candidate { path, tensors: Vec::new(), recognised: 0, unreadable: None };
-    for (key, value) in entries {
+    let mut candidate = Candidate { path, tensors: Vec::new(), recognised: 0, others: Vec::new(), unreadable: None };
+    for entry @ (key, value) in entries {
         let name = machine.text(*key).unwrap_or("?");
         if name.len() > NAME_LIMIT {
             continue; // no name of a tensor, and the memo could ask for many copies
@@ -119,7 +138,7 @@ fn candidate(machine: &Machine, path: String, entries: &[(Ref, Ref)]) -> Option<
             (_, Some(kind)) if is_recognised => {
                 candidate.unreadable.get_or_insert_with(|| (name.to_string(), kind.to_string()));
             }
-            _ => {}
+            _ => candidate.others.push(*entry),
         }
     }
     (!candidate.tensors.is_empty() || candidate.unreadable.is_some()).then_some(candidate)
