@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Whether a larger network takes longer than its operations: time per GMAC of the published shapes, relative to S12.
 
-    python benches/growth.py
+    python3 benches/growth.py
 
 Needs nothing but Python. Runs models with random weights on one thread (--threads N for more) in processes of their own, by
 turns; writes a record and a chart to benches/record/. Takes about three minutes on a quiet machine, after compiling.
@@ -42,7 +42,7 @@ def main():
         })
     record = {
         "date": f"{machine.now():%Y-%m-%d %H:%M} UTC",
-        "command": " ".join(["python benches/growth.py", *sys.argv[1:]]),
+        "command": " ".join(["python3 benches/growth.py", *sys.argv[1:]]),
         "machine": description,
         "kernels": s12.about["kernels"],
         "threads": options.threads,

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Every kernel table, by stage and by network, with tract and rten on the same networks: `cargo bench`, written down.
 
-    python benches/kernels.py
+    python3 benches/kernels.py
 
 Needs nothing but Python. Runs `cargo bench -p resmlp-benches --features peers` and writes what criterion measured, with the machine's
 description, to benches/record/, as JSON and as a table. Takes some minutes on a quiet machine, after compiling.
@@ -29,7 +29,7 @@ def main():
         rows = sorted(measured(Path(home)), key=lambda row: (row["group"], row["what"], row["ms"]))
     record = {
         "date": f"{machine.now():%Y-%m-%d %H:%M} UTC",
-        "command": "python benches/kernels.py",
+        "command": "python3 benches/kernels.py",
         "settings": {name: os.environ[name] for name in SETTINGS if name in os.environ},
         "machine": description,
         "packages": programs.crates("criterion", "rten", "tract-onnx"),

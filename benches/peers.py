@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """This project beside LiteRT, ONNX Runtime, OpenVINO, rten and tract: one network, one run, by turns.
 
+    python3 -m venv target/python; . target/python/bin/activate              (Debian's package: python3-venv)
     pip install numpy onnx pillow onnxruntime openvino nncf                  (what is missing is left out, and said)
     pip install ai-edge-litert torch litert-torch litert-quantizer           (LiteRT and its XNNPACK)
-    python benches/peers.py
+    python3 benches/peers.py
 
 Builds this project, makes a network of the S12 shape with random weights (or takes yours: --network CHECKPOINT), quantises it
 for every engine, and runs all of them in processes of their own, some passes of each in every round. Writes a record with the
@@ -221,7 +222,7 @@ def main():
         commands = {name: [sys.executable, WITHOUT_AMX, *command] for name, command in commands.items()}
     record = {
         "date": f"{machine.now():%Y-%m-%d %H:%M} UTC",
-        "command": " ".join(["python benches/peers.py", *sys.argv[1:]]),
+        "command": " ".join(["python3 benches/peers.py", *sys.argv[1:]]),
         "network": options.network,
         "rounds": options.rounds,
         "burst": options.burst,

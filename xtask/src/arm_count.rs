@@ -81,10 +81,12 @@ const CORES: [Core; 5] = [
     },
 ];
 
-/// Prints both tables.
+/// Prints both tables, and says which of them this machine cannot make.
 pub fn print() -> Result<()> {
     tools::ensure(&TOOLS)?;
-    check(&Toolchain::for_targets(&[LINUX])?).map(|_| ())
+    let tally = check(&Toolchain::for_targets(&[LINUX])?)?;
+    tally.skipped.iter().for_each(|what| eprintln!("skipped: {what}"));
+    Ok(())
 }
 
 /// Prints both tables, and fails where something costs more than it may. What this machine cannot count is skipped, by name.
@@ -95,7 +97,7 @@ pub fn check(arm: &Toolchain) -> Result<Tally> {
     if tools::counts_instructions() {
         dear.extend(count(&program, &mut tally)?);
     } else {
-        tally.skipped.push("instructions of an inference (needs qemu-user 7.2 or 8)".to_owned());
+        tally.skipped.push("instructions of an inference (needs qemu-user 7.2 or 8, such as Debian 12's)".to_owned());
     }
     if let Some(mca) = tools::mca() {
         let costs = loops::of(&program, mca)?;

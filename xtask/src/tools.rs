@@ -26,7 +26,7 @@ pub enum Tool {
     Aarch64Linker,
     /// Runs programs for aarch64 Linux, as any of several cores.
     QemuUser,
-    /// The same emulator, linked so that it loads plugins. Where it is missing or too new nothing is counted.
+    /// The same emulator, linked so that it loads plugins. Where it is missing or too new (Debian 13) nothing is counted.
     QemuUserPlugins,
     /// Compiles C for this machine.
     CCompiler,
@@ -129,7 +129,7 @@ fn qemu_user() -> Option<&'static str> {
     ["qemu-aarch64-static", "qemu-aarch64"].into_iter().find(|name| find_program(name).is_some())
 }
 
-/// Whether the emulator loads plugins with the interface of QEMU 7.2 and 8; later ones have another.
+/// Whether the emulator loads plugins with the interface of QEMU 7.2 and 8; later ones have another, and Debian 13's loads none.
 pub fn counts_instructions() -> bool {
     let version = output_of(Command::new(QEMU_WITH_PLUGINS).arg("--version")).unwrap_or_default();
     ["version 7.2", "version 8."].iter().any(|known| version.contains(known))

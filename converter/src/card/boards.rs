@@ -23,8 +23,8 @@ pub enum Board {
 }
 
 /// Where boot files come from.
-const SOURCES: &str = "Debian and Raspberry Pi OS have the firmware in the package raspi-firmware (/usr/lib/raspi-firmware) \
-                       and the .dtb files in linux-image-arm64 (/usr/lib/linux-image-*/broadcom); \
+const SOURCES: &str = "Debian and Raspberry Pi OS have the firmware in the package raspi-firmware (of non-free-firmware; \
+                       /usr/lib/raspi-firmware) and the .dtb files in linux-image-arm64 (/usr/lib/linux-image-*/broadcom); \
                        https://github.com/raspberrypi/firmware/tree/stable/boot has all of them. \
                        --boot-files may be given several times";
 
@@ -89,8 +89,11 @@ impl Board {
     /// Finds the boot files.
     ///
     /// # Errors
-    /// All that are missing, and where to get them.
+    /// A folder that is not there; else all files that are missing, and where to get them.
     pub(super) fn boot_files(self, folders: &[PathBuf]) -> Result<Vec<PathBuf>> {
+        if let Some(folder) = folders.iter().find(|folder| !folder.is_dir()) {
+            return Err(Error::file(folder, format!("no such folder; it is to hold boot files. {SOURCES}")));
+        }
         let find = |name: &str| {
             let places = folders.iter().flat_map(|folder| [folder.join(name), folder.join("broadcom").join(name)]);
             places.into_iter().find(|path| path.is_file())
@@ -191,6 +194,9 @@ mod tests {
         let message = Board::RaspberryPi3.boot_files(&folders[..1]).unwrap_err().to_string();
         assert!(message.contains("missing: bcm2710-rpi-3-b.dtb or bcm2837-rpi-3-b.dtb or "), "{message}");
         assert!(message.contains(" or bcm2837-rpi-zero-2-w.dtb. Debian"), "{message}");
+
+        let message = Board::RaspberryPi3.boot_files(&[firmware.clone(), trees.join("none")]).unwrap_err().to_string();
+        assert!(message.contains("none: no such folder") && !message.contains("missing"), "{message}");
 
         // One machine's is enough.
         std::fs::remove_file(trees.join("bcm2837-rpi-3-b.dtb")).unwrap();
