@@ -23,9 +23,10 @@ pub enum Board {
 }
 
 /// Where boot files come from.
-const SOURCES: &str = "Debian and Raspberry Pi OS have the firmware in the package raspi-firmware (of non-free-firmware; \
-                       /usr/lib/raspi-firmware) and the .dtb files in linux-image-arm64 (/usr/lib/linux-image-*/broadcom); \
-                       https://github.com/raspberrypi/firmware/tree/stable/boot has all of them. \
+const SOURCES: &str = "Raspberry Pi OS has all of them in /boot/firmware. Debian has the firmware in the package raspi-firmware (of \
+                       non-free-firmware; /usr/lib/raspi-firmware) and the .dtb files in linux-image-arm64 \
+                       (/usr/lib/linux-image-*/broadcom). \
+                       https://github.com/raspberrypi/firmware/tree/stable/boot has all of them too. \
                        --boot-files may be given several times";
 
 /// Device trees by the names that Linux gives them; the firmware prefers its own names where it is not told.
@@ -190,10 +191,10 @@ mod tests {
         assert!(!Board::RaspberryPi4.config(&found).contains("upstream_kernel"));
 
         let message = Board::RaspberryPi3.boot_files(&folders[1..]).unwrap_err().to_string();
-        assert!(message.contains("missing: bootcode.bin, start.elf, fixup.dat. Debian"), "{message}");
+        assert!(message.contains("missing: bootcode.bin, start.elf, fixup.dat. Raspberry Pi OS"), "{message}");
         let message = Board::RaspberryPi3.boot_files(&folders[..1]).unwrap_err().to_string();
         assert!(message.contains("missing: bcm2710-rpi-3-b.dtb or bcm2837-rpi-3-b.dtb or "), "{message}");
-        assert!(message.contains(" or bcm2837-rpi-zero-2-w.dtb. Debian"), "{message}");
+        assert!(message.contains(" or bcm2837-rpi-zero-2-w.dtb. Raspberry Pi OS"), "{message}");
 
         let message = Board::RaspberryPi3.boot_files(&[firmware.clone(), trees.join("none")]).unwrap_err().to_string();
         assert!(message.contains("none: no such folder") && !message.contains("missing"), "{message}");
