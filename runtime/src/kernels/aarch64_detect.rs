@@ -90,15 +90,16 @@ pub(super) fn has(extension: Extension) -> bool {
     }
 }
 
-/// Whether the core that runs this is a Cortex-A53 or A55, which issue instructions in their order; false where that cannot be known. A
-/// machine can have other cores beside it.
+/// Whether the core that runs this is a Cortex-A53 or A55, which issue instructions in their order, under whatever name; false where
+/// that cannot be known. A machine can have other cores beside it.
 pub(super) fn issues_in_order() -> bool {
     main_id().is_some_and(is_a53_or_a55)
 }
 
-/// By the main ID register: bits 31 to 24 are the implementer, 0x41 for Arm, and bits 15 to 4 the part.
+/// By the main ID register: bits 31 to 24 are the implementer, and bits 15 to 4 the part. Arm's own, and Qualcomm's Kryo 2xx, 3xx and 4xx
+/// Silver (Linux, arch/arm64/include/asm/cputype.h), which are an A53 and two A55.
 fn is_a53_or_a55(main_id: u64) -> bool {
-    main_id >> 24 & 0xff == 0x41 && matches!(main_id >> 4 & 0xfff, 0xd03 | 0xd05)
+    matches!((main_id >> 24 & 0xff, main_id >> 4 & 0xfff), (0x41, 0xd03 | 0xd05) | (0x51, 0x801 | 0x803 | 0x805))
 }
 
 /// The main ID register, which Linux answers for where it says so.
@@ -127,8 +128,8 @@ mod tests {
 
     #[test]
     fn cores_that_issue_in_order_are_told_from_others() {
-        // Cortex-A53 r0p4, A55 r1p0 and r2p0; A72, A76, and another implementer's part of that number.
-        assert!([0x410f_d034, 0x411f_d050, 0x412f_d050].into_iter().all(is_a53_or_a55));
-        assert!(![0x410f_d083, 0x414f_d0b1, 0x511f_d050, 0].into_iter().any(is_a53_or_a55));
+        // Cortex-A53 r0p4, A55 r1p0 and r2p0, Kryo 4xx Silver; A72, A76, Kryo 4xx Gold, and parts of these numbers by others.
+        assert!([0x410f_d034, 0x411f_d050, 0x412f_d050, 0x51df_805e].into_iter().all(is_a53_or_a55));
+        assert!(![0x410f_d083, 0x414f_d0b1, 0x51df_804d, 0x511f_d050, 0x410f_8050, 0].into_iter().any(is_a53_or_a55));
     }
 }

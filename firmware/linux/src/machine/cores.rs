@@ -22,7 +22,7 @@ struct Core {
 /// ARM's implementer and part numbers, the core's name, and the int8 multiply-accumulates that its vector units can
 /// retire in a cycle: 8 by SMLAL where there are no dot products; with them 16 for each unit that has SDOT.
 /// `None`: its maker has not published enough to tell.
-const KINDS: [(&str, &str, &str, Option<u32>); 16] = [
+const KINDS: [(&str, &str, &str, Option<u32>); 21] = [
     ("0x41", "0xd03", "Cortex-A53", Some(8)),
     ("0x41", "0xd04", "Cortex-A35", None),
     ("0x41", "0xd05", "Cortex-A55", Some(16)),
@@ -32,6 +32,7 @@ const KINDS: [(&str, &str, &str, Option<u32>); 16] = [
     ("0x41", "0xd0a", "Cortex-A75", None),
     ("0x41", "0xd0b", "Cortex-A76", Some(32)),
     ("0x41", "0xd0c", "Neoverse-N1", Some(32)),
+    ("0x41", "0xd0d", "Cortex-A77", Some(32)),
     ("0x41", "0xd40", "Neoverse-V1", None),
     ("0x41", "0xd41", "Cortex-A78", Some(32)),
     ("0x41", "0xd42", "Cortex-A78AE", Some(32)),
@@ -39,6 +40,11 @@ const KINDS: [(&str, &str, &str, Option<u32>); 16] = [
     ("0x41", "0xd4b", "Cortex-A78C", Some(32)),
     ("0x4e", "0x003", "Denver 2", None),
     ("0x4e", "0x004", "Carmel", None),
+    // Qualcomm's names for cores of Arm's: A53, A55 without dot products, A76 and A55.
+    ("0x51", "0x801", "Kryo-2xx-Silver", Some(8)),
+    ("0x51", "0x803", "Kryo-3xx-Silver", None),
+    ("0x51", "0x804", "Kryo-4xx-Gold", Some(32)),
+    ("0x51", "0x805", "Kryo-4xx-Silver", Some(16)),
 ];
 
 impl Cores {
