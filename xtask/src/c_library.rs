@@ -1,4 +1,4 @@
-//! `runtime/c`: the static library, its example in C, and its header in C++; on this machine and for aarch64 Linux.
+//! `bindings/c`: the static library, its example in C, and its header in C++; on this machine and for aarch64 Linux.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -77,7 +77,7 @@ fn compiles_as_cxx() -> Result<()> {
 }
 
 fn package() -> PathBuf {
-    workspace::root().join("runtime/c")
+    workspace::root().join("bindings/c")
 }
 
 /// The bits of all logits, which the example prints in lines of their own.

@@ -89,7 +89,7 @@ pub fn demo_model(model: &Path, target: &str) -> Result<PathBuf> {
 
 /// Pictures of the demo model's size, which the fixtures keep behind each other in one file.
 pub fn demo_pictures() -> Result<Vec<PathBuf>> {
-    let fixture = workspace::root().join("converter/tests/fixtures/pictures/32x32.u8");
+    let fixture = workspace::root().join("converter/cli/tests/fixtures/pictures/32x32.u8");
     let bytes = fs::read(&fixture).map_err(|error| format!("cannot read {}: {error}", fixture.display()))?;
     let mut paths = Vec::new();
     for (index, picture) in bytes.chunks_exact(32 * 32 * 3).enumerate() {

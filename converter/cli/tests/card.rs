@@ -159,7 +159,7 @@ fn pictures_lie_behind_the_model() {
 #[test]
 fn weights_are_laid_out_for_the_board() {
     let place = Place::new();
-    let calibration = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/calibration");
+    let calibration = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../demo/calibration");
     let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/safetensors/deit-f32.safetensors");
     let mut convert = place.resmlp("convert --target raspberry-pi-5 -o other.rmlp --calibrate");
     let output = convert.arg(calibration).arg(checkpoint).output().unwrap();

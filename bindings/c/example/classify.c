@@ -5,7 +5,7 @@
  * classes. All memory is the program's: the library allocates none.
  *
  *   cargo rustc --crate-type staticlib --profile freestanding -p resmlp-c --no-default-features --features hosted
- *   cc -std=c99 -O2 -I runtime/c/include runtime/c/example/classify.c target/freestanding/libresmlp.a -pthread
+ *   cc -std=c99 -O2 -I bindings/c/include bindings/c/example/classify.c target/freestanding/libresmlp.a -pthread
  */
 #include <pthread.h>
 #include <stdio.h>

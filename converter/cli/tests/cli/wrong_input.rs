@@ -195,7 +195,7 @@ fn models_and_flags_that_do_not_belong_together() {
     let (model, _) = convert(folder.path(), "m.rmlp", &checkpoint(), &[]);
     let (pictures, source) = (dataset(), checkpoint());
     let images = string(pictures.path());
-    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../demo/resmlp_cifar10.safetensors");
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../../demo/resmlp_cifar10.safetensors");
     let error = one_error(&["check", &model, "--against", demo, "--images", images], 1);
     for words in [&model, demo, "picture 24 × 24, expected 32 × 32", "blocks 2, expected 8", "5 classes"] {
         assert!(error.contains(words), "{error}");

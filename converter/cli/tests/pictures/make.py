@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
-DEMO = pathlib.Path("../../../demo/pictures")
+DEMO = pathlib.Path("../../../../demo/pictures")
 ORIENTATION = 0x112
 
 

@@ -201,7 +201,7 @@ fn patience_is_the_users() {
     ours.set_exclusive(false).unwrap();
     let name = ours.name().unwrap();
     drop(ours);
-    let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/pictures/horse.png");
+    let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../demo/pictures/horse.png");
     let start = Instant::now();
     let output = resmlp(&["send", "--port", &name, "--patience", "1", picture.to_str().unwrap()]);
     assert!(text(&output.stderr).contains("does not answer in 1 s: "), "{}", text(&output.stderr));
@@ -212,7 +212,7 @@ fn patience_is_the_users() {
 
 #[test]
 fn what_is_no_line_is_told() {
-    let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/pictures/horse.png");
+    let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../demo/pictures/horse.png");
     let output = resmlp(&["send", "--port", "/nowhere/ttyUSB0", picture.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).starts_with("error: /nowhere/ttyUSB0: "), "{}", text(&output.stderr));

@@ -1,6 +1,6 @@
 //! What the C functions refuse, and what they give back.
 
-#[path = "../../examples/random_model/model.rs"]
+#[path = "../../../runtime/examples/random_model/model.rs"]
 mod model;
 
 use std::ffi::{CStr, c_char, c_void};

@@ -15,7 +15,7 @@ fn command<'r>(readme: &'r str, verb: &str) -> Vec<&'r str> {
 
 #[test]
 fn the_readme_shows_what_run_prints() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("cifar10.rmlp");
@@ -24,7 +24,7 @@ fn the_readme_shows_what_run_prints() {
             "cifar10.rmlp" => model.as_os_str(),
             word => word.as_ref(),
         });
-        let output = Command::new(env!("CARGO_BIN_EXE_resmlp")).args(words).current_dir(root).output().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_resmlp")).args(words).current_dir(&root).output().unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
         text(&output.stdout)
     };

@@ -141,7 +141,7 @@ fn source_folder() -> PathBuf {
     if here.join("demo").join(CHECKPOINT).is_file() {
         return here;
     }
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
 impl Demo {

@@ -12,7 +12,7 @@ use resmlp_runtime::{AlignedBytes, Model};
 const KILLS: u32 = 60;
 
 fn convert(output: &Path) -> Child {
-    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo");
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../demo");
     let mut command = Command::new(env!("CARGO_BIN_EXE_resmlp"));
     command.arg("convert").arg(demo.join("resmlp_cifar10.safetensors")).arg("--output").arg(output);
     command.args(["--crop=1.0", "--precision", "f16"]);

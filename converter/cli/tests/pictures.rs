@@ -25,7 +25,7 @@ fn fixtures() -> PathBuf {
 }
 
 fn demo_pictures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/pictures")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../demo/pictures")
 }
 
 /// The files of a folder of fixtures, by name.
@@ -179,7 +179,7 @@ fn the_demo_ships_readable_pictures() {
 #[test]
 fn five_thousand_small_pictures_load() {
     let shared = std::env::var_os("RESMLP_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
     let folder = shared.join("data/cifar10/test");
     if !folder.exists() {
         println!("skipped: five_thousand_small_pictures_load (needs shared data)");

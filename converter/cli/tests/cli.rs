@@ -4,11 +4,11 @@
 mod classifying;
 #[path = "cli/memory.rs"]
 mod memory;
-#[path = "../../runtime/examples/random_model/model.rs"]
+#[path = "../../../runtime/examples/random_model/model.rs"]
 mod model;
 #[path = "cli/readme.rs"]
 mod readme;
-#[path = "../../runtime/examples/random_model/shapes.rs"]
+#[path = "../../../runtime/examples/random_model/shapes.rs"]
 mod shapes;
 #[path = "cli/verbs.rs"]
 mod verbs;
@@ -223,7 +223,7 @@ fn eval_counts_what_run_finds() {
 
 #[test]
 fn f32_reproduces_the_trained_accuracy() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let shared = std::env::var_os("RESMLP_SHARED").map_or(root.join("../shared"), PathBuf::from);
     let checkpoint = shared.join("checkpoints/resmlp_cifar10_timm.safetensors");
     let pictures = shared.join("data/cifar10/test");

@@ -99,7 +99,7 @@ fn foreign_and_damaged_checkpoints_are_refused_by_name() {
 // The trained network in shared data ---------------------------------------------------------------------------------
 
 fn shared() -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
     let folder = std::env::var_os("RESMLP_SHARED").map_or_else(beside, PathBuf::from);
     folder.join("checkpoints").is_dir().then_some(folder)
 }
