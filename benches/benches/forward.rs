@@ -14,23 +14,21 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use resmlp_benches::passes::{self, Pass};
 use resmlp_benches::{demo_file, random_model, random_network, shape};
-use resmlp_converter::convert::{Request, convert};
-use resmlp_converter::network::Network;
-use resmlp_converter::picture::Preprocess;
-use resmlp_converter::source::{self, Checkpoint, Format, LoadOptions};
+use resmlp_checkpoint::LoadOptions;
+use resmlp_network::Network;
+use resmlp_picture::Preprocess;
+use resmlp_quantise::{Extras, Request, convert};
 use resmlp_runtime::measure::picture;
 use resmlp_runtime::{AlignedBytes, Kernels, Layout, Precision};
 
 const PRECISIONS: [(&str, Precision); 2] = [("int8", Precision::Int8), ("f16", Precision::F16)];
 
 fn forward(criterion: &mut Criterion) {
-    let demo = source::load(&demo_file("resmlp_cifar10.safetensors"), &LoadOptions::default()).expect("the demo");
-    network(criterion, "demo", &demo);
+    let checkpoint = demo_file("resmlp_cifar10.safetensors");
+    let demo = resmlp_checkpoint::load(&checkpoint, &LoadOptions::default()).expect("the demo");
+    network(criterion, "demo", &demo.network);
     for name in ["S12", "S24"] {
-        let network = random_network(&shape(name, Precision::Int8).expect("a published shape"));
-        let parameters = network.parameters();
-        let checkpoint = Checkpoint { network, format: Format::Safetensors, parameters, notes: vec![], onnx: None };
-        self::network(criterion, name, &checkpoint);
+        network(criterion, name, &random_network(&shape(name, Precision::Int8).expect("a published shape")));
     }
     if std::env::var("RESMLP_BENCH_LARGE").is_ok_and(|value| value == "1") {
         ["B24/16", "B24/8"].iter().for_each(|name| large(criterion, name));
@@ -38,11 +36,10 @@ fn forward(criterion: &mut Criterion) {
 }
 
 /// This project's and the others' passes of one network.
-fn network(criterion: &mut Criterion, name: &str, checkpoint: &Checkpoint) {
-    let network = &checkpoint.network;
+fn network(criterion: &mut Criterion, name: &str, network: &Network) {
     let mut group = group(criterion, name, network.macs());
     for (precision_name, precision) in PRECISIONS {
-        let bytes = packed(checkpoint, precision);
+        let bytes = packed(network, precision);
         // The scalar kernels, a hundred times slower than the others, are timed on the demo's network alone.
         for kernels in Kernels::supported().filter(|k| name == "demo" || k.name() != Kernels::scalar().name()) {
             let model = passes::leak(AlignedBytes::from(&*bytes), kernels);
@@ -72,16 +69,13 @@ fn large(criterion: &mut Criterion, name: &str) {
 
 #[cfg(feature = "peers")]
 fn rten(group: &mut BenchmarkGroup<WallTime>, name: &str, network: &Network) {
-    use resmlp_converter::export::{Batch, write_onnx};
+    use resmlp_checkpoint::export::{Batch, onnx_bytes};
 
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("network.onnx");
-    write_onnx(network, Batch::Fixed(1), &path).expect("an ONNX file");
-    let float = ("f32 rten", Some(path.as_os_str().to_owned()));
-    let int8 = ("int8 rten", std::env::var_os("RESMLP_BENCH_INT8_ONNX").filter(|_| name == "S12"));
-    for (id, path) in [float, int8] {
-        let Some(path) = path else { continue };
-        let bytes = std::fs::read(&path).expect("an ONNX file");
+    let float = ("f32 rten", Some(onnx_bytes(network, Batch::Fixed(1)).expect("an ONNX file")));
+    let quantised = std::env::var_os("RESMLP_BENCH_INT8_ONNX").filter(|_| name == "S12");
+    let int8 = ("int8 rten", quantised.map(|path| std::fs::read(path).expect("an ONNX file")));
+    for (id, bytes) in [float, int8] {
+        let Some(bytes) = bytes else { continue };
         for threads in threads() {
             time(group, &format!("{id}/{threads}"), passes::rten(bytes.clone(), network.image, threads));
         }
@@ -110,17 +104,17 @@ fn threads() -> Vec<usize> {
     threads
 }
 
-fn packed(checkpoint: &Checkpoint, precision: Precision) -> Vec<u8> {
-    let image = checkpoint.network.image;
+fn packed(network: &Network, precision: Precision) -> Vec<u8> {
+    let image = network.image;
     let dims = resmlp_runtime::Dims { image, ..shape("S12", precision).expect("a published shape") };
     // One noise is like another to the head, which sees means; at four brightnesses it is not.
     let noise = picture(&dims);
     let pictures = [1, 2, 3, 4].map(|part| noise.iter().map(|&byte| (usize::from(byte) * part / 4) as u8).collect());
+    let preprocess = Preprocess { crop: 1.0, ..Preprocess::imagenet(image) };
+    let extras = Extras { labels: vec![], preprocessing: preprocess.packed(), provenance: String::new() };
     let request = Request {
-        path: "network".as_ref(),
-        checkpoint,
-        preprocess: &Preprocess { crop: 1.0, ..Preprocess::imagenet(image) },
-        labels: vec![],
+        network,
+        extras: &extras,
         precision,
         layout: Layout::DEFAULT,
         pictures: &pictures,

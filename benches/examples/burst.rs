@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use resmlp_benches::passes::{self, Pass};
 use resmlp_benches::{Peak, random_model, shape};
-use resmlp_converter::source::{LoadOptions, load};
+use resmlp_checkpoint::{LoadOptions, load};
 use resmlp_runtime::{Kernels, Precision};
 use serde_json::{Value, json};
 

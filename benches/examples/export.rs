@@ -9,8 +9,8 @@
 use std::path::Path;
 
 use resmlp_benches::{random_network, shape};
-use resmlp_converter::export::{Batch, write_onnx};
-use resmlp_converter::source::{LoadOptions, load};
+use resmlp_checkpoint::export::{Batch, onnx_bytes};
+use resmlp_checkpoint::{LoadOptions, load};
 use resmlp_runtime::Precision;
 
 fn main() {
@@ -20,5 +20,6 @@ fn main() {
         Some(dims) => random_network(&dims),
         None => load(Path::new(network), &LoadOptions::default()).expect("a checkpoint").network,
     };
-    write_onnx(&network, Batch::Fixed(1), Path::new(onnx)).expect("an ONNX file");
+    let bytes = onnx_bytes(&network, Batch::Fixed(1)).expect("at most 2 GiB");
+    std::fs::write(onnx, bytes).expect("an ONNX file");
 }

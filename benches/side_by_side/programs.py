@@ -22,7 +22,7 @@ def examples(*features):
 
 def resmlp():
     """The command-line tool, freshly built."""
-    subprocess.run(["cargo", "build", "--release", "--package", "resmlp-converter"], cwd=ROOT, check=True)
+    subprocess.run(["cargo", "build", "--release", "--package", "resmlp-cli"], cwd=ROOT, check=True)
     return cargo_target() / "release" / "resmlp"
 
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use resmlp_converter::network::{Affine, AffinePlacement, Block, Dialect, Linear, Matrix, Network};
+use resmlp_network::{Affine, AffinePlacement, Block, Dialect, Linear, Matrix, Network};
 use resmlp_runtime::Dims;
 
 use crate::model::random;

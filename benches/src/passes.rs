@@ -1,7 +1,7 @@
 //! Forward passes of several engines, ready to be timed: each closure runs one on a picture that it keeps.
 
-use resmlp_converter::network::Network;
-use resmlp_converter::tract::TractReference;
+use resmlp_cli::tract::TractReference;
+use resmlp_network::Network;
 use resmlp_runtime::measure::picture;
 use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, Threads, repack_for};
 

@@ -3,7 +3,7 @@
 //! `cargo xtask fuzz` runs them under libFuzzer; `tests/corpora.rs` replays what is committed in `corpora/`.
 
 mod differential;
-#[path = "../../converter/cli/tests/common/memory.rs"]
+#[path = "../../converter/checkpoint/tests/common/memory.rs"]
 mod memory;
 mod pickle;
 mod readers;

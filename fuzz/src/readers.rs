@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use resmlp_converter::picture::Picture;
-use resmlp_converter::source::{Checkpoint, LoadOptions, load_bytes};
+use resmlp_checkpoint::{Checkpoint, LoadOptions, load_bytes};
+use resmlp_picture::Picture;
 use resmlp_protocol::{Decoder, Message};
 
 use crate::memory;

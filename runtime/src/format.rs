@@ -17,6 +17,8 @@ pub const GELU_ENTRIES: usize = 256;
 pub const MAX_MULTIPLIER: f32 = (1u32 << 30) as f32;
 /// Fixed-point multipliers, fractions of 2^31, are below it: under 1/2, so that twice a multiplier is an `i32` too.
 pub const MAX_FIXED: i32 = 1 << 30;
+/// Largest number of classes, channels, hidden units, blocks, tokens, pixels in a row or column, and numbers in a patch.
+pub const MAX_LENGTH: usize = 1 << 15;
 
 /// Byte offsets of the header's fields; all are little-endian.
 pub mod field {
@@ -176,7 +178,7 @@ impl Dims {
 
     /// Whether every dimension is in the range that the format and its 32-bit sums allow.
     pub fn is_valid(&self) -> bool {
-        let bounded = |v: usize| (1..=1 << 15).contains(&v);
+        let bounded = |v: usize| (1..=MAX_LENGTH).contains(&v);
         let [height, width] = self.image;
         [height, width, self.patch, self.dim, self.hidden, self.depth, self.outputs].into_iter().all(bounded)
             && height % self.patch == 0

@@ -1,13 +1,19 @@
 //! The best classes.
 
+use core::cmp::Ordering;
+
 use heapless::Vec;
+
+/// Orders logits from the largest to the smallest, NaN last.
+pub fn descending(a: f32, b: f32) -> Ordering {
+    b.partial_cmp(&a).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+}
 
 /// The `N` largest of `logits` with their indices, largest first; equal ones in the order of their index, NaN last.
 pub fn top<const N: usize>(logits: &[f32]) -> Vec<(usize, f32), N> {
     let mut best: Vec<(usize, f32), N> = Vec::new();
-    let exceeds = |a: f32, b: f32| a > b || b.is_nan() && !a.is_nan();
     for (index, &logit) in logits.iter().enumerate() {
-        let place = best.iter().position(|&(_, b)| exceeds(logit, b)).unwrap_or(best.len());
+        let place = best.iter().position(|&(_, b)| descending(logit, b).is_lt()).unwrap_or(best.len());
         if best.is_full() && place < N {
             best.pop();
         }

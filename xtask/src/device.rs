@@ -77,7 +77,7 @@ pub fn demo(pictures: &[PathBuf]) -> Result<(PathBuf, Vec<String>)> {
 /// The checkpoint that the repository ships, as an int8 model in the file `model`, laid out for `target`.
 pub fn demo_model(model: &Path, target: &str) -> Result<PathBuf> {
     let mut build = Toolchain::Current.cargo("build");
-    run(build.args(["--release", "--package", "resmlp-converter", "--package", PACKAGE]))?;
+    run(build.args(["--release", "--package", "resmlp-cli", "--package", PACKAGE]))?;
     let demo = workspace::root().join("demo");
     let mut convert = Command::new(workspace::target_dir().join("release/resmlp"));
     convert.arg("convert").arg(demo.join("resmlp_cifar10.safetensors")).arg("--output").arg(model);
@@ -89,7 +89,7 @@ pub fn demo_model(model: &Path, target: &str) -> Result<PathBuf> {
 
 /// Pictures of the demo model's size, which the fixtures keep behind each other in one file.
 pub fn demo_pictures() -> Result<Vec<PathBuf>> {
-    let fixture = workspace::root().join("converter/cli/tests/fixtures/pictures/32x32.u8");
+    let fixture = workspace::root().join("converter/checkpoint/tests/fixtures/pictures/32x32.u8");
     let bytes = fs::read(&fixture).map_err(|error| format!("cannot read {}: {error}", fixture.display()))?;
     let mut paths = Vec::new();
     for (index, picture) in bytes.chunks_exact(32 * 32 * 3).enumerate() {

@@ -28,3 +28,16 @@ pub enum Error {
 
 /// `Result` with this crate's error.
 pub type Result<T> = std::result::Result<T, Error>;
+
+#[cfg(feature = "dataset")]
+impl Error {
+    /// Creates an error of the operating system about `path`.
+    pub(crate) fn io(path: impl AsRef<std::path::Path>, source: std::io::Error) -> Self {
+        Self::Io { path: path.as_ref().to_path_buf(), source }
+    }
+
+    /// Creates an error about the contents of `path`.
+    pub(crate) fn file(path: impl AsRef<std::path::Path>, message: impl Into<String>) -> Self {
+        Self::File { path: path.as_ref().to_path_buf(), message: message.into() }
+    }
+}

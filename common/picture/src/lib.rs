@@ -1,7 +1,10 @@
 //! Pictures in: decoded, turned upright, resized and cropped as torchvision with Pillow does it.
 
+#[cfg(feature = "dataset")]
+pub mod dataset;
 mod decode;
 mod error;
+mod normalise;
 mod preprocess;
 
 use std::fs::File;

@@ -8,7 +8,7 @@ use resmlp_picture::{Preprocess, ResizeMode};
 use resmlp_protocol::{Decoder, ErrorCode, FrameError, Message, OVERHEAD, Resizing, VERSION};
 use serde::Serialize;
 
-use crate::classify::Guess;
+use crate::classifier::Guess;
 use crate::error::{Error, Result};
 
 /// Longest payload that is taken from a board: the logits and labels of the largest model fit.

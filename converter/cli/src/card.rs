@@ -6,19 +6,13 @@ mod disk;
 
 use std::path::{Path, PathBuf};
 
-pub use boards::Board;
+pub use boards::{Board, CONFIG, KERNEL, MODEL};
+pub use disk::CardFile;
+use resmlp_picture::{Picture, Preprocess};
 use resmlp_runtime::{AlignedBytes, Model, ModelError, Precision, repack};
 
 use crate::error::{Error, Result};
 use crate::output::write_atomically;
-use crate::picture::{Picture, Preprocess};
-
-/// What the files that we make are called on the card.
-pub const KERNEL: &str = "kernel8.img";
-/// See [`KERNEL`].
-pub const MODEL: &str = "model.rmlp";
-/// See [`KERNEL`].
-pub const CONFIG: &str = "config.txt";
 
 /// Largest kernel and largest model, in bytes: more is no such file.
 const MAX_KERNEL: u64 = 16 << 20;
@@ -37,15 +31,6 @@ pub struct Parts<'a> {
     pub boot_files: &'a [PathBuf],
     /// Pictures that the board classifies by itself when it has started.
     pub pictures: &'a [PathBuf],
-}
-
-/// A file on a card.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CardFile {
-    /// Its name in the root folder.
-    pub name: String,
-    /// Its contents.
-    pub bytes: Vec<u8>,
 }
 
 /// Everything that goes onto the card, in the order in which it is written.
@@ -88,7 +73,7 @@ fn model_and_pictures(parts: &Parts) -> Result<Vec<u8>> {
     let failed = |error: ModelError| Error::file(parts.model, error.to_string());
     let bytes = AlignedBytes::from(&*read(parts.model, MAX_MODEL)?);
     let model = Model::parse(&bytes).map_err(failed)?;
-    let layout = parts.board.layout();
+    let layout = parts.board.target().layout();
     // 16-bit models have one layout for all kernels.
     let is_other = model.dims().precision == Precision::Int8 && model.dims().layout != layout;
     let rearranged = is_other.then(|| repack(&model, layout)).transpose().map_err(failed)?;

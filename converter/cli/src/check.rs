@@ -9,17 +9,16 @@
 use std::path::Path;
 
 use rayon::prelude::*;
+use resmlp_checkpoint::Checkpoint;
+use resmlp_network::metrics::{Difference, agree, cosine};
+use resmlp_network::{AffinePlacement, FoldedNetwork, Network, fold, stage_names};
+use resmlp_picture::Preprocess;
 use resmlp_runtime::Dims;
 use serde::Serialize;
 
-use crate::classify::{self, normalise, rank, top};
 use crate::error::{Error, Result};
-use crate::export::stage_names;
-use crate::fold::{FoldedNetwork, fold};
-use crate::network::{AffinePlacement, Network};
 use crate::packed::PackedModel;
-use crate::picture::Preprocess;
-use crate::source::Checkpoint;
+use crate::reference::own_graph;
 use crate::tract::{Trace, TractReference};
 
 /// Multiply-accumulate operations that a check may spend on each of the three forward passes by default.
@@ -93,7 +92,7 @@ impl<'a> Check<'a> {
     pub fn new(path: &Path, checkpoint: &Checkpoint, preprocess: &Preprocess, model: &'a PackedModel) -> Result<Self> {
         let network = &checkpoint.network;
         require_same_shape(path, network, model)?;
-        let (own, notes) = classify::own_graph(path, checkpoint);
+        let (own, notes) = own_graph(path, checkpoint);
         Ok(Self {
             model,
             preprocess: preprocess.clone(),
@@ -121,7 +120,7 @@ impl<'a> Check<'a> {
 
     /// Runs pictures, each as [`Preprocess::apply`] makes them, through all three.
     pub fn add(&mut self, pictures: &[Vec<u8>]) -> Result<()> {
-        let pixels: Vec<f32> = pictures.iter().flat_map(|picture| normalise(picture, &self.preprocess)).collect();
+        let pixels: Vec<f32> = pictures.iter().flat_map(|picture| self.preprocess.normalise(picture)).collect();
         let mut unfolded = self.unfolded.traces(&pixels)?;
         if let Some(own) = &self.own {
             let logits = own.logits(&pixels)?;
@@ -214,64 +213,6 @@ impl Logits {
     }
 }
 
-/// How far values are from those they should be.
-struct Difference {
-    signal: f64,
-    noise: f64,
-    largest: f64,
-    low: f64,
-    high: f64,
-}
-
-impl Default for Difference {
-    fn default() -> Self {
-        Self { signal: 0.0, noise: 0.0, largest: 0.0, low: f64::INFINITY, high: f64::NEG_INFINITY }
-    }
-}
-
-impl Difference {
-    fn add(&mut self, exact: &[f32], found: &[f32]) {
-        for (exact, found) in exact.iter().zip(found).map(|(&e, &f)| (f64::from(e), f64::from(f))) {
-            let error = (exact - found).abs();
-            // Where there is no number there is no agreement.
-            let error = if error.is_nan() { f64::INFINITY } else { error };
-            self.signal += exact * exact;
-            self.noise += error * error;
-            self.largest = self.largest.max(error);
-            self.low = self.low.min(exact);
-            self.high = self.high.max(exact);
-        }
-    }
-
-    fn range(&self) -> f64 {
-        (self.high - self.low).max(0.0)
-    }
-
-    fn relative(&self) -> f64 {
-        self.largest / self.range().max(f64::MIN_POSITIVE)
-    }
-
-    fn sqnr_db(&self) -> f64 {
-        10.0 * (self.signal.max(1e-30) / self.noise.max(1e-30)).log10()
-    }
-}
-
-/// Whether both put the same class first.
-pub fn agree(a: &[f32], b: &[f32]) -> bool {
-    top(a, &[], 1).first().is_some_and(|first| rank(b, first.index) == Some(0))
-}
-
-/// Cosine of two vectors: 1 where both are zero, -1 where a value is no number.
-pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
-    let lengths = (product(a, a) * product(b, b)).sqrt();
-    match product(a, b) / lengths {
-        cosine if cosine.is_finite() => cosine.clamp(-1.0, 1.0),
-        _ if lengths == 0.0 && product(a, a) == product(b, b) => 1.0,
-        _ => -1.0,
-    }
-}
-
 /// Refuses a model that was made from a network of another shape.
 fn require_same_shape(path: &Path, network: &Network, model: &PackedModel) -> Result<()> {
     let dims = *model.model()?.dims();
@@ -316,35 +257,4 @@ fn named_shapes([height, width]: [usize; 2], sizes: [usize; 5], outputs: String)
 
 fn outputs(has_head: bool, count: usize) -> String {
     format!("{count} {}", if has_head { "classes" } else { "channels of an embedding" })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cosines() {
-        assert_eq!(cosine(&[1.0, 0.0], &[2.0, 0.0]), 1.0);
-        assert_eq!(cosine(&[1.0, 0.0], &[0.0, 2.0]), 0.0);
-        assert_eq!(cosine(&[0.0], &[0.0]), 1.0);
-        assert_eq!([cosine(&[0.0], &[1.0]), cosine(&[1.0], &[f32::NAN])], [-1.0; 2]);
-    }
-
-    #[test]
-    fn differences_are_relative_to_what_should_be() {
-        let mut difference = Difference::default();
-        difference.add(&[-3.0, 1.0], &[-3.0, 1.5]);
-        difference.add(&[5.0], &[4.0]);
-        assert_eq!((difference.largest, difference.range(), difference.relative()), (1.0, 8.0, 0.125));
-        assert!((difference.sqnr_db() - 10.0 * (35.0f64 / 1.25).log10()).abs() < 1e-12);
-        difference.add(&[0.0], &[f32::NAN]);
-        assert_eq!((difference.largest, difference.sqnr_db()), (f64::INFINITY, f64::NEG_INFINITY));
-    }
-
-    #[test]
-    fn agreement_is_about_the_first_class() {
-        assert!(agree(&[1.0, 3.0, 2.0], &[0.0, 0.2, 0.1]));
-        assert!(!agree(&[1.0, 3.0], &[3.0, 1.0]));
-        assert!(!agree(&[1.0, 3.0], &[f32::NAN, 3.0]));
-    }
 }

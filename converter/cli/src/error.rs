@@ -1,16 +1,16 @@
-//! What can go wrong, said so that it can be mended: the file, the tensor, what was found and what was expected.
+//! Why a verb fails: the file or the flag, what was found and what was expected.
 
 use std::path::{Path, PathBuf};
 
-/// An error of the converter; its message names the file and, where there is one, the tensor.
+/// An error of the command line; its message names the file and, where there is one, the tensor.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The operating system refused something.
+    /// The operating system refuses something.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// What the system says.
         source: std::io::Error,
     },
     /// A file is not what it should be.
@@ -21,16 +21,12 @@ pub enum Error {
         /// What was found and what was expected.
         message: String,
     },
-    /// A tensor of a checkpoint is not what it should be.
-    #[error("{}: tensor '{tensor}': {message}", path.display())]
-    Tensor {
-        /// The checkpoint.
-        path: PathBuf,
-        /// The tensor's name in the checkpoint.
-        tensor: String,
-        /// What was found and what was expected.
-        message: String,
-    },
+    /// A checkpoint cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] resmlp_checkpoint::Error),
+    /// A picture or a folder of pictures cannot be read.
+    #[error(transparent)]
+    Picture(resmlp_picture::Error),
     /// tract refuses a graph that we exported.
     #[error("tract: {0}")]
     Tract(String),
@@ -43,39 +39,23 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// An error of the operating system about `path`.
+    /// Creates an error of the operating system about `path`.
     pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
         Self::Io { path: path.as_ref().to_path_buf(), source }
     }
 
-    /// An error about the contents of `path`.
+    /// Creates an error about the contents of `path`.
     pub fn file(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
         Self::File { path: path.as_ref().to_path_buf(), message: message.into() }
     }
-
-    /// The same with another sentence about the file or the tensor.
-    pub fn with(self, more: &str) -> Self {
-        match self {
-            Self::File { path, message } => Self::File { path, message: format!("{message}; {more}") },
-            Self::Tensor { path, tensor, message } => {
-                Self::Tensor { path, tensor, message: format!("{message}; {more}") }
-            }
-            other => other,
-        }
-    }
-
-    /// An error about one tensor of the checkpoint `path`.
-    pub fn tensor(path: impl AsRef<Path>, tensor: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Tensor { path: path.as_ref().to_path_buf(), tensor: tensor.into(), message: message.into() }
-    }
 }
 
+/// A preparation that no picture can have comes from flags, so it is an error of the command line.
 impl From<resmlp_picture::Error> for Error {
     fn from(error: resmlp_picture::Error) -> Self {
         match error {
-            resmlp_picture::Error::Io { path, source } => Self::Io { path, source },
-            resmlp_picture::Error::File { path, message } => Self::File { path, message },
             resmlp_picture::Error::Preparation(message) => Self::Usage(message),
+            other => Self::Picture(other),
         }
     }
 }

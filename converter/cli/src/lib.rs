@@ -1,25 +1,13 @@
-//! Reads trained ResMLP checkpoints, folds, quantises and packs them, and checks the result against tract.
+//! What the verbs of `resmlp` are made of: the check against tract, packed models on this machine, card images, and the line
+//! to a board. The stages of a conversion are crates of their own.
 
 pub mod board_link;
 pub mod card;
 pub mod check;
-pub mod classify;
-pub mod convert;
-pub mod dataset;
+pub mod classifier;
 pub mod error;
-pub mod export;
-pub mod fold;
-pub mod forward;
-pub mod gemm;
-pub mod labels;
-pub mod names;
-pub mod network;
 pub mod output;
-pub mod pack;
 pub mod packed;
-pub mod quantise;
-pub mod sensitivity;
-pub mod source;
+pub mod reference;
+pub mod target;
 pub mod tract;
-
-pub use resmlp_picture as picture;

@@ -1,9 +1,9 @@
 //! The command-line tool `resmlp`.
 
-mod cli;
+mod verbs;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::main()
+    verbs::main()
 }

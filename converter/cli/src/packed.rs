@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use resmlp_picture::Preprocess;
 use resmlp_runtime::format::MAGIC;
 use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, ParallelFor, Serial, Stage, repack_for};
 
-use crate::classify::Classifier;
+use crate::classifier::Classifier;
 use crate::error::{Error, Result};
-use crate::picture::Preprocess;
 
 /// A validated model file in memory, and the kernels that run it.
 pub struct PackedModel {

@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use prost::Message;
 use rayon::prelude::*;
+use resmlp_checkpoint::export::{self, Batch};
+use resmlp_network::Network;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::Factoid;
 use tract_onnx::tract_hir::internal::DimLike;
 
 use crate::error::{Error, Result};
-use crate::export::{self, Batch};
-use crate::network::Network;
 
 /// A network that is optimised and ready to run in tract.
 ///
@@ -31,7 +32,7 @@ pub struct Trace {
     /// `[outputs]`.
     pub logits: Vec<f32>,
     /// The residual stream after the patch embedding and after each half block, `[tokens, dim]` each, in the order of
-    /// [`export::stage_names`]; empty unless the reference was made [with stages](TractReference::with_stages).
+    /// [`resmlp_network::stage_names`]; empty unless the reference was made [with stages](TractReference::with_stages).
     pub stages: Vec<Vec<f32>>,
 }
 
@@ -48,7 +49,9 @@ impl TractReference {
 
     fn export(network: &Network, stages: bool) -> Result<Self> {
         let model = export::to_onnx(network, Batch::Fixed(1), stages);
-        let model = tract_onnx::onnx().model_for_proto_model(&model).map_err(|error| failure(None, &error))?;
+        let model = tract_onnx::onnx()
+            .model_for_read(&mut model.encode_to_vec().as_slice())
+            .map_err(|error| failure(None, &error))?;
         Self::prepare(model, None, network.image)
     }
 

@@ -19,7 +19,8 @@ struct Place(tempfile::TempDir);
 impl Place {
     fn new() -> Self {
         let place = Self(tempfile::tempdir().unwrap());
-        let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/safetensors/deit-f32.safetensors");
+        let checkpoint =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../checkpoint/tests/fixtures/safetensors/deit-f32.safetensors");
         let model = place.path("m.rmlp");
         let mut convert = place.resmlp("convert --precision f16");
         let output = convert.arg("--output").arg(&model).arg(checkpoint).output().unwrap();
@@ -160,7 +161,8 @@ fn pictures_lie_behind_the_model() {
 fn weights_are_laid_out_for_the_board() {
     let place = Place::new();
     let calibration = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../demo/calibration");
-    let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/safetensors/deit-f32.safetensors");
+    let checkpoint =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../checkpoint/tests/fixtures/safetensors/deit-f32.safetensors");
     let mut convert = place.resmlp("convert --target raspberry-pi-5 -o other.rmlp --calibrate");
     let output = convert.arg(calibration).arg(checkpoint).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));

@@ -51,7 +51,7 @@ fn checkpoint() -> String {
 }
 
 fn fixture(name: &str) -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name).to_str().unwrap().to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../checkpoint/tests/fixtures").join(name).to_str().unwrap().to_owned()
 }
 
 fn string(path: &Path) -> &str {

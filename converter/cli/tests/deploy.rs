@@ -227,7 +227,8 @@ fn through_a_real_ssh_server() {
     let program = device_program();
     // Nothing in its name has a meaning for shells, pages or ssh.
     let model = "host:it's <b> $HOME.rmlp";
-    let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/safetensors/deit-f32.safetensors");
+    let checkpoint =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../checkpoint/tests/fixtures/safetensors/deit-f32.safetensors");
     let convert = resmlp(&["convert", "--precision", "f16", "--output"])
         .arg(model)
         .arg(checkpoint)

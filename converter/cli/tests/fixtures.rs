@@ -1,24 +1,23 @@
 //! The public PyTorch code's logits, reproduced in f32 by tract for every dialect and format.
 
-mod common;
-
-use common::fixtures::expected;
-use resmlp_converter::classify::{CheckpointClassifier, Classifier, normalise};
-use resmlp_converter::source::{self, LoadOptions};
-use resmlp_converter::tract::TractReference;
+use resmlp_checkpoint::LoadOptions;
+use resmlp_cli::classifier::Classifier;
+use resmlp_cli::reference::CheckpointClassifier;
+use resmlp_cli::tract::TractReference;
+use resmlp_testing::fixtures::expected;
 
 #[test]
 fn a_loaded_checkpoint_gives_pytorchs_logits() {
     for fixture in expected().fixtures {
         let path = fixture.path();
-        let checkpoint = source::load(&path, &LoadOptions { image: Some(fixture.image) }).unwrap();
+        let checkpoint = resmlp_checkpoint::load(&path, &LoadOptions { image: Some(fixture.image) }).unwrap();
         let classifier = CheckpointClassifier::new(&path, &checkpoint, fixture.preprocess(), vec![]).unwrap();
         let pictures = fixture.pictures();
         let pictures: Vec<&[u8]> = pictures.iter().map(Vec::as_slice).collect();
         let error = fixture.error(&classifier.logits(&pictures).unwrap());
         assert!(error <= 1e-4, "{}: {error:e}", fixture.file);
         // The same by way of our own export, whatever the format.
-        let pixels: Vec<f32> = pictures.iter().flat_map(|picture| normalise(picture, &fixture.preprocess())).collect();
+        let pixels: Vec<f32> = pictures.iter().flat_map(|picture| fixture.preprocess().normalise(picture)).collect();
         let exported = TractReference::from_network(&checkpoint.network).unwrap();
         let error = fixture.error(&exported.logits(&pixels).unwrap());
         assert!(error <= 1e-4, "{} exported: {error:e}", fixture.file);
@@ -31,7 +30,7 @@ fn tract_runs_the_users_own_onnx() {
     assert!(onnx.len() > 20);
     for fixture in onnx {
         let pixels: Vec<f32> =
-            fixture.pictures().iter().flat_map(|picture| normalise(picture, &fixture.preprocess())).collect();
+            fixture.pictures().iter().flat_map(|picture| fixture.preprocess().normalise(picture)).collect();
         let reference = TractReference::from_onnx(&fixture.path(), fixture.image).unwrap();
         let error = fixture.error(&reference.logits(&pixels).unwrap());
         assert!(error <= 1e-4, "{}: {error:e}", fixture.file);

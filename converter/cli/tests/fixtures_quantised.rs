@@ -1,18 +1,16 @@
 //! Every dialect and format, all the way to packed models: how near they come to PyTorch's logits.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::Random;
-use common::fixtures::{Fixture, expected};
-use resmlp_converter::classify::Classifier;
-use resmlp_converter::convert::{Request, convert};
-use resmlp_converter::fold::fold;
-use resmlp_converter::packed::PackedModel;
-use resmlp_converter::source::{Checkpoint, load};
+use resmlp_checkpoint::{Checkpoint, load};
+use resmlp_cli::classifier::Classifier;
+use resmlp_cli::packed::PackedModel;
+use resmlp_network::fold;
+use resmlp_quantise::{Extras, Request, convert};
 use resmlp_runtime::AlignedBytes;
 use resmlp_runtime::format::{Layout, Precision};
+use resmlp_testing::Random;
+use resmlp_testing::fixtures::{Fixture, expected};
 
 /// Pictures for calibration: tinted, with coloured areas and grain, as the fixtures' are, but others.
 fn calibration([height, width]: [usize; 2]) -> Vec<Vec<u8>> {
@@ -36,11 +34,10 @@ fn checkpoint(fixture: &Fixture) -> Checkpoint {
 
 fn packed_logits(fixture: &Fixture, precision: Precision, pictures: &[Vec<u8>]) -> Vec<Vec<f32>> {
     let (path, checkpoint) = (fixture.path(), checkpoint(fixture));
+    let extras = Extras { labels: vec![], preprocessing: fixture.preprocess().packed(), provenance: String::new() };
     let request = Request {
-        path: &path,
-        checkpoint: &checkpoint,
-        preprocess: &fixture.preprocess(),
-        labels: vec![],
+        network: &checkpoint.network,
+        extras: &extras,
         precision,
         layout: Layout::DEFAULT,
         pictures,

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use resmlp_converter::dataset::Dataset;
-use resmlp_converter::picture::{Picture, Preprocess, ResizeMode};
+use resmlp_picture::dataset::Dataset;
+use resmlp_picture::{Picture, Preprocess, ResizeMode};
 
 /// How the samples of two pictures differ.
 struct Agreement {

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use resmlp_converter::board_link::BoardLink;
+use resmlp_cli::board_link::BoardLink;
 use resmlp_protocol::{Decoder, ErrorCode, FrameError, Info, Logits, Message, Outcome, Resizing, VERSION};
 use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, Resize, Serial, top};
 use serde_json::Value;
@@ -115,7 +115,8 @@ impl<'m> SimulatedBoard<'m> {
 fn send(prepare: impl FnOnce(&mut SimulatedBoard), words: &[&str]) -> (Output, Value) {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/safetensors/deit-f32.safetensors");
+    let fixture =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../checkpoint/tests/fixtures/safetensors/deit-f32.safetensors");
     fs::write(path("labels.txt"), "ant\nbee\ncat\ndog\neel\n").unwrap();
     let convert = resmlp(&[
         "convert",
@@ -222,7 +223,8 @@ fn what_is_no_line_is_told() {
 
 #[test]
 fn an_answer_that_comes_too_late_is_not_the_next_pictures() {
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/safetensors/deit-f32.safetensors");
+    let fixture =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../checkpoint/tests/fixtures/safetensors/deit-f32.safetensors");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.rmlp");
     let convert =

@@ -1,19 +1,16 @@
 //! Networks that are trained well and numbered oddly: what a layer makes of a number counts, not how large it is.
 
-mod common;
-
 use std::path::Path;
 
-use common::{Random, Shape, evaluate};
-use resmlp_converter::check::cosine;
-use resmlp_converter::classify::{Classifier, normalise};
-use resmlp_converter::convert::{Request, convert};
-use resmlp_converter::network::{AffinePlacement, Network};
-use resmlp_converter::packed::PackedModel;
-use resmlp_converter::picture::Preprocess;
-use resmlp_converter::source::{Checkpoint, Format};
+use resmlp_cli::classifier::Classifier;
+use resmlp_cli::packed::PackedModel;
+use resmlp_network::metrics::cosine;
+use resmlp_network::{AffinePlacement, Network};
+use resmlp_picture::Preprocess;
+use resmlp_quantise::{Extras, Request, convert};
 use resmlp_runtime::AlignedBytes;
 use resmlp_runtime::format::{Layout, Precision};
+use resmlp_testing::{Random, Shape, evaluate};
 
 const SHAPE: Shape = Shape { image: [16, 16], patch: 4, dim: 24, hidden: 96, depth: 3, classes: Some(8) };
 
@@ -30,13 +27,10 @@ fn pictures(count: usize) -> Vec<Vec<u8>> {
 /// calibrated with.
 fn least_cosine(network: Network, calibration: &[Vec<u8>]) -> f64 {
     let preprocess = Preprocess::imagenet(SHAPE.image);
-    let parameters = network.parameters();
-    let checkpoint = Checkpoint { network, format: Format::PthZip, parameters, notes: vec![], onnx: None };
+    let extras = Extras { labels: vec![], preprocessing: preprocess.packed(), provenance: String::new() };
     let request = Request {
-        path: Path::new("odd.pth"),
-        checkpoint: &checkpoint,
-        preprocess: &preprocess,
-        labels: vec![],
+        network: &network,
+        extras: &extras,
         precision: Precision::Int8,
         layout: Layout::DEFAULT,
         pictures: calibration,
@@ -47,7 +41,7 @@ fn least_cosine(network: Network, calibration: &[Vec<u8>]) -> f64 {
     let tests = pictures(80).split_off(64);
     let found = model.logits(&tests.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
     let of = |(picture, found): (&Vec<u8>, &Vec<f32>)| {
-        let exact = evaluate(&checkpoint.network, &normalise(picture, &preprocess)).logits;
+        let exact = evaluate(&network, &preprocess.normalise(picture)).logits;
         cosine(&exact.iter().map(|v| *v as f32).collect::<Vec<_>>(), found)
     };
     tests.iter().zip(&found).map(of).fold(1.0, f64::min)

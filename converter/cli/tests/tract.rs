@@ -1,11 +1,10 @@
 //! The exported graph, run by tract, is the function that the network's authors wrote.
 
-mod common;
-
-use common::{Random, Shape, evaluate};
-use resmlp_converter::export::{Batch, stage_names, write_onnx};
-use resmlp_converter::network::AffinePlacement;
-use resmlp_converter::tract::TractReference;
+use resmlp_checkpoint::export::{Batch, onnx_bytes};
+use resmlp_cli::tract::TractReference;
+use resmlp_network::AffinePlacement;
+use resmlp_network::stage_names;
+use resmlp_testing::{Random, Shape, evaluate};
 
 const SHAPES: [Shape; 4] = [
     Shape { image: [32, 32], patch: 8, dim: 32, hidden: 128, depth: 3, classes: Some(10) },
@@ -62,7 +61,7 @@ fn a_written_file_runs_with_any_batch() {
     let path = folder.path().join("network.onnx");
     // Three pictures in batches of two: the last batch is padded.
     for batch in [Batch::Any, Batch::Fixed(1), Batch::Fixed(2)] {
-        write_onnx(&network, batch, &path).unwrap();
+        std::fs::write(&path, onnx_bytes(&network, batch).unwrap()).unwrap();
         let found = TractReference::from_onnx(&path, shape.image).unwrap().logits(&pixels).unwrap();
         assert_eq!(found.len(), 3);
         for (found, expected) in found.iter().zip(&expected) {
@@ -82,7 +81,7 @@ fn errors_say_what_is_wrong() {
 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("network.onnx");
-    write_onnx(&network, Batch::Any, &path).unwrap();
+    std::fs::write(&path, onnx_bytes(&network, Batch::Any).unwrap()).unwrap();
     // The graph is for 32 × 32 pixels.
     let message = TractReference::from_onnx(&path, [64, 64]).err().unwrap().to_string();
     assert!(message.contains("network.onnx"), "{message}");

@@ -3,11 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use resmlp_runtime::Layout;
 use serde::Serialize;
 
-use super::{KERNEL, MODEL};
 use crate::error::{Error, Result};
+use crate::target::Target;
 
 /// A machine that card images are made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -21,6 +20,13 @@ pub enum Board {
     #[serde(rename = "raspberry-pi-4")]
     RaspberryPi4,
 }
+
+/// Name of the bare-metal program on the card.
+pub const KERNEL: &str = "kernel8.img";
+/// Name of the packed model on the card.
+pub const MODEL: &str = "model.rmlp";
+/// Name of the firmware's settings on the card.
+pub const CONFIG: &str = "config.txt";
 
 /// Where boot files come from.
 const SOURCES: &str = "Raspberry Pi OS has all of them in /boot/firmware. Debian has the firmware in the package raspi-firmware (of \
@@ -58,10 +64,11 @@ impl Board {
         }
     }
 
-    /// The layout of weights that its fastest kernels read: none of these cores (A53, A72) has dot products.
-    pub(super) fn layout(self) -> Layout {
+    /// Returns the machine that `resmlp convert --target` knows by the same name.
+    pub(super) fn target(self) -> Target {
         match self {
-            Self::RaspberryPi3 | Self::RaspberryPi4 => Layout::NEON,
+            Self::RaspberryPi3 => Target::RaspberryPi3,
+            Self::RaspberryPi4 => Target::RaspberryPi4,
         }
     }
 

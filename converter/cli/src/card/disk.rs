@@ -6,7 +6,14 @@ use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions, format_volume};
 use fscommon::StreamSlice;
 use mbrman::{BOOT_INACTIVE, CHS, MBR, MBRPartitionEntry};
 
-use super::CardFile;
+/// A file on a card.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CardFile {
+    /// Its name in the root folder.
+    pub name: String,
+    /// Its contents.
+    pub bytes: Vec<u8>,
+}
 
 const SECTOR: u32 = 512;
 

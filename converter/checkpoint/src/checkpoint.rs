@@ -1,0 +1,52 @@
+//! What reading a checkpoint gives.
+
+use std::path::PathBuf;
+
+use resmlp_network::Network;
+
+/// File formats of checkpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Hugging Face safetensors.
+    Safetensors,
+    /// `torch.save` since PyTorch 1.6: a zip archive.
+    PthZip,
+    /// `torch.save` before PyTorch 1.6: a sequence of pickles.
+    PthLegacy,
+    /// An ONNX graph.
+    Onnx,
+}
+
+impl Format {
+    /// The format's name for people and for `--json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Safetensors => "safetensors",
+            Self::PthZip => "pth (zip)",
+            Self::PthLegacy => "pth (legacy)",
+            Self::Onnx => "onnx",
+        }
+    }
+}
+
+/// What the caller knows about a checkpoint that the file may not say.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// Height and width of the picture in pixels, for token grids that are not square.
+    pub image: Option<[usize; 2]>,
+}
+
+/// A checkpoint, read and understood.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// The trained network.
+    pub network: Network,
+    /// The file's format.
+    pub format: Format,
+    /// Number of trained parameters.
+    pub parameters: usize,
+    /// What was chosen or left out while reading, one sentence each.
+    pub notes: Vec<String>,
+    /// The file itself, where it is ONNX and so can be run as it is.
+    pub onnx: Option<PathBuf>,
+}

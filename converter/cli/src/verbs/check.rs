@@ -1,0 +1,150 @@
+//! `resmlp check`: a packed model against its checkpoint, stage by stage.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use resmlp_checkpoint::Checkpoint;
+use resmlp_cli::check::{Check, Findings, StageFindings, default_pictures};
+use resmlp_cli::classifier::Classifier;
+use resmlp_cli::error::{Error, Result};
+use resmlp_cli::packed::PackedModel;
+use resmlp_picture::Preprocess;
+use resmlp_picture::dataset::{self, Dataset};
+use serde::Serialize;
+
+use super::flags::{KernelFlags, PreprocessFlags, ThreadFlags};
+use super::report::{columns, percent, shown, table};
+use super::{open, terminal};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Packed model
+    #[arg(value_name = "MODEL")]
+    file: PathBuf,
+
+    /// Checkpoint that the model was made from
+    #[arg(long, value_name = "CHECKPOINT")]
+    against: PathBuf,
+
+    /// Folder of pictures; its sub-folders are searched
+    #[arg(long, value_name = "DIR")]
+    images: PathBuf,
+
+    /// Take at most this many pictures, evenly from all sub-folders [default: 16 to 1000, by the network's size]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+
+    #[command(flatten)]
+    kernels: KernelFlags,
+
+    #[command(flatten)]
+    threads: ThreadFlags,
+
+    #[command(flatten)]
+    preprocess: PreprocessFlags,
+}
+
+#[derive(Serialize)]
+pub struct Outcome {
+    #[serde(serialize_with = "shown")]
+    model: PathBuf,
+    #[serde(serialize_with = "shown")]
+    against: PathBuf,
+    kernels: String,
+    #[serde(flatten)]
+    findings: Findings,
+    /// Pictures that could not be read.
+    skipped: usize,
+    seconds: f64,
+}
+
+pub fn execute(args: &Args) -> Result<Outcome> {
+    args.threads.apply()?;
+    let start = Instant::now();
+    let model = open::packed(&args.file, &args.kernels)?;
+    let checkpoint = match args.preprocess.image_size {
+        Some(image) => open::checkpoint(&args.against, Some(image))?,
+        None => matching_checkpoint(&args.against, model.preprocess().image)?,
+    };
+    let preprocess = args.preprocess.over(model.preprocess())?;
+    if preprocess != *model.preprocess() {
+        terminal::warning("the pictures are prepared in another way than the model was made for");
+    }
+    let most = args.limit.map_or_else(|| default_pictures(checkpoint.network.macs()), |limit| limit as usize);
+    let dataset = Dataset::open(&args.images)?.take_evenly(most);
+    let (findings, skipped) = compare(&args.against, &checkpoint, &preprocess, &model, &dataset)?;
+    Ok(Outcome {
+        model: args.file.clone(),
+        against: args.against.clone(),
+        kernels: model.kernels().to_owned(),
+        findings,
+        skipped,
+        seconds: start.elapsed().as_secs_f64(),
+    })
+}
+
+/// Reads the checkpoint for pictures of this height and width; one that does not have them is read as it is, so that
+/// the comparison can say in what it differs.
+fn matching_checkpoint(path: &Path, image: [usize; 2]) -> Result<Checkpoint> {
+    open::checkpoint(path, Some(image)).or_else(|error| open::checkpoint(path, None).map_err(|_| error))
+}
+
+/// Compares on all pictures of `dataset`; also says how many of them could not be read.
+pub fn compare(
+    path: &Path,
+    checkpoint: &Checkpoint,
+    preprocess: &Preprocess,
+    model: &PackedModel,
+    dataset: &Dataset,
+) -> Result<(Findings, usize)> {
+    let mut check = Check::new(path, checkpoint, preprocess, model)?;
+    check.notes().iter().for_each(|note| terminal::note(note));
+    let bar = terminal::progress("checking", dataset.items.len());
+    let mut skipped = 0;
+    for items in dataset.items.chunks(check.chunk()) {
+        let loaded = dataset::load(items, preprocess, &|| ())?;
+        for (path, reason) in &loaded.skipped {
+            bar.suspend(|| terminal::warning(&format!("{}: skipped: {reason}", path.display())));
+        }
+        skipped += loaded.skipped.len();
+        let pictures: Vec<_> = loaded.samples.into_iter().map(|sample| sample.pixels).collect();
+        check.add(&pictures)?;
+        bar.inc(items.len() as u64);
+    }
+    bar.finish_and_clear();
+    let findings = check.finish();
+    if findings.images == 0 {
+        return Err(Error::file(&dataset.folder, format!("none of its {skipped} pictures can be read")));
+    }
+    Ok((findings, skipped))
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Findings { fold_error, top1_agreement, cosine_min, cosine_mean, max_abs, logits_range, layers, images } =
+            &self.findings;
+        f.write_str(&table(&[
+            ("model", format!("{}, {} kernels", self.model.display(), self.kernels)),
+            ("against", format!("{}, unfolded f32 by tract", self.against.display())),
+            ("pictures", format!("{images}, {} skipped", self.skipped)),
+            ("fold error", format!("{fold_error:.1e} of the logits' range")),
+            ("same top-1", percent(*top1_agreement)),
+            ("cosine", format!("least {cosine_min:.6}, mean {cosine_mean:.6}")),
+            ("max error", format!("{max_abs:.4} of logits that span {logits_range:.2}")),
+        ]))?;
+        let row = |stage: &StageFindings| {
+            let fold_error = stage.fold_error.map_or("–".to_owned(), |error| format!("{error:.1e}"));
+            [stage.name.clone(), format!("{:.1}", stage.sqnr_db), format!("{:.4}", stage.max_abs), fold_error]
+        };
+        let rows: Vec<_> = layers.iter().map(row).collect();
+        write!(f, "\n{}", columns(["residual stream", "SQNR dB", "max error", "fold error"], &rows))?;
+        if layers.iter().any(|stage| stage.fold_error.is_none()) {
+            f.write_str(
+                "The Affs act on the stream itself: the folded stream is scaled and shifted per channel, so only its logits\n\
+                 are compared with tract's; SQNR and max error compare the packed stream with the folded one.\n",
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,224 @@
+//! `resmlp deploy`: measures a model on a board that ssh reaches.
+
+mod board;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use resmlp_cli::error::{Error, Result};
+use resmlp_cli::output::{self, write_atomically};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::report::table;
+use super::terminal;
+use board::{Board, quoted};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The board, as ssh takes it
+    #[arg(value_name = "USER@HOST", value_parser = host)]
+    host: String,
+
+    /// Packed model
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+
+    /// The program for the board, as `cargo xtask device` builds it
+    #[arg(long, value_name = "FILE", default_value = "target/device/resmlp-device")]
+    program: PathBuf,
+
+    /// Threads that work at the same time [default: one a core of the board]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+
+    /// Kernels by name [default: the fastest that the board supports]
+    #[arg(long, value_name = "NAME", value_parser = word)]
+    kernels: Option<String>,
+
+    /// Measured runs [default: the board's program chooses]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    runs: Option<u32>,
+
+    /// One thread on each of these cores, such as 0-3, or auto: on the fastest ones
+    #[arg(long, value_name = "CPUS", value_parser = word)]
+    pin: Option<String>,
+
+    /// First wait until the processor has cooled down to this temperature, °C
+    #[arg(long, value_name = "C", value_parser = celsius)]
+    cool_down: Option<f64>,
+
+    /// Bring the report back as a page for a browser, too
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+
+    /// What ssh's option -o takes, such as Port=2222 or IdentityFile=KEY; may be given several times
+    #[arg(long, value_name = "NAME=VALUE")]
+    ssh_option: Vec<OsString>,
+}
+
+/// A temperature that the board's program takes.
+fn celsius(text: &str) -> std::result::Result<f64, String> {
+    let celsius = text.parse().ok().filter(|celsius| (0.0..=150.0).contains(celsius));
+    celsius.ok_or_else(|| "expected degrees from 0 to 150".to_owned())
+}
+
+/// What the board reported: the fields of `bench`, and where they come from.
+#[derive(Serialize)]
+pub struct Outcome {
+    host: String,
+    #[serde(flatten)]
+    report: serde_json::Map<String, Value>,
+}
+
+pub fn execute(args: &Args) -> Result<Outcome> {
+    require_file(&args.program, "build it with `cargo xtask device`")?;
+    require_file(&args.model, "expected a packed model")?;
+    if let Some(html) = &args.html {
+        output::check(html, &[&args.program, &args.model])?;
+    }
+    let board = Board::connect(&args.host, &args.ssh_option)?;
+    let outcome = measure(&board, args);
+    // What was copied goes, whether or not the measurement succeeded; the first error is the one to report.
+    let disconnected = board.disconnect();
+    let outcome = outcome?;
+    disconnected?;
+    Ok(outcome)
+}
+
+fn measure(board: &Board, args: &Args) -> Result<Outcome> {
+    require_match(&args.program, &args.host, &board.processor)?;
+    terminal::note(&format!("copying to {}", args.host));
+    board.copy(&args.program, "resmlp-device")?;
+    board.copy(&args.model, "model.rmlp")?;
+    board.run(&format!("chmod +x {}/resmlp-device", board.folder))?;
+    let text = board.run_guarded(&bench_words(&board.folder, args))?;
+    if let Some(html) = &args.html {
+        let page = board.run(&format!("cat {}/report.html", board.folder))?;
+        write_atomically(html, page.as_bytes())?;
+    }
+    report(&text, args).map_err(|problem| board.failure("bench", problem))
+}
+
+/// The board's report under the names that the user knows, its warnings shown.
+fn report(text: &str, args: &Args) -> std::result::Result<Outcome, String> {
+    let mut report: serde_json::Map<String, Value> =
+        serde_json::from_str(text).map_err(|error| format!("no report: {error}"))?;
+    report.insert("model".to_owned(), args.model.display().to_string().into());
+    let warnings = report.get("warnings").and_then(Value::as_array).into_iter().flatten();
+    warnings.filter_map(Value::as_str).for_each(terminal::warning);
+    Ok(Outcome { host: args.host.clone(), report })
+}
+
+/// Refuses a program for another processor than the board's, which `uname -m` names.
+fn require_match(program: &Path, host: &str, processor: &str) -> Result<()> {
+    let built_for = elf_processor(program)?;
+    match built_for {
+        Some(built_for) if built_for != processor => {
+            let message = format!(
+                "built for {built_for}, but the processor of {host} is {processor}; expected --program to name a \
+                 resmlp-device for {processor} (`cargo xtask device` builds it for aarch64, \
+                 `cargo build --release --package resmlp-device` for this machine)"
+            );
+            Err(Error::file(program, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What `uname -m` calls the processor that a Linux program runs on; `None` where its header does not say one we know.
+fn elf_processor(program: &Path) -> Result<Option<&'static str>> {
+    let mut header = Vec::new();
+    let read = std::fs::File::open(program).and_then(|file| file.take(20).read_to_end(&mut header));
+    read.map_err(|error| Error::io(program, error))?;
+    let machine = header.get(18..20).filter(|_| header.starts_with(b"\x7fELF"));
+    Ok(match machine {
+        Some([0xb7, 0]) => Some("aarch64"),
+        Some([0x3e, 0]) => Some("x86_64"),
+        _ => None,
+    })
+}
+
+/// The board's program and its arguments, as words of a shell.
+fn bench_words(folder: &str, args: &Args) -> String {
+    let mut words = format!("{folder}/resmlp-device bench {folder}/model.rmlp --json");
+    if let Some(threads) = args.threads {
+        words += &format!(" --threads {threads}");
+    }
+    if let Some(kernels) = &args.kernels {
+        words += &format!(" --kernels {kernels}");
+    }
+    if let Some(runs) = args.runs {
+        words += &format!(" --runs {runs}");
+    }
+    if let Some(pin) = &args.pin {
+        words += &format!(" --pin {pin}");
+    }
+    if let Some(cool_down) = args.cool_down {
+        words += &format!(" --cool-down {cool_down}");
+    }
+    if args.html.is_some() {
+        let name = quoted(&args.model.display().to_string());
+        words += &format!(" --html {folder}/report.html --name {name}");
+    }
+    words
+}
+
+fn require_file(path: &Path, hint: &str) -> Result<()> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(()),
+        Ok(_) => Err(Error::file(path, format!("not a file; {hint}"))),
+        Err(error) => Err(Error::file(path, format!("{error}; {hint}"))),
+    }
+}
+
+/// A host's name that no program can mistake for an option.
+fn host(text: &str) -> std::result::Result<String, String> {
+    let plain = !text.is_empty() && !text.starts_with('-') && !text.contains(char::is_whitespace);
+    if plain { Ok(without_brackets(text)) } else { Err("expected USER@HOST".into()) }
+}
+
+/// USER@[ADDRESS] as ssh takes it, which knows no brackets around an IPv6 address.
+fn without_brackets(host: &str) -> String {
+    let (user, address) = host.rfind('@').map_or(("", host), |at| host.split_at(at + 1));
+    let inside = address.strip_prefix('[').and_then(|address| address.strip_suffix(']'));
+    format!("{user}{}", inside.unwrap_or(address))
+}
+
+/// One word that needs no quoting in a shell.
+fn word(text: &str) -> std::result::Result<String, String> {
+    let plain = text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-+,".contains(c));
+    if plain {
+        Ok(text.to_owned())
+    } else {
+        Err("expected a word of letters, digits, '.', ',', '_', '-' and '+'".into())
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rows = vec![("host", self.host.clone())];
+        for (name, value) in &self.report {
+            if let Value::Object(fields) = value {
+                let fields = fields.iter().filter_map(|(name, value)| Some(format!("{name} {}", single(value)?)));
+                rows.push((name, fields.collect::<Vec<_>>().join(", ")));
+            } else if let Some(value) = single(value) {
+                rows.push((name, value));
+            }
+        }
+        f.write_str(&table(&rows))
+    }
+}
+
+/// A value that fits into a line; `None` for what does not, or is not known.
+fn single(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) if number.is_f64() => number.as_f64().map(|number| format!("{number:.3}")),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}

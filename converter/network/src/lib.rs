@@ -1,0 +1,21 @@
+//! A trained ResMLP and what can be said of it without quantising it.
+//!
+//! ```text
+//! Network (as trained) ── fold ──► FoldedNetwork (linear layers, GELU and additions) ── forward ──► logits
+//! ```
+//!
+//! * [`Network`] holds every layer as its authors wrote it. Readers of checkpoints make it.
+//! * [`fold()`] moves every Aff, LayerScale and the input normalisation into the linear layers beside them.
+//! * [`FoldedNetwork`] has a forward pass in `f32`, one stage at a time over many pictures.
+//! * [`metrics`] compares logits and residual streams.
+
+mod fold;
+pub mod forward;
+pub mod gemm;
+pub mod metrics;
+mod network;
+mod stages;
+
+pub use fold::{FoldedBlock, FoldedNetwork, Head, fold};
+pub use network::{Affine, AffinePlacement, Block, Dialect, LengthError, Linear, Matrix, Network};
+pub use stages::{mix_stage, mlp_stage, stage_names};

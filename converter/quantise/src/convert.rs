@@ -1,0 +1,154 @@
+//! The whole way from a trained network to the bytes of a model file: fold, calibrate, quantise, pack.
+
+use std::collections::HashSet;
+
+use resmlp_network::{FoldedNetwork, Network, fold};
+use resmlp_runtime::format::{Layout, Precision};
+
+use crate::pack::{self, Extras, PackError};
+use crate::quantise::{Quantised, StageLoss, quantise};
+use crate::sensitivity::{self, LayerCost};
+
+/// Pictures that calibration looks at unless the user wants another number.
+pub const CALIBRATION_PICTURES: usize = 512;
+
+/// Multiply-accumulate operations that calibration may spend on the forward pass by default.
+const CALIBRATION_MACS: u64 = 250_000_000_000;
+
+/// What to make of a trained network.
+pub struct Request<'a> {
+    /// The trained network.
+    pub network: &'a Network,
+    /// What the model carries besides its numbers; the input normalisation in it is folded into the stem.
+    pub extras: &'a Extras,
+    /// Storage of the weights.
+    pub precision: Precision,
+    /// The panels of an int8 model.
+    pub layout: Layout,
+    /// Pictures to calibrate an int8 model with, height × width × RGB bytes each.
+    pub pictures: &'a [Vec<u8>],
+    /// Whether to find out what each layer of an int8 model costs alone.
+    pub sensitivity: bool,
+}
+
+/// A packed model and what its making found out.
+pub struct Converted {
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// Loss after each stage; empty for f16.
+    pub losses: Vec<StageLoss>,
+    /// What each layer costs alone; empty unless it was asked for.
+    pub costs: Vec<LayerCost>,
+    /// Channel scales that could not be folded.
+    pub explicit_scales: usize,
+}
+
+/// How many pictures are worth calibrating with: fewer for a larger network.
+pub fn calibration_pictures(macs: u64) -> usize {
+    usize::try_from(CALIBRATION_MACS / macs.max(1)).unwrap_or(usize::MAX).clamp(64, CALIBRATION_PICTURES)
+}
+
+/// Different pictures below which calibration is doubtful.
+const FEW_PICTURES: usize = 32;
+
+/// What speaks against the model that is asked for.
+pub fn doubts(request: &Request) -> Vec<String> {
+    match request.precision {
+        Precision::Int8 => few_pictures(request.pictures).into_iter().collect(),
+        Precision::F16 if request.layout == Layout::DSP => {
+            let doubt = "Cortex-M cores multiply floating-point numbers one at a time: an int8 model is many times as fast there";
+            vec![doubt.to_owned()]
+        }
+        Precision::F16 => Vec::new(),
+    }
+}
+
+fn few_pictures(pictures: &[Vec<u8>]) -> Option<String> {
+    let is_plain = |picture: &[u8]| picture.chunks_exact(3).all(|pixel| Some(pixel) == picture.get(..3));
+    let different: HashSet<&[u8]> = pictures.iter().map(Vec::as_slice).filter(|picture| !is_plain(picture)).collect();
+    let (found, all) = (different.len(), pictures.len());
+    (found < FEW_PICTURES).then(|| {
+        format!(
+            "few pictures to calibrate with: {found} of {all} that differ and are not of one colour, expected {FEW_PICTURES} at least; \
+             what others have beyond them is clipped"
+        )
+    })
+}
+
+/// Steps that `progress` of [`convert`] is told of.
+pub fn steps(request: &Request) -> usize {
+    match request.precision {
+        Precision::Int8 => {
+            let steps = 2 * request.network.blocks.len() + 2;
+            if request.sensitivity { 2 * steps } else { steps }
+        }
+        Precision::F16 => 0,
+    }
+}
+
+/// Why a network cannot be converted.
+#[derive(Debug, thiserror::Error)]
+pub enum ConvertError {
+    /// An int8 model is asked for without pictures to calibrate it with.
+    #[error("an int8 model needs pictures to calibrate with")]
+    NoPictures,
+    /// The quantised network does not fit the format.
+    #[error("cannot be packed: {0}")]
+    Pack(#[from] PackError),
+}
+
+/// Converts a trained network. `progress` is called once for each of [`steps`].
+///
+/// # Errors
+/// Where an int8 model has no calibration pictures, or a number does not fit the format.
+pub fn convert(request: &Request, progress: impl FnMut()) -> Result<Converted, ConvertError> {
+    let folded = fold(request.network, request.extras.preprocessing.mean, request.extras.preprocessing.std);
+    let explicit_scales = folded.explicit_scales();
+    let (bytes, losses, costs) = match request.precision {
+        Precision::F16 => (pack::f16(&folded, request.extras)?, Vec::new(), Vec::new()),
+        Precision::Int8 => {
+            let (quantised, costs) = int8(request, &folded, progress)?;
+            (pack::int8(&quantised.network, request.layout, request.extras)?, quantised.losses, costs)
+        }
+    };
+    Ok(Converted { bytes, losses, costs, explicit_scales })
+}
+
+fn int8(
+    request: &Request,
+    folded: &FoldedNetwork,
+    mut progress: impl FnMut(),
+) -> Result<(Quantised, Vec<LayerCost>), ConvertError> {
+    if request.pictures.is_empty() {
+        return Err(ConvertError::NoPictures);
+    }
+    let quantised = quantise(folded, request.pictures, &mut progress);
+    let mut costs = Vec::new();
+    if request.sensitivity {
+        let count = sensitivity::default_pictures(folded, request.network.macs());
+        let step = request.pictures.len().div_ceil(count).max(1);
+        let pictures: Vec<_> = request.pictures.iter().step_by(step).cloned().collect();
+        costs = sensitivity::sensitivity(folded, &quantised.network, &pictures, progress);
+    }
+    Ok((quantised, costs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::few_pictures;
+
+    #[test]
+    fn few_pictures_are_doubted_and_so_are_copies_and_plain_ones() {
+        let picture = |i: u8| vec![i, i, i, 0, 1, 2];
+        let enough: Vec<_> = (0..32).map(picture).collect();
+        assert_eq!(few_pictures(&enough), None);
+        for (pictures, found) in [
+            (enough[1..].to_vec(), "31 of 31 "),
+            (vec![picture(3); 512], "1 of 512 "),
+            ([&enough[1..], &[vec![7; 6]]].concat(), "31 of 32 "),
+        ] {
+            let doubt = few_pictures(&pictures).unwrap();
+            assert!(doubt.contains(&format!("calibrate with: {found}")), "{doubt}");
+        }
+    }
+}

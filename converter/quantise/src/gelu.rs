@@ -1,0 +1,80 @@
+//! The GELU of 8-bit models: `relu(x)` less an even correction that a table holds.
+//!
+//! `gelu(x) = max(x, 0) - |x| · Φ(-|x|)`. The second term is small (at most 0.17) and vanishes beyond 4, so 256 bytes
+//! hold it finely while the first term keeps the full 16 bits of `x`.
+
+use resmlp_runtime::format::GELU_ENTRIES;
+
+use resmlp_network::forward::gelu;
+
+/// Beyond it the correction is less than 0.0001.
+const REACH: f32 = 4.1;
+
+/// Inputs farther below zero need no room: they may saturate, as GELU is 0 there. 16 bits with room for this one have a unit as
+/// fine as the table's.
+pub(super) const DEEPEST: f32 = 32.0;
+
+/// Room above the largest input seen in calibration.
+const MARGIN: f32 = 1.25;
+
+/// The correction over `|x|`, in units of `unit`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GeluTable {
+    /// Real value of one step of the 16-bit input.
+    pub unit: f32,
+    /// Entry `min(|x| >> shift, 255)` is the correction of `x`.
+    pub entries: [u8; GELU_ENTRIES],
+    /// 0..=7.
+    pub shift: u32,
+}
+
+impl GeluTable {
+    /// The finest table for inputs up to `largest` in magnitude whose unit is at least `least`.
+    pub fn new(largest: f32, least: f32) -> Self {
+        let largest = largest.max(1e-6);
+        let reach = largest.min(REACH);
+        let peak = (0..=100).map(|i| correction(reach * i as f32 / 100.0)).fold(0.0, f32::max);
+        // 16 bits hold the input, 8 bits hold the correction.
+        let least = (largest * MARGIN / 32767.0).max(peak / 255.0).max(least);
+        // A table of wider bins reaches as far with a finer unit: both round, the bins at the correction's slope of 1/2.
+        let unit_for = |shift: u32| (reach / (GELU_ENTRIES << shift) as f32).max(least);
+        let rounding = |shift: u32| unit_for(shift) * (1.0 + 0.25 * (1u32 << shift) as f32);
+        let shift = (0..=7).min_by(|&a, &b| rounding(a).total_cmp(&rounding(b))).unwrap_or(0);
+        let unit = unit_for(shift);
+        let middle = ((1u32 << shift) - 1) as f32 / 2.0;
+        let entry = |i: usize| {
+            let x = ((i << shift) as f32 + middle) * unit;
+            (correction(x) / unit).round().clamp(0.0, 255.0) as u8
+        };
+        Self { unit, entries: std::array::from_fn(entry), shift }
+    }
+
+    /// GELU of a 16-bit input, in the same units.
+    pub fn apply(&self, x: i32) -> i32 {
+        x.max(0) - i32::from(self.entries[(x.unsigned_abs() >> self.shift).min(255) as usize])
+    }
+}
+
+/// `relu(x) - gelu(x)` for `x >= 0`.
+fn correction(x: f32) -> f32 {
+    x - gelu(x)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{GeluTable, gelu};
+
+    #[test]
+    fn close_to_gelu_over_the_whole_range() {
+        for largest in [0.001f32, 0.1, 1.0, 4.0, 10.0, 100.0] {
+            let table = GeluTable::new(largest, 0.0);
+            let mut worst = 0f32;
+            for i in -1000..=1000 {
+                let x = largest * i as f32 / 1000.0;
+                let step = (x / table.unit).round_ties_even().clamp(-32768.0, 32767.0) as i32;
+                worst = worst.max((table.apply(step) as f32 * table.unit - gelu(x)).abs());
+            }
+            assert!(worst <= largest.min(4.0) / 400.0, "inputs up to {largest}: error {worst}");
+        }
+    }
+}

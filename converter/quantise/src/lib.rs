@@ -1,0 +1,29 @@
+//! From a folded network and calibration pictures to the bytes of a packed model.
+//!
+//! ```text
+//! FoldedNetwork ── quantise ──► QuantisedNetwork ── pack ──► .rmlp bytes
+//!       pictures ──┘
+//! ```
+//!
+//! [`convert()`] goes the whole way from a trained network. [`sensitivity`] tells what each layer costs alone.
+
+mod convert;
+mod gelu;
+mod layers;
+mod network;
+pub mod pack;
+mod quantise;
+mod ranges;
+pub mod sensitivity;
+mod weights;
+
+pub use convert::{
+    CALIBRATION_PICTURES, ConvertError, Converted, Request, calibration_pictures, convert, doubts, steps,
+};
+pub use gelu::GeluTable;
+pub use network::{
+    QuantisedBlock, QuantisedHead, QuantisedLinear, QuantisedMix, QuantisedMlp, QuantisedNetwork, Quantiser,
+};
+pub use pack::{Extras, PackError};
+pub use quantise::{Quantised, StageLoss, quantise};
+pub use sensitivity::LayerCost;

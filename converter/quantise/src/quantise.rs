@@ -1,0 +1,60 @@
+//! Quantises a folded network layer by layer.
+//!
+//! Two residual streams go through the network: the exact one, and the one that the layers quantised so far produce. Every
+//! layer is quantised for the inputs that it will really see, and its bias makes up for the mean error.
+
+use resmlp_network::metrics::sqnr_db;
+use resmlp_network::{FoldedNetwork, mix_stage, mlp_stage};
+
+use crate::layers::{self, Streams};
+use crate::network::{QuantisedBlock, QuantisedNetwork};
+
+/// How much of the signal one stage lost.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct StageLoss {
+    /// `stem`, `block.3.mix`, `block.3.mlp`.
+    pub name: String,
+    /// Signal to noise of the residual stream after the stage, in dB, the noise of all earlier stages included.
+    pub sqnr_db: f64,
+}
+
+/// The result of [`quantise`].
+#[derive(Clone, Debug)]
+pub struct Quantised {
+    /// The numbers.
+    pub network: QuantisedNetwork,
+    /// One entry a stage.
+    pub losses: Vec<StageLoss>,
+}
+
+/// Quantises `network` for inputs like `pictures` (height × width × RGB bytes each); `progress` is told after each of the
+/// `2 · depth + 2` steps.
+pub fn quantise(network: &FoldedNetwork, pictures: &[Vec<u8>], mut progress: impl FnMut()) -> Quantised {
+    let mut losses = Vec::new();
+    let mut note = |name: String, streams: &Streams| {
+        losses.push(StageLoss { name, sqnr_db: sqnr_db(&streams.exact, &streams.quantised) });
+        progress();
+    };
+    let (stem, mut streams) = layers::stem(network, pictures);
+    note("stem".into(), &streams);
+    let mut blocks = Vec::with_capacity(network.blocks.len());
+    for (i, block) in network.blocks.iter().enumerate() {
+        let mix = layers::mix(block, &mut streams);
+        note(mix_stage(i), &streams);
+        let mlp = layers::mlp(block, &mut streams);
+        blocks.push(QuantisedBlock { mix, mlp });
+        note(mlp_stage(i), &streams);
+    }
+    let head = layers::head(network, &streams);
+    progress();
+    let network = QuantisedNetwork {
+        image: network.image,
+        patch: network.patch,
+        dim: network.dim(),
+        hidden: network.hidden(),
+        stem,
+        blocks,
+        head,
+    };
+    Quantised { network, losses }
+}
