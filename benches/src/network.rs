@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use resmlp_network::{Affine, AffinePlacement, Block, Dialect, Linear, Matrix, Network};
+use resmlp_network::{Activation, Affine, AffinePlacement, Block, Dialect, Linear, Matrix, Network};
 use resmlp_runtime::Dims;
 
 use crate::model::random;
@@ -28,6 +28,7 @@ pub fn random_network(dims: &Dims) -> Network {
     Network {
         dialect: Dialect::Timm,
         placement: AffinePlacement::Branch,
+        activation: Activation::Gelu,
         image: dims.image,
         patch: dims.patch,
         stem: random.linear(dim, dims.patch_len()),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use resmlp_network::Network;
+use resmlp_network::{Activation, Network};
 
 /// File formats of checkpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,18 @@ impl Format {
 pub struct LoadOptions {
     /// Height and width of the picture in pixels, for token grids that are not square.
     pub image: Option<[usize; 2]>,
+    /// What the channel MLPs apply to their hidden units, for files that do not say it; the exact GELU where nobody does.
+    pub activation: Option<Activation>,
+    /// Which of several nested sets of weights is read, such as `model` or `model_ema`.
+    pub key: Option<String>,
+    /// A TOML file that maps foreign names of tensors onto timm's.
+    pub names: Option<PathBuf>,
+    /// A file with a linear classifier that is joined to the network.
+    pub head: Option<PathBuf>,
+    /// Reads the network as an embedding model: a classifier in the file is left out.
+    pub embedding: bool,
+    /// Name of the ONNX output that is read.
+    pub output: Option<String>,
 }
 
 /// A checkpoint, read and understood.

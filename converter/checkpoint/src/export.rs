@@ -3,7 +3,9 @@
 //! The graph serves as the reference that tract runs, and as a file for other tools.
 
 use prost::Message;
-use resmlp_network::{Affine, AffinePlacement, Block, Linear, Matrix, Network, mix_stage, mlp_stage, stage_names};
+use resmlp_network::{
+    Activation, Affine, AffinePlacement, Block, Linear, Matrix, Network, mix_stage, mlp_stage, stage_names,
+};
 
 use crate::onnx::proto::{
     AttributeProto, AttributeType, DataType, Dimension, GraphProto, Length, ModelProto, NodeProto, OperatorSetIdProto,
@@ -37,7 +39,7 @@ pub fn to_onnx(network: &Network, batch: Batch, stages: bool) -> ModelProto {
     let mut graph = GraphBuilder::default();
     let mut stream = graph.patch_embedding(network);
     for (index, block) in network.blocks.iter().enumerate() {
-        stream = graph.block(index, block, network.placement, stream);
+        stream = graph.block(index, block, network, stream);
     }
     graph.classifier(network, stream);
 
@@ -104,7 +106,8 @@ impl GraphBuilder {
     }
 
     /// Both halves of a residual block.
-    fn block(&mut self, index: usize, block: &Block, placement: AffinePlacement, stream: String) -> String {
+    fn block(&mut self, index: usize, block: &Block, network: &Network, stream: String) -> String {
+        let Network { placement, activation, .. } = *network;
         let name = mix_stage(index);
         let (skip, input) = self.affine_at(&format!("{name}.affine"), &block.mix_affine, placement, stream);
         let branch = self.patch_mixing(&name, &block.mix, &input);
@@ -113,7 +116,7 @@ impl GraphBuilder {
         let name = mlp_stage(index);
         let (skip, input) = self.affine_at(&format!("{name}.affine"), &block.mlp_affine, placement, stream);
         let expanded = self.linear(&format!("{name}.expand"), &block.expand, &input);
-        let hidden = self.gelu(&format!("{name}.gelu"), &expanded);
+        let hidden = self.activation(&format!("{name}.gelu"), activation, &expanded);
         let branch = self.linear(&format!("{name}.contract"), &block.contract, &hidden);
         self.residual(&name, &skip, &branch, &block.mlp_scale)
     }
@@ -174,6 +177,14 @@ impl GraphBuilder {
         self.node("Add", name, &[&product, &bias], vec![])
     }
 
+    fn activation(&mut self, name: &str, activation: Activation, input: &str) -> String {
+        match activation {
+            Activation::Gelu => self.gelu(name, input),
+            Activation::GeluTanh => self.gelu_tanh(name, input),
+            Activation::Relu => self.node("Relu", name, &[input], vec![]),
+        }
+    }
+
     /// `(x / 2) · (1 + erf(x / √2))`, written so that tract computes it in one pass.
     fn gelu(&mut self, name: &str, input: &str) -> String {
         let root = self.scalar(&format!("{name}.root"), std::f32::consts::FRAC_1_SQRT_2);
@@ -182,6 +193,23 @@ impl GraphBuilder {
         let scaled = self.node("Mul", &format!("{name}.scaled"), &[input, &root], vec![]);
         let erf = self.node("Erf", &format!("{name}.erf"), &[&scaled], vec![]);
         let sum = self.node("Add", &format!("{name}.sum"), &[&erf, &one], vec![]);
+        let halved = self.node("Mul", &format!("{name}.halved"), &[input, &half], vec![]);
+        self.node("Mul", name, &[&halved, &sum], vec![])
+    }
+
+    /// `(x / 2) · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`.
+    fn gelu_tanh(&mut self, name: &str, input: &str) -> String {
+        let cubic = self.scalar(&format!("{name}.cubic"), 0.044_715);
+        let root = self.scalar(&format!("{name}.root"), 0.797_884_56);
+        let one = self.scalar(&format!("{name}.one"), 1.0);
+        let half = self.scalar(&format!("{name}.half"), 0.5);
+        let square = self.node("Mul", &format!("{name}.square"), &[input, input], vec![]);
+        let cube = self.node("Mul", &format!("{name}.cube"), &[&square, input], vec![]);
+        let weighted = self.node("Mul", &format!("{name}.weighted"), &[&cube, &cubic], vec![]);
+        let inner = self.node("Add", &format!("{name}.inner"), &[input, &weighted], vec![]);
+        let scaled = self.node("Mul", &format!("{name}.scaled"), &[&inner, &root], vec![]);
+        let tanh = self.node("Tanh", &format!("{name}.tanh"), &[&scaled], vec![]);
+        let sum = self.node("Add", &format!("{name}.sum"), &[&tanh, &one], vec![]);
         let halved = self.node("Mul", &format!("{name}.halved"), &[input, &half], vec![]);
         self.node("Mul", name, &[&halved, &sum], vec![])
     }

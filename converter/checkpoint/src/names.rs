@@ -8,7 +8,7 @@ mod take;
 use crate::error::{Error, Result};
 use crate::tensors::{Tensor, Tensors, Unreadable};
 use dialects::{Match, Words};
-use resmlp_network::{AffinePlacement, Block, Dialect, Linear, Matrix, Network};
+use resmlp_network::{Activation, AffinePlacement, Block, Dialect, Linear, Matrix, Network};
 
 use std::path::Path;
 use take::Taker;
@@ -65,7 +65,17 @@ pub fn network(
     let tokens = blocks.first().map_or(0, |block| block.mix.weight.rows);
     let image = image_size(image, tokens, patch).map_err(|message| Error::file(path, message))?;
     taker.leftovers(words, depth, notes)?;
-    Ok(Network { dialect: words.dialect, placement: placement(words), image, patch, stem, blocks, final_affine, head })
+    Ok(Network {
+        dialect: words.dialect,
+        placement: placement(words),
+        activation: Activation::default(),
+        image,
+        patch,
+        stem,
+        blocks,
+        final_affine,
+        head,
+    })
 }
 
 fn placement(words: &Words) -> AffinePlacement {

@@ -10,7 +10,9 @@ use resmlp_testing::fixtures::expected;
 fn a_loaded_checkpoint_gives_pytorchs_logits() {
     for fixture in expected().fixtures {
         let path = fixture.path();
-        let checkpoint = resmlp_checkpoint::load(&path, &LoadOptions { image: Some(fixture.image) }).unwrap();
+        let checkpoint =
+            resmlp_checkpoint::load(&path, &LoadOptions { image: Some(fixture.image), ..LoadOptions::default() })
+                .unwrap();
         let classifier = CheckpointClassifier::new(&path, &checkpoint, fixture.preprocess(), vec![]).unwrap();
         let pictures = fixture.pictures();
         let pictures: Vec<&[u8]> = pictures.iter().map(Vec::as_slice).collect();

@@ -6,6 +6,7 @@
 //! * Aff on the stream itself: the stream is `A ⊙ y + B` of what is stored, and the Aff only changes `A` and `B`.
 //!   Where `A` leaves a sane range, the stored stream is rescaled explicitly and `A` starts again from 1.
 
+use crate::activation::Activation;
 use crate::network::{Affine, AffinePlacement, Linear, Matrix, Network};
 
 /// |A| outside of it makes the stored stream ill-conditioned: the channel then keeps an explicit scale.
@@ -20,6 +21,8 @@ pub struct FoldedNetwork {
     pub patch: usize,
     /// Acts on `u8` pixel values; a patch is flattened as (row, column, colour). `[dim, 3 · patch²]`
     pub stem: Linear,
+    /// What the channel MLPs apply to their hidden units.
+    pub activation: Activation,
     /// The residual blocks.
     pub blocks: Vec<FoldedBlock>,
     /// What follows the mean over patches.
@@ -121,7 +124,8 @@ pub fn fold(network: &Network, mean: [f32; 3], std: [f32; 3]) -> FoldedNetwork {
         None => Head::Embedding { scale: single(&last.input), bias: single(&last.shift) },
     };
     let stem = fold_pixels(&network.stem, network.patch, mean, std);
-    FoldedNetwork { image: network.image, patch: network.patch, stem, blocks, head }
+    let Network { image, patch, activation, .. } = *network;
+    FoldedNetwork { image, patch, stem, activation, blocks, head }
 }
 
 /// How the true residual stream follows from the stored one: `scale ⊙ y + shift`.

@@ -2,14 +2,10 @@
 
 use rayon::prelude::*;
 
+use crate::activation::Activation;
 use crate::fold::{FoldedBlock, FoldedNetwork, Head};
 use crate::gemm::{add_product, product, view};
 use crate::network::Linear;
-
-/// Exact GELU, `x · Φ(x)`.
-pub fn gelu(x: f32) -> f32 {
-    0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2))
-}
 
 /// `x · weightᵀ + bias` for the rows of `x`.
 pub fn linear(x: &[f32], layer: &Linear) -> Vec<f32> {
@@ -63,7 +59,7 @@ impl FoldedNetwork {
         for (index, block) in self.blocks.iter().enumerate() {
             block.mix(&mut stream);
             observe(2 * index + 1, &stream);
-            block.mlp(&mut stream);
+            block.mlp(self.activation, &mut stream);
             observe(2 * index + 2, &stream);
         }
         self.head(&stream)
@@ -87,10 +83,10 @@ impl FoldedBlock {
     }
 
     /// Channel MLP of residual streams, `[pictures · tokens, dim]`.
-    pub fn mlp(&self, stream: &mut [f32]) {
+    pub fn mlp(&self, activation: Activation, stream: &mut [f32]) {
         let (tokens, dim) = (self.mix.weight.rows, self.scale.len());
         stream.par_chunks_mut(tokens * dim).for_each(|picture| {
-            let hidden: Vec<f32> = linear(picture, &self.expand).into_iter().map(gelu).collect();
+            let hidden: Vec<f32> = linear(picture, &self.expand).into_iter().map(|x| activation.apply(x)).collect();
             let added = linear(&hidden, &self.contract);
             for ((y, added), gain) in picture.iter_mut().zip(added).zip(self.mlp_gain.iter().cycle()) {
                 *y = *y * gain + added;

@@ -9,6 +9,7 @@
 //! * [`FoldedNetwork`] has a forward pass in `f32`, one stage at a time over many pictures.
 //! * [`metrics`] compares logits and residual streams.
 
+mod activation;
 mod fold;
 pub mod forward;
 pub mod gemm;
@@ -16,6 +17,7 @@ pub mod metrics;
 mod network;
 mod stages;
 
+pub use activation::Activation;
 pub use fold::{FoldedBlock, FoldedNetwork, Head, fold};
 pub use network::{Affine, AffinePlacement, Block, Dialect, LengthError, Linear, Matrix, Network};
 pub use stages::{mix_stage, mlp_stage, stage_names};

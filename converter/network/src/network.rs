@@ -4,6 +4,8 @@
 
 use resmlp_runtime::format::MAX_LENGTH;
 
+use crate::activation::Activation;
+
 /// A dense row-major `f32` matrix.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Matrix {
@@ -123,6 +125,8 @@ pub struct Network {
     pub dialect: Dialect,
     /// What the Affs act on.
     pub placement: AffinePlacement,
+    /// What the channel MLPs apply to their hidden units.
+    pub activation: Activation,
     /// Height and width of the picture in pixels; both are multiples of `patch`.
     pub image: [usize; 2],
     /// Edge of a patch in pixels.

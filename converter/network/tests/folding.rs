@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use resmlp_network::{Affine, AffinePlacement, Network};
 use resmlp_network::{FoldedNetwork, Head, fold};
 use resmlp_picture::Preprocess;
-use resmlp_testing::{Evaluated, Random, Shape, apply, evaluate, gelu};
+use resmlp_testing::{Evaluated, Random, Shape, activate, apply, evaluate};
 
 /// The folded network in `f64`, one scalar at a time; the stream after the stem and each half block, `[tokens, dim]`.
 fn folded(network: &FoldedNetwork, picture: &[u8]) -> Evaluated {
@@ -25,7 +25,8 @@ fn folded(network: &FoldedNetwork, picture: &[u8]) -> Evaluated {
         }
         stages.push(stream.concat());
         for token in &mut stream {
-            let hidden: Vec<f64> = apply(&block.expand, token).into_iter().map(gelu).collect();
+            let hidden: Vec<f64> =
+                apply(&block.expand, token).into_iter().map(|x| activate(network.activation, x)).collect();
             let added = apply(&block.contract, &hidden);
             for ((y, added), &gain) in token.iter_mut().zip(added).zip(&block.mlp_gain) {
                 *y = f64::from(gain) * *y + added;

@@ -1,11 +1,12 @@
-//! The GELU of 8-bit models: `relu(x)` less an even correction that a table holds.
+//! The activation of 8-bit models: `relu(x)` less an even correction that a table holds.
 //!
-//! `gelu(x) = max(x, 0) - |x| · Φ(-|x|)`. The second term is small (at most 0.17) and vanishes beyond 4, so 256 bytes
-//! hold it finely while the first term keeps the full 16 bits of `x`.
+//! The exact GELU is `max(x, 0) - |x| · Φ(-|x|)`. The second term is small (at most 0.17) and vanishes beyond 4, so 256 bytes
+//! hold it finely while the first term keeps the full 16 bits of `x`. The tanh approximation of GELU has a correction of the
+//! same kind. ReLU has none: its table is zero.
 
 use resmlp_runtime::format::GELU_ENTRIES;
 
-use resmlp_network::forward::gelu;
+use resmlp_network::Activation;
 
 /// Beyond it the correction is less than 0.0001.
 const REACH: f32 = 4.1;
@@ -29,13 +30,17 @@ pub struct GeluTable {
 }
 
 impl GeluTable {
-    /// The finest table for inputs up to `largest` in magnitude whose unit is at least `least`.
-    pub fn new(largest: f32, least: f32) -> Self {
+    /// Makes the finest table of `activation` for inputs up to `largest` in magnitude whose unit is at least `least`.
+    pub fn new(activation: Activation, largest: f32, least: f32) -> Self {
         let largest = largest.max(1e-6);
         let reach = largest.min(REACH);
+        let correction = |x: f32| x - activation.apply(x);
         let peak = (0..=100).map(|i| correction(reach * i as f32 / 100.0)).fold(0.0, f32::max);
         // 16 bits hold the input, 8 bits hold the correction.
         let least = (largest * MARGIN / 32767.0).max(peak / 255.0).max(least);
+        if activation == Activation::Relu {
+            return Self { unit: least, entries: [0; GELU_ENTRIES], shift: 0 };
+        }
         // A table of wider bins reaches as far with a finer unit: both round, the bins at the correction's slope of 1/2.
         let unit_for = |shift: u32| (reach / (GELU_ENTRIES << shift) as f32).max(least);
         let rounding = |shift: u32| unit_for(shift) * (1.0 + 0.25 * (1u32 << shift) as f32);
@@ -55,26 +60,22 @@ impl GeluTable {
     }
 }
 
-/// `relu(x) - gelu(x)` for `x >= 0`.
-fn correction(x: f32) -> f32 {
-    x - gelu(x)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{GeluTable, gelu};
+    use super::{Activation, GeluTable};
 
     #[test]
-    fn close_to_gelu_over_the_whole_range() {
-        for largest in [0.001f32, 0.1, 1.0, 4.0, 10.0, 100.0] {
-            let table = GeluTable::new(largest, 0.0);
+    fn close_to_the_activation_over_the_whole_range() {
+        let largest = [0.001f32, 0.1, 1.0, 4.0, 10.0, 100.0];
+        for (activation, largest) in Activation::ALL.into_iter().flat_map(|a| largest.map(|largest| (a, largest))) {
+            let table = GeluTable::new(activation, largest, 0.0);
             let mut worst = 0f32;
             for i in -1000..=1000 {
                 let x = largest * i as f32 / 1000.0;
                 let step = (x / table.unit).round_ties_even().clamp(-32768.0, 32767.0) as i32;
-                worst = worst.max((table.apply(step) as f32 * table.unit - gelu(x)).abs());
+                worst = worst.max((table.apply(step) as f32 * table.unit - activation.apply(x)).abs());
             }
-            assert!(worst <= largest.min(4.0) / 400.0, "inputs up to {largest}: error {worst}");
+            assert!(worst <= largest.min(4.0) / 400.0, "{activation:?} of inputs up to {largest}: error {worst}");
         }
     }
 }

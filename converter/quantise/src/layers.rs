@@ -6,9 +6,8 @@ use crate::gelu::{self, GeluTable};
 use crate::network::{QuantisedHead, QuantisedLinear, QuantisedMix, QuantisedMlp, Quantiser, pixels};
 use crate::ranges::{self, Histogram, Range};
 use crate::weights::{Moments, Rounded, round};
-use resmlp_network::Matrix;
-use resmlp_network::forward::{gelu, row_sums, token_means};
-use resmlp_network::{FoldedBlock, FoldedNetwork, Head};
+use resmlp_network::forward::{row_sums, token_means};
+use resmlp_network::{Activation, FoldedBlock, FoldedNetwork, Head, Matrix};
 
 /// Samples from which a layer's second moments are taken.
 const MOMENT_SAMPLES: usize = 8192;
@@ -90,17 +89,17 @@ fn mix_moments(input: &Quantiser, scale: &[f32], tokens: usize, streams: &Stream
 }
 
 /// Quantises a block's channel MLP, and takes the streams through it.
-pub fn mlp(block: &FoldedBlock, streams: &mut Streams) -> QuantisedMlp {
+pub fn mlp(block: &FoldedBlock, activation: Activation, streams: &mut Streams) -> QuantisedMlp {
     let (dim, hidden) = (streams.dim, block.expand.weight.rows);
     let (input, _) = input_quantiser(&streams.quantised, &column_norms(&block.expand.weight));
     let samples = input.apply(&spread(&streams.quantised, dim, MOMENT_SAMPLES));
     let exact_mean = mean_rows(&spread(&streams.exact, dim, MOMENT_SAMPLES), dim);
     let mut expand = expand_layer(block, &input, &samples, &exact_mean);
 
-    let (ranges, largest) = hidden_ranges(&expand, &input, &streams.quantised);
+    let (ranges, largest) = hidden_ranges(&expand, activation, &input, &streams.quantised);
     // A sum becomes less than half as many units.
     let widest = expand.scale.iter().fold(0f32, |widest, s| widest.max(*s));
-    let gelu = GeluTable::new(largest, 2.000_001 * widest);
+    let gelu = GeluTable::new(activation, largest, 2.000_001 * widest);
     let (hidden_scale, hidden_zero, steps) = hidden_quantiser(&ranges, gelu.unit);
     expand.scale.iter_mut().for_each(|s| *s /= gelu.unit);
     let contract = QuantisedLinear { weights: Vec::new(), bias: Vec::new(), scale: Vec::new() };
@@ -112,7 +111,7 @@ pub fn mlp(block: &FoldedBlock, streams: &mut Streams) -> QuantisedMlp {
     let weights = scale_columns(&block.contract.weight.data, &steps);
     mlp.contract = linear(&weights, &block.contract.bias, &moments, &block.contract.bias);
 
-    block.mlp(&mut streams.exact);
+    block.mlp(activation, &mut streams.exact);
     mlp.apply(&mut streams.quantised);
     correct_bias(&mut mlp.contract, &streams.exact, &mut streams.quantised);
     mlp
@@ -208,9 +207,14 @@ fn column_norms(matrix: &Matrix) -> Vec<f32> {
     squares.iter().map(|s| s.sqrt() as f32).collect()
 }
 
-/// The range of GELU's results for each hidden unit, and the largest input of all in magnitude that 16 bits must hold: one unit
+/// The range of the activation's results for each hidden unit, and the largest input of all in magnitude that 16 bits must hold: one unit
 /// that is far below zero must not coarsen all others.
-fn hidden_ranges(expand: &QuantisedLinear, input: &Quantiser, stream: &[f32]) -> (Vec<Range>, f32) {
+fn hidden_ranges(
+    expand: &QuantisedLinear,
+    activation: Activation,
+    input: &Quantiser,
+    stream: &[f32],
+) -> (Vec<Range>, f32) {
     let (dim, hidden) = (input.scale.len(), expand.bias.len());
     let mut largest = 0f32;
     let mut histograms: Vec<Histogram> = Vec::new();
@@ -222,7 +226,7 @@ fn hidden_ranges(expand: &QuantisedLinear, input: &Quantiser, stream: &[f32]) ->
     for rows in stream.chunks(BATCH * dim) {
         let mut values = expand.apply(&input.apply(rows));
         largest = values.iter().fold(largest, |m, x| m.max(x.max((-x).min(gelu::DEEPEST))));
-        values.par_chunks_mut(hidden).for_each(|row| row.iter_mut().for_each(|x| *x = gelu(*x)));
+        values.par_chunks_mut(hidden).for_each(|row| row.iter_mut().for_each(|x| *x = activation.apply(*x)));
         ranges::count(&mut histograms, &values);
     }
     (histograms.par_iter().map(|h| h.best(true)).collect(), largest)

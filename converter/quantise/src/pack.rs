@@ -10,7 +10,7 @@ use resmlp_runtime::{Model, checksum};
 use crate::network::{QuantisedHead, QuantisedLinear, QuantisedNetwork, Quantiser};
 use resmlp_network::Linear;
 use resmlp_network::forward::row_sums;
-use resmlp_network::{FoldedNetwork, Head};
+use resmlp_network::{Activation, FoldedNetwork, Head};
 
 /// What a model carries besides its numbers.
 #[derive(Clone, Debug)]
@@ -51,6 +51,9 @@ pub enum PackError {
         /// The first value that does not fit.
         value: f32,
     },
+    /// An f16 model computes the exact GELU alone.
+    #[error("the activation is {}, and f16 models compute the exact GELU alone; convert to int8", .0.name())]
+    Activation(Activation),
     /// The reader refuses what was written.
     #[error("the packed model does not validate: {0}")]
     Invalid(#[from] resmlp_runtime::ModelError),
@@ -120,8 +123,11 @@ pub fn int8(network: &QuantisedNetwork, layout: Layout, extras: &Extras) -> Resu
 /// An f16 model file.
 ///
 /// # Errors
-/// Where a dimension or a number is out of the format's range.
+/// Where a dimension or a number is out of the format's range, or the activation is not the exact GELU.
 pub fn f16(network: &FoldedNetwork, extras: &Extras) -> Result<Vec<u8>, PackError> {
+    if network.activation != Activation::Gelu {
+        return Err(PackError::Activation(network.activation));
+    }
     let dims = Dims {
         precision: Precision::F16,
         image: network.image,

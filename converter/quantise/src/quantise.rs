@@ -41,7 +41,7 @@ pub fn quantise(network: &FoldedNetwork, pictures: &[Vec<u8>], mut progress: imp
     for (i, block) in network.blocks.iter().enumerate() {
         let mix = layers::mix(block, &mut streams);
         note(mix_stage(i), &streams);
-        let mlp = layers::mlp(block, &mut streams);
+        let mlp = layers::mlp(block, network.activation, &mut streams);
         blocks.push(QuantisedBlock { mix, mlp });
         note(mlp_stage(i), &streams);
     }

@@ -50,13 +50,13 @@ pub fn sensitivity(
     for (index, (block, rounded)) in exact.blocks.iter().zip(&quantised.blocks).enumerate() {
         let mut other = stream.clone();
         rounded.mix.apply(&mut other);
-        block.mlp(&mut other);
+        block.mlp(exact.activation, &mut other);
         note(mix_stage(index), &finish(exact, index + 1, other));
         block.mix(&mut stream);
         let mut other = stream.clone();
         rounded.mlp.apply(&mut other);
         note(mlp_stage(index), &finish(exact, index + 1, other));
-        block.mlp(&mut stream);
+        block.mlp(exact.activation, &mut stream);
     }
     if let Some(found) = classify(&quantised.head, &stream, exact.tokens()) {
         note("head".into(), &found);
@@ -68,7 +68,7 @@ pub fn sensitivity(
 fn finish(network: &FoldedNetwork, first: usize, mut stream: Vec<f32>) -> Vec<f32> {
     for block in network.blocks.iter().skip(first) {
         block.mix(&mut stream);
-        block.mlp(&mut stream);
+        block.mlp(network.activation, &mut stream);
     }
     network.head(&stream)
 }

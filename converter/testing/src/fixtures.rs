@@ -47,7 +47,7 @@ impl Fixture {
 
     /// A size is only given where the patches do not form a square.
     pub fn load_options(&self) -> LoadOptions {
-        LoadOptions { image: (self.image[0] != self.image[1]).then_some(self.image) }
+        LoadOptions { image: (self.image[0] != self.image[1]).then_some(self.image), ..LoadOptions::default() }
     }
 
     /// The pictures whose logits are known, height × width × RGB bytes each.

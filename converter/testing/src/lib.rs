@@ -7,7 +7,7 @@ pub mod quantised;
 pub mod unpack;
 
 use proptest::test_runner::{Config, RngSeed};
-use resmlp_network::{Affine, AffinePlacement, Block, Dialect, Linear, Matrix, Network};
+use resmlp_network::{Activation, Affine, AffinePlacement, Block, Dialect, Linear, Matrix, Network};
 
 /// This many cases, the same ones every time.
 pub fn cases(count: u32) -> Config {
@@ -81,6 +81,7 @@ impl Random {
         Network {
             dialect,
             placement,
+            activation: Activation::Gelu,
             image: shape.image,
             patch: shape.patch,
             stem: self.linear(shape.dim, 3 * shape.patch * shape.patch),
@@ -121,7 +122,8 @@ pub fn evaluate(network: &Network, pixels: &[f32]) -> Evaluated {
             if network.placement == AffinePlacement::Stream {
                 token.clone_from(&scaled);
             }
-            let hidden: Vec<f64> = apply(&block.expand, &scaled).into_iter().map(gelu).collect();
+            let hidden: Vec<f64> =
+                apply(&block.expand, &scaled).into_iter().map(|x| activate(network.activation, x)).collect();
             for (d, value) in apply(&block.contract, &hidden).into_iter().enumerate() {
                 token[d] += f64::from(block.mlp_scale[d]) * value;
             }
@@ -169,6 +171,18 @@ pub fn apply(linear: &Linear, x: &[f64]) -> Vec<f64> {
         products.sum::<f64>() + f64::from(linear.bias[r])
     };
     (0..linear.weight.rows).map(row).collect()
+}
+
+/// The activation in `f64`.
+pub fn activate(activation: Activation, x: f64) -> f64 {
+    match activation {
+        Activation::Gelu => gelu(x),
+        Activation::GeluTanh => {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+            0.5 * x * (1.0 + inner.tanh())
+        }
+        Activation::Relu => x.max(0.0),
+    }
 }
 
 pub fn gelu(x: f64) -> f64 {

@@ -2,7 +2,7 @@
 
 use super::expr::{Expr, Exprs, Id, Kind, Link, Spread};
 use super::state::Followed;
-use resmlp_network::{Affine, AffinePlacement, Block, Dialect, Linear, Matrix, Network};
+use resmlp_network::{Activation, Affine, AffinePlacement, Block, Dialect, Linear, Matrix, Network};
 
 /// An error and the node that it is about.
 type Recognise<T> = Result<T, (usize, String)>;
@@ -32,7 +32,17 @@ pub(super) fn network(followed: Followed) -> Recognise<Network> {
     if blocks.is_empty() {
         return reader.fail(output, "expected residual blocks between the patch embedding and the classifier");
     }
-    Ok(Network { dialect: Dialect::Onnx, placement, image, patch, stem, blocks, final_affine, head })
+    Ok(Network {
+        dialect: Dialect::Onnx,
+        placement,
+        activation: Activation::Gelu,
+        image,
+        patch,
+        stem,
+        blocks,
+        final_affine,
+        head,
+    })
 }
 
 /// Half a block: a branch and the Aff that belongs to it.

@@ -16,7 +16,7 @@ use super::terminal;
 ///
 /// Fails where the file itself says another size, as ONNX files do.
 pub fn checkpoint(path: &Path, image: Option<[usize; 2]>) -> Result<Checkpoint> {
-    let checkpoint = checkpoint::load(path, &LoadOptions { image })?;
+    let checkpoint = checkpoint::load(path, &LoadOptions { image, ..LoadOptions::default() })?;
     let [height, width] = checkpoint.network.image;
     if let Some([other_height, other_width]) = image.filter(|image| *image != [height, width]) {
         let message = format!("its pictures are {height} × {width}, not {other_height} × {other_width} (--image-size)");

@@ -1,0 +1,69 @@
+//! The activation function between the two layers of the channel MLP.
+
+/// What a channel MLP applies to its hidden units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activation {
+    /// The exact GELU, `x · Φ(x)`: PyTorch's `nn.GELU()`, and what the paper uses.
+    #[default]
+    Gelu,
+    /// The tanh approximation of GELU: PyTorch's `nn.GELU(approximate="tanh")`.
+    GeluTanh,
+    /// `max(x, 0)`.
+    Relu,
+}
+
+impl Activation {
+    /// Every activation, in the order of the command line's help.
+    pub const ALL: [Self; 3] = [Self::Gelu, Self::GeluTanh, Self::Relu];
+
+    /// Returns the name for people, for flags and for `--json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gelu => "gelu",
+            Self::GeluTanh => "gelu-tanh",
+            Self::Relu => "relu",
+        }
+    }
+
+    /// Applies the function to one number.
+    pub fn apply(self, x: f32) -> f32 {
+        match self {
+            Self::Gelu => gelu(x),
+            Self::GeluTanh => gelu_tanh(x),
+            Self::Relu => x.max(0.0),
+        }
+    }
+}
+
+fn gelu(x: f32) -> f32 {
+    0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2))
+}
+
+/// `x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))` (Hendrycks and Gimpel, arXiv 1606.08415, section 2).
+fn gelu_tanh(x: f32) -> f32 {
+    const SQRT_2_OVER_PI: f32 = 0.797_884_56;
+    0.5 * x * (1.0 + libm::tanhf(SQRT_2_OVER_PI * (x + 0.044_715 * x * x * x)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Activation;
+
+    #[test]
+    fn values_are_those_of_pytorch() {
+        // torch.nn.functional.gelu(x), gelu(x, approximate="tanh") and relu(x).
+        let rows = [
+            (-2.0, -0.045_500_26, -0.045_402_34, 0.0),
+            (-0.5, -0.154_268_77, -0.154_285_99, 0.0),
+            (0.0, 0.0, 0.0, 0.0),
+            (1.0, 0.841_344_7, 0.841_191_95, 1.0),
+            (3.0, 2.995_950_2, 2.996_362_7, 3.0),
+        ];
+        for (x, gelu, tanh, relu) in rows {
+            for (activation, expected) in Activation::ALL.into_iter().zip([gelu, tanh, relu]) {
+                let found = activation.apply(x);
+                assert!((found - expected).abs() < 1e-6, "{activation:?}({x}) = {found}, expected {expected}");
+            }
+        }
+    }
+}
