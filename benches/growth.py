@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Whether a larger network takes longer than its operations: time per GMAC of the published shapes, relative to S12.
+"""Measures whether time grows faster than operations: time per GMAC of the published shapes, relative to S12.
 
     python3 benches/growth.py
 
-Needs nothing but Python. Runs models with random weights on one thread (--threads N for more) in processes of their own, by
-turns; writes a record and a chart to benches/record/. Takes about three minutes on a quiet machine, after compiling.
+The script needs nothing but Python. It runs models with random weights on one thread (--threads N for more), by turns and in
+processes of their own, and writes a record and a chart to benches/record/. It takes about three minutes on a quiet machine, after
+compiling.
 """
 
 import argparse

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Every kernel table, by stage and by network, with tract and rten on the same networks: `cargo bench`, written down.
+"""Measures every kernel table by stage and by network, with tract and rten on the same networks, and records the results.
 
     python3 benches/kernels.py
 
-Needs nothing but Python. Runs `cargo bench -p resmlp-benches --features peers` and writes what criterion measured, with the machine's
-description, to benches/record/, as JSON and as a table. Takes some minutes on a quiet machine, after compiling.
+The script needs nothing but Python. It runs `cargo bench -p resmlp-benches --features peers` and writes what criterion measured,
+with the machine's description, to benches/record/, as JSON and as a table. It takes some minutes on a quiet machine, after
+compiling.
 """
 
 import json
@@ -43,8 +44,11 @@ def main():
 
 
 def measured(home):
-    """What criterion left behind: `stages` names its groups "S12 int8" and what is in them "mlp/x86_64-avx2"; `forward` "S12", and
-    "int8 x86_64-avx2/2" for two threads."""
+    """Yields criterion's results.
+
+    The benchmark `stages` has groups such as "S12 int8" with entries such as "mlp/x86_64-avx2". The benchmark `forward` has groups
+    such as "S12" with entries such as "int8 x86_64-avx2/2", where the last number is that of the threads.
+    """
     for path in home.glob("*/*/new/benchmark.json"):
         benchmark = json.loads(path.read_text())
         estimates = json.loads(path.with_name("estimates.json").read_text())
@@ -63,7 +67,7 @@ def measured(home):
 
 
 def table(record):
-    """The record for people."""
+    """Returns the record as Markdown."""
     before, after = record["load_average"]
     how = f"medians, with the bounds that criterion has 95 % confidence in. Load average {before} before, {after} after."
     lines = machine.heading("Kernels and networks", how, record)

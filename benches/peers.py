@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""This project beside LiteRT, ONNX Runtime, OpenVINO, rten and tract: one network, one run, by turns.
+"""Measures this project beside LiteRT, ONNX Runtime, OpenVINO, rten and tract: one network, one run, by turns.
 
     python3 -m venv target/python; . target/python/bin/activate              (Debian's package: python3-venv)
-    pip install numpy onnx pillow onnxruntime openvino nncf                  (what is missing is left out, and said)
+    pip install numpy onnx pillow onnxruntime openvino nncf                  (an engine that is missing is left out, with a note)
     pip install ai-edge-litert torch litert-torch litert-quantizer           (LiteRT and its XNNPACK)
     python3 benches/peers.py
 
-Builds this project, makes a network of the S12 shape with random weights (or takes yours: --network CHECKPOINT), quantises it
-for every engine, and runs all of them in processes of their own, some passes of each in every round. Writes a record with the
-machine's description to benches/record/, as JSON and as a table, and prints the table. Takes about ten minutes on a quiet
-machine, most of them compiling and quantising; what is made is kept in target/peers for the next run.
+The script builds this project, makes a network of the S12 shape with random weights (or takes yours: --network CHECKPOINT) and
+quantises it for every engine. Each engine runs in a process of its own and takes its turn of some passes in every round. The
+script writes a record with the machine's description to benches/record/, as JSON and as a table, and prints the table. It takes
+about ten minutes on a quiet machine, most of them for compiling and quantising; the networks are kept in target/peers for the
+next run.
 """
 
 import argparse
@@ -40,7 +41,7 @@ def arguments():
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="[default: 1 2]")
     parser.add_argument("--rounds", type=int, default=20, help="[default: 20]")
     parser.add_argument("--burst", type=int, default=4, help="passes of an engine in a round [default: 4]")
-    parser.add_argument("--without-amx", action="store_true", help="no engine may use AMX tiles: what VNNI does (Linux)")
+    parser.add_argument("--without-amx", action="store_true", help="forbid AMX tiles to all engines, which shows what VNNI does (Linux)")
     parser.add_argument("--only", nargs="+", default=[], help="only engines whose name contains one of these words")
     return parser.parse_args()
 
@@ -50,7 +51,7 @@ def log(text):
 
 
 def slug(network):
-    """A name for files: of a shape, or of a checkpoint with a few digits of what is in it."""
+    """Returns a name for files: the name of a shape, or of a checkpoint with a few digits of its checksum."""
     path = Path(network)
     if not path.is_file():
         return network.replace("/", "-")
@@ -58,14 +59,14 @@ def slug(network):
 
 
 def prepare(network, examples, resmlp, saturates):
-    """Every engine's model of the network: a dictionary of names and the commands that run them, threads left out."""
+    """Makes every engine's model of the network. Returns names and the commands that run them, without the number of threads."""
     folder = programs.cargo_target() / "peers" / slug(network)
     folder.mkdir(parents=True, exist_ok=True)
     trained, ours, ours_f16 = folder / "trained.onnx", folder / "ours.rmlp", folder / "ours-f16.rmlp"
     run = lambda *command: subprocess.run([str(word) for word in command], check=True, stdout=sys.stderr)  # noqa: E731
     make(trained, lambda path: run(examples / "export", network, path))
     convert = [resmlp, "convert", trained, "--crop", "1.0"]
-    run(*convert, "--calibrate", CALIBRATION, "-o", ours)  # always: the converter may have changed
+    run(*convert, "--calibrate", CALIBRATION, "-o", ours)  # made anew each time, because the converter may have changed
     run(*convert, "--precision", "f16", "-o", ours_f16)
     burst, python = examples / "burst", [sys.executable, ENGINE]
     commands = {
@@ -80,7 +81,7 @@ def prepare(network, examples, resmlp, saturates):
 
 
 def make(path, maker):
-    """Makes a file unless it is there."""
+    """Makes a file unless it exists. A file that could not be finished keeps another name."""
     if not path.exists():
         log(f"making {path.name}")
         unfinished = path.with_name("unfinished-" + path.name)
@@ -89,7 +90,7 @@ def make(path, maker):
 
 
 def quantise(folder, trained, saturates):
-    """Yields the name, the engine and the file of everything that other engines can run here."""
+    """Yields the name, the engine and the file of every model that the other engines can run on this machine."""
     from side_by_side import folded, quantised
 
     network = folded.read(trained)
@@ -111,17 +112,17 @@ def quantise(folder, trained, saturates):
     for name, engine, path, maker in steps:
         try:
             if maker and path.suffix == ".xml":
-                path.exists() or maker(path)  # two files, which name each other
+                path.exists() or maker(path)  # the model is two files, which name each other, so it cannot be renamed
             elif maker:
                 make(path, maker)
-        except Exception as error:  # an engine that is not installed, or that does not take the network
+        except Exception as error:  # the engine is not installed, or refuses the network
             log(f"{name} is left out: {type(error).__name__}: {error}")
             continue
         yield name, engine, path
 
 
 def start(commands, threads, only):
-    """Starts a process for each of the commands."""
+    """Starts a process for each of the commands that `threads` and `only` allow. tract runs on one thread alone."""
     engines = []
     for name, command in commands.items():
         if (name.startswith("tract") and threads > 1) or (only and name != OURS and not any(word in name for word in only)):
@@ -134,7 +135,7 @@ def start(commands, threads, only):
 
 
 def measure(commands, examples, threads, options):
-    """Rows of the table for this number of threads, and the machine's peak in the same rounds."""
+    """Measures all engines on this number of threads. Returns the rows of the table and the machine's peak in the same rounds."""
     engines = start(commands, threads, options.only)
     peaks = start({f"peak {kind}": [examples / "burst", "peak", kind] for kind in ["int8", "f32"]}, threads, [])
     alone = [bursts.Engine("alone", [*map(str, commands[OURS]), "1"])] if threads > 1 else []
@@ -174,12 +175,12 @@ def measure(commands, examples, threads, options):
 
 
 def share(rate, peak):
-    """Of the machine's peak; None where the peak is not known."""
+    """Returns `rate` as a share of the machine's peak, and None if the peak is not known."""
     return round(rate / peak, 3) if peak else None
 
 
 def table(record):
-    """The record for people."""
+    """Returns the record as Markdown."""
     how = f"{record['rounds']} rounds of {record['burst']} passes of every engine, by turns."
     lines = machine.heading(record["network"], how, record)
     for result in record["results"]:

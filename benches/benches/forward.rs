@@ -1,11 +1,14 @@
-//! Whole forward passes: every kernel table by network, precision and number of threads, beside tract and rten on the same
-//! network.
+//! Times whole forward passes: every kernel table by network, precision and number of threads, beside tract and rten on
+//! the same network.
 //!
 //! `cargo bench -p resmlp-benches --features peers --bench forward`
 //!
-//! The demo's network is the trained one; S12 and S24 are of the published shapes with random weights, in 8 bits calibrated
-//! on noise. With `RESMLP_BENCH_LARGE=1` in the environment B24/16 and B24/8 are measured too, which takes minutes.
-//! `RESMLP_BENCH_INT8_ONNX=FILE`, an absolute path, adds rten on a quantised S12, such as `benches/peers.py` leaves behind.
+//! The demo's network is trained. S12 and S24 have the published shapes and random weights; their int8 models are
+//! calibrated on noise. Two environment variables add more:
+//!
+//! * `RESMLP_BENCH_LARGE=1` adds B24/16 and B24/8, which take minutes.
+//! * `RESMLP_BENCH_INT8_ONNX=FILE`, an absolute path, adds rten on a quantised S12, such as the one that
+//!   `benches/peers.py` leaves behind.
 
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -35,12 +38,12 @@ fn forward(criterion: &mut Criterion) {
     }
 }
 
-/// This project's and the others' passes of one network.
+/// Times the passes of this project, tract and rten on one network.
 fn network(criterion: &mut Criterion, name: &str, network: &Network) {
     let mut group = group(criterion, name, network.macs());
     for (precision_name, precision) in PRECISIONS {
         let bytes = packed(network, precision);
-        // The scalar kernels, a hundred times slower than the others, are timed on the demo's network alone.
+        // The scalar kernels are a hundred times slower than the others, so only the demo's network is timed with them.
         for kernels in Kernels::supported().filter(|k| name == "demo" || k.name() != Kernels::scalar().name()) {
             let model = passes::leak(AlignedBytes::from(&*bytes), kernels);
             for threads in threads() {
@@ -54,7 +57,7 @@ fn network(criterion: &mut Criterion, name: &str, network: &Network) {
     group.finish();
 }
 
-/// This project alone, on a model with random weights, in 8 bits.
+/// Times this project alone, on an int8 model with random weights.
 fn large(criterion: &mut Criterion, name: &str) {
     let dims = shape(name, Precision::Int8).expect("a published shape");
     let mut group = group(criterion, name, dims.macs());
@@ -96,7 +99,7 @@ fn time(group: &mut BenchmarkGroup<WallTime>, id: &str, mut pass: Pass) {
     group.bench_function(id, |bencher| bencher.iter(&mut pass));
 }
 
-/// 1, 2, 4, … and as many as there are cores.
+/// Returns the numbers of threads to measure: 1, 2, 4, … and the number of cores.
 fn threads() -> Vec<usize> {
     let cores = available_parallelism().map_or(1, usize::from);
     let mut threads: Vec<usize> = (0..).map(|power| 1 << power).take_while(|&threads| threads < cores).collect();
@@ -104,10 +107,12 @@ fn threads() -> Vec<usize> {
     threads
 }
 
+/// Converts `network`, calibrated on noise, and returns the packed file.
 fn packed(network: &Network, precision: Precision) -> Vec<u8> {
     let image = network.image;
     let dims = resmlp_runtime::Dims { image, ..shape("S12", precision).expect("a published shape") };
-    // One noise is like another to the head, which sees means; at four brightnesses it is not.
+    // The head sees means over the patches, and those are alike for any two pictures of noise. Four brightnesses give
+    // it a range.
     let noise = picture(&dims);
     let pictures = [1, 2, 3, 4].map(|part| noise.iter().map(|&byte| (usize::from(byte) * part / 4) as u8).collect());
     let preprocess = Preprocess { crop: 1.0, ..Preprocess::imagenet(image) };

@@ -1,9 +1,10 @@
-//! The products that a forward pass is made of, by stage: every kernel table over the published shapes, on one thread.
+//! Times the stages of a forward pass: every kernel table over the published shapes, on one thread.
 //!
 //! `cargo bench -p resmlp-benches --bench stages`
 //!
-//! A stage is timed inside of whole forward passes of a network of one block, so its input is as warm as it is in earnest.
-//! `mix` is the patch mixing, `mlp` the channel MLP with its GELU; both with what they do to the residual stream.
+//! A stage is timed inside whole forward passes of a network with one block, so that its input is as warm in the caches
+//! as in real use. `mix` is the patch mixing and `mlp` the channel MLP with its GELU; both include the update of the
+//! residual stream.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use resmlp_runtime::{Dims, Engine, Kernels, Precision, Serial, Stage};
 const STAGES: [(&str, Stage); 4] =
     [("stem", Stage::Stem), ("mix", Stage::Mix(0)), ("mlp", Stage::Mlp(0)), ("head", Stage::Head)];
 
-/// Time to spend on one stage of one shape, with all that has to run around it.
+/// Time to spend on one stage of one shape, including the other stages that have to run with it.
 const BUDGET: Duration = Duration::from_millis(1500);
 
 fn stages(criterion: &mut Criterion) {
@@ -29,7 +30,8 @@ fn stages(criterion: &mut Criterion) {
     }
 }
 
-/// The scalar kernels, a hundred times slower than the others, are timed on the smallest shape alone.
+/// Returns whether `kernels` are measured on the shape `name`. The scalar kernels are a hundred times slower than the
+/// others, so only the smallest shape is timed with them.
 fn is_quick(kernels: &Kernels, name: &str) -> bool {
     kernels.name() != Kernels::scalar().name() || name == "S12"
 }

@@ -1,14 +1,15 @@
-//! One engine in a process of its own, which runs when it is told to: what `benches/peers.py` measures several engines with,
-//! by turns.
+//! Runs one engine in a process of its own, on request. `benches/peers.py` starts several of these processes and
+//! measures them by turns.
 //!
 //! ```text
 //! burst ours MODEL.rmlp|SHAPE THREADS [KERNELS]    this project; for a SHAPE such as S12 a model with random weights
 //! burst rten MODEL.onnx THREADS                    needs the feature `peers`
 //! burst tract CHECKPOINT 1
-//! burst peak int8|f32 THREADS                      multiply-accumulates in registers, the most that this CPU can do
+//! burst peak int8|f32 THREADS                      multiply-accumulates in registers: the most that this CPU can do
 //! ```
 //!
-//! Prints a line of JSON when it is ready, then reads numbers of runs, one a line, and prints the milliseconds that each took.
+//! The program prints a line of JSON when it is ready. Then it reads numbers of runs, one a line, and answers each with
+//! a JSON list of the milliseconds that its runs took.
 
 use std::io::{BufRead, Write, stdin, stdout};
 use std::path::Path;

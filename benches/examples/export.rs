@@ -1,10 +1,10 @@
-//! Writes a network as ONNX, the way it was trained, nothing folded: for engines that read nothing else.
+//! Writes a network as ONNX, as it was trained and with nothing folded, for engines that read no other format.
 //!
 //! ```text
 //! cargo run --release -p resmlp-benches --example export -- SHAPE|CHECKPOINT OUT.onnx
 //! ```
 //!
-//! A SHAPE such as S12 makes a network of that published shape with random weights.
+//! A SHAPE such as S12 stands for a network of that published shape with random weights.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-"""The growth chart, drawn from a record."""
+"""Draws the growth chart from a record."""
 
 from html import escape
 
@@ -6,7 +6,7 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 380, 70, 20, 50, 70
 
 
 def growth(record, bound):
-    """An SVG: a bar a shape, its time per GMAC relative to the first one's, and the bound as a line."""
+    """Returns an SVG with one bar a shape, its time per GMAC relative to the first shape's, and a line for the bound."""
     rows = record["shapes"]
     top = max(1.25, max(row["relative_to_s12"] for row in rows) * 1.1)
     step = (WIDTH - LEFT - RIGHT) / len(rows)

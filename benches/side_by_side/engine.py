@@ -1,4 +1,4 @@
-"""One of the Python engines in a process of its own, which runs when it is told to (see `bursts.py`).
+"""Runs one of the Python engines in a process of its own, on request (`bursts.py` describes the protocol).
 
 python engine.py onnxruntime|openvino|litert MODEL THREADS
 """

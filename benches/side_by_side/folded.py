@@ -1,7 +1,7 @@
-"""The network with every Aff and LayerScale folded into the linear layers beside it, as an ONNX graph that quantisers like.
+"""Folds every Aff and LayerScale into the linear layers beside it, and writes the network as an ONNX graph that quantisers accept.
 
-Reads the graph that the example `export` writes, by the names of its tensors. Every product has its weights on the right, so
-that the quantisers take all of them; the patch embedding is one of them too.
+The module reads the graph that the example `export` writes, by the names of its tensors. Every product, the patch embedding
+included, has its weights on the right, because the quantisers take only such products.
 """
 
 import math
@@ -16,7 +16,7 @@ OPSET = 17
 
 @dataclass
 class Block:
-    """y += (Wt y) * scale + bias over patches, then y += W2 gelu(W1 y + b1) + b2 over channels."""
+    """A block: y += (Wt y) * scale + bias over patches, then y += W2 gelu(W1 y + b1) + b2 over channels."""
 
     mix: np.ndarray  # [tokens, tokens], output rows
     scale: np.ndarray  # [dim]
@@ -35,7 +35,7 @@ class Folded:
 
 
 def read(path):
-    """Folds the network in an exported ONNX file."""
+    """Reads an exported ONNX file and returns its network, folded."""
     graph = onnx.load(path).graph
     tensors = {tensor.name: numpy_helper.to_array(tensor).astype(np.float64) for tensor in graph.initializer}
     depth = sum(name.endswith(".expand.weight") for name in tensors)
@@ -123,7 +123,7 @@ class _Builder:
         return self.node("Add", name, [product, self.tensor(f"{name}.b", bias)])
 
     def gelu(self, name, value):
-        """The form that ONNX Runtime, OpenVINO and rten all recognise."""
+        """Adds GELU in the form that ONNX Runtime, OpenVINO and rten all recognise."""
         root, one, half = (self.tensor(f"{name}.{n}", np.float32(v)) for n, v in [("r", math.sqrt(2)), ("1", 1), ("h", 0.5)])
         erf = self.node("Erf", f"{name}.erf", [self.node("Div", f"{name}.div", [value, root])])
         product = self.node("Mul", f"{name}.mul", [value, self.node("Add", f"{name}.add", [erf, one])])

@@ -1,4 +1,4 @@
-"""What has to be known of a machine to read figures that were measured on it."""
+"""Describes the machine: what a reader must know to judge figures that were measured on it."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ BENCHES = Path(__file__).resolve().parent.parent
 
 
 def describe():
-    """A dictionary of strings and numbers."""
+    """Returns the description as a dictionary of strings and numbers."""
     cpu = _read("/proc/cpuinfo")
     flags = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", cpu, re.M)
     flags = set(flags[1].split()) if flags else set()
@@ -34,7 +34,7 @@ def describe():
 
 
 def load():
-    """The system's load average over the last minute: 0 is a quiet machine."""
+    """Returns the load average over the last minute; it is 0 on a quiet machine."""
     return round(os.getloadavg()[0], 2)
 
 
@@ -43,7 +43,7 @@ def now():
 
 
 def record_path(what, description, kind):
-    """Where a record goes: `record/<date>-<cpu>-<what>.<kind>`."""
+    """Returns the path of a record: `record/<date>-<cpu>-<instructions>-<what>.<kind>`."""
     cpu = re.sub(r"[^a-z0-9]+", "-", description["cpu"].lower()).strip("-")
     best = "vnni" if {"avx512_vnni", "avx_vnni"} & set(description["instructions"]) else "avx2"
     best = best if description["architecture"] == "x86_64" else description["architecture"]
@@ -53,7 +53,7 @@ def record_path(what, description, kind):
 
 
 def text(description):
-    """One paragraph for people."""
+    """Returns the description as one paragraph."""
     d = description
     virtual = ", a virtual machine" if d["hypervisor"] else ""
     family = f" (family/model {d['family_model']})" if d["family_model"] else ""
@@ -64,7 +64,7 @@ def text(description):
 
 
 def heading(title, how, record):
-    """The lines with which a record for people begins."""
+    """Returns the first lines of a record in Markdown."""
     versions = ", ".join(f"{name} {version}" for name, version in record["packages"].items())
     return [f"# {title}, batch 1: {record['date']}", "", f"`{record['command']}`: {how}", "", text(record["machine"]), "", versions]
 

@@ -1,7 +1,7 @@
-"""The same network for every engine, in 8 bits the way that engine runs fastest.
+"""Quantises the same network to 8 bits for every engine, in the way that the engine runs fastest.
 
-Each function takes the folded network's ONNX file (LiteRT: its arrays), calibration input `[1, 3, height, width]` and a path
-to write to. Their packages are imported where they are used: an engine that is not installed is left out by the caller.
+Each function takes the folded network's ONNX file (for LiteRT its arrays), calibration input `[1, 3, height, width]` and a path
+to write to. Packages are imported where they are used, so that the caller can leave out an engine that is not installed.
 """
 
 import logging
@@ -14,7 +14,7 @@ STD = np.array([0.229, 0.224, 0.225], np.float32).reshape(3, 1, 1)
 
 
 def pictures(folder, image, count):
-    """Normalised pictures of a folder, resized to a square."""
+    """Returns at most `count` normalised pictures of a folder, resized to a square of `image` pixels."""
     from PIL import Image
 
     def load(path):
@@ -25,7 +25,10 @@ def pictures(folder, image, count):
 
 
 def onnxruntime_dynamic(onnx, path, saturates):
-    """Weights in 8 bits, activations as they come. `saturates`: the CPU multiplies bytes with 16-bit sums, so 7 bits it is."""
+    """Quantises weights to 8 bits; activations are quantised at run time.
+
+    `saturates` says that the CPU adds products of bytes in 16 bits, which 8-bit weights would overflow; weights get 7 bits then.
+    """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantize_dynamic(
@@ -39,7 +42,7 @@ def onnxruntime_dynamic(onnx, path, saturates):
 
 
 def onnxruntime_static(onnx, inputs, path, saturates):
-    """Products between QuantizeLinear and DequantizeLinear, which ONNX Runtime fuses."""
+    """Puts every product between QuantizeLinear and DequantizeLinear, which ONNX Runtime fuses."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):
@@ -64,7 +67,7 @@ def onnxruntime_static(onnx, inputs, path, saturates):
 
 
 def openvino(onnx, inputs, path):
-    """By NNCF, its default preset."""
+    """Quantises with NNCF's default preset."""
     import nncf
     import openvino as ov
 
@@ -74,7 +77,7 @@ def openvino(onnx, inputs, path):
 
 
 def litert_float(folded, path):
-    """A float flatbuffer, by way of PyTorch."""
+    """Writes a float flatbuffer, by way of PyTorch."""
     import litert_torch
     import torch
 
@@ -115,7 +118,7 @@ def litert_float(folded, path):
 
 
 def litert(float_path, inputs, path):
-    """Weights and activations in 8 bits, the residual stream too: the fastest."""
+    """Quantises weights, activations and the residual stream to 8 bits, which is the fastest configuration."""
     from litert_quantizer import quantizer, recipe
 
     work = quantizer.Quantizer(str(float_path), recipe.static_wi8_ai8())

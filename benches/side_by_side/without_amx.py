@@ -1,9 +1,9 @@
-"""Runs a command that Linux lets have no AMX tiles: for it, the CPU ends at AVX-512 VNNI.
+"""Runs a command to which Linux refuses the tiles of AMX, so that the command sees a CPU with AVX-512 VNNI at most.
 
 python without_amx.py COMMAND…
 
-A program must ask for the tiles' memory (`arch_prctl(ARCH_REQ_XCOMP_PERM)`). A system-call filter refuses, and every engine
-takes what it takes where there is none.
+A program must ask for the tiles' memory (`arch_prctl(ARCH_REQ_XCOMP_PERM)`). A system-call filter refuses the request, and every
+engine then uses the instructions that it would use on a CPU without AMX.
 """
 
 import ctypes

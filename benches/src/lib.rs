@@ -1,4 +1,5 @@
-//! What the benchmarks share: networks, and forward passes of several engines that look the same from outside.
+//! Networks to measure, and forward passes of several engines behind one interface; the benchmarks and examples share
+//! them.
 
 #[path = "../../runtime/examples/random_model/model.rs"]
 mod model;

@@ -1,4 +1,4 @@
-//! Networks to measure.
+//! Builds the networks that the benchmarks measure.
 
 use std::path::PathBuf;
 
@@ -7,12 +7,13 @@ use resmlp_runtime::Dims;
 
 use crate::model::random;
 
-/// A file of the demo that the repository ships.
+/// Returns the path of a file of the demo that the repository ships.
 pub fn demo_file(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../demo")).join(name)
 }
 
-/// A network of the dimensions of `dims` with random weights that keep its activations lively.
+/// Creates a network with the dimensions of `dims`. Its weights are random, and scaled so that activations neither
+/// vanish nor explode.
 pub fn random_network(dims: &Dims) -> Network {
     let mut random = Random(random(3));
     let (dim, hidden, tokens) = (dims.dim, dims.hidden, dims.tokens());
@@ -38,10 +39,11 @@ pub fn random_network(dims: &Dims) -> Network {
     }
 }
 
-/// Numbers that are uniform around a middle.
+/// Draws numbers from a uniform distribution, out of random bits.
 struct Random<I>(I);
 
 impl<I: Iterator<Item = u64>> Random<I> {
+    /// Returns `len` numbers between `middle - distance` and `middle + distance`.
     fn around(&mut self, middle: f32, distance: f32, len: usize) -> Vec<f32> {
         let unit = |bits: u64| bits as i32 as f32 / -(i32::MIN as f32);
         self.0.by_ref().take(len).map(|bits| middle + distance * unit(bits)).collect()
@@ -51,7 +53,7 @@ impl<I: Iterator<Item = u64>> Random<I> {
         Affine { alpha: self.around(0.7, 0.5, dim), beta: self.around(0.0, 0.2, dim) }
     }
 
-    /// Inputs of variance 1 give outputs of variance 1.
+    /// Creates a layer whose outputs have variance 1 if its inputs have.
     fn linear(&mut self, rows: usize, cols: usize) -> Linear {
         let weight = Matrix { rows, cols, data: self.around(0.0, (3.0 / cols as f32).sqrt(), rows * cols) };
         Linear { weight, bias: self.around(0.0, 0.2, rows) }

@@ -1,4 +1,5 @@
-//! Forward passes of several engines, ready to be timed: each closure runs one on a picture that it keeps.
+//! Forward passes of several engines, ready to be timed. Each function returns a closure that runs one pass on a
+//! picture of its own.
 
 use resmlp_cli::tract::TractReference;
 use resmlp_network::Network;
@@ -7,16 +8,16 @@ use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, Threads, repack_for};
 
 use crate::model::random;
 
-/// Runs one forward pass.
+/// A closure that runs one forward pass.
 pub type Pass = Box<dyn FnMut()>;
 
-/// A packed model, in memory for the rest of the process, in panels that `kernels` read.
+/// Rearranges a packed model for `kernels` and keeps it in memory for the rest of the process.
 pub fn leak(bytes: AlignedBytes, kernels: &Kernels) -> Model<'static> {
     let (bytes, _) = repack_for(bytes, kernels).expect("a valid model");
     Model::parse(Box::leak(Box::new(bytes))).expect("a valid model")
 }
 
-/// Of a packed model by this project's engine.
+/// Returns a pass of a packed model by this project's engine.
 pub fn ours(model: Model<'static>, kernels: &'static Kernels, threads: usize) -> Pass {
     let engine = Engine::new(model, kernels, Threads::new(threads).expect("threads")).expect("an engine");
     let dims = *engine.model().dims();
@@ -25,7 +26,7 @@ pub fn ours(model: Model<'static>, kernels: &'static Kernels, threads: usize) ->
     Box::new(move || engine.run(&picture, &mut scratch, &mut logits).expect("a run"))
 }
 
-/// Of a network by tract, on one thread.
+/// Returns a pass of a network by tract, on one thread.
 pub fn tract(network: &Network) -> Pass {
     let tract = TractReference::from_network(network).expect("tract takes the network");
     let pixels = pixels(network.image);
@@ -34,7 +35,7 @@ pub fn tract(network: &Network) -> Pass {
     })
 }
 
-/// Of an ONNX file's contents by rten; its weights are rearranged once, at load.
+/// Returns a pass of an ONNX file's contents by rten. rten rearranges the weights once, at load.
 #[cfg(feature = "peers")]
 pub fn rten(onnx: Vec<u8>, image: [usize; 2], threads: usize) -> Pass {
     use std::sync::Arc;
@@ -52,7 +53,7 @@ pub fn rten(onnx: Vec<u8>, image: [usize; 2], threads: usize) -> Pass {
     })
 }
 
-/// Noise that looks like normalised pixels.
+/// Returns noise in the range of normalised pixels: `[3, height, width]`.
 fn pixels([height, width]: [usize; 2]) -> Vec<f32> {
     random(4).take(3 * height * width).map(|bits| bits as i16 as f32 / 16_384.0).collect()
 }

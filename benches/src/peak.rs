@@ -1,42 +1,49 @@
-//! What this CPU can do at best: multiply-accumulates that touch nothing but registers, in twelve independent chains. On ARM the
-//! 8-bit ones are `sdot`'s: none is known for cores without it, and those with matrix multiplication can do more.
+//! Measures the most that this CPU can do: multiply-accumulates that touch nothing but registers, in twelve independent
+//! chains.
+//!
+//! On ARM the 8-bit peak is that of `sdot`. Cores without `sdot` have no entry here, and cores with matrix
+//! multiplication can exceed the peak.
 
 use std::thread::scope;
 
-/// An instruction, or the fewest that together multiply and accumulate.
+/// An instruction, or a shortest sequence of instructions, that multiplies and accumulates.
 pub struct Peak {
-    /// What it multiplies, `int8` or `f32`.
+    /// The type of the factors: `int8` or `f32`.
     pub numbers: &'static str,
-    /// The instructions.
+    /// The instructions by name.
     pub name: &'static str,
-    /// Multiply-accumulates of one chain's step.
+    /// Multiply-accumulates of one step of one chain.
     macs: u64,
     supported: fn() -> bool,
-    /// Runs so many rounds of a step in every chain.
+    /// Runs the given number of rounds; a round is one step of every chain.
     run: unsafe fn(u64),
 }
 
 const CHAINS: u64 = 12;
 
-/// Rounds of one [`Peak::run`] on each thread: tens of milliseconds, beside which starting the threads takes nothing.
+/// Rounds of one [`Peak::run`] on each thread. They take tens of milliseconds, so the time to start the threads does
+/// not count.
 const ROUNDS: u64 = 16_000_000;
 
 impl Peak {
-    /// What this CPU has for 8-bit integers or for `f32`, best first. The kernels are exact, so only instructions that cannot
-    /// saturate count.
+    /// Returns the fastest entry that this CPU supports for `numbers`, which is `int8` or `f32`. Only instructions that
+    /// cannot saturate are listed, because the kernels that are compared with the peak are exact.
     pub fn best(numbers: &str) -> Option<&'static Peak> {
         ALL.iter().find(|peak| peak.numbers == numbers && (peak.supported)())
     }
 
-    /// Multiply-accumulates of one [`Peak::run`] on `threads` threads.
+    /// Returns the number of multiply-accumulates of one [`Peak::run`] on `threads` threads.
     pub fn macs(&self, threads: usize) -> u64 {
         CHAINS * ROUNDS * self.macs * threads as u64
     }
 
-    /// Keeps `threads` threads busy.
+    /// Runs `ROUNDS` rounds on each of `threads` threads.
+    ///
+    /// # Panics
+    /// If the CPU lacks the instructions.
     pub fn run(&self, threads: usize) {
         assert!((self.supported)(), "this CPU lacks {}", self.name);
-        // SAFETY: the CPU has the instructions.
+        // SAFETY: the assertion above has checked that the CPU has the instructions.
         let work = || unsafe { (self.run)(ROUNDS) };
         scope(|scope| {
             for _ in 1..threads {
@@ -107,7 +114,8 @@ mod x86 {
         ($name:ident, $features:literal, $step:literal) => {
             #[target_feature(enable = $features)]
             pub unsafe fn $name(rounds: u64) {
-                // SAFETY: only registers change, those that a call may change, and the CPU has the instructions.
+                // SAFETY: the code touches no memory and changes only registers that `clobber_abi` declares; the caller
+                // has checked that the CPU has the instructions.
                 unsafe {
                     core::arch::asm!(
                         "vzeroall",
@@ -138,7 +146,8 @@ mod aarch64 {
         ($name:ident, $features:literal, $step:literal) => {
             #[target_feature(enable = $features)]
             pub unsafe fn $name(rounds: u64) {
-                // SAFETY: only registers change, those that a call may change, and the CPU has the instructions.
+                // SAFETY: the code touches no memory and changes only registers that `clobber_abi` declares; the caller
+                // has checked that the CPU has the instructions.
                 unsafe {
                     core::arch::asm!(
                         ".irp n, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29",

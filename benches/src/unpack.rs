@@ -1,20 +1,22 @@
-//! ONNX for rten, which reads lists of integers only where each of them has a tag of its own. Both forms are valid protobuf, and
-//! our exporter writes the other.
+//! Rewrites ONNX files for rten, which reads a list of integers only if each integer has a tag of its own.
+//!
+//! Protobuf allows that form and the packed one; this project's exporter writes the packed one.
 
 use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint};
 
-/// `ModelProto.graph`, `GraphProto.node`, `NodeProto.attribute`, `AttributeProto.ints`.
+/// Field numbers on the way to the integers of attributes: `ModelProto.graph`, `GraphProto.node`,
+/// `NodeProto.attribute`, `AttributeProto.ints`.
 const ATTRIBUTES: [u32; 4] = [7, 1, 5, 8];
 
-/// `ModelProto.graph`, `GraphProto.initializer`, `TensorProto.dims`.
+/// Field numbers on the way to the shapes of tensors: `ModelProto.graph`, `GraphProto.initializer`, `TensorProto.dims`.
 const SHAPES: [u32; 3] = [7, 5, 1];
 
-/// The same model with the integers of all attributes and shapes one by one.
+/// Returns the model with the integers of all attributes and shapes unpacked.
 pub fn integers(onnx: &[u8]) -> Vec<u8> {
     rewrite(&rewrite(onnx, &ATTRIBUTES), &SHAPES)
 }
 
-/// A message with the lists at the end of `path` unpacked.
+/// Returns `message` with the lists at the end of `path` unpacked.
 fn rewrite(mut message: &[u8], path: &[u32]) -> Vec<u8> {
     let mut out = Vec::with_capacity(message.len());
     while !message.is_empty() {
