@@ -1,4 +1,4 @@
-//! Writes the seeds of target `rmlp`: small packed models of every precision, with and without a head and gains.
+//! Writes the seeds of the target `rmlp`: small packed models of every precision, with and without a head and gains.
 //!
 //! ```text
 //! cargo run --release -p resmlp-fuzz --example seeds -- fuzz/corpora/rmlp

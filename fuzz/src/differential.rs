@@ -1,5 +1,5 @@
-//! Arbitrary small networks and pictures: every kernel table gives the scalar one's logits, as a whole and in
-//! parts.
+//! Makes arbitrary small networks and pictures, and checks that every kernel table gives the scalar table's logits,
+//! both on one worker and on several.
 
 use arbitrary::{Result, Unstructured};
 use resmlp_runtime::format::{Element, Map, Shape, Slot, field};
@@ -10,16 +10,16 @@ use resmlp_runtime::{
 #[path = "../../runtime/examples/random_model/model.rs"]
 pub mod model;
 
-/// What the tables read.
+/// The layouts that the kernel tables read.
 const LAYOUTS: [Layout; 6] = [Layout::DEFAULT, Layout::NEON, Layout::I8MM, Layout::AVX_VNNI, Layout::VNNI, Layout::AMX];
-/// Multiply-accumulate operations of a model that is run: more take too long here.
+/// The most multiply-accumulates of a model that is run. Larger models would take too long here.
 const MOST_MACS: u64 = 500_000;
-/// Bytes of such a model, padding included.
+/// The most bytes of such a model, padding included.
 const MOST_BYTES: usize = 1 << 18;
-/// Largest magnitude of a multiplier that the format allows.
+/// The largest magnitude of a multiplier that the format allows.
 const LARGEST: f32 = resmlp_runtime::format::MAX_MULTIPLIER;
 
-/// A model whose every number is taken out of `data`, and a picture.
+/// Takes a model, number by number, and a picture out of `data`, and compares all kernel tables on them.
 pub fn run(data: &[u8]) {
     let _ = network(&mut Unstructured::new(data), data);
 }
@@ -48,7 +48,7 @@ fn network(input: &mut Unstructured, data: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Dimensions that give a small model; panels of any shape, more often of one that a table reads.
+/// Returns dimensions of a small model. Panels have any shape, and more often than not one that a kernel table reads.
 pub fn dims(input: &mut Unstructured) -> Result<Dims> {
     let patch = input.int_in_range(1..=4)?;
     let precision = if input.ratio(1, 4)? { Precision::F16 } else { Precision::Int8 };
@@ -59,7 +59,7 @@ pub fn dims(input: &mut Unstructured) -> Result<Dims> {
             Layout { rows: input.int_in_range(1..=9)?, columns: input.int_in_range(1..=9)?, ..Layout::F16 }
         }
         Precision::Int8 if input.ratio(1, 3)? => Layout {
-            // Few of these pad a side to more than a hundred; large ones would leave no time for anything else.
+            // Few of these panels pad a side to more than a hundred. Larger ones would leave no time for anything else.
             rows: input.int_in_range(1..=17)?,
             columns: input.int_in_range(1..=17)?,
             group: *input.choose(&[1, 2, 3, 4, 8, 16])?,
@@ -81,12 +81,12 @@ pub fn dims(input: &mut Unstructured) -> Result<Dims> {
     })
 }
 
-/// Numbers that the format allows, wherever there is no padding.
+/// Fills a tensor, except for its padding, with numbers that the format allows.
 fn fill(slot: Slot, dims: &Dims, tensor: &mut [u8], numbers: &mut impl Iterator<Item = u8>) {
     let int8 = dims.precision == Precision::Int8;
     let mut bytes = || numbers.next().unwrap_or(0);
     if tensor.is_empty() {
-        return; // a tensor that such a model has not
+        return; // such a model does not have this tensor
     }
     match slot.shape() {
         Shape::Left(rows, k) | Shape::Right(rows, k) => {
@@ -96,7 +96,7 @@ fn fill(slot: Slot, dims: &Dims, tensor: &mut [u8], numbers: &mut impl Iterator<
                 if int8 {
                     tensor[at] = Some(bytes()).filter(|&byte| byte != 0x80).unwrap_or(0x81);
                 } else {
-                    // The exponent of all ones, which is no finite number, loses its highest bit.
+                    // An exponent of all ones stands for infinity or NaN, so its highest bit is cleared.
                     let half = u16::from_le_bytes([bytes(), bytes()]);
                     let half = if half & 0x7c00 == 0x7c00 { half & !0x4000 } else { half };
                     tensor[2 * at..][..2].copy_from_slice(&half.to_le_bytes());
@@ -123,16 +123,17 @@ fn fill(slot: Slot, dims: &Dims, tensor: &mut [u8], numbers: &mut impl Iterator<
     }
 }
 
-/// A number of any exponent that the format allows.
+/// Returns a number with any exponent that the format allows.
 fn multiplier(bytes: [u8; 4]) -> f32 {
     let any = f32::from_le_bytes(bytes);
     if any.abs() <= LARGEST { any } else { f32::from_bits(any.to_bits() & 0x9fff_ffff).clamp(-LARGEST, LARGEST) }
 }
 
-/// Three workers, the last one first: the parts of threads, without waiting for any.
+/// Runs the shares of three workers on one thread, the last share first. The work is cut as for threads, but nothing
+/// waits.
 struct Backwards;
 
-// SAFETY: a plain loop over `0..count`.
+// SAFETY: the loop calls `task` exactly once for each index of `0..count`, and no two calls at the same time.
 unsafe impl ParallelFor for Backwards {
     fn workers(&self) -> usize {
         3
@@ -143,9 +144,13 @@ unsafe impl ParallelFor for Backwards {
     }
 }
 
-/// The logits of every table, from weights rearranged for it, are the scalar one's.
+/// Checks that every kernel table, with weights rearranged for it, gives the scalar table's logits.
 ///
-/// With 16-bit weights other tables may round otherwise; there each runs as a whole and in parts, which must not differ.
+/// With 16-bit weights the tables may round differently. For such models each table runs on one worker and on several,
+/// and the two results must be equal.
+///
+/// # Panics
+/// If two results differ, which is what the fuzzer looks for.
 pub fn on_every_table(model: &Model, data: &[u8]) {
     let dims = model.dims();
     if dims.macs() > MOST_MACS || model.bytes().len() > MOST_BYTES {
@@ -171,7 +176,7 @@ pub fn on_every_table(model: &Model, data: &[u8]) {
     }
 }
 
-/// The bits of the logits, but for NaN, of which there is more than one.
+/// Returns the bits of the logits, with one bit pattern for every NaN.
 fn logits<P: ParallelFor>(model: &Model, kernels: &'static Kernels, parallel: &P, picture: &[u8]) -> Vec<u32> {
     let engine = Engine::new(model.clone(), kernels, parallel).unwrap_or_else(|error| panic!("{error}"));
     let mut logits = vec![0.0f32; model.dims().outputs];

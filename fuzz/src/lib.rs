@@ -1,6 +1,7 @@
-//! Fuzzing targets: each takes arbitrary bytes and panics where a promise of `SECURITY.md` is broken.
+//! Fuzzing targets. Each takes arbitrary bytes and panics if a promise of `SECURITY.md` is broken.
 //!
-//! `cargo xtask fuzz` runs them under libFuzzer; `tests/corpora.rs` replays what is committed in `corpora/`.
+//! `cargo xtask fuzz` runs the targets under libFuzzer; `tests/corpora.rs` replays the inputs that are committed in
+//! `corpora/`.
 
 mod differential;
 #[path = "../../converter/checkpoint/tests/common/memory.rs"]
@@ -9,15 +10,15 @@ mod pickle;
 mod readers;
 mod rmlp;
 
-/// A function for arbitrary bytes.
+/// A function that takes arbitrary bytes, and its name.
 #[derive(Clone, Copy)]
 pub struct Target {
-    /// What `FUZZ_TARGET` and the folder in `corpora/` call it.
+    /// The name in the variable `FUZZ_TARGET` and of the folder in `corpora/`.
     pub name: &'static str,
     run: fn(&[u8]),
 }
 
-/// All of them.
+/// All targets.
 pub const TARGETS: [Target; 9] = [
     Target { name: "rmlp", run: rmlp::bytes },
     Target { name: "rmlp-fields", run: rmlp::fields },
@@ -30,7 +31,7 @@ pub const TARGETS: [Target; 9] = [
     Target { name: "protocol", run: readers::protocol },
 ];
 
-/// Runs `task`, which may allocate nothing.
+/// Runs `task` and panics if it allocates memory.
 fn without_memory<T>(task: impl FnOnce() -> T) -> T {
     let (outcome, peak) = memory::peak(task);
     assert_eq!(peak, 0, "memory was allocated");
@@ -38,12 +39,15 @@ fn without_memory<T>(task: impl FnOnce() -> T) -> T {
 }
 
 impl Target {
-    /// The target of this name.
+    /// Returns the target called `name`.
     pub fn named(name: &str) -> Option<Self> {
         TARGETS.into_iter().find(|target| target.name == name)
     }
 
-    /// Panics where a promise is broken.
+    /// Runs the target on `data`.
+    ///
+    /// # Panics
+    /// If a promise is broken.
     pub fn run(&self, data: &[u8]) {
         (self.run)(data);
     }

@@ -1,4 +1,5 @@
-//! What libFuzzer calls. One program for all targets: the environment variable `FUZZ_TARGET` names the one that is run.
+//! The program that libFuzzer drives. It holds all targets, and the environment variable `FUZZ_TARGET` names the one to
+//! run.
 #![no_main]
 
 use std::ffi::c_int;
@@ -7,10 +8,10 @@ use std::sync::OnceLock;
 
 use resmlp_fuzz::Target;
 
-/// Called by libFuzzer with every input.
+/// Runs the target on one input; libFuzzer calls this function with every input.
 ///
 /// # Safety
-/// `data` points to `size` bytes.
+/// `data` must point to `size` bytes that can be read.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn LLVMFuzzerTestOneInput(data: *const u8, size: usize) -> c_int {
     static TARGET: OnceLock<Target> = OnceLock::new();
@@ -18,13 +19,13 @@ unsafe extern "C" fn LLVMFuzzerTestOneInput(data: *const u8, size: usize) -> c_i
         let name = std::env::var("FUZZ_TARGET").unwrap_or_default();
         target_named(&name)
     });
-    // SAFETY: the caller's promise; libFuzzer's empty input has an address too.
+    // SAFETY: the caller promises that `data` points to `size` bytes. An empty input needs no pointer.
     let data = if size == 0 { &[] } else { unsafe { std::slice::from_raw_parts(data, size) } };
     target.run(data);
     0
 }
 
-/// From here on a panic aborts, which is what libFuzzer keeps the input of.
+/// Returns the target called `name`, and makes every later panic abort: libFuzzer keeps the input of an abort.
 fn target_named(name: &str) -> Target {
     let Some(target) = Target::named(name) else {
         eprintln!("FUZZ_TARGET={name} is no target");

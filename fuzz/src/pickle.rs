@@ -1,4 +1,4 @@
-//! Pickles made of opcodes that fit together more often than random bytes do, in both of torch's containers.
+//! Writes pickles whose opcodes fit together more often than random bytes do, in both of torch's containers.
 
 use std::io::{Cursor, Write};
 
@@ -8,7 +8,7 @@ use zip::{CompressionMethod, ZipWriter};
 
 use crate::readers::checkpoint;
 
-/// Texts that mean something to the reader.
+/// Texts that have a meaning for the reader.
 const TEXTS: [&str; 24] = [
     "storage",
     "module",
@@ -36,7 +36,7 @@ const TEXTS: [&str; 24] = [
     "FloatStorage",
 ];
 
-/// Modules and names that it knows, and some that run programs elsewhere.
+/// Modules and names that the reader knows, and some that would run a program in Python.
 const GLOBALS: [(&str, &str); 14] = [
     ("torch._utils", "_rebuild_tensor_v2"),
     ("torch._utils", "_rebuild_tensor"),
@@ -57,6 +57,7 @@ const GLOBALS: [(&str, &str); 14] = [
 /// Opcodes without an argument.
 const PLAIN: &[u8] = b"(012N)]}lduteasbRQo\x81\x85\x86\x87\x88\x89\x8f\x90\x91\x92\x93\x94";
 
+/// Builds a pickle out of `data` and reads it as a checkpoint.
 pub fn run(data: &[u8]) {
     let mut input = Unstructured::new(data);
     let in_zip = input.arbitrary().unwrap_or(false);
@@ -66,7 +67,7 @@ pub fn run(data: &[u8]) {
     checkpoint(if in_zip { zipped(&pickle, data) } else { legacy(&pickle, data) });
 }
 
-/// Appends an opcode, or several that are seen together.
+/// Appends one opcode, or several that occur together in real files.
 fn opcode(input: &mut Unstructured, pickle: &mut Vec<u8>) -> Result<()> {
     match input.int_in_range(0..=15)? {
         0..=4 => pickle.push(*input.choose(PLAIN)?),
@@ -81,7 +82,7 @@ fn opcode(input: &mut Unstructured, pickle: &mut Vec<u8>) -> Result<()> {
         11 => storage(input, pickle)?,
         12 => tensor(input, pickle)?,
         13 => {
-            // A key, a tensor, and both into the dictionary below.
+            // A key and a tensor, which `s` stores in the dictionary below them on the stack.
             text(input.choose(&TEXTS)?, pickle);
             tensor(input, pickle)?;
             pickle.push(b's');
@@ -93,13 +94,14 @@ fn opcode(input: &mut Unstructured, pickle: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
+/// Appends the opcode of a text.
 fn text(text: &str, pickle: &mut Vec<u8>) {
     pickle.push(b'X');
     pickle.extend((text.len() as u32).to_le_bytes());
     pickle.extend(text.bytes());
 }
 
-/// The persistent id of storage 0 or 1.
+/// Appends the persistent id of storage 0 or 1.
 fn storage(input: &mut Unstructured, pickle: &mut Vec<u8>) -> Result<()> {
     pickle.push(b'(');
     text("storage", pickle);
@@ -111,7 +113,7 @@ fn storage(input: &mut Unstructured, pickle: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// A call that rebuilds a tensor of one or two dimensions.
+/// Appends a call that rebuilds a tensor of two dimensions.
 fn tensor(input: &mut Unstructured, pickle: &mut Vec<u8>) -> Result<()> {
     pickle.extend(b"ctorch._utils\n_rebuild_tensor_v2\n(");
     storage(input, pickle)?;
@@ -123,7 +125,8 @@ fn tensor(input: &mut Unstructured, pickle: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// `torch.save` of old: magic number, protocol, system, the pickle, keys, and storages of 16 numbers.
+/// Wraps a pickle in the legacy container of `torch.save`: magic number, protocol, system, the pickle, keys, and one
+/// storage of 16 numbers.
 fn legacy(pickle: &[u8], data: &[u8]) -> Vec<u8> {
     let before = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}.";
     let mut file = [before, pickle, b"\x80\x02]X\x01\0\0\x000a."].concat();
@@ -132,7 +135,7 @@ fn legacy(pickle: &[u8], data: &[u8]) -> Vec<u8> {
     file
 }
 
-/// `torch.save` of today.
+/// Wraps a pickle in the zip container that `torch.save` has written since PyTorch 1.6.
 fn zipped(pickle: &[u8], data: &[u8]) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);

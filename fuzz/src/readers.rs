@@ -1,4 +1,4 @@
-//! The readers of what comes from outside, on plain bytes.
+//! Runs the readers of foreign files and of the serial line on plain bytes.
 
 use std::path::Path;
 
@@ -8,14 +8,16 @@ use resmlp_protocol::{Decoder, Message};
 
 use crate::memory;
 
-/// Reads a checkpoint. The path names a folder that is not there, so external data of ONNX files can only be an error.
+/// Reads a checkpoint. Its path names a folder that does not exist, so external data of an ONNX file can only be an
+/// error.
 pub(crate) fn checkpoint(bytes: Vec<u8>) -> Option<Checkpoint> {
     let path = Path::new("/nonexistent/checkpoint");
     memory::limited(bytes.len(), 0, || load_bytes(path, bytes, &LoadOptions::default())).ok()
 }
 
 pub fn safetensors(data: &[u8]) {
-    // The header's length, which is what stands first, is made to fit most of the time.
+    // A safetensors file begins with the length of its header. An input that begins with `=` gets the right length
+    // here.
     if let Some((b'=', rest)) = data.split_first() {
         let header = rest.iter().position(|&byte| byte == b'\n').unwrap_or(rest.len());
         let mut bytes = (header as u64).to_le_bytes().to_vec();
@@ -31,15 +33,17 @@ pub fn pth(data: &[u8]) {
 }
 
 pub fn onnx(data: &[u8]) {
-    // Files that begin otherwise go to other readers, which have targets of their own.
+    // The reader recognises ONNX by its first bytes; without them the input would go to a reader that has its own
+    // target.
     let mut bytes = data.to_vec();
     bytes.splice(..bytes.len().min(2), [0x08, 0x08]);
     checkpoint(bytes);
 }
 
-/// Bytes that the decoders of pictures may hold beside a multiple of the file: what the picture itself takes, at most.
+/// Bytes that a picture's decoder may hold in addition to a multiple of the file: the decoded picture itself, at most.
 const PICTURE: usize = 1 << 30;
-/// Pictures above are decoded too slowly to fuzz; that larger ones are limited is a test of the converter.
+/// The most pixels of a picture that is decoded here. Larger pictures are too slow to fuzz; a test of the decoder checks
+/// that their size is limited.
 const PIXELS: usize = 1 << 20;
 
 pub fn picture(data: &[u8]) {
@@ -51,7 +55,7 @@ pub fn picture(data: &[u8]) {
     }
 }
 
-/// Width times height that the header of a PNG, a BMP or a JPEG states, where it is easy to find.
+/// Returns width times height as the header of a PNG, a BMP or a JPEG states them, if they are easy to find.
 fn stated_pixels(data: &[u8]) -> Option<usize> {
     let number = |range: std::ops::Range<usize>, little: bool| {
         let bytes = data.get(range)?;
@@ -91,7 +95,7 @@ pub fn protocol(data: &[u8]) {
     }
 }
 
-/// What was read can be sent, and is then read as the same.
+/// Checks that a message that was read can be encoded, and that decoding the result gives the same message.
 fn round_trip(message: &Message) {
     let mut buffer = vec![0; message.encoded_len()];
     let Some(frame) = message.encode(&mut buffer) else { panic!("{message:?} does not fit its own length") };

@@ -1,4 +1,4 @@
-//! Packed models: damaged, forged with a right checksum, and with any field or tensor changed.
+//! Reads packed models that are damaged, forged with a correct checksum, or changed in any field or tensor.
 
 use arbitrary::{Result, Unstructured};
 use resmlp_runtime::format::{HEADER_LEN, MAGIC, Slot, VERSION, field};
@@ -7,7 +7,8 @@ use resmlp_runtime::{AlignedBytes, Model, checksum};
 use crate::differential::{dims, model, on_every_table};
 use crate::without_memory;
 
-/// As they are, and then with everything put right that is easily forged.
+/// Reads the bytes as they are, and then again with magic, version, length and checksum corrected, which a forger can
+/// do as well.
 pub fn bytes(data: &[u8]) {
     let mut file = AlignedBytes::from(data);
     let _ = without_memory(|| Model::parse(&file).is_ok());
@@ -22,7 +23,7 @@ pub fn bytes(data: &[u8]) {
     use_it(&file, data);
 }
 
-/// A valid model with a few fields and bytes changed.
+/// Reads a valid model in which a few fields and bytes are changed.
 pub fn fields(data: &[u8]) {
     let _ = changed(&mut Unstructured::new(data), data);
 }
@@ -65,13 +66,13 @@ fn put(file: &mut [u8], at: usize, value: &[u8]) {
     file.iter_mut().skip(at).zip(value).for_each(|(to, from)| *to = *from);
 }
 
-/// Makes the checksum right.
+/// Corrects the checksum.
 fn seal(file: &mut [u8]) {
     let sum = checksum(file);
     put(file, field::CHECKSUM, &sum.to_le_bytes());
 }
 
-/// What is accepted can be used: every view and every kernel table, with pixels out of `data`.
+/// Uses the model, if it is accepted: every view, and every kernel table with pixels out of `data`.
 fn use_it(file: &AlignedBytes, data: &[u8]) {
     let Ok(model) = without_memory(|| Model::parse(file)) else { return };
     let labels = model.labels().count();

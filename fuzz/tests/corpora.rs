@@ -1,4 +1,4 @@
-//! Replays the committed inputs: seeds, and what fuzzing found.
+//! Replays the committed inputs: seeds, and inputs that fuzzing found.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,13 +19,13 @@ fn no_committed_input_breaks_a_promise() {
         let corpus = corpus(target.name);
         assert!(corpus.len() >= 3, "{}: only {} inputs", target.name, corpus.len());
         for (path, bytes) in corpus {
-            eprintln!("{}", path.display()); // which one it was, if it fails
+            eprintln!("{}", path.display()); // names the input if the target fails
             target.run(&bytes);
         }
     }
 }
 
-/// Inputs that are cut off, as a target's functions see them in every run.
+/// Truncated inputs must keep the promises as well; each input is cut at about seventeen lengths.
 #[test]
 fn every_beginning_of_an_input_keeps_the_promises() {
     for target in TARGETS {
