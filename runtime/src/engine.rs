@@ -128,8 +128,8 @@ impl<'m, P: ParallelFor> Engine<'m, P> {
         if !kernels.reads(model.dims()) {
             return Err(ModelError::Layout { kernels: kernels.name() });
         }
-        let plan =
-            Plan::new(model.dims(), kernels, parallel.workers()).ok_or(ModelError::Field { name: "dimensions" })?;
+        let plan = Plan::new(model.dims(), &kernels.tile_sizes(), parallel.workers())
+            .ok_or(ModelError::Field { name: "dimensions" })?;
         Ok(Self { model, kernels, parallel, plan })
     }
 

@@ -2,9 +2,8 @@
 
 use super::{Cores, Pass, RunError, embed, patches, rescale, sum_over_tokens};
 use crate::format::{Dims, Extent, Layout, Slot};
-use crate::kernels::{
-    GeluColumns, Hidden, Kernels, Mismatch, MixColumns, MixRows, Product, Quantiser, StreamColumns, round_clamp,
-};
+use crate::kernels::round_clamp;
+use crate::kernels::{GeluColumns, Hidden, Kernels, Mismatch, MixColumns, MixRows, Product, Quantiser, StreamColumns};
 use crate::model::Model;
 use crate::parallel::{Block, Cut, ParallelFor, Side, WHOLE};
 use crate::plan::aligned;

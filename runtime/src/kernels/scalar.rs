@@ -5,10 +5,11 @@
 use half::f16;
 
 use super::erf::gelu as gelu_f32;
-use super::{
-    F16, FloatColumns, GeluColumns, Hidden, Int8, Kernels, MixColumns, MixRows, Product, Quantiser, RightFloats,
-    RightHalves, Rows, StreamColumns,
+use super::operands::{
+    FloatColumns, GeluColumns, Hidden, MixColumns, MixRows, Product, Quantiser, RightFloats, RightHalves, Rows,
+    StreamColumns,
 };
+use super::table::{F16, F16Tiles, Int8, Int8Tiles, Kernels, TileBytes};
 use crate::format::Layout;
 use crate::parallel::Block;
 
@@ -17,12 +18,26 @@ pub(super) static KERNELS: Kernels = Kernels {
     layout: None,
     supported: || true,
     suits: || false,
-    int8: Int8 { right_panels: 1, quantise_rows, quantise_columns, add, mix, gelu, sums },
+    int8: Int8 {
+        quantise_rows,
+        quantise_columns,
+        add,
+        mix,
+        gelu,
+        sums,
+        tiles: Int8Tiles { right_panels: 1, bytes: TileBytes::SMALL_CACHE },
+    },
     f16: PLAIN,
 };
 
-pub(super) const PLAIN: F16 =
-    F16 { add: add_f16, gelu: gelu_f16, mix: mix_f16, rounds_sums: false, tile_bytes: 210 << 10, mix_panels: 1 };
+/// Shared with tables for CPUs that have nothing faster for 16-bit weights.
+pub(super) const PLAIN: F16 = F16 {
+    add: add_f16,
+    gelu: gelu_f16,
+    mix: mix_f16,
+    rounds_sums: false,
+    tiles: F16Tiles { bytes: 210 << 10, mix_panels: 1 },
+};
 
 /// `x` rounded to the nearest integer, ties to even, and limited to `low..=high`, which lie within ±2^16.
 pub(crate) fn round_clamp(x: f32, low: f32, high: f32) -> i32 {
