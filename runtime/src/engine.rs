@@ -17,6 +17,7 @@ use core::ops::Range;
 use crate::format::Precision;
 use crate::kernels::{Kernels, Mismatch, part_of};
 use crate::model::{Model, ModelError};
+use crate::numerics::rescaled;
 use crate::parallel::{self, Block, Cut, ParallelFor, Side, WHOLE};
 use crate::plan::Plan;
 
@@ -290,16 +291,12 @@ fn all_succeed(run: impl FnOnce(&Failed)) -> Result<(), RunError> {
     if failed.0.into_inner() { Err(RunError::Internal) } else { Ok(()) }
 }
 
-/// What gains may make of the residual stream, in magnitude: 2^96. What else is added to it is far smaller, and the sum over all tokens is
-/// still finite: so there is neither infinity nor NaN to be rounded.
-const STREAM_LIMIT: f32 = (1u128 << 96) as f32;
-
 /// Multiplies every row of `block`, which has these channels, by `gain`, up to the limit; models without gains have an empty one.
 fn rescale(block: &mut Block, gain: &[f32], channels: &Range<usize>) {
     let gain = part_of(gain, channels);
     if !gain.is_empty() {
         for row in 0..block.rows() {
-            block.row_mut(row).iter_mut().zip(gain).for_each(|(y, g)| *y = (*y * g).clamp(-STREAM_LIMIT, STREAM_LIMIT));
+            block.row_mut(row).iter_mut().zip(gain).for_each(|(y, g)| *y = rescaled(*y, *g));
         }
     }
 }

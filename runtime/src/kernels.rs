@@ -13,7 +13,6 @@
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 #[allow(dead_code, reason = "only architectures with vector registers work on several columns at a time")]
-mod erf;
 mod lanes;
 mod operands;
 mod scalar;
@@ -29,7 +28,6 @@ pub(crate) use operands::{
     FloatColumns, GeluColumns, Hidden, MixColumns, MixRows, Product, Quantiser, RightFloats, RightHalves, Rows,
     StreamColumns, part_of,
 };
-pub(crate) use scalar::round_clamp;
 pub use table::Kernels;
 pub(crate) use table::{Mismatch, TileBytes, TileSizes};
 #[cfg(feature = "kernel-tests")]

@@ -3,7 +3,7 @@
 use core::array::from_fn;
 
 use super::operands::{MixColumns, MixRows};
-use super::scalar::mixed;
+use crate::numerics::mixed;
 use crate::parallel::Block;
 
 /// Returns the first `N` fours of `values`. The checked calls of [`Kernels`](super::Kernels) see to it that there are as many.

@@ -11,7 +11,8 @@ use core::ops::Range;
 use super::f16_widening::{self, COLUMNS, Eight, ROWS, TILES_OF_TOKENS, floats, load, zeros};
 use crate::kernels::operands::{FloatColumns, MixColumns, MixRows, RightFloats, RightHalves, Rows};
 use crate::kernels::table::F16;
-use crate::kernels::{erf, lanes, scalar};
+use crate::kernels::{lanes, scalar};
+use crate::numerics;
 use crate::parallel::Block;
 
 pub(super) const FP16: F16 = F16 { add, gelu, mix, rounds_sums: true, tiles: TILES_OF_TOKENS };
@@ -286,7 +287,7 @@ fn gelu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Bloc
         if !part.is_first {
             x.iter_mut().zip(&*y).for_each(|(x, y)| *x += y);
         }
-        *y = if part.is_last { x.map(erf::gelu) } else { x };
+        *y = if part.is_last { x.map(numerics::gelu) } else { x };
     });
 }
 

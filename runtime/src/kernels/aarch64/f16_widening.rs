@@ -7,7 +7,8 @@ use core::arch::asm;
 use super::tile::prefetch;
 use crate::kernels::operands::{FloatColumns, MixColumns, MixRows, RightFloats, RightHalves, Rows};
 use crate::kernels::table::{F16, F16Tiles};
-use crate::kernels::{erf, lanes, scalar};
+use crate::kernels::{lanes, scalar};
+use crate::numerics;
 use crate::parallel::Block;
 
 pub(super) const NEON: F16 = F16 { add, gelu, mix, rounds_sums: false, tiles: TILES_OF_TOKENS };
@@ -224,7 +225,7 @@ fn gelu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Bloc
         return scalar::gelu_f16(left, right, columns, hidden);
     }
     right.for_each_panel(hidden, |right, part, hidden| {
-        affine(left, right, columns.part(&part), hidden, |y, x| *y = x.map(erf::gelu));
+        affine(left, right, columns.part(&part), hidden, |y, x| *y = x.map(numerics::gelu));
     });
 }
 

@@ -8,8 +8,9 @@ use super::f16_f16c::{COLUMNS, F16C, ROWS, load_halves};
 use super::tile_256::prefetch;
 use super::tile_512::{everywhere, first_lanes, mixed};
 use crate::kernels::operands::{FloatColumns, MixColumns, MixRows, RightFloats, RightHalves, Rows, part_of};
+use crate::kernels::scalar;
 use crate::kernels::table::F16;
-use crate::kernels::{erf, scalar};
+use crate::numerics;
 use crate::parallel::Block;
 
 pub(super) const AVX512: F16 = F16 { add, gelu, mix, ..F16C };
@@ -242,7 +243,7 @@ fn gelu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Bloc
     affine(left, right, columns, hidden, |_, x| gelu_of(x));
 }
 
-/// As [`erf::gelu`], with sums fused with products.
+/// As [`numerics::gelu`], with sums fused with products.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn gelu_of(x: __m512) -> __m512 {
@@ -253,7 +254,10 @@ fn gelu_of(x: __m512) -> __m512 {
     };
     let of_erf = _mm512_mul_ps(x, all(core::f32::consts::FRAC_1_SQRT_2));
     let t = _mm512_mul_ps(_mm512_mul_ps(of_erf, of_erf), all(0.0625));
-    let inside = _mm512_div_ps(_mm512_mul_ps(of_erf, horner(&erf::P, t)), horner(&erf::Q, t));
+    let inside = _mm512_div_ps(
+        _mm512_mul_ps(of_erf, horner(&numerics::ERF_NUMERATOR, t)),
+        horner(&numerics::ERF_DENOMINATOR, t),
+    );
     let sign = _mm512_and_si512(_mm512_castps_si512(x), _mm512_castps_si512(all(-0.0)));
     let outside = _mm512_castsi512_ps(_mm512_or_si512(sign, _mm512_castps_si512(all(1.0))));
     let erf = _mm512_mask_mov_ps(outside, _mm512_cmp_ps_mask::<_CMP_LT_OQ>(t, all(1.0)), inside);

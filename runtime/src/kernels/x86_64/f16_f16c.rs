@@ -7,7 +7,8 @@ use core::array::from_fn;
 use super::tile_256::prefetch;
 use crate::kernels::operands::{FloatColumns, MixColumns, MixRows, RightFloats, RightHalves, Rows, part_of};
 use crate::kernels::table::{F16, F16Tiles};
-use crate::kernels::{erf, lanes, scalar};
+use crate::kernels::{lanes, scalar};
+use crate::numerics;
 use crate::parallel::Block;
 
 pub(super) const F16C: F16 = F16 {
@@ -220,7 +221,7 @@ fn gelu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Bloc
     });
 }
 
-/// As [`erf::gelu`], with sums fused with products.
+/// As [`numerics::gelu`], with sums fused with products.
 #[inline]
 #[target_feature(enable = "avx,fma")]
 fn gelu_of(x: __m256) -> __m256 {
@@ -231,7 +232,10 @@ fn gelu_of(x: __m256) -> __m256 {
     };
     let of_erf = _mm256_mul_ps(x, all(core::f32::consts::FRAC_1_SQRT_2));
     let t = _mm256_mul_ps(_mm256_mul_ps(of_erf, of_erf), all(0.0625));
-    let inside = _mm256_div_ps(_mm256_mul_ps(of_erf, horner(&erf::P, t)), horner(&erf::Q, t));
+    let inside = _mm256_div_ps(
+        _mm256_mul_ps(of_erf, horner(&numerics::ERF_NUMERATOR, t)),
+        horner(&numerics::ERF_DENOMINATOR, t),
+    );
     let outside = _mm256_or_ps(_mm256_and_ps(x, all(-0.0)), all(1.0));
     let is_inside = _mm256_cmp_ps::<_CMP_LT_OQ>(t, all(1.0));
     let erf = _mm256_blendv_ps(outside, inside, is_inside);

@@ -63,7 +63,7 @@ pub(super) fn everywhere<const N: usize>(of_row: [f32; N]) -> [__m512; N] {
     of_row.map(|x| _mm512_set1_ps(x))
 }
 
-/// As [`scalar::mixed`].
+/// Computes what patch mixing adds to the stream, as [`numerics::mixed`](crate::numerics::mixed) does.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn mixed(sum: __m512, of_row: [__m512; 3], gains: [__m512; 3]) -> __m512 {
