@@ -14,12 +14,12 @@ mod patches;
 use core::fmt;
 use core::ops::Range;
 
-use crate::format::Precision;
 use crate::kernels::{Kernels, Mismatch, part_of};
 use crate::model::{Model, ModelError};
 use crate::numerics::rescaled;
 use crate::parallel::{self, Block, Cut, ParallelFor, Side, WHOLE};
 use crate::plan::Plan;
+use crate::storage::Arithmetic;
 
 /// A model bound to kernels and cores, ready to run.
 #[derive(Debug)]
@@ -197,15 +197,15 @@ impl<'m, P: ParallelFor> Engine<'m, P> {
 
 impl<P: ParallelFor> Pass<'_, '_, P> {
     fn run(&mut self, stage: Stage, image: &[u8], logits: &mut [f32]) -> Result<(), RunError> {
-        match (self.model.dims().precision, stage) {
-            (Precision::Int8, Stage::Stem) => int8::stem(self, image),
-            (Precision::Int8, Stage::Mix(block)) => int8::mix(self, block),
-            (Precision::Int8, Stage::Mlp(block)) => int8::mlp(self, block),
-            (Precision::Int8, Stage::Head) => int8::head(self, logits),
-            (Precision::F16, Stage::Stem) => f16::stem(self, image),
-            (Precision::F16, Stage::Mix(block)) => f16::mix(self, block),
-            (Precision::F16, Stage::Mlp(block)) => f16::mlp(self, block),
-            (Precision::F16, Stage::Head) => f16::head(self, logits),
+        match (self.model.dims().arithmetic(), stage) {
+            (Arithmetic::Int8, Stage::Stem) => int8::stem(self, image),
+            (Arithmetic::Int8, Stage::Mix(block)) => int8::mix(self, block),
+            (Arithmetic::Int8, Stage::Mlp(block)) => int8::mlp(self, block),
+            (Arithmetic::Int8, Stage::Head) => int8::head(self, logits),
+            (Arithmetic::Float, Stage::Stem) => f16::stem(self, image),
+            (Arithmetic::Float, Stage::Mix(block)) => f16::mix(self, block),
+            (Arithmetic::Float, Stage::Mlp(block)) => f16::mlp(self, block),
+            (Arithmetic::Float, Stage::Head) => f16::head(self, logits),
         }
     }
 

@@ -35,10 +35,11 @@ mod parallel;
 mod plan;
 #[cfg(feature = "std")]
 mod repack;
+mod storage;
 mod top;
 
 pub use engine::{Engine, RunError, Stage};
-pub use format::{Dims, Layout, Precision, Preprocessing, Resize};
+pub use format::{Dims, Layout, Preprocessing, Resize};
 pub use kernels::Kernels;
 pub use model::{Model, ModelError, checksum};
 #[cfg(feature = "std")]
@@ -46,4 +47,5 @@ pub use parallel::Threads;
 pub use parallel::{ParallelFor, Serial};
 #[cfg(feature = "std")]
 pub use repack::{AlignedBytes, repack, repack_for, repack_in_place};
+pub use storage::{Arithmetic, WeightStorage};
 pub use top::{descending, top};

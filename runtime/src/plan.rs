@@ -2,9 +2,10 @@
 
 use core::ops::Range;
 
-use crate::format::{ALIGNMENT, Dims, Extent, Precision};
+use crate::format::{ALIGNMENT, Dims, Extent};
 use crate::kernels::{TileBytes, TileSizes};
 use crate::parallel::{Cut, WHOLE};
+use crate::storage::Arithmetic;
 
 /// Largest size of a block's channel-MLP weights, in bytes, at which they stay in a cache from one tile of tokens to the next.
 const CACHED_WEIGHTS: usize = 5 << 18;
@@ -34,14 +35,11 @@ impl Plan {
         let [rows, columns] = [dims.layout.rows, dims.layout.columns].map(|v| (v as usize).max(1));
         let [dim, hidden, patch] = [Extent::Dim, Extent::Hidden, Extent::Patch].map(|e| dims.padded(e));
         let [tokens, tokens_k] = [dims.tokens(), dims.padded(Extent::Tokens)];
-        let size = match dims.precision {
-            Precision::Int8 => 1,
-            Precision::F16 => 4,
-        };
+        let size = dims.arithmetic().activation_len();
         // A tile holds its tokens' patches, or the channel MLP's input, which is the stream itself for f16, and hidden activations.
-        let per_token = match dims.precision {
-            Precision::Int8 => patch.max(dim + hidden),
-            Precision::F16 => patch.max(hidden),
+        let per_token = match dims.arithmetic() {
+            Arithmetic::Int8 => patch.max(dim + hidden),
+            Arithmetic::Float => patch.max(hidden),
         };
         let panels = tokens.div_ceil(rows).max(1);
         let workers = workers.min(panels).max(1);
@@ -49,9 +47,9 @@ impl Plan {
         let tiles = panels.div_ceil((tile_bytes(dims, sizes) / per_panel).max(1)).max(1);
         let tile_panels = panels.div_ceil(tiles);
         // All quantised tokens; f16, a block of a worker's channels.
-        let (mix, block) = match dims.precision {
-            Precision::Int8 => (tokens_k.checked_mul(dim)?, 0),
-            Precision::F16 => {
+        let (mix, block) = match dims.arithmetic() {
+            Arithmetic::Int8 => (tokens_k.checked_mul(dim)?, 0),
+            Arithmetic::Float => {
                 let panels = (dim / columns).div_ceil(workers).min(sizes.f16.mix_panels);
                 (0, tokens_k.checked_mul(panels * columns)?.checked_mul(size)?)
             }
@@ -75,9 +73,9 @@ impl Plan {
     fn head_len(dims: &Dims) -> usize {
         let [rows, columns] = [dims.layout.rows, dims.layout.columns].map(|v| v as usize);
         let dim = dims.padded(Extent::Dim);
-        let rest = match dims.precision {
-            Precision::Int8 => aligned((rows + 1) * dim) + aligned(4 * 2 * columns),
-            Precision::F16 => aligned(4 * dims.padded(Extent::Outputs)),
+        let rest = match dims.arithmetic() {
+            Arithmetic::Int8 => aligned((rows + 1) * dim) + aligned(4 * 2 * columns),
+            Arithmetic::Float => aligned(4 * dims.padded(Extent::Outputs)),
         };
         aligned(4 * dim) + rest
     }
@@ -107,7 +105,7 @@ impl Plan {
 
 /// Returns the bytes that a tile of tokens may take.
 fn tile_bytes(dims: &Dims, sizes: &TileSizes) -> usize {
-    if dims.precision == Precision::F16 {
+    if dims.arithmetic() == Arithmetic::Float {
         return sizes.f16.bytes;
     }
     let weights = dims.padded(Extent::Dim).saturating_mul(dims.padded(Extent::Hidden)).saturating_mul(2);
@@ -126,11 +124,11 @@ mod tests {
     use std::vec::Vec;
 
     use super::Plan;
-    use crate::format::{Dims, Extent, Layout, Precision};
+    use crate::format::{Dims, Extent, Layout, WeightStorage};
     use crate::kernels::{Kernels, TileBytes, TileSizes};
 
     const S12: Dims = Dims {
-        precision: Precision::Int8,
+        weights: WeightStorage::Int8,
         image: [224, 224],
         patch: 16,
         dim: 384,
@@ -183,7 +181,7 @@ mod tests {
 
     #[test]
     fn tiles_and_blocks_of_16_bit_models_are_what_the_kernels_want() {
-        let dims = Dims { precision: Precision::F16, layout: Layout::F16, ..S12 };
+        let dims = Dims { weights: WeightStorage::F16, layout: Layout::F16, ..S12 };
         let per_token = 4 * dims.hidden;
         for (kernels, workers) in Kernels::supported().flat_map(|k| [1, 2, 3, 100].map(|workers| (k, workers))) {
             let plan = Plan::new(&dims, &kernels.tile_sizes(), workers).unwrap();

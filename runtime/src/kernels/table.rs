@@ -7,7 +7,7 @@ use super::operands::{
     FloatColumns, GeluColumns, Hidden, MixColumns, MixRows, Product, Quantiser, RightFloats, RightHalves, Rows,
     StreamColumns, float_fits,
 };
-use crate::format::{Dims, Layout, Precision};
+use crate::format::{Arithmetic, Dims, Layout};
 use crate::parallel::Block;
 
 /// A table of functions for one instruction set. Holding one proves that this CPU can run it.
@@ -123,7 +123,7 @@ impl Kernels {
 
     /// Returns whether the table reads the weights of such a model as they are. Every table reads 16-bit weights.
     pub fn reads(&self, dims: &Dims) -> bool {
-        dims.precision == Precision::F16 || self.reads_layout(dims.layout)
+        dims.arithmetic() == Arithmetic::Float || self.reads_layout(dims.layout)
     }
 
     fn reads_layout(&self, layout: Layout) -> bool {
