@@ -22,16 +22,16 @@ use resmlp_network::Network;
 use resmlp_picture::Preprocess;
 use resmlp_quantise::{Extras, Request, convert};
 use resmlp_runtime::measure::picture;
-use resmlp_runtime::{AlignedBytes, Kernels, Layout, Precision};
+use resmlp_runtime::{AlignedBytes, Kernels, Layout, WeightStorage};
 
-const PRECISIONS: [(&str, Precision); 2] = [("int8", Precision::Int8), ("f16", Precision::F16)];
+const PRECISIONS: [(&str, WeightStorage); 2] = [("int8", WeightStorage::Int8), ("f16", WeightStorage::F16)];
 
 fn forward(criterion: &mut Criterion) {
     let checkpoint = demo_file("resmlp_cifar10.safetensors");
     let demo = resmlp_checkpoint::load(&checkpoint, &LoadOptions::default()).expect("the demo");
     network(criterion, "demo", &demo.network);
     for name in ["S12", "S24"] {
-        network(criterion, name, &random_network(&shape(name, Precision::Int8).expect("a published shape")));
+        network(criterion, name, &random_network(&shape(name, WeightStorage::Int8).expect("a published shape")));
     }
     if std::env::var("RESMLP_BENCH_LARGE").is_ok_and(|value| value == "1") {
         ["B24/16", "B24/8"].iter().for_each(|name| large(criterion, name));
@@ -59,7 +59,7 @@ fn network(criterion: &mut Criterion, name: &str, network: &Network) {
 
 /// Times this project alone, on an int8 model with random weights.
 fn large(criterion: &mut Criterion, name: &str) {
-    let dims = shape(name, Precision::Int8).expect("a published shape");
+    let dims = shape(name, WeightStorage::Int8).expect("a published shape");
     let mut group = group(criterion, name, dims.macs());
     let kernels = Kernels::fastest();
     let model = passes::leak(random_model(&dims), kernels);
@@ -108,23 +108,17 @@ fn threads() -> Vec<usize> {
 }
 
 /// Converts `network`, calibrated on noise, and returns the packed file.
-fn packed(network: &Network, precision: Precision) -> Vec<u8> {
+fn packed(network: &Network, weights: WeightStorage) -> Vec<u8> {
     let image = network.image;
-    let dims = resmlp_runtime::Dims { image, ..shape("S12", precision).expect("a published shape") };
+    let dims = resmlp_runtime::Dims { image, ..shape("S12", weights).expect("a published shape") };
     // The head sees means over the patches, and those are alike for any two pictures of noise. Four brightnesses give
     // it a range.
     let noise = picture(&dims);
     let pictures = [1, 2, 3, 4].map(|part| noise.iter().map(|&byte| (usize::from(byte) * part / 4) as u8).collect());
     let preprocess = Preprocess { crop: 1.0, ..Preprocess::imagenet(image) };
     let extras = Extras { labels: vec![], preprocessing: preprocess.packed(), provenance: String::new() };
-    let request = Request {
-        network,
-        extras: &extras,
-        precision,
-        layout: Layout::DEFAULT,
-        pictures: &pictures,
-        sensitivity: false,
-    };
+    let request =
+        Request { network, extras: &extras, weights, layout: Layout::DEFAULT, pictures: &pictures, sensitivity: false };
     convert(&request, || ()).expect("the network converts").bytes
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use resmlp_benches::{passes, random_model, shape};
 use resmlp_runtime::measure::{picture, stage_macs};
-use resmlp_runtime::{Dims, Engine, Kernels, Precision, Serial, Stage};
+use resmlp_runtime::{Dims, Engine, Kernels, Serial, Stage, WeightStorage};
 
 const STAGES: [(&str, Stage); 4] =
     [("stem", Stage::Stem), ("mix", Stage::Mix(0)), ("mlp", Stage::Mlp(0)), ("head", Stage::Head)];
@@ -21,8 +21,8 @@ const BUDGET: Duration = Duration::from_millis(1500);
 
 fn stages(criterion: &mut Criterion) {
     for name in ["S12", "B24/16", "B24/8"] {
-        for precision in [Precision::Int8, Precision::F16] {
-            let dims = Dims { depth: 1, ..shape(name, precision).expect("a published shape") };
+        for weights in [WeightStorage::Int8, WeightStorage::F16] {
+            let dims = Dims { depth: 1, ..shape(name, weights).expect("a published shape") };
             for kernels in Kernels::supported().filter(|kernels| is_quick(kernels, name)) {
                 measure(criterion, name, dims, kernels);
             }
@@ -53,7 +53,7 @@ fn measure(criterion: &mut Criterion, name: &str, dims: Dims, kernels: &'static 
         engine.run_observed(&picture, &mut scratch, &mut logits, &mut observe).expect("a run");
         time
     };
-    let mut group = criterion.benchmark_group(format!("{name} {}", format!("{:?}", dims.precision).to_lowercase()));
+    let mut group = criterion.benchmark_group(format!("{name} {}", dims.weights.name()));
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
     for (stage_name, stage) in STAGES {
         time(stage);

@@ -18,7 +18,7 @@ use std::time::Instant;
 use resmlp_benches::passes::{self, Pass};
 use resmlp_benches::{Peak, random_model, shape};
 use resmlp_checkpoint::{LoadOptions, load};
-use resmlp_runtime::{Kernels, Precision};
+use resmlp_runtime::{Kernels, WeightStorage};
 use serde_json::{Value, json};
 
 fn main() {
@@ -50,7 +50,7 @@ fn milliseconds(pass: &mut Pass) -> f64 {
 
 fn ours(model: &str, threads: usize, kernels: Option<&&str>) -> (Value, Pass) {
     let kernels = kernels.map_or_else(Kernels::fastest, |name| Kernels::named(name).expect("kernels of this name"));
-    let model = match shape(model, Precision::Int8) {
+    let model = match shape(model, WeightStorage::Int8) {
         Some(dims) => passes::leak(random_model(&dims), kernels),
         None => passes::leak(resmlp_runtime::AlignedBytes::read(Path::new(model)).expect("a model"), kernels),
     };

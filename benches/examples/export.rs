@@ -11,12 +11,12 @@ use std::path::Path;
 use resmlp_benches::{random_network, shape};
 use resmlp_checkpoint::export::{Batch, onnx_bytes};
 use resmlp_checkpoint::{LoadOptions, load};
-use resmlp_runtime::Precision;
+use resmlp_runtime::WeightStorage;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [network, onnx] = &arguments[..] else { panic!("expected SHAPE|CHECKPOINT OUT.onnx") };
-    let network = match shape(network, Precision::Int8) {
+    let network = match shape(network, WeightStorage::Int8) {
         Some(dims) => random_network(&dims),
         None => load(Path::new(network), &LoadOptions::default()).expect("a checkpoint").network,
     };

@@ -4,7 +4,8 @@
 use arbitrary::{Result, Unstructured};
 use resmlp_runtime::format::{Element, Map, Shape, Slot, field};
 use resmlp_runtime::{
-    AlignedBytes, Dims, Engine, Kernels, Layout, Model, ParallelFor, Precision, Serial, checksum, repack,
+    AlignedBytes, Arithmetic, Dims, Engine, Kernels, Layout, Model, ParallelFor, Serial, WeightStorage, checksum,
+    repack,
 };
 
 #[path = "../../runtime/examples/random_model/model.rs"]
@@ -51,24 +52,24 @@ fn network(input: &mut Unstructured, data: &[u8]) -> Result<()> {
 /// Returns dimensions of a small model. Panels have any shape, and more often than not one that a kernel table reads.
 pub fn dims(input: &mut Unstructured) -> Result<Dims> {
     let patch = input.int_in_range(1..=4)?;
-    let precision = if input.ratio(1, 4)? { Precision::F16 } else { Precision::Int8 };
+    let weights = if input.ratio(1, 4)? { WeightStorage::F16 } else { WeightStorage::Int8 };
     let has_head = input.ratio(3, 4)?;
     let dim = input.int_in_range(1..=52)?;
-    let layout = match precision {
-        Precision::F16 => {
+    let layout = match weights {
+        WeightStorage::F16 => {
             Layout { rows: input.int_in_range(1..=9)?, columns: input.int_in_range(1..=9)?, ..Layout::F16 }
         }
-        Precision::Int8 if input.ratio(1, 3)? => Layout {
+        WeightStorage::Int8 if input.ratio(1, 3)? => Layout {
             // Few of these panels pad a side to more than a hundred. Larger ones would leave no time for anything else.
             rows: input.int_in_range(1..=17)?,
             columns: input.int_in_range(1..=17)?,
             group: *input.choose(&[1, 2, 3, 4, 8, 16])?,
             offset: *input.choose(&[0, 128])?,
         },
-        Precision::Int8 => *input.choose(&LAYOUTS)?,
+        WeightStorage::Int8 => *input.choose(&LAYOUTS)?,
     };
     Ok(Dims {
-        precision,
+        weights,
         image: [patch * input.int_in_range(1..=5)?, patch * input.int_in_range(1..=5)?],
         patch,
         dim,
@@ -77,13 +78,13 @@ pub fn dims(input: &mut Unstructured) -> Result<Dims> {
         outputs: if has_head { input.int_in_range(1..=60)? } else { dim },
         has_head,
         has_gains: input.arbitrary()?,
-        layout: if precision == Precision::F16 && input.arbitrary()? { Layout::F16 } else { layout },
+        layout: if weights == WeightStorage::F16 && input.arbitrary()? { Layout::F16 } else { layout },
     })
 }
 
 /// Fills a tensor, except for its padding, with numbers that the format allows.
 fn fill(slot: Slot, dims: &Dims, tensor: &mut [u8], numbers: &mut impl Iterator<Item = u8>) {
-    let int8 = dims.precision == Precision::Int8;
+    let int8 = dims.arithmetic() == Arithmetic::Int8;
     let mut bytes = || numbers.next().unwrap_or(0);
     if tensor.is_empty() {
         return; // such a model does not have this tensor
@@ -160,7 +161,7 @@ pub fn on_every_table(model: &Model, data: &[u8]) {
     let picture: Vec<u8> = pixels.take(3 * dims.image[0] * dims.image[1]).collect();
     let scalar = logits(model, Kernels::scalar(), &Serial, &picture);
     for kernels in Kernels::supported() {
-        let layout = kernels.layout().filter(|_| dims.precision == Precision::Int8).unwrap_or(dims.layout);
+        let layout = kernels.layout().filter(|_| dims.arithmetic() == Arithmetic::Int8).unwrap_or(dims.layout);
         let file: AlignedBytes = match repack(model, layout) {
             Ok(file) => file,
             Err(error) => panic!("{error}: {dims:?} to {layout:?}"),
@@ -170,7 +171,7 @@ pub fn on_every_table(model: &Model, data: &[u8]) {
             Err(error) => panic!("{error}: {dims:?} in {layout:?}"),
         };
         let alone = logits(&model, kernels, &Serial, &picture);
-        let expected = if dims.precision == Precision::Int8 { &scalar } else { &alone };
+        let expected = if dims.arithmetic() == Arithmetic::Int8 { &scalar } else { &alone };
         assert_eq!(&alone, expected, "{}: {dims:?}", kernels.name());
         assert_eq!(&logits(&model, kernels, &Backwards, &picture), expected, "{} in parts: {dims:?}", kernels.name());
     }

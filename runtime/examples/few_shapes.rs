@@ -4,7 +4,9 @@
 #[path = "random_model/model.rs"]
 mod model;
 
-use resmlp_runtime::{Dims, Engine, Kernels, Layout, Model, ParallelFor, Precision, Serial, Threads, repack};
+use resmlp_runtime::{
+    Arithmetic, Dims, Engine, Kernels, Layout, Model, ParallelFor, Serial, Threads, WeightStorage, repack,
+};
 
 const SHAPES: [([usize; 2], usize, usize, usize, usize); 4] =
     [([8, 12], 4, 20, 52, 7), ([15, 9], 3, 12, 48, 1), ([7, 7], 1, 33, 17, 100), ([5, 5], 5, 1, 1, 2)];
@@ -13,20 +15,20 @@ fn main() {
     // More than some of the shapes have panels.
     let threads = Threads::new(9).expect("threads");
     for (image, patch, dim, hidden, outputs) in SHAPES {
-        for (precision, layout) in [(Precision::Int8, Layout::DEFAULT), (Precision::F16, Layout::F16)] {
+        for (weights, layout) in [(WeightStorage::Int8, Layout::DEFAULT), (WeightStorage::F16, Layout::F16)] {
             for has_head in [true, false] {
                 let outputs = if has_head { outputs } else { dim };
                 let dims =
-                    Dims { precision, image, patch, dim, hidden, depth: 2, outputs, has_head, has_gains: true, layout };
+                    Dims { weights, image, patch, dim, hidden, depth: 2, outputs, has_head, has_gains: true, layout };
                 let bytes = model::random_model(&dims);
                 let model = Model::parse(&bytes).expect("a valid model");
                 for kernels in Kernels::supported() {
-                    let own = kernels.layout().filter(|_| precision == Precision::Int8).unwrap_or(layout);
+                    let own = kernels.layout().filter(|_| weights.arithmetic() == Arithmetic::Int8).unwrap_or(layout);
                     let packed = repack(&model, own).expect("a valid layout");
                     let model = Model::parse(&packed).expect("a valid model");
                     let alone = run(&model, kernels, &Serial);
                     assert_eq!(alone, run(&model, kernels, &threads), "{} on threads, {dims:?}", kernels.name());
-                    println!("{} {precision:?} {image:?}: first result {}", kernels.name(), alone[0]);
+                    println!("{} {weights:?} {image:?}: first result {}", kernels.name(), alone[0]);
                 }
             }
         }

@@ -9,7 +9,7 @@
 #[path = "random_model/model.rs"]
 mod model;
 
-use resmlp_runtime::{Dims, Engine, Kernels, Layout, Model, Precision, Serial};
+use resmlp_runtime::{Dims, Engine, Kernels, Layout, Model, Serial, WeightStorage};
 
 /// Edge of the picture, patch, channels, blocks, classes.
 const NETWORKS: [[usize; 5]; 9] = [
@@ -29,7 +29,7 @@ fn main() {
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for [edge, patch, dim, depth, outputs] in NETWORKS {
         let dims = Dims {
-            precision: Precision::Int8,
+            weights: WeightStorage::Int8,
             image: [edge, edge],
             patch,
             dim,

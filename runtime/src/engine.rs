@@ -14,11 +14,12 @@ mod patches;
 use core::fmt;
 use core::ops::Range;
 
-use crate::format::Precision;
 use crate::kernels::{Kernels, Mismatch, part_of};
 use crate::model::{Model, ModelError};
+use crate::numerics::rescaled;
 use crate::parallel::{self, Block, Cut, ParallelFor, Side, WHOLE};
 use crate::plan::Plan;
+use crate::storage::Arithmetic;
 
 /// A model bound to kernels and cores, ready to run.
 #[derive(Debug)]
@@ -128,8 +129,8 @@ impl<'m, P: ParallelFor> Engine<'m, P> {
         if !kernels.reads(model.dims()) {
             return Err(ModelError::Layout { kernels: kernels.name() });
         }
-        let plan =
-            Plan::new(model.dims(), kernels, parallel.workers()).ok_or(ModelError::Field { name: "dimensions" })?;
+        let plan = Plan::new(model.dims(), &kernels.tile_sizes(), parallel.workers())
+            .ok_or(ModelError::Field { name: "dimensions" })?;
         Ok(Self { model, kernels, parallel, plan })
     }
 
@@ -196,15 +197,15 @@ impl<'m, P: ParallelFor> Engine<'m, P> {
 
 impl<P: ParallelFor> Pass<'_, '_, P> {
     fn run(&mut self, stage: Stage, image: &[u8], logits: &mut [f32]) -> Result<(), RunError> {
-        match (self.model.dims().precision, stage) {
-            (Precision::Int8, Stage::Stem) => int8::stem(self, image),
-            (Precision::Int8, Stage::Mix(block)) => int8::mix(self, block),
-            (Precision::Int8, Stage::Mlp(block)) => int8::mlp(self, block),
-            (Precision::Int8, Stage::Head) => int8::head(self, logits),
-            (Precision::F16, Stage::Stem) => f16::stem(self, image),
-            (Precision::F16, Stage::Mix(block)) => f16::mix(self, block),
-            (Precision::F16, Stage::Mlp(block)) => f16::mlp(self, block),
-            (Precision::F16, Stage::Head) => f16::head(self, logits),
+        match (self.model.dims().arithmetic(), stage) {
+            (Arithmetic::Int8, Stage::Stem) => int8::stem(self, image),
+            (Arithmetic::Int8, Stage::Mix(block)) => int8::mix(self, block),
+            (Arithmetic::Int8, Stage::Mlp(block)) => int8::mlp(self, block),
+            (Arithmetic::Int8, Stage::Head) => int8::head(self, logits),
+            (Arithmetic::Float, Stage::Stem) => f16::stem(self, image),
+            (Arithmetic::Float, Stage::Mix(block)) => f16::mix(self, block),
+            (Arithmetic::Float, Stage::Mlp(block)) => f16::mlp(self, block),
+            (Arithmetic::Float, Stage::Head) => f16::head(self, logits),
         }
     }
 
@@ -290,16 +291,12 @@ fn all_succeed(run: impl FnOnce(&Failed)) -> Result<(), RunError> {
     if failed.0.into_inner() { Err(RunError::Internal) } else { Ok(()) }
 }
 
-/// What gains may make of the residual stream, in magnitude: 2^96. What else is added to it is far smaller, and the sum over all tokens is
-/// still finite: so there is neither infinity nor NaN to be rounded.
-const STREAM_LIMIT: f32 = (1u128 << 96) as f32;
-
 /// Multiplies every row of `block`, which has these channels, by `gain`, up to the limit; models without gains have an empty one.
 fn rescale(block: &mut Block, gain: &[f32], channels: &Range<usize>) {
     let gain = part_of(gain, channels);
     if !gain.is_empty() {
         for row in 0..block.rows() {
-            block.row_mut(row).iter_mut().zip(gain).for_each(|(y, g)| *y = (*y * g).clamp(-STREAM_LIMIT, STREAM_LIMIT));
+            block.row_mut(row).iter_mut().zip(gain).for_each(|(y, g)| *y = rescaled(*y, *g));
         }
     }
 }

@@ -3,6 +3,8 @@
 //! A file is a header, the labels, the provenance, and then tensors whose positions follow from the header's dimensions
 //! alone. No offset is stored, so none can be wrong: there is nothing that could overlap, leave a hole or point outside.
 
+pub use crate::storage::{Arithmetic, WeightStorage};
+
 /// First eight bytes of every packed model.
 pub const MAGIC: [u8; 8] = *b"RESMLP\r\n";
 /// The version of format and numerics that this code reads and writes.
@@ -50,15 +52,6 @@ pub mod field {
     pub const HAS_GAINS: usize = 116;
     /// From here to the header's end: zeros.
     pub const RESERVED: usize = 120;
-}
-
-/// How a model's weights are stored and its products computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// 8-bit weights and activations, 32-bit sums: bit-identical everywhere.
-    Int8,
-    /// 16-bit floating-point weights, 32-bit activations and sums.
-    F16,
 }
 
 /// Interpolation of the picture before it enters the network.
@@ -135,8 +128,8 @@ impl Layout {
 /// Everything about a model that decides where its bytes lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dims {
-    /// Storage of the weights.
-    pub precision: Precision,
+    /// How the weights are stored.
+    pub weights: WeightStorage,
     /// Height and width of the picture, pixels; multiples of `patch`.
     pub image: [usize; 2],
     /// Edge of a patch, pixels.
@@ -158,6 +151,11 @@ pub struct Dims {
 }
 
 impl Dims {
+    /// Returns the arithmetic that the weights are made for.
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.weights.arithmetic()
+    }
+
     /// Number of patches.
     pub fn tokens(&self) -> usize {
         let patch = self.patch.max(1);
@@ -187,7 +185,7 @@ impl Dims {
             && bounded(self.patch_len())
             && (self.has_head || self.outputs == self.dim)
             && self.layout.is_valid()
-            && (self.precision == Precision::Int8 || (self.layout.group == 1 && self.layout.offset == 0))
+            && (self.arithmetic() == Arithmetic::Int8 || (self.layout.group == 1 && self.layout.offset == 0))
     }
 
     /// `extent` rounded up so that whole panels and whole groups fit.
@@ -264,9 +262,9 @@ pub enum Element {
     F32,
     /// Two's complement, 32 bits.
     I32,
-    /// An `i32` in int8 models and an `f32` in f16 models: the bias is in the units of the sum.
+    /// An `i32` in 8-bit arithmetic and an `f32` in floating-point arithmetic: a bias has the units of the sum.
     Bias,
-    /// In int8 models an `i32`, the fraction of 2^31, below [`MAX_FIXED`]; an `f32` in f16 models.
+    /// In 8-bit arithmetic an `i32`, a fraction of 2^31 below [`MAX_FIXED`]; in floating-point arithmetic an `f32`.
     Fixed,
     /// Two's complement, 16 bits.
     I16,
@@ -381,7 +379,7 @@ const FIRST_OF_HEAD: usize = Slot::HeadInputScale as usize;
 impl Slot {
     /// Bytes of this tensor without the padding to the next one; `None` if that is more than memory could hold.
     pub fn len(self, dims: &Dims) -> Option<usize> {
-        let int8 = dims.precision == Precision::Int8;
+        let int8 = dims.arithmetic() == Arithmetic::Int8;
         let present = match self.presence() {
             Presence::Always => true,
             Presence::Int8 => int8,
@@ -392,10 +390,9 @@ impl Slot {
         if !present {
             return Some(0);
         }
-        let weight = if int8 { 1usize } else { 2 };
         match self.shape() {
             Shape::Left(rows, k) | Shape::Right(rows, k) => {
-                dims.padded(rows).checked_mul(dims.padded(k))?.checked_mul(weight)
+                dims.weights.len(dims.padded(rows).checked_mul(dims.padded(k))?)
             }
             Shape::Vector(element, extent) => dims.padded(extent).checked_mul(element.size()),
             Shape::Gelu => Some(GELU_ENTRIES + 1),

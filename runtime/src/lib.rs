@@ -10,7 +10,7 @@
 //! * [`Model`] is a validated view of such a file; nothing is copied.
 //! * [`Kernels`] is a table of functions for one instruction set; to hold one proves that this CPU has it.
 //! * [`ParallelFor`] is how the caller lends its cores: [`Serial`], [`Threads`], or the firmware's own.
-//! * [`Engine`] is the forward pass. `NUMERICS.md` states its arithmetic exactly.
+//! * [`Engine`] is the forward pass. `NUMERICS.md` states its arithmetic exactly, and [`numerics`] is that document in code.
 //! * `measure` (with `std`) says how long it takes.
 //!
 //! A core needs at most 256 KiB of stack; kernels for x86-64 take most.
@@ -30,14 +30,16 @@ pub mod kernels;
 #[cfg(feature = "std")]
 pub mod measure;
 mod model;
+pub mod numerics;
 mod parallel;
 mod plan;
 #[cfg(feature = "std")]
 mod repack;
+mod storage;
 mod top;
 
 pub use engine::{Engine, RunError, Stage};
-pub use format::{Dims, Layout, Precision, Preprocessing, Resize};
+pub use format::{Dims, Layout, Preprocessing, Resize};
 pub use kernels::Kernels;
 pub use model::{Model, ModelError, checksum};
 #[cfg(feature = "std")]
@@ -45,4 +47,5 @@ pub use parallel::Threads;
 pub use parallel::{ParallelFor, Serial};
 #[cfg(feature = "std")]
 pub use repack::{AlignedBytes, repack, repack_for, repack_in_place};
+pub use storage::{Arithmetic, WeightStorage};
 pub use top::{descending, top};

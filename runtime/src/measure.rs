@@ -254,10 +254,10 @@ fn milliseconds(time: &Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::{Layout, Precision};
+    use crate::format::{Layout, WeightStorage};
 
     const DIMS: Dims = Dims {
-        precision: Precision::Int8,
+        weights: WeightStorage::Int8,
         image: [24, 16],
         patch: 8,
         dim: 9,

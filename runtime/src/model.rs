@@ -7,8 +7,8 @@ use core::fmt;
 use bytemuck::AnyBitPattern;
 
 use crate::format::{
-    ALIGNMENT, Dims, Element, GELU_ENTRIES, HEADER_LEN, Layout, MAGIC, MAX_FIXED, MAX_MULTIPLIER, Map, Precision,
-    Preprocessing, Resize, Shape, Slot, VERSION, field,
+    ALIGNMENT, Arithmetic, Dims, Element, GELU_ENTRIES, HEADER_LEN, Layout, MAGIC, MAX_FIXED, MAX_MULTIPLIER, Map,
+    Preprocessing, Resize, Shape, Slot, VERSION, WeightStorage, field,
 };
 
 /// A validated view of a packed model's bytes.
@@ -196,15 +196,9 @@ impl<'m> Model<'m> {
     }
 
     fn tensor_is_valid(&self, slot: Slot, block: usize) -> bool {
-        let int8 = self.dims.precision == Precision::Int8;
+        let int8 = self.dims.arithmetic() == Arithmetic::Int8;
         match slot.shape() {
-            // -128 would let a 16-bit sum of two products overflow.
-            Shape::Left(..) | Shape::Right(..) if int8 => {
-                self.tensor::<i8>(slot, block).iter().fold(true, |ok, &w| ok & (w != i8::MIN))
-            }
-            Shape::Left(..) | Shape::Right(..) => {
-                self.tensor::<u16>(slot, block).iter().fold(true, |ok, &w| ok & (w & 0x7c00 != 0x7c00))
-            }
+            Shape::Left(..) | Shape::Right(..) => self.dims.weights.are_valid(self.tensor(slot, block)),
             Shape::Vector(Element::F32, _) => self.multipliers_are_valid(slot, block),
             Shape::Vector(Element::Fixed, _) if int8 => {
                 self.tensor::<i32>(slot, block).iter().all(|m| (0..MAX_FIXED).contains(m))
@@ -279,11 +273,8 @@ impl Header<'_> {
     fn dims(&self) -> Result<Dims, ModelError> {
         let size = |at| self.u32(at) as usize;
         let dims = Dims {
-            precision: match self.u32(field::PRECISION) {
-                0 => Precision::Int8,
-                1 => Precision::F16,
-                _ => return Err(ModelError::Field { name: "precision" }),
-            },
+            weights: WeightStorage::from_code(self.u32(field::PRECISION))
+                .ok_or(ModelError::Field { name: "precision" })?,
             image: [size(field::IMAGE_HEIGHT), size(field::IMAGE_WIDTH)],
             patch: size(field::PATCH),
             dim: size(field::DIM),

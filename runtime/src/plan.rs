@@ -2,15 +2,12 @@
 
 use core::ops::Range;
 
-use crate::format::{ALIGNMENT, Dims, Extent, Precision};
-use crate::kernels::Kernels;
+use crate::format::{ALIGNMENT, Dims, Extent};
+use crate::kernels::{TileBytes, TileSizes};
 use crate::parallel::{Cut, WHOLE};
+use crate::storage::Arithmetic;
 
-/// Memory that a tile of tokens may take in 8-bit models, bytes: small enough for an L2 cache, and half of S12's tokens. If the weights
-/// of a block do not stay in a cache from one tile to the next, they come from further away for every tile, so that tiles are larger.
-/// For 16-bit models the kernels say it.
-const TILE_BYTES: usize = 210 << 10;
-/// Weights of a block that stay in a cache.
+/// Largest size of a block's channel-MLP weights, in bytes, at which they stay in a cache from one tile of tokens to the next.
 const CACHED_WEIGHTS: usize = 5 << 18;
 
 /// Lengths in bytes unless said otherwise; every part starts at a multiple of [`ALIGNMENT`].
@@ -33,30 +30,27 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Lays out the memory of a forward pass with `kernels` on `workers` workers; `None` where it exceeds an address space.
-    pub fn new(dims: &Dims, kernels: &Kernels, workers: usize) -> Option<Self> {
+    /// Lays out the memory of a forward pass with tiles of these sizes on `workers` workers; `None` where it exceeds an address space.
+    pub fn new(dims: &Dims, sizes: &TileSizes, workers: usize) -> Option<Self> {
         let [rows, columns] = [dims.layout.rows, dims.layout.columns].map(|v| (v as usize).max(1));
         let [dim, hidden, patch] = [Extent::Dim, Extent::Hidden, Extent::Patch].map(|e| dims.padded(e));
         let [tokens, tokens_k] = [dims.tokens(), dims.padded(Extent::Tokens)];
-        let size = match dims.precision {
-            Precision::Int8 => 1,
-            Precision::F16 => 4,
-        };
+        let size = dims.arithmetic().activation_len();
         // A tile holds its tokens' patches, or the channel MLP's input, which is the stream itself for f16, and hidden activations.
-        let per_token = match dims.precision {
-            Precision::Int8 => patch.max(dim + hidden),
-            Precision::F16 => patch.max(hidden),
+        let per_token = match dims.arithmetic() {
+            Arithmetic::Int8 => patch.max(dim + hidden),
+            Arithmetic::Float => patch.max(hidden),
         };
         let panels = tokens.div_ceil(rows).max(1);
         let workers = workers.min(panels).max(1);
         let per_panel = (rows * per_token).checked_mul(size)?.max(1);
-        let tiles = panels.div_ceil((tile_bytes(dims, kernels) / per_panel).max(1)).max(1);
+        let tiles = panels.div_ceil((tile_bytes(dims, sizes) / per_panel).max(1)).max(1);
         let tile_panels = panels.div_ceil(tiles);
         // All quantised tokens; f16, a block of a worker's channels.
-        let (mix, block) = match dims.precision {
-            Precision::Int8 => (tokens_k.checked_mul(dim)?, 0),
-            Precision::F16 => {
-                let panels = (dim / columns).div_ceil(workers).min(kernels.mix_panels_f16());
+        let (mix, block) = match dims.arithmetic() {
+            Arithmetic::Int8 => (tokens_k.checked_mul(dim)?, 0),
+            Arithmetic::Float => {
+                let panels = (dim / columns).div_ceil(workers).min(sizes.f16.mix_panels);
                 (0, tokens_k.checked_mul(panels * columns)?.checked_mul(size)?)
             }
         };
@@ -67,7 +61,7 @@ impl Plan {
             tokens,
             dim,
             tiles: Cut { unit: [rows, WHOLE], most: [tile_panels, WHOLE] },
-            mixed_panels: (TILE_BYTES / rows.checked_mul(tokens_k)?.max(1)).max(1),
+            mixed_panels: (sizes.int8.cached / rows.checked_mul(tokens_k)?.max(1)).max(1),
             stream: tokens.checked_mul(dim)?.checked_mul(4)?.checked_next_multiple_of(ALIGNMENT)?,
             // So that an equal share of it for each worker is aligned.
             shared: shared.checked_next_multiple_of(ALIGNMENT * workers)?,
@@ -79,9 +73,9 @@ impl Plan {
     fn head_len(dims: &Dims) -> usize {
         let [rows, columns] = [dims.layout.rows, dims.layout.columns].map(|v| v as usize);
         let dim = dims.padded(Extent::Dim);
-        let rest = match dims.precision {
-            Precision::Int8 => aligned((rows + 1) * dim) + aligned(4 * 2 * columns),
-            Precision::F16 => aligned(4 * dims.padded(Extent::Outputs)),
+        let rest = match dims.arithmetic() {
+            Arithmetic::Int8 => aligned((rows + 1) * dim) + aligned(4 * 2 * columns),
+            Arithmetic::Float => aligned(4 * dims.padded(Extent::Outputs)),
         };
         aligned(4 * dim) + rest
     }
@@ -109,18 +103,14 @@ impl Plan {
     }
 }
 
-/// What a tile may take.
-fn tile_bytes(dims: &Dims, kernels: &Kernels) -> usize {
-    if dims.precision == Precision::F16 {
-        return kernels.tile_bytes_f16();
+/// Returns the bytes that a tile of tokens may take.
+fn tile_bytes(dims: &Dims, sizes: &TileSizes) -> usize {
+    if dims.arithmetic() == Arithmetic::Float {
+        return sizes.f16.bytes;
     }
     let weights = dims.padded(Extent::Dim).saturating_mul(dims.padded(Extent::Hidden)).saturating_mul(2);
-    match (weights <= CACHED_WEIGHTS, dims.layout.offset) {
-        (true, _) => TILE_BYTES,
-        // An offset says that it is a CPU with VNNI or AMX, whose cores have L2 caches of 1 or 2 MB; others have less.
-        (false, 128) => 4 * TILE_BYTES,
-        (false, _) => 2 * TILE_BYTES,
-    }
+    let TileBytes { cached, streamed } = sizes.int8;
+    if weights <= CACHED_WEIGHTS { cached } else { streamed }
 }
 
 /// `n` rounded up to [`ALIGNMENT`].
@@ -133,12 +123,12 @@ mod tests {
     use std::vec;
     use std::vec::Vec;
 
-    use super::{Plan, TILE_BYTES};
-    use crate::format::{Dims, Extent, Layout, Precision};
-    use crate::kernels::Kernels;
+    use super::Plan;
+    use crate::format::{Dims, Extent, Layout, WeightStorage};
+    use crate::kernels::{Kernels, TileBytes, TileSizes};
 
     const S12: Dims = Dims {
-        precision: Precision::Int8,
+        weights: WeightStorage::Int8,
         image: [224, 224],
         patch: 16,
         dim: 384,
@@ -150,14 +140,18 @@ mod tests {
         layout: Layout::DEFAULT,
     };
 
+    fn scalar() -> TileSizes {
+        Kernels::scalar().tile_sizes()
+    }
+
     fn tiles(dims: &Dims, workers: usize) -> Vec<usize> {
-        Plan::new(dims, Kernels::scalar(), workers).unwrap().tiles().map(|tile| tile.len()).collect()
+        Plan::new(dims, &scalar(), workers).unwrap().tiles().map(|tile| tile.len()).collect()
     }
 
     #[test]
     fn s12_fits_half_a_megabyte_on_any_number_of_workers() {
         for workers in 1..=25 {
-            let len = Plan::new(&S12, Kernels::scalar(), workers).unwrap().len();
+            let len = Plan::new(&S12, &scalar(), workers).unwrap().len();
             assert!(len <= 512 << 10, "{workers} workers: {len}");
         }
     }
@@ -169,30 +163,33 @@ mod tests {
             assert_eq!(tiles(&Dims { layout: Layout::AMX, ..S12 }, workers), [98, 98]);
         }
         let large = Dims { image: [448, 448], ..S12 };
-        let plan = Plan::new(&large, Kernels::scalar(), 3).unwrap();
+        let plan = Plan::new(&large, &scalar(), 3).unwrap();
         assert_eq!(plan.tiles().flatten().collect::<Vec<_>>(), (0..784).collect::<Vec<_>>());
     }
 
     #[test]
     fn tiles_of_networks_whose_weights_exceed_the_cache_are_few() {
         let b24 = Dims { dim: 768, hidden: 3072, ..S12 };
-        let of_layout = |layout| tiles(&Dims { layout, ..b24 }, 2);
-        assert_eq!(of_layout(Layout::DEFAULT), [96, 100]);
-        assert_eq!(of_layout(Layout::VNNI), [196]);
-        assert_eq!(of_layout(Layout::AMX), [196]);
+        let of_size = |layout, int8| {
+            let plan = Plan::new(&Dims { layout, ..b24 }, &TileSizes { int8, ..scalar() }, 2).unwrap();
+            plan.tiles().map(|tile| tile.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(of_size(Layout::DEFAULT, TileBytes::SMALL_CACHE), [96, 100]);
+        assert_eq!(of_size(Layout::VNNI, TileBytes::LARGE_CACHE), [196]);
+        assert_eq!(of_size(Layout::AMX, TileBytes::LARGE_CACHE), [196]);
     }
 
     #[test]
     fn tiles_and_blocks_of_16_bit_models_are_what_the_kernels_want() {
-        let dims = Dims { precision: Precision::F16, layout: Layout::F16, ..S12 };
+        let dims = Dims { weights: WeightStorage::F16, layout: Layout::F16, ..S12 };
         let per_token = 4 * dims.hidden;
         for (kernels, workers) in Kernels::supported().flat_map(|k| [1, 2, 3, 100].map(|workers| (k, workers))) {
-            let plan = Plan::new(&dims, kernels, workers).unwrap();
+            let plan = Plan::new(&dims, &kernels.tile_sizes(), workers).unwrap();
             let tiles: Vec<_> = plan.tiles().map(|tile| tile.len()).collect();
-            let most = kernels.tile_bytes_f16() / per_token / 8 * 8;
+            let most = kernels.tile_sizes().f16.bytes / per_token / 8 * 8;
             assert!(tiles.iter().all(|&rows| rows <= most && plan.shared >= rows * per_token), "{kernels:?} {tiles:?}");
             assert_eq!(tiles.len(), 196usize.div_ceil(most), "{kernels:?} {tiles:?}");
-            let channels = 8 * kernels.mix_panels_f16().min(48usize.div_ceil(plan.workers));
+            let channels = 8 * kernels.tile_sizes().f16.mix_panels.min(48usize.div_ceil(plan.workers));
             assert!(plan.shared / plan.workers >= 4 * 196 * channels, "{kernels:?} {workers}");
         }
     }
@@ -211,12 +208,12 @@ mod tests {
         for (dims, layout) in networks.iter().flat_map(|dims| layouts.map(|layout| (dims, layout))) {
             let dims = Dims { layout, ..*dims };
             for workers in 1..=100 {
-                let plan = Plan::new(&dims, Kernels::scalar(), workers).unwrap();
+                let plan = Plan::new(&dims, &scalar(), workers).unwrap();
                 assert!(plan.shared >= dims.padded(Extent::Tokens) * plan.dim, "{dims:?}, {workers}");
                 let each = plan.shared / plan.workers;
                 assert!(each.is_multiple_of(64) && each >= Plan::head_len(&dims), "{dims:?}, {workers}");
                 let mixed = plan.mixed_panels * layout.rows as usize * dims.padded(Extent::Tokens);
-                assert!(plan.mixed_panels == 1 || mixed <= TILE_BYTES, "{dims:?}, {workers}");
+                assert!(plan.mixed_panels == 1 || mixed <= scalar().int8.cached, "{dims:?}, {workers}");
                 for tile in plan.tiles() {
                     let rows = tile.len().next_multiple_of(layout.rows as usize);
                     assert!(plan.shared >= rows * (plan.dim + dims.padded(Extent::Hidden)), "{dims:?}, {workers}");
@@ -228,7 +225,7 @@ mod tests {
 
     #[test]
     fn scratch_may_start_anywhere() {
-        let plan = Plan::new(&S12, Kernels::scalar(), 2).unwrap();
+        let plan = Plan::new(&S12, &scalar(), 2).unwrap();
         let mut memory = vec![0; plan.len() + 64];
         for start in 0..64 {
             assert!(plan.cut(&mut memory[start..][..plan.len()]).is_some());

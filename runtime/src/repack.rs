@@ -6,7 +6,7 @@ use std::path::Path;
 use std::vec;
 use std::vec::Vec;
 
-use crate::format::{ALIGNMENT, Dims, Layout, Map, Precision, Shape, Slot, field};
+use crate::format::{ALIGNMENT, Arithmetic, Dims, Layout, Map, Shape, Slot, field};
 use crate::kernels::Kernels;
 use crate::model::{Model, ModelError, checksum};
 
@@ -143,7 +143,7 @@ pub fn repack_in_place(mut bytes: AlignedBytes, layout: Layout) -> Result<Aligne
 /// Those of [`Model::parse`].
 pub fn repack_for(bytes: AlignedBytes, kernels: &Kernels) -> Result<(AlignedBytes, bool), ModelError> {
     let dims = *Model::parse(&bytes)?.dims();
-    match kernels.layout().filter(|&layout| dims.precision == Precision::Int8 && layout != dims.layout) {
+    match kernels.layout().filter(|&layout| dims.arithmetic() == Arithmetic::Int8 && layout != dims.layout) {
         Some(layout) => Ok((repack_in_place(bytes, layout)?, true)),
         None => Ok((bytes, false)),
     }
@@ -153,7 +153,7 @@ pub fn repack_for(bytes: AlignedBytes, kernels: &Kernels) -> Result<(AlignedByte
 fn correct_biases(dims: &Dims, map: &Map, moved: i32, bytes: &mut [u8]) {
     for (weights, bias) in SUMS_AND_BIASES.into_iter().filter(|_| moved != 0) {
         for block in 0..blocks(weights, dims) {
-            let panels = bytemuck::cast_slice(bytes.get(map.range(weights, block)).unwrap_or(&[]));
+            let panels = bytes.get(map.range(weights, block)).unwrap_or(&[]);
             let sums: Vec<i32> = row_sums(weights, dims, panels).collect();
             let bias = bytes.get_mut(map.range(bias, block)).unwrap_or(&mut []).as_chunks_mut().0;
             for (bias, sum) in bias.iter_mut().zip(sums) {
@@ -195,13 +195,12 @@ fn copy(from: &[u8], to: &mut [u8], at: usize) {
 
 /// Copies a tensor without its padding.
 fn rearrange(slot: Slot, [old, new]: [&Dims; 2], source: &[u8], target: &mut [u8]) {
-    let size = if old.precision == Precision::Int8 { 1 } else { 2 };
     match slot.shape() {
         Shape::Left(rows, k) | Shape::Right(rows, k) => {
             for row in 0..old.exact(rows) {
                 let [from, to] = [old, new].map(|dims| positions(slot, dims, row).take(old.exact(k)));
                 for (from, to) in from.zip(to) {
-                    copy(source.get(size * from..).and_then(|s| s.get(..size)).unwrap_or(&[]), target, size * to);
+                    old.weights.copy((source, from), (target, to));
                 }
             }
         }
@@ -224,12 +223,12 @@ fn positions(slot: Slot, dims: &Dims, row: usize) -> impl Iterator<Item = usize>
     (0..k / group).map(move |g| first + g * panel * group).flat_map(move |start| start..start + group)
 }
 
-/// Sum of each row's 8-bit weights.
-fn row_sums<'a>(slot: Slot, dims: &'a Dims, weights: &'a [i8]) -> impl Iterator<Item = i32> + use<'a> {
+/// Returns the sum of each row's weights, which 8-bit arithmetic multiplies with.
+fn row_sums<'a>(slot: Slot, dims: &'a Dims, panels: &'a [u8]) -> impl Iterator<Item = i32> + use<'a> {
     let rows = match slot.shape() {
         Shape::Left(rows, _) | Shape::Right(rows, _) => dims.exact(rows),
         Shape::Vector(..) | Shape::Gelu => 0,
     };
-    let weight = |at| weights.get(at).copied().map_or(0, i32::from);
+    let weight = |at| dims.weights.integer(panels, at);
     (0..rows).map(move |row| positions(slot, dims, row).map(weight).sum())
 }

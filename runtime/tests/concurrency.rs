@@ -6,10 +6,10 @@ mod model;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use resmlp_runtime::{Dims, Engine, Kernels, Layout, Model, ParallelFor, Precision, Serial, Threads};
+use resmlp_runtime::{Dims, Engine, Kernels, Layout, Model, ParallelFor, Serial, Threads, WeightStorage};
 
 const DIMS: Dims = Dims {
-    precision: Precision::Int8,
+    weights: WeightStorage::Int8,
     image: [16, 12],
     patch: 2,
     dim: 36,
@@ -42,7 +42,7 @@ fn expected(bytes: &[u8]) -> Vec<Vec<u32>> {
 fn a_quarter_of_a_megabyte_of_stack_is_enough() {
     for kernels in Kernels::supported() {
         let int8 = Dims { layout: kernels.layout().unwrap_or(DIMS.layout), ..DIMS };
-        for dims in [int8, Dims { precision: Precision::F16, layout: Layout::F16, ..DIMS }] {
+        for dims in [int8, Dims { weights: WeightStorage::F16, layout: Layout::F16, ..DIMS }] {
             let run = move || {
                 let bytes = model::random_model(&dims);
                 let engine = Engine::new(Model::parse(&bytes).unwrap(), kernels, Serial).unwrap();

@@ -4,7 +4,9 @@
 mod model;
 
 use resmlp_runtime::format::{MAX_MULTIPLIER, Map, Slot, field};
-use resmlp_runtime::{Dims, Engine, Kernels, Layout, Model, ParallelFor, Precision, Serial, Threads, checksum, repack};
+use resmlp_runtime::{
+    Dims, Engine, Kernels, Layout, Model, ParallelFor, Serial, Threads, WeightStorage, checksum, repack,
+};
 
 /// Shapes with odd tails in every extent.
 const SHAPES: [Dims; 5] = [
@@ -18,7 +20,7 @@ const SHAPES: [Dims; 5] = [
 const fn shape(image: [usize; 2], patch: usize, dim: usize, hidden: usize, outputs: usize) -> Dims {
     let (depth, layout) = (2, Layout::DEFAULT);
     Dims {
-        precision: Precision::Int8,
+        weights: WeightStorage::Int8,
         image,
         patch,
         dim,
@@ -133,7 +135,7 @@ fn repacking_changes_no_logit_and_can_be_undone() {
 
 #[test]
 fn sixteen_bit_models_are_repacked_only_into_panels_they_can_have() {
-    let dims = Dims { precision: Precision::F16, layout: Layout::F16, ..SHAPES[0] };
+    let dims = Dims { weights: WeightStorage::F16, layout: Layout::F16, ..SHAPES[0] };
     let bytes = model::random_model(&dims);
     let model = Model::parse(&bytes).unwrap();
     let packed = repack(&model, Layout { rows: 3, columns: 5, ..Layout::F16 }).unwrap();

@@ -27,21 +27,23 @@ pub fn check(arm: &Toolchain) -> Result<Tally> {
     let host = toolchain::host()?;
     let x86 = [
         "scalar",
-        "x86_64_amx",
-        "x86_64_avx2",
-        "x86_64_avx2_winograd",
-        "x86_64_avx_vnni",
-        "x86_64_avx512",
-        "x86_64_f16c",
+        "x86_64::int8_amx",
+        "x86_64::int8_avx2",
+        "x86_64::int8_avx2_winograd",
+        "x86_64::int8_avx_vnni",
+        "x86_64::int8_avx512_vnni",
+        "x86_64::f16_f16c",
+        "x86_64::f16_avx512",
     ];
     let aarch64 = [
         "scalar",
-        "aarch64_neon",
-        "aarch64_neon_in_order",
-        "aarch64_dotprod",
-        "aarch64_dotprod_in_order",
-        "aarch64_i8mm",
-        "aarch64_f16",
+        "aarch64::int8_neon",
+        "aarch64::int8_neon_in_order",
+        "aarch64::int8_dotprod",
+        "aarch64::int8_dotprod_in_order",
+        "aarch64::int8_i8mm",
+        "aarch64::f16_widening",
+        "aarch64::f16_native",
     ];
     let mut cases = vec![
         Case { toolchain: arm, target: LINUX, modules: &aarch64 },
@@ -81,7 +83,8 @@ impl Case<'_> {
         let program = self.program();
         let bytes = fs::read(&program).map_err(|error| format!("cannot read {}: {error}", program.display()))?;
         let is_in = |module: &str| {
-            let symbol = format!("kernels{}{module}", module.len());
+            let path: String = module.split("::").map(|name| format!("{}{name}", name.len())).collect();
+            let symbol = format!("kernels{path}");
             bytes.windows(symbol.len()).any(|window| window == symbol.as_bytes())
         };
         match self.modules.iter().find(|module| !is_in(module)) {

@@ -14,7 +14,7 @@ mod status;
 
 use core::ffi::c_char;
 
-use resmlp_runtime::{Engine, Kernels, Model, Precision, Resize, top};
+use resmlp_runtime::{Engine, Kernels, Model, Resize, WeightStorage, top};
 
 pub use parallel::{RESMLP_WORKERS_MAX, resmlp_parallel, resmlp_task};
 pub use status::{resmlp_status, resmlp_status_text};
@@ -182,7 +182,7 @@ pub unsafe extern "C" fn resmlp_model_info(model: *const resmlp_model, info: *mu
             outputs: dims.outputs as u32,
             labels: model.labels().count() as u32,
             has_head: u32::from(dims.has_head),
-            is_f16: u32::from(dims.precision == Precision::F16),
+            is_f16: u32::from(dims.weights == WeightStorage::F16),
             is_bicubic: u32::from(preprocessing.resize == Resize::Bicubic),
             crop: preprocessing.crop,
         };

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use resmlp::resmlp_status as Status;
 use resmlp::*;
-use resmlp_runtime::{AlignedBytes, Dims, Engine, Kernels, Layout, Model, Precision, Serial};
+use resmlp_runtime::{AlignedBytes, Dims, Engine, Kernels, Layout, Model, Serial, WeightStorage};
 
 const DIMS: Dims = Dims {
-    precision: Precision::Int8,
+    weights: WeightStorage::Int8,
     image: [16, 24],
     patch: 4,
     dim: 20,

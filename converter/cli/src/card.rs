@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 pub use boards::{Board, CONFIG, KERNEL, MODEL};
 pub use disk::CardFile;
 use resmlp_picture::{Picture, Preprocess};
-use resmlp_runtime::{AlignedBytes, Model, ModelError, Precision, repack};
+use resmlp_runtime::{AlignedBytes, Arithmetic, Model, ModelError, repack};
 
 use crate::error::{Error, Result};
 use crate::output::write_atomically;
@@ -75,7 +75,7 @@ fn model_and_pictures(parts: &Parts) -> Result<Vec<u8>> {
     let model = Model::parse(&bytes).map_err(failed)?;
     let layout = parts.board.target().layout();
     // 16-bit models have one layout for all kernels.
-    let is_other = model.dims().precision == Precision::Int8 && model.dims().layout != layout;
+    let is_other = model.dims().arithmetic() == Arithmetic::Int8 && model.dims().layout != layout;
     let rearranged = is_other.then(|| repack(&model, layout)).transpose().map_err(failed)?;
     let mut contents = rearranged.as_deref().unwrap_or(&bytes).to_vec();
     let preprocess = Preprocess::of(&model);

@@ -8,7 +8,7 @@ use resmlp_cli::packed::PackedModel;
 use resmlp_network::fold;
 use resmlp_quantise::{Extras, Request, convert};
 use resmlp_runtime::AlignedBytes;
-use resmlp_runtime::format::{Layout, Precision};
+use resmlp_runtime::format::{Layout, WeightStorage};
 use resmlp_testing::Random;
 use resmlp_testing::fixtures::{Fixture, expected};
 
@@ -32,13 +32,13 @@ fn checkpoint(fixture: &Fixture) -> Checkpoint {
     load(&fixture.path(), &fixture.load_options()).unwrap()
 }
 
-fn packed_logits(fixture: &Fixture, precision: Precision, pictures: &[Vec<u8>]) -> Vec<Vec<f32>> {
+fn packed_logits(fixture: &Fixture, weights: WeightStorage, pictures: &[Vec<u8>]) -> Vec<Vec<f32>> {
     let (path, checkpoint) = (fixture.path(), checkpoint(fixture));
     let extras = Extras { labels: vec![], preprocessing: fixture.preprocess().packed(), provenance: String::new() };
     let request = Request {
         network: &checkpoint.network,
         extras: &extras,
-        precision,
+        weights,
         layout: Layout::DEFAULT,
         pictures,
         sensitivity: false,
@@ -77,7 +77,7 @@ fn folded_f32_is_pytorch() {
 
 #[test]
 fn f16_is_close_to_pytorch() {
-    let error = |fixture: &Fixture| fixture.error(&packed_logits(fixture, Precision::F16, &[]));
+    let error = |fixture: &Fixture| fixture.error(&packed_logits(fixture, WeightStorage::F16, &[]));
     all("error of f16", error, f64::max, |error| error <= 2e-3);
 }
 
@@ -85,7 +85,7 @@ fn f16_is_close_to_pytorch() {
 fn int8_points_the_same_way_as_pytorch() {
     let sizes: BTreeMap<_, _> = expected().fixtures.iter().map(|f| (f.image, calibration(f.image))).collect();
     let least = |fixture: &Fixture| {
-        let found = packed_logits(fixture, Precision::Int8, &sizes[&fixture.image]);
+        let found = packed_logits(fixture, WeightStorage::Int8, &sizes[&fixture.image]);
         assert_eq!(found.len(), fixture.logits.len());
         found.iter().zip(&fixture.logits).map(|(f, e)| cosine(f, e)).fold(1.0, f64::min)
     };

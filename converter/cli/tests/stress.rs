@@ -9,7 +9,7 @@ use resmlp_network::{AffinePlacement, Network};
 use resmlp_picture::Preprocess;
 use resmlp_quantise::{Extras, Request, convert};
 use resmlp_runtime::AlignedBytes;
-use resmlp_runtime::format::{Layout, Precision};
+use resmlp_runtime::format::{Layout, WeightStorage};
 use resmlp_testing::{Random, Shape, evaluate};
 
 const SHAPE: Shape = Shape { image: [16, 16], patch: 4, dim: 24, hidden: 96, depth: 3, classes: Some(8) };
@@ -31,7 +31,7 @@ fn least_cosine(network: Network, calibration: &[Vec<u8>]) -> f64 {
     let request = Request {
         network: &network,
         extras: &extras,
-        precision: Precision::Int8,
+        weights: WeightStorage::Int8,
         layout: Layout::DEFAULT,
         pictures: calibration,
         sensitivity: false,

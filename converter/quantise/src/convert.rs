@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use resmlp_network::{FoldedNetwork, Network, fold};
-use resmlp_runtime::format::{Layout, Precision};
+use resmlp_runtime::format::{Layout, WeightStorage};
 
 use crate::pack::{self, Extras, PackError};
 use crate::quantise::{Quantised, StageLoss, quantise};
@@ -22,7 +22,7 @@ pub struct Request<'a> {
     /// What the model carries besides its numbers; the input normalisation in it is folded into the stem.
     pub extras: &'a Extras,
     /// Storage of the weights.
-    pub precision: Precision,
+    pub weights: WeightStorage,
     /// The panels of an int8 model.
     pub layout: Layout,
     /// Pictures to calibrate an int8 model with, height × width × RGB bytes each.
@@ -53,13 +53,13 @@ const FEW_PICTURES: usize = 32;
 
 /// What speaks against the model that is asked for.
 pub fn doubts(request: &Request) -> Vec<String> {
-    match request.precision {
-        Precision::Int8 => few_pictures(request.pictures).into_iter().collect(),
-        Precision::F16 if request.layout == Layout::DSP => {
+    match request.weights {
+        WeightStorage::Int8 => few_pictures(request.pictures).into_iter().collect(),
+        WeightStorage::F16 if request.layout == Layout::DSP => {
             let doubt = "Cortex-M cores multiply floating-point numbers one at a time: an int8 model is many times as fast there";
             vec![doubt.to_owned()]
         }
-        Precision::F16 => Vec::new(),
+        WeightStorage::F16 => Vec::new(),
     }
 }
 
@@ -77,12 +77,12 @@ fn few_pictures(pictures: &[Vec<u8>]) -> Option<String> {
 
 /// Steps that `progress` of [`convert`] is told of.
 pub fn steps(request: &Request) -> usize {
-    match request.precision {
-        Precision::Int8 => {
+    match request.weights {
+        WeightStorage::Int8 => {
             let steps = 2 * request.network.blocks.len() + 2;
             if request.sensitivity { 2 * steps } else { steps }
         }
-        Precision::F16 => 0,
+        WeightStorage::F16 => 0,
     }
 }
 
@@ -104,9 +104,9 @@ pub enum ConvertError {
 pub fn convert(request: &Request, progress: impl FnMut()) -> Result<Converted, ConvertError> {
     let folded = fold(request.network, request.extras.preprocessing.mean, request.extras.preprocessing.std);
     let explicit_scales = folded.explicit_scales();
-    let (bytes, losses, costs) = match request.precision {
-        Precision::F16 => (pack::f16(&folded, request.extras)?, Vec::new(), Vec::new()),
-        Precision::Int8 => {
+    let (bytes, losses, costs) = match request.weights {
+        WeightStorage::F16 => (pack::f16(&folded, request.extras)?, Vec::new(), Vec::new()),
+        WeightStorage::Int8 => {
             let (quantised, costs) = int8(request, &folded, progress)?;
             (pack::int8(&quantised.network, request.layout, request.extras)?, quantised.losses, costs)
         }

@@ -2,8 +2,8 @@
 
 use half::f16;
 use resmlp_runtime::format::{
-    Dims, Element, GELU_ENTRIES, HEADER_LEN, Layout, MAGIC, MAX_MULTIPLIER, Map, Precision, Preprocessing, Resize,
-    Shape, Slot, VERSION, field,
+    Dims, Element, GELU_ENTRIES, HEADER_LEN, Layout, MAGIC, MAX_MULTIPLIER, Map, Preprocessing, Resize, Shape, Slot,
+    VERSION, WeightStorage, field,
 };
 use resmlp_runtime::{Model, checksum};
 
@@ -69,7 +69,7 @@ pub fn int8(network: &QuantisedNetwork, layout: Layout, extras: &Extras) -> Resu
     };
     let gains = network.blocks.iter().flat_map(|b| b.mix.gain.iter().chain(&b.mlp.gain));
     let dims = Dims {
-        precision: Precision::Int8,
+        weights: WeightStorage::Int8,
         image: network.image,
         patch: network.patch,
         dim: network.dim,
@@ -129,7 +129,7 @@ pub fn f16(network: &FoldedNetwork, extras: &Extras) -> Result<Vec<u8>, PackErro
         return Err(PackError::Activation(network.activation));
     }
     let dims = Dims {
-        precision: Precision::F16,
+        weights: WeightStorage::F16,
         image: network.image,
         patch: network.patch,
         dim: network.dim(),
@@ -324,7 +324,7 @@ impl Writer {
             Resize::Bicubic => 1,
         };
         for (at, value) in [
-            (field::PRECISION, usize::from(d.precision == Precision::F16)),
+            (field::PRECISION, d.weights.code() as usize),
             (field::IMAGE_HEIGHT, d.image[0]),
             (field::IMAGE_WIDTH, d.image[1]),
             (field::PATCH, d.patch),

@@ -7,7 +7,7 @@ use resmlp_network::AffinePlacement;
 use resmlp_network::fold;
 use resmlp_quantise::pack::{self, Extras};
 use resmlp_runtime::format::{
-    Element, HEADER_LEN, Layout, Map, Precision, Preprocessing, Resize, Shape as TensorShape, Slot, VERSION, field,
+    Element, HEADER_LEN, Layout, Map, Preprocessing, Resize, Shape as TensorShape, Slot, VERSION, WeightStorage, field,
 };
 use resmlp_runtime::{AlignedBytes, Model, ModelError, checksum};
 use resmlp_testing::quantised::Style;
@@ -307,7 +307,7 @@ fn a_gelu_shift_of_8_is_refused() {
 /// Bytes that carry a number: everything else behind the texts is padding.
 fn meaningful_bytes(model: &Model) -> usize {
     let dims = model.dims();
-    let weight = if dims.precision == Precision::Int8 { 1 } else { 2 };
+    let weight = if dims.weights == WeightStorage::Int8 { 1 } else { 2 };
     let present = |slot: &&Slot| slot.len(dims).is_some_and(|len| len > 0);
     let bytes = |slot: &Slot| {
         let one = match slot.shape() {

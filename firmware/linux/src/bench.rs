@@ -10,7 +10,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use resmlp_runtime::Precision;
+use resmlp_runtime::Arithmetic;
 use resmlp_runtime::measure::{Latency, Measured, Phase, Repeats, measure_watched};
 
 pub use outcome::{Layer, Outcome};
@@ -90,9 +90,9 @@ fn measure(opened: &Opened, options: &Bench) -> Result<Outcome> {
     let mut warnings = machine::warnings(&evidence);
     warnings.extend(cool_down.as_ref().and_then(CoolDown::warning));
 
-    let peak = match engine.model().dims().precision {
-        Precision::Int8 => peak::peak(&cores, &opened.cpus, threads, counted_mhz, &steady, measured.gmac_per_s()),
-        Precision::F16 => Err("the model is not int8".to_owned()),
+    let peak = match engine.model().dims().arithmetic() {
+        Arithmetic::Int8 => peak::peak(&cores, &opened.cpus, threads, counted_mhz, &steady, measured.gmac_per_s()),
+        Arithmetic::Float => Err("the model is not int8".to_owned()),
     };
     let energy = match &sensor {
         Some(sensor) => energy::under_load(sensor, &files, engine, idle_w).map_err(|error| opened.failure(&error))?,

@@ -3,7 +3,7 @@
 use core::fmt::{Result, Write};
 
 use resmlp_protocol::Guess;
-use resmlp_runtime::{Model, Precision, Stage};
+use resmlp_runtime::{Model, Stage};
 
 use crate::measure::{Clock, Measured, Span, WARM_UP, percentile};
 
@@ -13,10 +13,7 @@ const SHOWN: usize = 16;
 /// Shapes and size of a model.
 pub fn describe_model(out: &mut dyn Write, model: &Model) -> Result {
     let dims = model.dims();
-    let precision = match dims.precision {
-        Precision::Int8 => "int8",
-        Precision::F16 => "f16",
-    };
+    let precision = dims.weights.name();
     let [height, width] = dims.image;
     let name = if dims.has_head { "classes" } else { "channels" };
     writeln!(

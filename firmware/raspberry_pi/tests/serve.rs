@@ -8,10 +8,10 @@ use std::cell::Cell;
 use model::{random, random_model};
 use resmlp_protocol::{Decoder, ErrorCode, Message};
 use resmlp_raspberry_pi::{Arena, Classifier, Clock, Failure, Payload, PayloadError, Server, core_clock, measure};
-use resmlp_runtime::{AlignedBytes, Dims, Engine, Kernels, Layout, ModelError, Precision, Serial};
+use resmlp_runtime::{AlignedBytes, Dims, Engine, Kernels, Layout, ModelError, Serial, WeightStorage};
 
 const DIMS: Dims = Dims {
-    precision: Precision::Int8,
+    weights: WeightStorage::Int8,
     image: [16, 8],
     patch: 4,
     dim: 12,

@@ -15,7 +15,7 @@ mod shapes;
 
 use std::time::{Duration, Instant};
 
-use resmlp_runtime::{Engine, Kernels, Model, ParallelFor, Precision, Stage, Threads, checksum, repack_for};
+use resmlp_runtime::{Engine, Kernels, Model, ParallelFor, Stage, Threads, WeightStorage, checksum, repack_for};
 
 use model::{random, random_model};
 
@@ -24,12 +24,12 @@ fn main() {
     let kernels =
         arguments.next().map_or_else(Kernels::fastest, |name| Kernels::named(&name).expect("kernels by name"));
     let [runs, threads] = [1, 1].map(|default| arguments.next().map_or(default, |a| a.parse().expect("a number")));
-    let precision = match arguments.next().as_deref() {
-        Some("f16") => Precision::F16,
-        _ => Precision::Int8,
+    let weights = match arguments.next().as_deref() {
+        Some("f16") => WeightStorage::F16,
+        _ => WeightStorage::Int8,
     };
     let name = arguments.next().unwrap_or_else(|| "S12".into());
-    let dims = shapes::shape(&name, precision).unwrap_or_else(|| panic!("{name}: expected one of {:?}", shapes::NAMES));
+    let dims = shapes::shape(&name, weights).unwrap_or_else(|| panic!("{name}: expected one of {:?}", shapes::NAMES));
     let (bytes, _) = repack_for(random_model(&dims), kernels).expect("a valid model");
     let model = Model::parse(&bytes).expect("a valid model");
     let engine = Engine::new(model, kernels, Threads::new(threads).expect("threads")).expect("kernels for this layout");
@@ -53,7 +53,7 @@ fn report<P: ParallelFor>(engine: &Engine<P>, runs: usize) {
         engine.run_observed(&image, &mut scratch, &mut logits, &mut observe).expect("a run");
     }
     let bits: Vec<u8> = logits.iter().flat_map(|l| l.to_bits().to_le_bytes()).collect();
-    println!("{} {:?} logits {:08x}", engine.kernels().name(), dims.precision, checksum(&bits));
+    println!("{} {:?} logits {:08x}", engine.kernels().name(), dims.weights, checksum(&bits));
     if runs == 0 {
         return; // nothing was timed
     }

@@ -1,7 +1,7 @@
 //! Models of any shape with random weights; tests that need a model, and no checkpoint, include this file too.
 
 use resmlp_runtime::format::{Element, HEADER_LEN, MAGIC, Map, Shape, Slot, VERSION, field};
-use resmlp_runtime::{AlignedBytes, Dims, Layout, Precision, checksum};
+use resmlp_runtime::{AlignedBytes, Arithmetic, Dims, Layout, WeightStorage, checksum};
 
 /// A valid file: weights without padding are random, and multipliers keep the activations lively.
 pub fn random_model(dims: &Dims) -> AlignedBytes {
@@ -20,7 +20,7 @@ pub fn random_model(dims: &Dims) -> AlignedBytes {
 }
 
 fn fill(slot: Slot, dims: &Dims, bytes: &mut [u8], random: &mut impl Iterator<Item = u64>) {
-    let int8 = dims.precision == Precision::Int8;
+    let int8 = dims.arithmetic() == Arithmetic::Int8;
     let contraction = match slot {
         Slot::StemScale => dims.patch_len(),
         Slot::ContractScale => dims.hidden,
@@ -48,14 +48,16 @@ fn fill(slot: Slot, dims: &Dims, bytes: &mut [u8], random: &mut impl Iterator<It
     match slot.shape() {
         Shape::Left(rows, k) | Shape::Right(rows, k) => {
             let panel = if matches!(slot.shape(), Shape::Left(..)) { dims.layout.rows } else { dims.layout.columns };
-            let (size, padded) = (if int8 { 1 } else { 2 }, dims.padded(k));
+            let padded = dims.padded(k);
             for (row, k) in (0..dims.exact(rows)).flat_map(|row| (0..dims.exact(k)).map(move |k| (row, k))) {
-                let at = size * dims.layout.index(panel as usize, padded, row, k);
+                let at = dims.layout.index(panel as usize, padded, row, k);
                 let weight = random.next().unwrap_or(0);
-                match int8 {
-                    true => bytes[at] = ((weight % 255) as i64 - 127) as u8,
+                match dims.weights {
+                    WeightStorage::Int8 => bytes[at] = ((weight % 255) as i64 - 127) as u8,
                     // ±(0.5..1)
-                    false => bytes[at..][..2].copy_from_slice(&(0x3800 | weight as u16 & 0x83ff).to_le_bytes()),
+                    WeightStorage::F16 => {
+                        bytes[2 * at..][..2].copy_from_slice(&(0x3800 | weight as u16 & 0x83ff).to_le_bytes());
+                    }
                 }
             }
         }
@@ -96,7 +98,7 @@ fn header(dims: &Dims, bytes: &mut AlignedBytes) {
     let sizes = [dims.patch, dims.dim, dims.hidden, dims.depth, dims.outputs].map(|v| v as u32);
     let fields = [
         (field::VERSION, VERSION),
-        (field::PRECISION, u32::from(dims.precision == Precision::F16)),
+        (field::PRECISION, dims.weights.code()),
         (field::IMAGE_HEIGHT, dims.image[0] as u32),
         (field::IMAGE_WIDTH, dims.image[1] as u32),
         (field::PATCH, sizes[0]),

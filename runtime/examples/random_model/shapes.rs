@@ -1,12 +1,12 @@
 //! The shapes of the published ResMLPs, 224 × 224 pixels and 1000 classes.
 
-use resmlp_runtime::{Dims, Layout, Precision};
+use resmlp_runtime::{Dims, Layout, WeightStorage};
 
 /// Their names; the number behind the stroke is the patch's edge in pixels, 16 where there is none.
 pub const NAMES: [&str; 5] = ["S12", "S24", "S36", "B24/16", "B24/8"];
 
-/// The shape of this name in the layout that models of this precision have by default.
-pub fn shape(name: &str, precision: Precision) -> Option<Dims> {
+/// The shape of this name in the layout that models with such weights have by default.
+pub fn shape(name: &str, weights: WeightStorage) -> Option<Dims> {
     let [patch, dim, depth] = match name {
         "S12" => [16, 384, 12],
         "S24" => [16, 384, 24],
@@ -15,12 +15,12 @@ pub fn shape(name: &str, precision: Precision) -> Option<Dims> {
         "B24/8" => [8, 768, 24],
         _ => return None,
     };
-    let layout = match precision {
-        Precision::Int8 => Layout::DEFAULT,
-        Precision::F16 => Layout::F16,
+    let layout = match weights {
+        WeightStorage::Int8 => Layout::DEFAULT,
+        WeightStorage::F16 => Layout::F16,
     };
     Some(Dims {
-        precision,
+        weights,
         image: [224, 224],
         patch,
         dim,

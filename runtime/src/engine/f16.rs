@@ -50,7 +50,7 @@ pub(super) fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
     let gain: &[f32] = model.tensor(Slot::MixStreamGain, block);
     let stream = Block::new(pass.stream, pass.plan.dim);
     let width = dims.layout.columns as usize;
-    let cut = Cut { unit: [WHOLE, width], most: [1, kernels.mix_panels_f16()] };
+    let cut = Cut { unit: [WHOLE, width], most: [1, kernels.tile_sizes().f16.mix_panels] };
     pass.cores.for_each_block_with(stream, cut, pass.scratch, |[_, channels], mut stream, scratch| {
         let right = floats(scratch, stream.rows() * channels.len())?;
         let panels = right.chunks_exact_mut((width * stream.rows()).max(1));

@@ -2,10 +2,9 @@
 
 use super::{Cores, Pass, RunError, embed, patches, rescale, sum_over_tokens};
 use crate::format::{Dims, Extent, Layout, Slot};
-use crate::kernels::{
-    GeluColumns, Hidden, Kernels, Mismatch, MixColumns, MixRows, Product, Quantiser, StreamColumns, round_clamp,
-};
+use crate::kernels::{GeluColumns, Hidden, Kernels, Mismatch, MixColumns, MixRows, Product, Quantiser, StreamColumns};
 use crate::model::Model;
+use crate::numerics::{head_digits, logit, quantise_head};
 use crate::parallel::{Block, Cut, ParallelFor, Side, WHOLE};
 use crate::plan::aligned;
 
@@ -195,11 +194,9 @@ pub(super) fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Re
             let (high, low) = results.split_at_checked(width).ok_or(Mismatch)?;
             let sums = high.iter().zip(low).zip(correction.iter().skip(at));
             let coefficients = scale.iter().zip(bias).skip(at);
-            for ((logit, ((&high, &low), &correction)), (&scale, &bias)) in
-                logits.iter_mut().zip(sums).zip(coefficients)
+            for ((out, ((&high, &low), &correction)), (&scale, &bias)) in logits.iter_mut().zip(sums).zip(coefficients)
             {
-                let [high, low] = [high, low].map(|s| s.wrapping_add(correction) as f32);
-                *logit = (high * 256.0 + low) * scale + bias;
+                *out = logit([high, low].map(|sum| sum.wrapping_add(correction)), scale, bias);
             }
         }
         Ok(())
@@ -210,9 +207,7 @@ pub(super) fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Re
 fn quantise_sums(layout: Layout, sums: &[f32], quantiser: &Quantiser, panels: &mut [u8]) {
     let (rows, k_len) = (layout.rows as usize, sums.len());
     for (k, ((&sum, &scale), &offset)) in sums.iter().zip(quantiser.scale).zip(quantiser.offset).enumerate() {
-        let x = round_clamp(sum * scale + offset, -32768.0, 32639.0);
-        let high = (x + 128) >> 8;
-        for (row, digit) in [high, x - 256 * high].into_iter().enumerate() {
+        for (row, digit) in head_digits(quantise_head(sum, scale, offset)).into_iter().enumerate() {
             if let Some(place) = panels.get_mut(layout.index(rows, k_len, row, k)) {
                 *place = (digit as u8).wrapping_add(layout.offset as u8);
             }

@@ -20,12 +20,12 @@ mod tests {
     use std::vec::Vec;
 
     use super::values;
-    use crate::format::{Dims, Layout, Precision};
+    use crate::format::{Dims, Layout, WeightStorage};
 
     #[test]
     fn patches_lie_row_by_row() {
         let dims = Dims {
-            precision: Precision::Int8,
+            weights: WeightStorage::Int8,
             image: [4, 6],
             patch: 2,
             dim: 1,

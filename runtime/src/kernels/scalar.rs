@@ -4,12 +4,13 @@
 
 use half::f16;
 
-use super::erf::gelu as gelu_f32;
-use super::{
-    F16, FloatColumns, GeluColumns, Hidden, Int8, Kernels, MixColumns, MixRows, Product, Quantiser, RightFloats,
-    RightHalves, Rows, StreamColumns,
+use super::operands::{
+    FloatColumns, GeluColumns, Hidden, MixColumns, MixRows, Product, Quantiser, RightFloats, RightHalves, Rows,
+    StreamColumns,
 };
+use super::table::{F16, F16Tiles, Int8, Int8Tiles, Kernels, TileBytes};
 use crate::format::Layout;
+use crate::numerics::{self, gelu_by_table, gelu_units, mixed, quantise, requantise, scaled};
 use crate::parallel::Block;
 
 pub(super) static KERNELS: Kernels = Kernels {
@@ -17,27 +18,26 @@ pub(super) static KERNELS: Kernels = Kernels {
     layout: None,
     supported: || true,
     suits: || false,
-    int8: Int8 { right_panels: 1, quantise_rows, quantise_columns, add, mix, gelu, sums },
+    int8: Int8 {
+        quantise_rows,
+        quantise_columns,
+        add,
+        mix,
+        gelu,
+        sums,
+        tiles: Int8Tiles { right_panels: 1, bytes: TileBytes::SMALL_CACHE },
+    },
     f16: PLAIN,
 };
 
-pub(super) const PLAIN: F16 =
-    F16 { add: add_f16, gelu: gelu_f16, mix: mix_f16, rounds_sums: false, tile_bytes: 210 << 10, mix_panels: 1 };
-
-/// `x` rounded to the nearest integer, ties to even, and limited to `low..=high`, which lie within ±2^16.
-pub(crate) fn round_clamp(x: f32, low: f32, high: f32) -> i32 {
-    // 1.5 · 2^23: the sum has no bits left for a fraction.
-    const MAGIC: f32 = 12_582_912.0;
-    // Limits are integers, so to limit before rounding is the same as after. Comparisons let no NaN through.
-    let x = if x < high { x } else { high };
-    let x = if x > low { x } else { low };
-    ((x + MAGIC) - MAGIC) as i32
-}
-
-/// `x · fraction / 2^31`, rounded to the nearest integer, ties upwards. With |fraction| below 2^31 no result overflows.
-fn times_fraction(x: i32, fraction: i32) -> i32 {
-    ((i64::from(x) * i64::from(fraction) + (1 << 30)) >> 31) as i32
-}
+/// Shared with tables for CPUs that have nothing faster for 16-bit weights.
+pub(super) const PLAIN: F16 = F16 {
+    add: add_f16,
+    gelu: gelu_f16,
+    mix: mix_f16,
+    rounds_sums: false,
+    tiles: F16Tiles { bytes: 210 << 10, mix_panels: 1 },
+};
 
 /// The stored form of an 8-bit activation.
 fn stored(activation: i32, layout: Layout) -> u8 {
@@ -70,10 +70,6 @@ fn weights_by_activations(p: &Product, row: usize, column: usize) -> i32 {
     }
 }
 
-fn quantise(x: f32, scale: f32, offset: f32) -> i32 {
-    round_clamp(x * scale + offset, -128.0, 127.0)
-}
-
 pub(super) fn quantise_rows(layout: Layout, stream: &Block, q: Quantiser, out: &mut Block<u8>) {
     let rows = (layout.rows as usize).max(1);
     for row in 0..stream.rows() {
@@ -101,7 +97,7 @@ pub(super) fn add(p: Product, columns: StreamColumns, stream: &mut Block) {
         let coefficients = columns.bias.iter().zip(columns.scale);
         for (column, (y, (&bias, &scale))) in stream.row_mut(row).iter_mut().zip(coefficients).enumerate() {
             let sum = activations_by_weights(&p, row, column).wrapping_add(bias);
-            *y += sum as f32 * scale;
+            *y += scaled(sum, scale);
         }
     }
 }
@@ -117,25 +113,16 @@ pub(super) fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut B
     }
 }
 
-#[inline]
-pub(super) fn mixed(sum: f32, [row_scale, row_sum, row_bias]: [f32; 3], [scale, sum_gain, bias_gain]: [f32; 3]) -> f32 {
-    sum * row_scale * scale + (sum_gain * row_sum + bias_gain * row_bias)
-}
-
 pub(super) fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
     for row in 0..p.rows {
         let coefficients = columns.bias.iter().zip(columns.scale).zip(columns.requantise).zip(columns.zero);
-        for (column, (((&bias, &scale), &requantise), &zero)) in coefficients.enumerate() {
+        for (column, (((&bias, &scale), &factor), &zero)) in coefficients.enumerate() {
             let sum = activations_by_weights(&p, row, column).wrapping_add(bias);
-            let x = times_fraction(sum, scale).clamp(-32768, 32767);
-            let index = (x.unsigned_abs() >> columns.shift).min(255) as u8;
-            let correction = columns.table.get(usize::from(index)).copied().unwrap_or(0);
-            let y = x.max(0) - i32::from(correction);
-            let y = ((y * i32::from(requantise) + (1 << 14)) >> 15) + i32::from(zero);
+            let y = gelu_by_table(gelu_units(sum, scale), columns.table, columns.shift);
             let rows = (p.layout.rows as usize).max(1);
             let at = p.layout.index(rows, 0, row % rows, hidden.first + column);
             if let Some(out) = hidden.panels.row_mut(row / rows).get_mut(at) {
-                *out = stored(y.clamp(-128, 127), p.layout);
+                *out = stored(requantise(y, factor, zero), p.layout);
             }
         }
     }
@@ -181,7 +168,7 @@ pub(super) fn add_f16(left: Rows, right: RightHalves, columns: FloatColumns, str
 }
 
 pub(super) fn gelu_f16(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Block) {
-    affine_rows(left, right, columns, hidden, |y, x| *y = gelu_f32(x));
+    affine_rows(left, right, columns, hidden, |y, x| *y = numerics::gelu(x));
 }
 
 pub(super) fn mix_f16(

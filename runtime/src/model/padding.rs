@@ -1,7 +1,7 @@
 //! What fills tensors up to whole panels, and the file up to aligned tensors, is zero: no result can depend on it.
 
 use super::Model;
-use crate::format::{ALIGNMENT, Precision, Shape, Slot};
+use crate::format::{ALIGNMENT, Shape, Slot};
 
 impl Model<'_> {
     /// Whether all that pads this tensor, and the bytes from its end to the next one, are zero.
@@ -26,9 +26,9 @@ impl Model<'_> {
             }
             Shape::Gelu => return true,
         };
-        let size = if dims.precision == Precision::Int8 { 1 } else { 2 };
+        let panels = self.tensor(slot, block);
         let (rows, all_rows, k, all_k) = (dims.exact(rows), dims.padded(rows), dims.exact(k), dims.padded(k));
-        let element = |row, k| zero(range.start + size * layout.index(panel as usize, all_k, row, k), size);
+        let element = |row, k| dims.weights.is_zero(panels, layout.index(panel as usize, all_k, row, k));
         (rows..all_rows).all(|row| (0..all_k).all(|k| element(row, k)))
             && (0..rows).all(|row| (k..all_k).all(|k| element(row, k)))
     }

@@ -12,7 +12,7 @@ use resmlp_cli::target::Target;
 use resmlp_picture::Preprocess;
 use resmlp_picture::dataset::Dataset;
 use resmlp_quantise::{Converted, Extras, LayerCost, Request, StageLoss};
-use resmlp_runtime::format::{Precision, VERSION};
+use resmlp_runtime::format::{VERSION, WeightStorage};
 use serde::Serialize;
 use serde_json::json;
 
@@ -84,18 +84,15 @@ enum PrecisionFlag {
 }
 
 impl PrecisionFlag {
-    fn storage(self) -> Precision {
+    fn storage(self) -> WeightStorage {
         match self {
-            Self::Int8 => Precision::Int8,
-            Self::F16 => Precision::F16,
+            Self::Int8 => WeightStorage::Int8,
+            Self::F16 => WeightStorage::F16,
         }
     }
 
     fn name(self) -> &'static str {
-        match self {
-            Self::Int8 => "int8",
-            Self::F16 => "f16",
-        }
+        self.storage().name()
     }
 }
 
@@ -136,7 +133,6 @@ pub fn execute(args: &Args) -> Result<Outcome> {
         (_, Some(folder)) => Calibration::load(folder, args.calibration_pictures, &checkpoint, &preprocess)?,
         (_, None) => return Err(Error::Usage("int8 needs pictures like those to come: --calibrate DIR".into())),
     };
-    let precision = args.precision.storage();
     let extras = Extras {
         labels,
         preprocessing: preprocess.packed(),
@@ -145,7 +141,7 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     let request = Request {
         network: &checkpoint.network,
         extras: &extras,
-        precision,
+        weights: args.precision.storage(),
         layout: args.target.layout(),
         pictures: &calibration.pictures,
         sensitivity: args.sensitivity,

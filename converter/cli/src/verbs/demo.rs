@@ -14,7 +14,7 @@ use resmlp_picture::Preprocess;
 use resmlp_picture::dataset::Dataset;
 use resmlp_quantise::{Extras, Request};
 use resmlp_runtime::measure::Repeats;
-use resmlp_runtime::{AlignedBytes, Kernels, Layout, Precision, Threads};
+use resmlp_runtime::{AlignedBytes, Kernels, Layout, Threads, WeightStorage};
 
 use super::bench;
 use super::check;
@@ -127,7 +127,7 @@ impl Demo {
             &Request {
                 network: &self.checkpoint.network,
                 extras: &extras,
-                precision: Precision::Int8,
+                weights: WeightStorage::Int8,
                 layout: Layout::DEFAULT,
                 pictures: &calibration.pictures,
                 sensitivity: false,

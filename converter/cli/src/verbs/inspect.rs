@@ -10,7 +10,7 @@ use resmlp_cli::packed::{self, PackedModel};
 use resmlp_network::AffinePlacement;
 use resmlp_picture::Preprocess;
 use resmlp_runtime::format::VERSION;
-use resmlp_runtime::{Dims, Kernels, Layout, Precision, Serial};
+use resmlp_runtime::{Dims, Kernels, Layout, Serial, WeightStorage};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -132,7 +132,7 @@ fn model(path: &Path, bytes: u64) -> Result<Outcome> {
         format: format!("rmlp {VERSION}"),
         dialect: provenance["dialect"].as_str().map(str::to_owned),
         affine: None,
-        precision: precision(dims.precision),
+        precision: dims.weights.name(),
         image: dims.image,
         patch: dims.patch,
         tokens: dims.tokens(),
@@ -155,13 +155,6 @@ fn model(path: &Path, bytes: u64) -> Result<Outcome> {
             provenance,
         }),
     })
-}
-
-fn precision(precision: Precision) -> &'static str {
-    match precision {
-        Precision::Int8 => "int8",
-        Precision::F16 => "f16",
-    }
 }
 
 /// Kernels of this machine that read a model as it is; 16-bit models have one layout for all of them.

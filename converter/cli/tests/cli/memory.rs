@@ -1,6 +1,6 @@
 //! A model is in memory once, however it was packed.
 
-use resmlp_runtime::{Dims, Layout, Precision};
+use resmlp_runtime::{Dims, Layout, WeightStorage};
 
 use super::{
     json,
@@ -18,7 +18,7 @@ fn bench_takes_the_models_size_and_eight_megabytes() {
     let folder = tempfile::tempdir().unwrap();
     // On any CPU at least one of them is rearranged at load.
     for layout in [Layout::DEFAULT, Layout::VNNI] {
-        let s12 = Dims { layout, ..shape(NAMES[0], Precision::Int8).unwrap() };
+        let s12 = Dims { layout, ..shape(NAMES[0], WeightStorage::Int8).unwrap() };
         let model = random_model(&s12);
         let path = folder.path().join("s12.rmlp");
         std::fs::write(&path, &*model).unwrap();

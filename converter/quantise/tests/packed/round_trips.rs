@@ -99,7 +99,7 @@ proptest! {
         let dims = model.dims();
         prop_assert_eq!((dims.image, dims.patch, dims.dim, dims.hidden), (shape.image, shape.patch, shape.dim, shape.hidden));
         prop_assert_eq!((dims.depth, dims.outputs), (shape.depth, shape.classes.unwrap_or(shape.dim)));
-        prop_assert_eq!((dims.precision, dims.has_head, dims.layout), (Precision::Int8, shape.classes.is_some(), layout));
+        prop_assert_eq!((dims.weights, dims.has_head, dims.layout), (WeightStorage::Int8, shape.classes.is_some(), layout));
         prop_assert_eq!(model.preprocessing(), &extras.preprocessing);
         prop_assert_eq!(model.labels().map(str::to_owned).collect::<Vec<_>>(), extras.labels);
         prop_assert_eq!(model.provenance(), extras.provenance);

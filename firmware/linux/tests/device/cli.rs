@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Output, Stdio};
 
 use crate::place::{DIMS, Place, text};
-use resmlp_runtime::{Dims, Kernels, Layout, Precision};
+use resmlp_runtime::{Dims, Kernels, Layout, WeightStorage};
 use serde_json::Value;
 
 pub fn logits(result: &Value) -> Vec<f32> {
@@ -65,9 +65,9 @@ fn an_embedding_has_no_top() {
 
 #[test]
 fn bench_has_the_fields_that_scripts_read() {
-    for precision in [Precision::Int8, Precision::F16] {
-        let layout = if precision == Precision::Int8 { Layout::DEFAULT } else { Layout::F16 };
-        let place = Place::new(&Dims { precision, layout, ..DIMS });
+    for weights in [WeightStorage::Int8, WeightStorage::F16] {
+        let layout = if weights == WeightStorage::Int8 { Layout::DEFAULT } else { Layout::F16 };
+        let place = Place::new(&Dims { weights, layout, ..DIMS });
         let found = place.json("bench m.rmlp --runs 7 --warmup 2 --threads 2 --kernels scalar --json");
         for (field, expected) in [
             ("model", Value::from("m.rmlp")),

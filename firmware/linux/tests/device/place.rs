@@ -6,11 +6,11 @@ mod model;
 use std::path::PathBuf;
 use std::process::Command;
 
-use resmlp_runtime::{Dims, Engine, Kernels, Layout, Model, Precision, Serial};
+use resmlp_runtime::{Dims, Engine, Kernels, Layout, Model, Serial, WeightStorage};
 use serde_json::Value;
 
 pub const DIMS: Dims = Dims {
-    precision: Precision::Int8,
+    weights: WeightStorage::Int8,
     image: [16, 24],
     patch: 8,
     dim: 20,

@@ -1,0 +1,127 @@
+//! Which instructions this CPU has, and the system saves the registers of: asked of the CPU itself.
+
+use core::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+
+/// Bits of a register, all of which must be set.
+const fn bits<const N: usize>(numbers: [u32; N]) -> u32 {
+    let (mut all, mut i) = (0, 0);
+    while i < N {
+        all |= 1 << numbers[i];
+        i += 1;
+    }
+    all
+}
+
+// Intel's Software Developer's Manual, volume 2, CPUID; volume 1, 13.3 for the states.
+const FMA_OSXSAVE_AVX_F16C: u32 = bits([12, 27, 28, 29]);
+const AVX2: u32 = bits([5]);
+const AVX512F_BW: u32 = bits([16, 30]);
+const VBMI_VNNI: u32 = bits([1, 11]);
+const AVX_VNNI: u32 = bits([4]);
+const AMX_TILE_INT8: u32 = bits([24, 25]);
+const SSE_AVX_STATE: u32 = bits([1, 2]);
+const AVX512_STATE: u32 = bits([5, 6, 7]);
+const TILE_STATE: u32 = bits([17, 18]);
+
+fn all(register: u32, wanted: u32) -> bool {
+    register & wanted == wanted
+}
+
+/// Whether the system saves these registers when it switches between programs.
+fn system_saves(states: u32) -> bool {
+    #[target_feature(enable = "xsave")]
+    fn enabled() -> u32 {
+        // SAFETY: register 0 is there on every CPU with the instruction.
+        (unsafe { _xgetbv(0) }) as u32
+    }
+    // SAFETY: OSXSAVE was found, which says that the instruction is there and may be used.
+    all(unsafe { enabled() }, states)
+}
+
+/// AVX2, FMA and F16C.
+pub(super) fn avx2() -> bool {
+    // Miri knows none of it, nor how to ask.
+    !cfg!(miri)
+        && __cpuid(0).eax >= 7
+        && all(__cpuid(1).ecx, FMA_OSXSAVE_AVX_F16C)
+        && system_saves(SSE_AVX_STATE)
+        && all(__cpuid_count(7, 0).ebx, AVX2)
+}
+
+/// Whether this is one of AMD's Zen, Zen+ and Zen 2 (family 17h), or Hygon's (18h) after them: they have one pipe for integer
+/// multiplications, and three for additions (AMD's Software Optimization Guide for Family 17h, 2.11).
+pub(super) fn multiplies_once_a_cycle() -> bool {
+    let leaf = __cpuid(0);
+    let vendor = [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes);
+    matches!((vendor.as_flattened(), family(__cpuid(1).eax)), (b"AuthenticAMD", 0x17) | (b"HygonGenuine", 0x18))
+}
+
+/// The family that a CPU's signature says: bits 8 to 11 and, where those are all set, 20 to 27 as well, which are 0 elsewhere.
+fn family(signature: u32) -> u32 {
+    (signature >> 8 & 0xf) + (signature >> 20 & 0xff)
+}
+
+/// AVX-VNNI, and [`avx2`].
+pub(super) fn avx_vnni() -> bool {
+    avx2() && __cpuid_count(7, 0).eax >= 1 && all(__cpuid_count(7, 1).eax, AVX_VNNI)
+}
+
+/// AVX-512 with what the kernels use of it, and [`avx2`].
+pub(super) fn avx512() -> bool {
+    let found = || __cpuid_count(7, 0);
+    avx2() && system_saves(AVX512_STATE) && all(found().ebx, AVX512F_BW) && all(found().ecx, VBMI_VNNI)
+}
+
+/// AMX for 8-bit integers, and [`avx512`]. Linux wants to be asked for the tiles' memory.
+pub(super) fn amx() -> bool {
+    avx512() && all(__cpuid_count(7, 0).edx, AMX_TILE_INT8) && system_saves(TILE_STATE) && permitted()
+}
+
+/// Asks Linux to let this process use the tiles (its Documentation/arch/x86/xstate.rst).
+///
+/// Without an operating system nobody has to be asked. How other systems want to be asked is not known here, so that their programs
+/// do without the tiles.
+fn permitted() -> bool {
+    const ARCH_PRCTL: isize = 158;
+    const ARCH_REQ_XCOMP_PERM: usize = 0x1023;
+    const XTILEDATA: usize = 18;
+    if !cfg!(target_os = "linux") {
+        return cfg!(target_os = "none");
+    }
+    let result: isize;
+    // SAFETY: the call takes numbers alone, and changes nothing but what the process may use.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inout("rax") ARCH_PRCTL => result,
+            in("rdi") ARCH_REQ_XCOMP_PERM,
+            in("rsi") XTILEDATA,
+            out("rcx") _,
+            out("r11") _,
+            options(nostack),
+        );
+    }
+    result == 0
+}
+
+#[cfg(test)]
+mod tests {
+    macro_rules! has_all {
+        ($($feature:tt)*) => { $(std::is_x86_feature_detected!($feature))&&* };
+    }
+
+    #[test]
+    fn the_cpu_says_what_the_standard_library_says() {
+        assert_eq!(super::avx2(), has_all!("avx" "avx2" "fma" "f16c"));
+        let found = has_all!("avx2" "fma" "f16c" "avx512f" "avx512bw" "avx512vnni" "avx512vbmi");
+        assert_eq!(super::avx512(), found);
+        assert_eq!(super::avx_vnni(), has_all!("avx2" "fma" "f16c" "avxvnni"));
+    }
+
+    #[test]
+    fn families_are_read_from_signatures() {
+        // Ryzen 7 1700, Ryzen 9 3950X, EPYC 7702, Ryzen 9 5950X; Core i7-6700K, Xeon Platinum 8480.
+        let signatures = [0x0080_0f11, 0x0087_0f10, 0x0083_0f10, 0x00a2_0f10, 0x0005_06e3, 0x0008_06f8];
+        assert_eq!(signatures.map(super::family), [0x17, 0x17, 0x17, 0x19, 6, 6]);
+    }
+}

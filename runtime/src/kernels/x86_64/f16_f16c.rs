@@ -1,0 +1,278 @@
+//! F16C and FMA: 16-bit weights are converted once for a tile of tokens, those of patch mixing once for many channels. Shared by the
+//! x86-64 tables without AVX-512.
+
+use core::arch::x86_64::*;
+use core::array::from_fn;
+
+use super::tile_256::prefetch;
+use crate::kernels::operands::{FloatColumns, MixColumns, MixRows, RightFloats, RightHalves, Rows, part_of};
+use crate::kernels::table::{F16, F16Tiles};
+use crate::kernels::{lanes, scalar};
+use crate::numerics;
+use crate::parallel::Block;
+
+pub(super) const F16C: F16 = F16 {
+    add,
+    gelu,
+    mix,
+    rounds_sums: false,
+    // A tile of tokens takes more than an L2 cache holds. Each tile converts all weights, which costs more than fetching its
+    // activations from the L3 cache does.
+    tiles: F16Tiles { bytes: 2400 << 10, mix_panels: MIX_TILES * PANELS },
+};
+
+/// Columns of a right panel, and rows of a left one.
+pub(super) const COLUMNS: usize = 8;
+pub(super) const ROWS: usize = 8;
+
+/// A panel's eight rows or columns, for one element of the contraction.
+type Eight = [f32; 8];
+
+/// Rows and right panels of a tile: more independent sums than two multipliers of five cycles' latency need.
+const TILE: usize = 4;
+const PANELS: usize = 3;
+/// Tiles below each other whose sums are held while a part of the right panels is converted.
+const TILES: usize = 49;
+/// Tiles side by side whose sums are held while weights of patch mixing are.
+const MIX_TILES: usize = 16;
+/// Elements of the contraction that are converted at a time: three panels have 36 KB. They come from the L2 cache in part, which costs
+/// less than to load and store all sums more often.
+const CHUNK: usize = 384;
+
+/// Sums of a tile's rows.
+type Sums = [[__m256; PANELS]; TILE];
+
+#[inline]
+#[target_feature(enable = "avx,f16c")]
+pub(super) fn load_halves(halves: &[u16; 8]) -> __m256 {
+    // SAFETY: 16 bytes, at any address.
+    _mm256_cvtph_ps(unsafe { _mm_loadu_si128(halves.as_ptr().cast()) })
+}
+
+#[inline]
+#[target_feature(enable = "avx")]
+fn load(floats: &Eight) -> __m256 {
+    // SAFETY: 32 bytes, at any address.
+    unsafe { _mm256_loadu_ps(floats.as_ptr()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx")]
+fn floats(v: __m256) -> Eight {
+    let mut floats = [0.0; 8];
+    // SAFETY: 32 bytes, at any address.
+    unsafe { _mm256_storeu_ps(floats.as_mut_ptr(), v) };
+    floats
+}
+
+#[inline]
+#[target_feature(enable = "avx,f16c")]
+fn convert(halves: &[[u16; 8]], converted: &mut [Eight]) {
+    for (halves, converted) in halves.iter().zip(converted) {
+        *converted = floats(load_halves(halves));
+    }
+}
+
+/// A row's element times all panels.
+macro_rules! row {
+    ($row:literal, $a:literal, $b:literal, $c:literal) => {
+        concat!(
+            "vbroadcastss ymm15, dword ptr [{row",
+            $row,
+            "} + {step} * {k}]\n",
+            "vfmadd231ps ymm",
+            $a,
+            ", ymm15, ymm12\n",
+            "vfmadd231ps ymm",
+            $b,
+            ", ymm15, ymm13\n",
+            "vfmadd231ps ymm",
+            $c,
+            ", ymm15, ymm14\n",
+        )
+    };
+}
+
+/// Adds the products of a tile over `len` elements of the contraction. Those of a row are `STEP` numbers apart: 1, or 8 in panels. In
+/// assembly, since the loop needs every register there is.
+///
+/// # Safety
+/// At `rows` and `panels` are as many elements.
+#[inline]
+#[target_feature(enable = "avx,fma")]
+unsafe fn multiply<const STEP: usize>(
+    rows: [*const f32; TILE],
+    panels: [*const Eight; PANELS],
+    len: usize,
+    sums: &mut Sums,
+) {
+    if len == 0 {
+        return;
+    }
+    // Where they end, and how many bytes before that the first element of a row of step 1 is.
+    let ([row0, row1, row2, row3], [right0, right1, right2]) =
+        (rows.map(|row| row.wrapping_add(STEP * len)), panels.map(|panel| panel.wrapping_add(len)));
+    let before = -4 * len as isize;
+    let [[a, b, c], [d, e, f], [g, h, i], [j, k, l]] = sums;
+    // SAFETY: reads `len` elements of each row and panel.
+    unsafe {
+        core::arch::asm!(
+            ".p2align 6",
+            "2:",
+            "vmovups ymm12, ymmword ptr [{right0} + 8 * {k}]",
+            "vmovups ymm13, ymmword ptr [{right1} + 8 * {k}]",
+            "vmovups ymm14, ymmword ptr [{right2} + 8 * {k}]",
+            row!(0, 0, 1, 2),
+            row!(1, 3, 4, 5),
+            row!(2, 6, 7, 8),
+            row!(3, 9, 10, 11),
+            "add {k}, 4",
+            "jne 2b",
+            step = const STEP,
+            k = inout(reg) before => _,
+            row0 = in(reg) row0,
+            row1 = in(reg) row1,
+            row2 = in(reg) row2,
+            row3 = in(reg) row3,
+            right0 = in(reg) right0,
+            right1 = in(reg) right1,
+            right2 = in(reg) right2,
+            inout("ymm0") *a, inout("ymm1") *b, inout("ymm2") *c, inout("ymm3") *d, inout("ymm4") *e, inout("ymm5") *f,
+            inout("ymm6") *g, inout("ymm7") *h, inout("ymm8") *i, inout("ymm9") *j, inout("ymm10") *k, inout("ymm11") *l,
+            out("ymm12") _, out("ymm13") _, out("ymm14") _, out("ymm15") _,
+            options(readonly, nostack),
+        );
+    }
+}
+
+/// Calls `store` with each row's outputs and `scale · (left · right) + bias`, for no more panels than a tile has.
+#[inline]
+#[target_feature(enable = "avx,fma,f16c")]
+fn affine(left: Rows, right: &[u16], columns: FloatColumns, out: &mut Block, store: impl Fn(&mut Eight, __m256)) {
+    let k = right.len() / out.columns().max(1);
+    let mut converted = [[[0.0; COLUMNS]; CHUNK]; PANELS];
+    for first in (0..left.rows).step_by(TILE * TILES) {
+        let mut sums = [[[_mm256_setzero_ps(); PANELS]; TILE]; TILES];
+        let end = left.rows.min(first + TILE * TILES);
+        let mut ahead = right.as_ptr_range().end.cast();
+        let uses = k.div_ceil(CHUNK) * (end - first).div_ceil(TILE);
+        let share = size_of_val(right).div_ceil(uses.max(1));
+        for start in (0..k).step_by(CHUNK) {
+            let len = CHUNK.min(k - start);
+            for (panel, converted) in right.chunks_exact((COLUMNS * k).max(1)).zip(&mut converted) {
+                convert(panel.as_chunks().0.get(start..start + len).unwrap_or(&[]), converted);
+            }
+            for (first, sums) in (first..end).step_by(TILE).zip(&mut sums) {
+                ahead = prefetch(ahead, share);
+                // Where rows are missing, the last one takes their place.
+                let rows = [0, 1, 2, 3].map(|i| (first + i).min(left.rows - 1) * left.stride + start);
+                let rows = rows.map(|at| left.data.as_ptr().wrapping_add(at));
+                let panels = converted.each_ref().map(|panel| panel.as_ptr());
+                // SAFETY: `data` holds `rows` rows of `stride` elements, and a row of weights is no longer than that.
+                unsafe { multiply::<1>(rows, panels, len, sums) };
+            }
+        }
+        for (row, sums) in (first..end).zip(sums.as_flattened()) {
+            let units = columns.scale.as_chunks().0.iter().zip(columns.bias.as_chunks().0);
+            for ((out, (scale, bias)), &sums) in out.row_mut(row).as_chunks_mut().0.iter_mut().zip(units).zip(sums) {
+                store(out, _mm256_fmadd_ps(sums, load(scale), load(bias)));
+            }
+        }
+    }
+}
+
+/// Calls `each` with a tile's panels at a time, their columns' numbers and their part of `out`, and then with those that are left.
+#[inline]
+fn for_each_tile(
+    right: RightHalves,
+    columns: FloatColumns,
+    out: &mut Block,
+    mut each: impl FnMut(&[u16], FloatColumns, &mut Block),
+) {
+    let (rows, width) = (out.rows(), out.columns());
+    let k = right.data.len().checked_div(width).unwrap_or(0);
+    let whole = width - width % (PANELS * COLUMNS);
+    for (part, width) in [(0..whole, PANELS * COLUMNS), (whole..width, width - whole)] {
+        let data = right.data.get(part.start * k..part.end * k).unwrap_or(&[]);
+        let columns = FloatColumns { bias: part_of(columns.bias, &part), scale: part_of(columns.scale, &part) };
+        RightHalves { data, width }.for_each_panel(&mut out.part(0..rows, part), |right, part, out| {
+            each(right, columns.part(&part), out);
+        });
+    }
+}
+
+#[target_feature(enable = "avx,fma,f16c")]
+fn add(left: Rows, right: RightHalves, columns: FloatColumns, stream: &mut Block) {
+    if right.width != COLUMNS {
+        return scalar::add_f16(left, right, columns, stream);
+    }
+    for_each_tile(right, columns, stream, |right, columns, stream| {
+        affine(left, right, columns, stream, |y, x| *y = floats(_mm256_add_ps(load(y), x)));
+    });
+}
+
+#[target_feature(enable = "avx,fma,f16c")]
+fn gelu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Block) {
+    if right.width != COLUMNS {
+        return scalar::gelu_f16(left, right, columns, hidden);
+    }
+    for_each_tile(right, columns, hidden, |right, columns, hidden| {
+        affine(left, right, columns, hidden, |y, x| *y = floats(gelu_of(x)));
+    });
+}
+
+/// As [`numerics::gelu`], with sums fused with products.
+#[inline]
+#[target_feature(enable = "avx,fma")]
+fn gelu_of(x: __m256) -> __m256 {
+    let all = |x| _mm256_set1_ps(x);
+    let horner = |coefficients: &[f32; 6], t| {
+        let [first @ .., last] = coefficients.map(|c| _mm256_set1_ps(c));
+        first.into_iter().rev().fold(last, |sum, c| _mm256_fmadd_ps(sum, t, c))
+    };
+    let of_erf = _mm256_mul_ps(x, all(core::f32::consts::FRAC_1_SQRT_2));
+    let t = _mm256_mul_ps(_mm256_mul_ps(of_erf, of_erf), all(0.0625));
+    let inside = _mm256_div_ps(
+        _mm256_mul_ps(of_erf, horner(&numerics::ERF_NUMERATOR, t)),
+        horner(&numerics::ERF_DENOMINATOR, t),
+    );
+    let outside = _mm256_or_ps(_mm256_and_ps(x, all(-0.0)), all(1.0));
+    let is_inside = _mm256_cmp_ps::<_CMP_LT_OQ>(t, all(1.0));
+    let erf = _mm256_blendv_ps(outside, inside, is_inside);
+    let half = _mm256_mul_ps(x, all(0.5));
+    _mm256_fmadd_ps(half, erf, half)
+}
+
+#[target_feature(enable = "avx,fma,f16c")]
+fn mix(panel: usize, left: &[u16], right: RightFloats, rows: MixRows, columns: MixColumns, stream: &mut Block) {
+    if right.width != COLUMNS || panel != ROWS {
+        return scalar::mix_f16(panel, left, right, rows, columns, stream);
+    }
+    let k = right.data.len() / stream.columns().max(1);
+    let mut converted = [[0.0; ROWS]; CHUNK];
+    for (first, left) in (0..stream.rows()).step_by(ROWS).zip(left.chunks_exact((ROWS * k).max(1))) {
+        let mut sums = [[[[_mm256_setzero_ps(); PANELS]; TILE]; ROWS / TILE]; MIX_TILES];
+        for (halves, start) in left.as_chunks().0.chunks(CHUNK).zip((0..).step_by(CHUNK)) {
+            convert(halves, &mut converted);
+            for (right, sums) in right.data.as_chunks().0.chunks((PANELS * k).max(1)).zip(&mut sums) {
+                // Where panels are missing, the first one takes their place.
+                let panels = [0, k, 2 * k].map(|at| if at < right.len() { at + start } else { start });
+                let panels = panels.map(|at| right.as_ptr().wrapping_add(at));
+                for (sums, top) in sums.iter_mut().zip((0..).step_by(TILE)) {
+                    let rows = [0, 1, 2, 3].map(|row| converted.as_ptr().cast::<f32>().wrapping_add(top + row));
+                    // SAFETY: as many elements are converted as there are halves, and each panel has `k`.
+                    unsafe { multiply::<ROWS>(rows, panels, halves.len(), sums) };
+                }
+            }
+        }
+        for (sums, tile) in sums.iter().zip((0..stream.columns()).step_by(PANELS * COLUMNS)) {
+            let sums = sums.as_flattened();
+            for (panel, start) in (tile..stream.columns()).step_by(COLUMNS).enumerate().take(PANELS) {
+                let sums = from_fn(|row| floats(sums[row][panel]));
+                let part = start..start + COLUMNS;
+                let columns = columns.part(&part);
+                lanes::add_mixed(first, sums, rows, columns, &mut stream.part(0..first + ROWS, part));
+            }
+        }
+    }
+}
