@@ -3,6 +3,7 @@
 mod apt;
 mod arm_count;
 mod c_library;
+mod cargo_test;
 mod cortex_m;
 mod debian;
 mod device;
@@ -14,6 +15,7 @@ mod pi;
 mod process;
 mod qemu_system;
 mod sanitizers;
+mod step;
 mod steps;
 mod supply_chain;
 mod sysroot;
@@ -51,7 +53,11 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let outcome = match args.as_slice() {
-        ["test", options @ ..] => test(options),
+        ["test", options @ ..] => match test(options) {
+            // The report has told what failed, and its last line is to stay the last one.
+            Ok(false) => return ExitCode::FAILURE,
+            outcome => outcome.map(|_| ()),
+        },
         ["device"] => device::build(),
         ["arm-count"] => arm_count::print(),
         ["cortex-m", options @ ..] => cortex_m::build(options),
@@ -77,7 +83,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn test(options: &[&str]) -> Result<()> {
+/// Runs the chosen steps and returns whether all of them passed.
+fn test(options: &[&str]) -> Result<bool> {
     let mut quick = false;
     let mut only = Vec::new();
     let mut options = options.iter();
@@ -88,7 +95,7 @@ fn test(options: &[&str]) -> Result<()> {
             other => return Err(format!("`test` has no option `{other}`\n\n{}", usage())),
         }
     }
-    steps::run(&steps::select(quick, &only)?)
+    Ok(step::run(&steps::select(quick, &only)?))
 }
 
 fn fuzz_for(seconds: &str) -> Result<()> {

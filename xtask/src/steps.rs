@@ -1,11 +1,9 @@
 //! The steps of `cargo xtask test`. Adding one is adding an entry to [`all`].
 
-use std::collections::BTreeSet;
-use std::process::Command;
-use std::time::{Duration, Instant};
-
-use crate::process::{Result, run as run_command, run_by_line};
-use crate::tally::{Tally, TestOutput};
+use crate::cargo_test::test;
+use crate::process::{Result, run};
+use crate::step::Step;
+use crate::tally::Tally;
 use crate::toolchain::{BARE_METAL, LINUX, Toolchain};
 use crate::tools::{self, Tool};
 use crate::workspace;
@@ -14,37 +12,6 @@ use crate::{arm_count, c_library, cortex_m, device, fuzz, no_panic, pi, sanitize
 const RUNTIME: &str = "resmlp-runtime";
 /// What `--quick` does without.
 const EMULATORS: [Tool; 3] = [Tool::QemuUser, Tool::QemuUserPlugins, Tool::QemuArm];
-
-/// Something that is checked, with one or several commands.
-pub struct Step {
-    /// What `--only` calls it.
-    pub name: &'static str,
-    /// What it checks, in a few words.
-    pub about: &'static str,
-    tools: &'static [Tool],
-    /// ARM targets that it builds for.
-    targets: &'static [&'static str],
-    action: fn(&Toolchain) -> Result<Tally>,
-}
-
-impl Step {
-    const fn new(name: &'static str, about: &'static str, action: fn(&Toolchain) -> Result<Tally>) -> Self {
-        Self { name, about, tools: &[], targets: &[], action }
-    }
-
-    const fn with(self, tools: &'static [Tool]) -> Self {
-        Self { tools, ..self }
-    }
-
-    const fn building_for(self, targets: &'static [&'static str]) -> Self {
-        Self { targets, ..self }
-    }
-
-    /// Something for aarch64 Linux, under an emulator.
-    const fn emulated(name: &'static str, about: &'static str, action: fn(&Toolchain) -> Result<Tally>) -> Self {
-        Self::new(name, about, action).with(&[Tool::Aarch64Linker, Tool::QemuUser]).building_for(&[LINUX])
-    }
-}
 
 /// Every step, in the order in which they run: what fails soonest first.
 pub fn all() -> Vec<Step> {
@@ -99,63 +66,33 @@ pub fn select(quick: bool, only: &[&str]) -> Result<Vec<Step>> {
     Ok(steps.into_iter().filter(wanted).collect())
 }
 
-/// Installs what the steps need and runs them; stops at the first that fails, and says how to run it again.
-pub fn run(steps: &[Step]) -> Result<()> {
-    let mut report = Report::default();
-    heading("tools");
-    let start = Instant::now();
-    let arm = prepare(steps)?;
-    report.timed("tools", start.elapsed(), &Tally::default());
-    for step in steps {
-        heading(&format!("{}: {}", step.name, step.about));
-        let start = Instant::now();
-        let tally = (step.action)(&arm).map_err(|error| again(step, &error))?;
-        report.timed(step.name, start.elapsed(), &tally);
-        if tally.failed > 0 {
-            report.print();
-            return Err(again(step, "tests failed"));
-        }
-    }
-    report.print();
-    Ok(())
-}
-
-fn prepare(steps: &[Step]) -> Result<Toolchain> {
-    let mut tools: Vec<Tool> = Vec::new();
-    for tool in steps.iter().flat_map(|step| step.tools) {
-        if !tools.contains(tool) {
-            tools.push(*tool);
-        }
-    }
-    tools::ensure(&tools)?;
-    let targets: BTreeSet<&str> = steps.iter().flat_map(|step| step.targets).copied().collect();
-    let arm = Toolchain::for_targets(&targets.into_iter().collect::<Vec<_>>())?;
-    eprintln!("all there");
-    Ok(arm)
-}
-
 fn format(_: &Toolchain) -> Result<Tally> {
-    check(Toolchain::Current.cargo("fmt").args(["--all", "--check"]))?;
-    check(&mut cortex_m::format_check())
+    let mut tally = Tally::default();
+    tally.record("format of the workspace", run(Toolchain::Current.cargo("fmt").args(["--all", "--check"])));
+    tally.record("format of firmware/cortex_m", run(&mut cortex_m::format_check()));
+    Ok(tally)
 }
 
 /// In the release profile, as all else: build scripts and macros are then compiled once for all steps.
 fn lint(_: &Toolchain) -> Result<Tally> {
     let mut workspace = Toolchain::Current.cargo("clippy");
-    check(workspace.args(["--release", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
+    let mut tally = Tally::default();
+    workspace.args(["--release", "--workspace", "--all-targets", "--", "--deny", "warnings"]);
+    tally.record("clippy of the workspace", run(&mut workspace));
     let mut without_std = Toolchain::Current.cargo("clippy");
     without_std.args(["--release", "--package", RUNTIME, "--no-default-features", "--", "--deny", "warnings"]);
-    check(&mut without_std)?;
+    tally.record("clippy of the runtime without std", run(&mut without_std));
     let mut documentation = Toolchain::Current.cargo("doc");
     documentation.args(["--release", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings");
-    check(&mut documentation)
+    tally.record("rustdoc of the workspace", run(&mut documentation));
+    Ok(tally)
 }
 
 fn lint_arm(arm: &Toolchain) -> Result<Tally> {
     let mut clippy = arm.cargo("clippy");
     clippy.args(["--release", "--package", RUNTIME, "--package", device::PACKAGE, "--all-targets", "--target", LINUX]);
     clippy.args(["--", "--deny", "warnings"]);
-    check(&mut clippy)
+    run(&mut clippy).map(|()| Tally::passed(1))
 }
 
 fn host(_: &Toolchain) -> Result<Tally> {
@@ -173,13 +110,13 @@ fn endurance(_: &Toolchain) -> Result<Tally> {
     device::demo_model(&model, "any")?;
     let mut cargo = Toolchain::Current.cargo("run");
     cargo.args(["--release", "--package", RUNTIME, "--example", "endurance", "--"]).arg(model).arg("8000");
-    check(&mut cargo).map(|tally| Tally { passed: 1, ..tally })
+    run(&mut cargo).map(|()| Tally::passed(1))
 }
 
 fn bare_metal(arm: &Toolchain) -> Result<Tally> {
     let mut build = arm.cargo("build");
     build.args(["--release", "--package", RUNTIME, "--no-default-features"]);
-    check(build.args(BARE_METAL.iter().flat_map(|target| ["--target", target])))
+    run(build.args(BARE_METAL.iter().flat_map(|target| ["--target", target]))).map(|()| Tally::passed(1))
 }
 
 fn emulated(arm: &Toolchain, core: &str) -> Result<Tally> {
@@ -190,72 +127,10 @@ fn emulated(arm: &Toolchain, core: &str) -> Result<Tally> {
     test(&mut cargo)
 }
 
-/// A command that runs no tests.
-pub fn check(command: &mut Command) -> Result<Tally> {
-    run_command(command).map(|()| Tally::default())
-}
-
-/// A `cargo test`: all its test programs run, also after one of them fails.
-pub fn test(cargo: &mut Command) -> Result<Tally> {
-    let mut output = TestOutput::default();
-    let outcome = run_by_line(cargo.args(["--no-fail-fast", "--", "--show-output"]), |line| {
-        if output.read(line) {
-            println!("{line}");
-        }
-    });
-    let tally = output.tally();
-    // Failing tests are in the tally; what else goes wrong, such as a compiler's error, is not.
-    if tally.failed == 0 {
-        outcome?;
-    }
-    Ok(tally)
-}
-
-fn again(step: &Step, error: &str) -> String {
-    format!("step {}: {error}\nrun it again with: cargo xtask test --only {}", step.name, step.name)
-}
-
-fn heading(text: &str) {
-    eprintln!("\n=== {text}");
-}
-
-/// What the steps took and found.
-#[derive(Default)]
-struct Report {
-    lines: Vec<String>,
-    total: Duration,
-    tally: Tally,
-}
-
-impl Report {
-    fn timed(&mut self, name: &str, took: Duration, tally: &Tally) {
-        let run = tally.passed + tally.failed;
-        let tests = if run > 0 { format!("{run:>6} tests") } else { String::new() };
-        self.lines.push(format!("{name:<16} {:>7.1} s {tests}", took.as_secs_f64()));
-        self.total += took;
-        self.tally += tally.clone();
-    }
-
-    /// The last line printed is `N passed, N failed, N skipped`, over all steps: scripts look for it.
-    fn print(&self) {
-        let Tally { passed, failed, skipped } = &self.tally;
-        println!("\n{}", self.lines.join("\n"));
-        println!("{:<16} {:>7.1} s {:>6} test functions ran", "in all", self.total.as_secs_f64(), passed + failed);
-        if !skipped.is_empty() {
-            let names: BTreeSet<&str> = skipped.iter().map(String::as_str).collect();
-            let names: Vec<&str> = names.into_iter().collect();
-            println!(
-                "skipped {} tests (those that want shared data find it by the variable RESMLP_SHARED): {}",
-                skipped.len(),
-                names.join(", ")
-            );
-        }
-        println!("{passed} passed, {failed} failed, {} skipped", skipped.len());
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn names(quick: bool, only: &[&str]) -> Vec<&'static str> {

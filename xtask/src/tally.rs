@@ -1,25 +1,55 @@
 //! Counts tests from what `cargo test -- --show-output` prints.
 //!
-//! A test that lacks something prints `skipped: NAME (needs SOMETHING)` and returns, which the test harness counts as
-//! passed and keeps to itself; `--show-output` brings such lines out. The rest of what passing tests print is hidden.
+//! A test that lacks something prints `skipped: NAME (needs SOMETHING)` and returns. The test harness counts such a test
+//! as passed and hides what it printed; `--show-output` makes the harness print these lines, and this file counts the
+//! test as skipped. The other output of passing tests is not shown.
 
 use std::ops::AddAssign;
 
 /// How many tests ran and how they ended.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Tally {
-    /// Tests that ran and passed.
+    /// Number of tests that ran and passed.
     pub passed: usize,
     /// Tests that ran and failed.
-    pub failed: usize,
-    /// Names of tests that did not run, for lack of something or because they are marked `#[ignore]`.
+    pub failures: Vec<Failure>,
+    /// Names of tests that did not run, because something is missing or because they are marked `#[ignore]`.
     pub skipped: Vec<String>,
+}
+
+/// A test, or another check, that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Name of the test or the check.
+    pub name: String,
+    /// The reason, where the output above does not already show it.
+    pub reason: Option<String>,
+    /// A command that runs this test alone, where there is one.
+    pub again: Option<String>,
+}
+
+impl Tally {
+    /// Creates a tally of checks that all passed.
+    pub fn passed(passed: usize) -> Self {
+        Self { passed, ..Self::default() }
+    }
+
+    /// Counts a check that is no `cargo test`. A failure is printed at once, and the checks that follow still run.
+    pub fn record(&mut self, name: &str, outcome: Result<(), String>) {
+        match outcome {
+            Ok(()) => self.passed += 1,
+            Err(reason) => {
+                eprintln!("failed: {name}: {reason}");
+                self.failures.push(Failure { name: name.to_owned(), reason: Some(reason), again: None });
+            }
+        }
+    }
 }
 
 impl AddAssign for Tally {
     fn add_assign(&mut self, other: Self) {
         self.passed += other.passed;
-        self.failed += other.failed;
+        self.failures.extend(other.failures);
         self.skipped.extend(other.skipped);
     }
 }
@@ -27,21 +57,26 @@ impl AddAssign for Tally {
 /// Follows the output of one `cargo test` line by line.
 #[derive(Default)]
 pub struct TestOutput {
-    /// As the harness counts them: with the tests that skipped themselves.
+    /// Number of tests that the harness counts as passed, which includes the tests that skipped themselves.
     passed: usize,
+    /// Number of tests that the harness counts as failed.
     failed: usize,
+    failures: Vec<String>,
     ignored: Vec<String>,
     skipped_themselves: Vec<String>,
+    /// Number of test programs that began but have not yet printed their result.
+    unfinished: usize,
     in_successes: bool,
     /// The test whose output is being read, until its first line that says that it was skipped.
     current: Option<String>,
 }
 
 impl TestOutput {
-    /// Takes the next line in; true where it is worth showing.
+    /// Reads the next line and returns whether the line is worth showing.
     pub fn read(&mut self, line: &str) -> bool {
         if let Some(result) = line.strip_prefix("test result: ") {
             self.in_successes = false;
+            self.unfinished = self.unfinished.saturating_sub(1);
             self.passed += number_before(result, " passed");
             self.failed += number_before(result, " failed");
             return true;
@@ -55,16 +90,25 @@ impl TestOutput {
         !self.in_successes
     }
 
-    /// The counts of all that was read.
-    pub fn tally(self) -> Tally {
+    /// Returns the counts of everything that was read. `again` makes a command that runs the test of a name alone.
+    pub fn tally(self, again: impl Fn(&str) -> String) -> Tally {
+        let failure = |name: String| Failure { again: Some(again(&name)), name, reason: None };
+        let unnamed = self.failed.saturating_sub(self.failures.len());
+        let mut failures: Vec<Failure> = self.failures.into_iter().map(failure).collect();
+        let mut also = |count: usize, what: &str| {
+            let failure = Failure { name: what.to_owned(), reason: None, again: None };
+            failures.extend(std::iter::repeat_n(failure, count));
+        };
+        also(unnamed, "a test whose name was not printed on a line of its own");
+        also(self.unfinished, "a test program that ended before it printed its result");
         Tally {
             passed: self.passed.saturating_sub(self.skipped_themselves.len()),
-            failed: self.failed,
+            failures,
             skipped: [self.ignored, self.skipped_themselves].concat(),
         }
     }
 
-    /// A line that a passing test printed, or the header above such lines.
+    /// Reads a line that a passing test printed, or the header above such lines.
     fn read_printed(&mut self, line: &str) {
         if let Some(header) = line.strip_prefix("---- ") {
             self.current = header.strip_suffix(" stdout ----").map(str::to_string);
@@ -73,17 +117,23 @@ impl TestOutput {
         }
     }
 
-    /// A line like `test NAME ... ignored, REASON`.
+    /// Reads a line such as `running 3 tests`, `test NAME ... FAILED` or `test NAME ... ignored, REASON`.
     fn read_verdict(&mut self, line: &str) {
-        if let Some((test, verdict)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... "))
-            && verdict.starts_with("ignored")
-        {
+        if line.starts_with("running ") && (line.ends_with(" tests") || line.ends_with(" test")) {
+            self.unfinished += 1;
+        }
+        let Some((test, verdict)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ")) else {
+            return;
+        };
+        if verdict.starts_with("ignored") {
             self.ignored.push(test.to_string());
+        } else if verdict.starts_with("FAILED") {
+            self.failures.push(test.to_string());
         }
     }
 }
 
-/// The number that stands before `unit`, as in `3 passed`; 0 where there is none.
+/// Returns the number that stands before `unit`, as in `3 passed`, or 0 where there is none.
 fn number_before(text: &str, unit: &str) -> usize {
     let before = text.split(unit).next().unwrap_or("");
     before.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
@@ -144,14 +194,19 @@ test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; 
     fn read(text: &str) -> (Tally, Vec<&str>) {
         let mut output = TestOutput::default();
         let shown = text.lines().filter(|line| output.read(line)).collect();
-        (output.tally(), shown)
+        (output.tally(|test| format!("cargo test {test}")), shown)
+    }
+
+    fn names(tally: &Tally) -> Vec<&str> {
+        tally.failures.iter().map(|failure| failure.name.as_str()).collect()
     }
 
     #[test]
     fn tests_that_skip_themselves_count_once_as_skipped_and_not_as_passed() {
         let (tally, _) = read(TWO_BINARIES);
         let skipped = ["slow", "photographs", "accuracy"].map(str::to_string).to_vec();
-        assert_eq!(tally, Tally { passed: 2, failed: 1, skipped });
+        let failures = vec![Failure { name: "packs".into(), reason: None, again: Some("cargo test packs".into()) }];
+        assert_eq!(tally, Tally { passed: 2, failures, skipped });
     }
 
     #[test]
@@ -164,9 +219,26 @@ test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; 
     }
 
     #[test]
+    fn a_test_program_that_crashes_is_a_failure() {
+        let (tally, _) = read("running 2 tests\ntest parses ... ok\n\nrunning 1 test\ntest packs ... FAILED\n");
+        assert_eq!(tally.failures.len(), 3);
+        assert_eq!(names(&tally)[0], "packs");
+    }
+
+    #[test]
+    fn a_failure_without_a_name_still_counts() {
+        let (tally, _) =
+            read("running 1 test\ntest packs ... noise\nFAILED\ntest result: FAILED. 0 passed; 1 failed;\n");
+        assert_eq!(tally.failures.len(), 1);
+    }
+
+    #[test]
     fn tallies_add_up() {
         let mut sum = read(TWO_BINARIES).0;
         sum += read(TWO_BINARIES).0;
-        assert_eq!((sum.passed, sum.failed, sum.skipped.len()), (4, 2, 6));
+        sum.record("links", Ok(()));
+        sum.record("runs", Err("it does not end".into()));
+        assert_eq!((sum.passed, sum.skipped.len()), (5, 6));
+        assert_eq!(names(&sum), ["packs", "packs", "runs"]);
     }
 }

@@ -146,7 +146,22 @@ pub fn aarch64_objdump() -> Result<&'static str> {
     find_program(name).map(|_| name).ok_or_else(|| format!("{name} is missing"))
 }
 
-/// Installs those of the tools that are missing.
+/// A tool that could not be installed.
+pub struct Missing {
+    pub tool: Tool,
+    /// What was tried and how it failed.
+    pub reason: String,
+}
+
+/// Installs those of the tools that are missing, and returns the ones that are missing even then.
+pub fn install(tools: &[Tool]) -> Vec<Missing> {
+    let Err(reason) = ensure(tools) else { return Vec::new() };
+    eprintln!("note: {reason}; the tools are now tried one by one");
+    let alone = |&tool| ensure(&[tool]).err().map(|reason| Missing { tool, reason });
+    tools.iter().filter_map(alone).collect()
+}
+
+/// Installs those of the tools that are missing; fails where one of them still is.
 pub fn ensure(tools: &[Tool]) -> Result<()> {
     let host = toolchain::host()?;
     let missing = || tools.iter().copied().filter(|tool| !tool.is_there(&host)).collect::<Vec<_>>();
@@ -176,7 +191,7 @@ pub fn ensure(tools: &[Tool]) -> Result<()> {
     }
     match missing().as_slice() {
         [] => Ok(()),
-        still => Err(format!("installed {}, and yet cargo does not find {still:?}", names.join(", "))),
+        still => Err(format!("{still:?} is missing, although these packages were installed: {}", names.join(", "))),
     }
 }
 
