@@ -1,18 +1,19 @@
-//! The steps of `cargo xtask test` and how they run: each of them, also after another one has failed.
+//! Runs the steps of `cargo xtask test`: every one of them, also after another one has failed.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::process::Result;
 use crate::tally::{Failure, Tally};
-use crate::toolchain::{LINUX, Toolchain};
+use crate::targets::LINUX;
+use crate::toolchain::Toolchain;
 use crate::tools::{self, Missing, Tool};
 
 /// One thing that `cargo xtask test` checks, with one or several commands.
 pub struct Step {
     /// The name that `--only` takes.
     pub name: &'static str,
-    /// What the step checks, in a few words.
+    /// The sentence that holds where the step passes.
     pub about: &'static str,
     /// The programs that the step calls.
     pub tools: &'static [Tool],
@@ -42,6 +43,7 @@ impl Step {
         Self { targets, ..self }
     }
 
+    /// Runs the step, or says what it lacks.
     fn run(&self, machine: &Machine) -> Result<Tally> {
         if let Some(missing) = machine.missing.iter().find(|missing| self.tools.contains(&missing.tool)) {
             return Err(missing.reason.clone());
@@ -105,6 +107,7 @@ fn run_on(machine: &Machine, steps: &[Step], report: &mut Report) {
     }
 }
 
+/// Prints the heading of a step.
 fn heading(text: &str) {
     eprintln!("\n=== {text}");
 }
@@ -121,6 +124,7 @@ struct Report {
 }
 
 impl Report {
+    /// Adds what one step took and found.
     fn add(&mut self, step: &str, took: Duration, tally: Tally) {
         let run = tally.passed + tally.failures.len();
         let tests = if run > 0 { format!("{run:>6} tests") } else { String::new() };
@@ -138,7 +142,7 @@ impl Report {
     }
 }
 
-/// The number of lines of a failure's reason that the report repeats; all of them stand further up, where it happened.
+/// The number of lines of a failure's reason that the report repeats. The whole reason stands further up, where it was found.
 const MOST_LINES: usize = 6;
 
 /// The last line is `N passed, N failed, N skipped`, over all steps: scripts look for it.
@@ -156,7 +160,7 @@ impl std::fmt::Display for Report {
             let names: Vec<&str> = names.into_iter().collect();
             writeln!(
                 f,
-                "skipped {} tests (tests of the shared data find it by the variable RESMLP_SHARED): {}",
+                "Skipped, because they need something that this machine lacks ({}): {}",
                 skipped.len(),
                 names.join(", ")
             )?;

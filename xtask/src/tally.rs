@@ -1,8 +1,10 @@
 //! Counts tests from what `cargo test -- --show-output` prints.
 //!
-//! A test that lacks something prints `skipped: NAME (needs SOMETHING)` and returns. The test harness counts such a test
-//! as passed and hides what it printed; `--show-output` makes the harness print these lines, and this file counts the
-//! test as skipped. The other output of passing tests is not shown.
+//! A test that needs something which a machine may lack is marked `#[ignore = "needs …"]`. The rule for such tests stands in
+//! [`needs`](crate::needs). A test can also find out only when it runs that something is missing. It then prints
+//! `skipped: NAME (needs SOMETHING)` and returns. The test harness counts this test as passed and hides what it printed;
+//! `--show-output` makes the harness print these lines, and this file counts the test as skipped. The other output of
+//! passing tests is not shown.
 
 use std::ops::AddAssign;
 
@@ -13,8 +15,17 @@ pub struct Tally {
     pub passed: usize,
     /// Tests that ran and failed.
     pub failures: Vec<Failure>,
-    /// Names of tests that did not run, because something is missing or because they are marked `#[ignore]`.
+    /// Names of tests that did not run because they lack something.
     pub skipped: Vec<String>,
+}
+
+/// A test that is marked `#[ignore = "REASON"]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ignored {
+    /// Name of the test.
+    pub test: String,
+    /// The reason that stands in the mark.
+    pub reason: String,
 }
 
 /// A test, or another check, that failed.
@@ -44,6 +55,21 @@ impl Tally {
             }
         }
     }
+
+    /// Counts a check only where it failed. It suits a build whose program is tested afterwards.
+    pub fn record_failure(&mut self, name: &str, outcome: Result<(), String>) {
+        if outcome.is_err() {
+            self.record(name, outcome);
+        }
+    }
+
+    /// Adds the tally of several checks, or counts one failure of this name where they could not run.
+    pub fn record_all(&mut self, name: &str, outcome: Result<Self, String>) {
+        match outcome {
+            Ok(tally) => *self += tally,
+            Err(reason) => self.record(name, Err(reason)),
+        }
+    }
 }
 
 impl AddAssign for Tally {
@@ -62,7 +88,7 @@ pub struct TestOutput {
     /// Number of tests that the harness counts as failed.
     failed: usize,
     failures: Vec<String>,
-    ignored: Vec<String>,
+    ignored: Vec<Ignored>,
     skipped_themselves: Vec<String>,
     /// Number of test programs that began but have not yet printed their result.
     unfinished: usize,
@@ -90,9 +116,10 @@ impl TestOutput {
         !self.in_successes
     }
 
-    /// Returns the counts of everything that was read. `again` makes a command that runs the test of a name alone.
-    pub fn tally(self, again: impl Fn(&str) -> String) -> Tally {
-        let failure = |name: String| Failure { again: Some(again(&name)), name, reason: None };
+    /// Returns the counts of everything that was read, and the ignored tests. `again` makes a command that runs the test of a
+    /// name alone.
+    pub fn tally(self, again: impl Fn(&str) -> Option<String>) -> (Tally, Vec<Ignored>) {
+        let failure = |name: String| Failure { again: again(&name), name, reason: None };
         let unnamed = self.failed.saturating_sub(self.failures.len());
         let mut failures: Vec<Failure> = self.failures.into_iter().map(failure).collect();
         let mut also = |count: usize, what: &str| {
@@ -101,11 +128,8 @@ impl TestOutput {
         };
         also(unnamed, "a test whose name was not printed on a line of its own");
         also(self.unfinished, "a test program that ended before it printed its result");
-        Tally {
-            passed: self.passed.saturating_sub(self.skipped_themselves.len()),
-            failures,
-            skipped: [self.ignored, self.skipped_themselves].concat(),
-        }
+        let passed = self.passed.saturating_sub(self.skipped_themselves.len());
+        (Tally { passed, failures, skipped: self.skipped_themselves }, self.ignored)
     }
 
     /// Reads a line that a passing test printed, or the header above such lines.
@@ -125,8 +149,9 @@ impl TestOutput {
         let Some((test, verdict)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ")) else {
             return;
         };
-        if verdict.starts_with("ignored") {
-            self.ignored.push(test.to_string());
+        if let Some(reason) = verdict.strip_prefix("ignored") {
+            let reason = reason.trim_start_matches(", ").to_string();
+            self.ignored.push(Ignored { test: test.to_string(), reason });
         } else if verdict.starts_with("FAILED") {
             self.failures.push(test.to_string());
         }
@@ -145,7 +170,7 @@ mod tests {
 
     const TWO_BINARIES: &str = "
 running 4 tests
-test slow ... ignored, takes an hour
+test slow ... ignored, needs an hour: be patient
 test folds ... ok
 test photographs ... ok
 test accuracy ... ok
@@ -191,10 +216,12 @@ failures:
 test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s
 ";
 
-    fn read(text: &str) -> (Tally, Vec<&str>) {
+    fn read(text: &str) -> (Tally, Vec<Ignored>) {
         let mut output = TestOutput::default();
-        let shown = text.lines().filter(|line| output.read(line)).collect();
-        (output.tally(|test| format!("cargo test {test}")), shown)
+        text.lines().for_each(|line| {
+            output.read(line);
+        });
+        output.tally(|test| Some(format!("cargo test {test}")))
     }
 
     fn names(tally: &Tally) -> Vec<&str> {
@@ -204,14 +231,21 @@ test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; 
     #[test]
     fn tests_that_skip_themselves_count_once_as_skipped_and_not_as_passed() {
         let (tally, _) = read(TWO_BINARIES);
-        let skipped = ["slow", "photographs", "accuracy"].map(str::to_string).to_vec();
+        let skipped = ["photographs", "accuracy"].map(str::to_string).to_vec();
         let failures = vec![Failure { name: "packs".into(), reason: None, again: Some("cargo test packs".into()) }];
         assert_eq!(tally, Tally { passed: 2, failures, skipped });
     }
 
     #[test]
+    fn ignored_tests_are_returned_with_their_reason() {
+        let (_, ignored) = read(TWO_BINARIES);
+        assert_eq!(ignored, [Ignored { test: "slow".into(), reason: "needs an hour: be patient".into() }]);
+    }
+
+    #[test]
     fn only_what_failing_tests_print_is_shown() {
-        let (_, shown) = read(TWO_BINARIES);
+        let mut output = TestOutput::default();
+        let shown: Vec<&str> = TWO_BINARIES.lines().filter(|line| output.read(line)).collect();
         assert!(shown.contains(&"assertion failed"));
         assert!(shown.contains(&"test folds ... ok"));
         assert!(!shown.contains(&"error 1e-15"));
@@ -238,7 +272,7 @@ test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; 
         sum += read(TWO_BINARIES).0;
         sum.record("links", Ok(()));
         sum.record("runs", Err("it does not end".into()));
-        assert_eq!((sum.passed, sum.skipped.len()), (5, 6));
+        assert_eq!((sum.passed, sum.skipped.len()), (5, 4));
         assert_eq!(names(&sum), ["packs", "packs", "runs"]);
     }
 }
