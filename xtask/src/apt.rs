@@ -30,7 +30,8 @@ pub fn update() -> Result<()> {
 ///
 /// # Errors
 ///
-/// Returns an error where there is no apt, no way to become root, or apt fails. The message holds the command to run by hand.
+/// Returns an error where there is no apt, no way to become root, or apt fails. The message holds the command to run by
+/// hand.
 pub fn install(packages: &[Package]) -> Result<()> {
     eprintln!("These packages are missing and will be installed:");
     for package in packages {
@@ -46,7 +47,7 @@ pub fn install_named<'a>(names: impl Iterator<Item = &'a str>) -> Result<()> {
     run(&mut as_root("apt-get", &words)?)
 }
 
-/// Lets apt install packages of another architecture beside the machine's own. Returns whether apt did not yet do so.
+/// Lets apt install packages of another architecture beside the machine's own. Returns true where apt did not do so before.
 pub fn add_architecture(name: &str) -> Result<bool> {
     let known = |question| output_of(Command::new("dpkg").arg(question)).unwrap_or_default();
     let mut architectures = known("--print-architecture");

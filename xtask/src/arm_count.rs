@@ -1,5 +1,5 @@
-//! `cargo xtask arm-count`: what an inference costs on ARM cores that are not at hand. The tool `tools/arm-cost` does the work, with
-//! the emulator's plugin in `tools/qemu-plugin`.
+//! `cargo xtask arm-count`: what an inference costs on ARM cores that are not at hand. The tool `tools/arm-cost` does
+//! the work, with the emulator's plugin in `tools/qemu-plugin`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,7 +28,8 @@ pub fn print() -> Result<()> {
     }
 }
 
-/// Prints both tables, and checks that nothing costs more than it may. What this machine cannot count is skipped, by name.
+/// Prints both tables, and checks that nothing costs more than it may. What this machine cannot count is skipped, by
+/// name.
 pub fn check(arm: &Toolchain) -> Result<Tally> {
     let arm_cost = build_programs(&[ARM_COST])?.join(ARM_COST);
     let program = build(arm)?;

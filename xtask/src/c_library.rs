@@ -1,4 +1,5 @@
-//! Checks `bindings/c`: the static library and its example in C, on this machine and for aarch64 Linux, and its header in C++.
+//! Checks `bindings/c`: the static library and its example in C, on this machine and for aarch64 Linux, and its header
+//! in C++.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -51,7 +52,8 @@ fn compare(mut example: Command, demo: &Demo) -> Result<()> {
     ))
 }
 
-/// Links the example with the library, and returns the program. It links only if no panic can be reached in the library.
+/// Links the example with the library, and returns the program. It links only if no panic can be reached in the
+/// library.
 fn build(toolchain: &Toolchain, target: &str, compiler: &str) -> Result<PathBuf> {
     // The static library is built alone. Beside a Rust library, the compiler would not optimise it as a whole.
     let mut cargo = toolchain.cargo("rustc");

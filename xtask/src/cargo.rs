@@ -15,8 +15,8 @@ pub fn cargo(subcommand: &str) -> Command {
 
 /// Builds programs of any package, in the release profile, and returns the folder that holds them.
 ///
-/// Cargo chooses the features of the dependencies for the whole workspace here, as it does for `cargo test --workspace`.
-/// With `--package` it would choose others, and compile the runtime and the converter a second time.
+/// Cargo chooses the features of the dependencies for the whole workspace here, as it does for `cargo test
+/// --workspace`. With `--package` it would choose others, and compile the runtime and the converter a second time.
 pub fn build_programs(names: &[&str]) -> Result<PathBuf> {
     let mut build = cargo("build");
     build.args(["--release", "--workspace"]).args(names.iter().flat_map(|name| ["--bin", name]));

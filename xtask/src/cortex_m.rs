@@ -1,5 +1,5 @@
-//! `cargo xtask cortex-m`: builds the programs for microcontrollers, with a model in their flash, and checks them on emulated
-//! boards. The checks are the tests in `firmware/cortex_m/emulated`.
+//! `cargo xtask cortex-m`: builds the programs for microcontrollers, with a model in their flash, and checks them on
+//! emulated boards. The checks are the tests in `firmware/cortex_m/emulated`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -55,7 +55,8 @@ impl Input {
 
 /// Builds `target/device/cortex-m/<board>.elf` for all boards, and the file to copy to a Pico 2. Prints their paths.
 ///
-/// A model of the user's own is built only for the boards with a Pico 2's memory, because the other boards may be too small.
+/// A model of the user's own is built only for the boards with a Pico 2's memory, because the other boards may be too
+/// small.
 pub fn build(options: &[&str]) -> Result<()> {
     let is_demo = options.is_empty();
     let input = match options {
@@ -76,8 +77,8 @@ pub fn build(options: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Runs the demo on the boards that can be emulated, and compares what they print with the committed transcripts, or writes
-/// these anew if `overwrite`.
+/// Runs the demo on the boards that can be emulated, and compares what they print with the committed transcripts, or
+/// writes these anew if `overwrite`.
 pub fn emulate(overwrite: bool) -> Result<()> {
     tools::ensure(&[Tool::QemuArm])?;
     let arm = Toolchain::for_targets(&CORTEX_M)?;
@@ -94,7 +95,8 @@ pub fn check(arm: &Toolchain) -> Result<Tally> {
     let input = Input::demo(LAYOUT)?;
     let mut tally = Tally::default();
     lint(arm, &input, &mut tally);
-    // This program is built first, because the one with the proper model has the same name and is to be left in its place.
+    // This program is built first, because the one with the proper model has the same name and is to be left in its
+    // place.
     if let Some(board) = BOARDS.iter().find(|board| board.is_emulated && board.has_pico2_memory()) {
         tally.record_failure("build with another layout", board.build(arm, &other, &board.elf("-other-layout")));
     }
@@ -115,7 +117,8 @@ fn tests<'a>(firmware: &'a Path, programs: &'a Path) -> FirmwareTests<'a> {
     FirmwareTests { name: CORTEX_M_TESTS, firmware, programs, emulator: qemu_system::NAME }
 }
 
-/// Runs clippy on the kernels, on the program for a real board, and on the program that compares kernels on an emulated one.
+/// Runs clippy on the kernels, on the program for a real board, and on the program that compares kernels on an emulated
+/// one.
 fn lint(arm: &Toolchain, input: &Input, tally: &mut Tally) {
     let mut runtime = arm.cargo("clippy");
     runtime.args(["--release", "--package", RUNTIME, "--no-default-features", "--features", "bare-metal"]);
@@ -197,7 +200,7 @@ impl Board {
 
 /// Returns the absolute path of a file that the user has named.
 fn found(path: &str) -> Result<PathBuf> {
-    fs::canonicalize(path).map_err(|error| format!("cannot find {path}: {error}"))
+    fs::canonicalize(path).map_err(|error| format!("cannot find the file {path}: {error}"))
 }
 
 /// Returns the folder of the programs' package, which is a workspace of its own.

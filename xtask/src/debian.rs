@@ -23,8 +23,8 @@ const PACKAGES: [Package; 6] = [
     Package { name: "lld", purpose: "link bare-metal programs" },
 ];
 
-/// Returns a command for one of the toolchain's programs. The cargo that runs xtask sets variables for its own compiler, and the
-/// command does without these.
+/// Returns a command for one of the toolchain's programs. The cargo that runs xtask sets variables for its own
+/// compiler, and the command does without these.
 pub fn program(name: &str) -> Command {
     let mut command = Command::new(Path::new(SYSROOT).join("bin").join(name));
     command.env_remove("LD_LIBRARY_PATH").env_remove("RUSTUP_TOOLCHAIN");
@@ -34,7 +34,7 @@ pub fn program(name: &str) -> Command {
 /// Returns whether all of Debian's toolchain is installed and new enough.
 pub fn is_complete() -> bool {
     let rustlib = Path::new(SYSROOT).join("lib/rustlib");
-    // /usr/bin/rustc may also be rustup's, or come from another package. Its sysroot tells.
+    // /usr/bin/rustc may also be rustup's, or come from another package. The sysroot shows which one it is.
     let sysroot = output_of(program("rustc").args(["--print", "sysroot"])).unwrap_or_default();
     let version = output_of(program("rustc").arg("--version")).unwrap_or_default();
     let has_programs = ["cargo", "cargo-clippy", "rustdoc", "lld"]

@@ -38,8 +38,8 @@ impl Demo {
     }
 }
 
-/// Converts the checkpoint in this repository to an int8 model, laid out for `target`. Returns the folder of this machine's
-/// `resmlp` and `resmlp-device`.
+/// Converts the checkpoint in this repository to an int8 model, laid out for `target`. Returns the folder of this
+/// machine's `resmlp` and `resmlp-device`.
 pub fn make_model(model: &Path, target: &str) -> Result<PathBuf> {
     let programs = build_programs(&[CONVERTER_PROGRAM, DEVICE])?;
     let demo = workspace::root().join("demo");
@@ -64,8 +64,8 @@ pub fn write_pictures(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Runs `resmlp-device run … --json` and returns the logits of every picture as the report writes them, which is the shortest
-/// text that gives their bits.
+/// Runs `resmlp-device run … --json` and returns the logits of every picture as the report writes them, which is the
+/// shortest text that gives their bits.
 pub fn logits(command: &mut Command) -> Result<Vec<String>> {
     let report = report_of(command)?;
     let results = report.split("\"logits\":[").skip(1);

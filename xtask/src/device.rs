@@ -59,8 +59,8 @@ fn check_logits(program: &Path, core: &str, threads: &str, demo: &Demo) -> Resul
     Err(format!("`{}` computes the logits {found:?}, this machine computes {:?}", shown(&emulated), demo.logits))
 }
 
-/// Checks the report of `resmlp-device bench`, and prints which kernels were chosen. Times in an emulator mean nothing, and the
-/// report must say so.
+/// Checks the report of `resmlp-device bench`, and prints which kernels were chosen. Times in an emulator mean nothing,
+/// and the report must say so.
 fn check_bench(bench: &mut Command) -> Result<()> {
     let report = report_of(bench.args(["--runs", "2", "--warmup", "1", "--pin", "0", "--json"]))?;
     let after = |part| report.split_once(part).map(|(_, rest)| rest);

@@ -1,5 +1,5 @@
-//! Runs the firmware's tests on emulated boards, which are tests of cargo's in `firmware/`. They find what was built for them by
-//! the variables that `firmware/emulation` describes.
+//! Runs the firmware's tests on emulated boards, which are tests of cargo's in `firmware/`. They find what was built
+//! for them by the variables that `firmware/emulation` describes.
 
 use std::path::Path;
 use std::process::Command;
@@ -28,8 +28,8 @@ impl FirmwareTests<'_> {
         run_ignored(&self.cargo()?, &[])
     }
 
-    /// Runs the tests whose names contain `filter`, and shows what the boards print. The committed transcripts are written anew
-    /// if `overwrite`.
+    /// Runs the tests whose names contain `filter`, and shows what the boards print. The committed transcripts are
+    /// written anew if `overwrite`.
     pub fn show(&self, filter: &str, overwrite: bool) -> Result<()> {
         let mut cargo = self.cargo()?;
         if overwrite {

@@ -1,8 +1,8 @@
 //! `cargo xtask fuzz`: runs libFuzzer on every target of `fuzz/`.
 //!
-//! The packages of this workspace are compiled with counters of coverage, by a wrapper around rustc. The packages that they depend on
-//! are taken as they are compiled for everything else. libFuzzer is the compiled library that LLVM ships. All of this works with a
-//! stable compiler.
+//! The packages of this workspace are compiled with counters of coverage, by a wrapper around rustc. The packages that
+//! they depend on are taken as they are compiled for everything else. libFuzzer is the compiled library that LLVM
+//! ships. All of this works with a stable compiler.
 
 use std::collections::VecDeque;
 use std::fs;

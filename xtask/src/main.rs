@@ -2,12 +2,12 @@
 //!
 //! The files in three layers, each of which uses only the ones below it:
 //!
-//! * commands: `main` reads the command line, `steps` lists the steps of `cargo xtask test`, `step` runs them, and there is one
-//!   file for each thing that is built or checked (`device`, `raspberry_pi`, `cortex_m`, `c_library`, `no_panic`, `arm_count`,
-//!   `fuzz`, `sanitizers`, `supply_chain`)
+//! * commands: `main` reads the command line, `steps` lists the steps of `cargo xtask test`, `step` runs them, and
+//!   there is one file for each thing that is built or checked (`device`, `raspberry_pi`, `cortex_m`, `c_library`,
+//!   `no_panic`, `arm_count`, `fuzz`, `sanitizers`, `supply_chain`)
 //! * running cargo's tests: `cargo_test`, `tally`, `needs`, `firmware_tests`, and the demo's model in `demo`
-//! * the machine: `tools` and `toolchain` install what is missing, by `apt`, `debian`, `sysroot` and `qemu_system`; `cargo`,
-//!   `process`, `workspace`, `packages` and `targets` are what all others use
+//! * the machine: `tools` and `toolchain` install what is missing, by `apt`, `debian`, `sysroot` and `qemu_system`;
+//!   `cargo`, `process`, `workspace`, `packages` and `targets` are what all others use
 
 mod apt;
 mod arm_count;
@@ -42,22 +42,25 @@ use std::process::ExitCode;
 use process::Result;
 
 const USAGE: &str = "\
-Builds and checks this project. Missing tools are installed first, on Debian, Ubuntu and Raspberry Pi OS.
+Builds and checks this project. On Debian, Ubuntu and Raspberry Pi OS, missing tools are installed first.
 
 Usage: cargo xtask COMMAND
 
 Check the project:
-  test                  Run everything that CI runs. All steps run, and the end of the output lists every failure.
+  test                  Run everything that CI runs. Every step runs, and the last lines of the output
+                        list all failures.
     --quick             Leave out the steps that need an emulator.
     --only STEP         Run only this step. The option can be given several times.
-  fuzz [SECONDS]        Fuzz every target for this long; the default is 600 seconds. SECURITY.md describes the targets.
-  arm-count             Count the instructions of an inference on emulated ARM cores, and estimate the cycles of the inner
-                        loops.
+  fuzz [SECONDS]        Fuzz every target for this long; the default is 600 seconds. SECURITY.md
+                        describes the targets.
+  arm-count             Count the instructions of an inference on emulated ARM cores, and estimate the
+                        cycles of the inner loops.
 
 Build for boards, into target/device/:
-  device                Build resmlp-device, a static program for 64-bit ARM Linux (Raspberry Pi OS, Jetson).
+  device                Build resmlp-device, a static program for 64-bit ARM Linux such as Raspberry Pi OS.
   pi                    Build kernel8.img, the image for a Raspberry Pi without an operating system.
-  cortex-m              Build a program for each microcontroller board, with the demo's model, and pico2.uf2 for a Pico 2.
+  cortex-m              Build a program for each microcontroller board, with the demo's model in it, and
+                        pico2.uf2, which is copied to a Pico 2.
     --model MODEL.rmlp --picture PICTURE.ppm
                         Put this model and this picture into the programs instead.
 

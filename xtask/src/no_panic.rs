@@ -1,4 +1,5 @@
-//! Checks with `runtime/no_panic` that no panic can be reached from the runtime: with a reachable panic the program does not link.
+//! Checks with `runtime/no_panic` that no panic can be reached from the runtime: with a reachable panic the program
+//! does not link.
 
 use std::fs;
 use std::path::PathBuf;
@@ -21,8 +22,8 @@ struct Case<'a> {
     modules: &'a [&'a str],
 }
 
-/// Links the program for this machine, for aarch64 Linux and for aarch64 without a system. For each, the same program with a panic
-/// in it must not link.
+/// Links the program for this machine, for aarch64 Linux and for aarch64 without a system. For each, the same program
+/// with a panic in it must not link.
 pub fn check(arm: &Toolchain) -> Result<Tally> {
     let host = toolchain::host()?;
     let x86 = [
@@ -75,8 +76,8 @@ impl Case<'_> {
         workspace::target_dir().join(self.target).join("freestanding/no_panic")
     }
 
-    /// Links the program and checks that the kernels' names are among its symbols. A program without the kernels would prove
-    /// nothing.
+    /// Links the program and checks that the kernels' names are among its symbols. A program without the kernels would
+    /// prove nothing.
     fn links(&self) -> Result<()> {
         run(&mut self.build("freestanding")?)?;
         let program = self.program();

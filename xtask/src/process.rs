@@ -5,8 +5,8 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 
-/// The result of everything in xtask. An error is a sentence for the terminal, because no caller treats one kind of error
-/// differently from another.
+/// The result of everything in xtask. An error is a sentence for the terminal, because no caller treats one kind of
+/// error differently from another.
 pub type Result<T> = std::result::Result<T, String>;
 
 /// Returns the command as one would type it, with the environment variables that were set for it.
@@ -78,8 +78,8 @@ pub fn report_of(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Shows a command that builds a program with a panic in it, runs it, and checks that linking fails because of the panic: that
-/// the linker or the compiler says `message`.
+/// Shows a command that builds a program with a panic in it, runs it, and checks that linking fails because of the
+/// panic: that the linker or the compiler says `message`.
 pub fn expect_no_link(command: &mut Command, message: &str) -> Result<()> {
     eprintln!("$ {}    # must not link", shown(command));
     let output = command.output().map_err(|error| not_started(command, &error))?;

@@ -1,7 +1,7 @@
 //! Finds and installs the emulators of whole boards.
 //!
-//! Debian 12's package of these emulators cannot be installed beside the package `qemu-utils` of its backports. No installed
-//! package is removed for them: their files are unpacked under `target/tools`, and run from there.
+//! Debian 12's package of these emulators cannot be installed beside the package `qemu-utils` of its backports. No
+//! installed package is removed for them: their files are unpacked under `target/tools`, and run from there.
 
 use std::fs;
 use std::path::PathBuf;
@@ -27,7 +27,8 @@ fn folder() -> PathBuf {
     workspace::target_dir().join("tools/qemu-system")
 }
 
-/// Unpacks the emulators and installs the libraries that they need, where installing their package would remove another one.
+/// Unpacks the emulators and installs the libraries that they need, where installing their package would remove another
+/// one.
 pub fn unpack_if_it_conflicts() -> Result<()> {
     if apt::installs_beside_all(NAME) {
         return Ok(());

@@ -1,5 +1,5 @@
-//! `cargo xtask pi`: builds the image for a Raspberry Pi without an operating system, and checks it on an emulated board. The
-//! checks are the tests in `firmware/raspberry_pi/tests`.
+//! `cargo xtask pi`: builds the image for a Raspberry Pi without an operating system, and checks it on an emulated
+//! board. The checks are the tests in `firmware/raspberry_pi/tests`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,8 +29,8 @@ pub fn build() -> Result<()> {
     Ok(())
 }
 
-/// Runs the demo's model on four emulated cores and compares what the board prints with the committed transcript, or writes that
-/// anew if `overwrite`.
+/// Runs the demo's model on four emulated cores and compares what the board prints with the committed transcript, or
+/// writes that anew if `overwrite`.
 pub fn emulate(overwrite: bool) -> Result<()> {
     tools::ensure(&TOOLS)?;
     build_image(&Toolchain::for_targets(&[AARCH64])?)?;
@@ -74,11 +74,11 @@ fn choose_image<'c>(cargo: &'c mut Command, features: &str) -> &'c mut Command {
 fn builder(toolchain: &Toolchain, features: &str) -> Command {
     let mut cargo = toolchain.cargo("build");
     choose_image(&mut cargo, features);
-    // The first feature lets the compiler use unaligned access. The target avoids it, because unaligned access faults while the
-    // MMU is off; the image turns the MMU on before anything else, and without unaligned access the kernels take a third more
-    // instructions. The second feature avoids erratum 835769 of Cortex-A53, by which a multiplication may give a wrong result.
-    // The compiler warns that it does not know these features by name, and passes them on. Erratum 843419 needs no feature:
-    // on this target the linker avoids it by itself.
+    // The first feature lets the compiler use unaligned access. The target avoids it, because unaligned access faults
+    // while the MMU is off; the image turns the MMU on before anything else, and without unaligned access the kernels
+    // take a third more instructions. The second feature avoids erratum 835769 of Cortex-A53, by which a multiplication
+    // may give a wrong result. The compiler warns that it does not know these features by name, and passes them on.
+    // Erratum 843419 needs no feature: on this target the linker avoids it by itself.
     cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_NONE_RUSTFLAGS", "-Ctarget-feature=-strict-align,+fix-cortex-a53-835769");
     cargo
 }

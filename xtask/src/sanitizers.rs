@@ -10,7 +10,8 @@ use crate::tally::Tally;
 use crate::toolchain::{self, Toolchain};
 use crate::workspace;
 
-/// Runs all three. The sanitizers are unstable flags of the compiler, which a stable one accepts with `RUSTC_BOOTSTRAP`.
+/// Runs all three. The sanitizers are unstable flags of the compiler, which a stable one accepts with
+/// `RUSTC_BOOTSTRAP`.
 pub fn check(_: &Toolchain) -> Result<Tally> {
     let mut tally = Tally::default();
     tally.record_all("AddressSanitizer", address());
@@ -19,8 +20,8 @@ pub fn check(_: &Toolchain) -> Result<Tally> {
     Ok(tally)
 }
 
-/// Runs the runtime's tests under AddressSanitizer: every table of kernels that the CPU has, engines on many threads, and workers
-/// that panic.
+/// Runs the runtime's tests under AddressSanitizer: every table of kernels that the CPU has, engines on many threads,
+/// and workers that panic.
 fn address() -> Result<Tally> {
     let mut cargo = with_sanitizer("test", "address", "")?;
     cargo.args(["--package", RUNTIME, "--lib", "--tests"]);
@@ -30,9 +31,9 @@ fn address() -> Result<Tally> {
 /// Runs the runtime's tests under ThreadSanitizer where the source of the standard library is installed
 /// (`rustup component add rust-src`), so that it can be instrumented, too.
 ///
-/// Without the source only an example runs. In a library that is not instrumented, the sanitizer sees races where there are
-/// none: in the channels of the test harness, and between a scope and its threads. The example's threads hand over their work
-/// by atomics, which are compiled into the program and are instrumented.
+/// Without the source only an example runs. In a library that is not instrumented, the sanitizer sees races where there
+/// are none: in the channels of the test harness, and between a scope and its threads. The example's threads hand over
+/// their work by atomics, which are compiled into the program and are instrumented.
 fn thread() -> Result<Tally> {
     if toolchain::has_std_source() {
         let mut cargo = with_sanitizer("test", "thread", "")?;

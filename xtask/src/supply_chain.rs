@@ -1,5 +1,5 @@
-//! Checks what the workspaces depend on. Every direct dependency must have a reason in `SECURITY.md`. Licences, sources,
-//! duplicates and advisories are checked by cargo-deny, by the rules in `deny.toml`.
+//! Checks what the workspaces depend on. Every direct dependency must have a reason in `SECURITY.md`. Licences,
+//! sources, duplicates and advisories are checked by cargo-deny, by the rules in `deny.toml`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -79,15 +79,16 @@ fn reasons(document: &str) -> Result<()> {
         let missing: Vec<_> = direct.difference(&stated).collect();
         let unused: Vec<_> = stated.difference(&direct).collect();
         return Err(format!(
-            "the table `Dependencies` in SECURITY.md has no reason for {missing:?}, and has one for {unused:?}, which no package uses; add or remove these rows"
+            "the table `Dependencies` in SECURITY.md has no reason for {missing:?}, and has one for {unused:?}, which no \
+             package uses; add or remove these rows"
         ));
     }
     eprintln!("{} direct dependencies, each with its reason", direct.len());
     Ok(())
 }
 
-/// Returns the names of the packages that a workspace depends on directly. The project's own packages, for which `cargo tree` prints a
-/// path, are left out.
+/// Returns the names of the packages that a workspace depends on directly. The project's own packages, for which `cargo
+/// tree` prints a path, are left out.
 fn direct_dependencies(manifest: &str) -> Result<BTreeSet<String>> {
     let mut cargo = cargo("tree");
     cargo.args(["--manifest-path", manifest, "--workspace", "--all-features", "--target", "all", "--no-dedupe"]);

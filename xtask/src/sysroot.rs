@@ -1,7 +1,7 @@
 //! Makes a toolchain folder from Debian's compiler and a core library for bare metal, which Debian does not package.
 //!
-//! `core` and `alloc` are compiled once, offline, from Debian's copy of Rust's source. After that the folder works like a
-//! toolchain of rustup's: a plain `cargo build --target …` suffices, without unstable options.
+//! `core` and `alloc` are compiled once, offline, from Debian's copy of Rust's source. After that the folder works like
+//! a toolchain of rustup's: a plain `cargo build --target …` suffices, without unstable options.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

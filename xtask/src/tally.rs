@@ -1,10 +1,10 @@
 //! Counts tests from what `cargo test -- --show-output` prints.
 //!
-//! A test that needs something which a machine may lack is marked `#[ignore = "needs …"]`. The rule for such tests stands in
-//! [`needs`](crate::needs). A test can also find out only when it runs that something is missing. It then prints
-//! `skipped: NAME (needs SOMETHING)` and returns. The test harness counts this test as passed and hides what it printed;
-//! `--show-output` makes the harness print these lines, and this file counts the test as skipped. The other output of
-//! passing tests is not shown.
+//! A test that needs something which a machine may lack is marked `#[ignore = "needs …"]`. The rule for such tests
+//! stands in [`needs`](crate::needs). A test can also find out only when it runs that something is missing. It then
+//! prints `skipped: NAME (needs SOMETHING)` and returns. The test harness counts this test as passed and hides what it
+//! printed; `--show-output` makes the harness print these lines, and this file counts the test as skipped. The other
+//! output of passing tests is not shown.
 
 use std::ops::AddAssign;
 
@@ -116,8 +116,8 @@ impl TestOutput {
         !self.in_successes
     }
 
-    /// Returns the counts of everything that was read, and the ignored tests. `again` makes a command that runs the test of a
-    /// name alone.
+    /// Returns the counts of everything that was read, and the ignored tests. `again` makes a command that runs the
+    /// test of a name alone.
     pub fn tally(self, again: impl Fn(&str) -> Option<String>) -> (Tally, Vec<Ignored>) {
         let failure = |name: String| Failure { again: again(&name), name, reason: None };
         let unnamed = self.failed.saturating_sub(self.failures.len());

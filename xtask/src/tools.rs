@@ -19,22 +19,22 @@ pub const QEMU_WITH_PLUGINS: &str = "qemu-aarch64";
 /// One or several programs that steps need beside cargo and rustc.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tool {
-    /// `cargo fmt`.
+    /// The program behind `cargo fmt`.
     Rustfmt,
-    /// `cargo clippy`.
+    /// The program behind `cargo clippy`.
     Clippy,
     /// Links programs for aarch64 Linux. A machine that runs aarch64 Linux already has it.
     Aarch64Linker,
-    /// Runs programs for aarch64 Linux, as on any of several cores.
+    /// Runs programs for aarch64 Linux as on one of several cores.
     QemuUser,
-    /// The same emulator, linked so that it loads plugins. Where it is missing or too new (Debian 13), no instructions are
-    /// counted.
+    /// The same emulator, linked so that it loads plugins. Where it is missing or too new (Debian 13), no instructions
+    /// are counted.
     QemuUserPlugins,
     /// Compiles C for this machine.
     CCompiler,
     /// LLVM's models of cores. Distributions without the package skip what needs them.
     Mca,
-    /// Runs firmware, as on any of several boards.
+    /// Runs firmware as on one of several boards.
     QemuArm,
     /// Compiles the device tree for an emulated board.
     DeviceTreeCompiler,
@@ -110,8 +110,8 @@ impl Tool {
             Self::Fuzzer => libfuzzer().is_ok() && find_program("c++").is_some(),
             Self::Valgrind => find_program("valgrind").is_some(),
             Self::Cxx => find_program("c++").is_some(),
-            // Where systemd runs, installing the package would start the server and open the machine to the network. That is
-            // for its user to choose, so nothing is installed there.
+            // Where systemd runs, installing the package would start the server and open the machine to the network.
+            // That is for its user to choose, so nothing is installed there.
             Self::SshServer => {
                 let has_server = find_program("sshd").is_some() || Path::new("/usr/sbin/sshd").is_file();
                 has_server && find_program("ssh").is_some() || Path::new("/run/systemd/system").is_dir()
@@ -131,8 +131,8 @@ fn qemu_user() -> Option<&'static str> {
     ["qemu-aarch64-static", "qemu-aarch64"].into_iter().find(|name| find_program(name).is_some())
 }
 
-/// Returns whether the emulator loads plugins with the interface of QEMU 7.2 and 8. Later versions have another interface, and Debian
-/// 13's version loads no plugins.
+/// Returns whether the emulator loads plugins with the interface of QEMU 7.2 and 8. Later versions have another
+/// interface, and Debian 13's version loads no plugins.
 pub fn counts_instructions() -> bool {
     let version = output_of(Command::new(QEMU_WITH_PLUGINS).arg("--version")).unwrap_or_default();
     ["version 7.2", "version 8."].iter().any(|known| version.contains(known))
@@ -226,8 +226,8 @@ pub fn link_for_aarch64(cargo: &mut Command) -> Result<()> {
 
 /// Tells cargo how to link programs for aarch64 Linux that need no libraries at run time.
 ///
-/// The linker also changes every instruction sequence that a Cortex-A53 (Raspberry Pi 3, Zero 2 W) may compute wrongly, by its errata
-/// 835769 and 843419. It does so in the standard library and the C library, too.
+/// The linker also changes every instruction sequence that a Cortex-A53 (Raspberry Pi 3, Zero 2 W) may compute wrongly,
+/// by its errata 835769 and 843419. It does so in the standard library and the C library, too.
 pub fn static_for_aarch64(cargo: &mut Command) -> Result<()> {
     cargo.env(
         "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
@@ -241,7 +241,8 @@ pub fn emulate_aarch64(cargo: &mut Command, core: &str) -> Result<()> {
     let mut runner =
         qemu_user().ok_or("the emulator qemu-user is missing: install the package qemu-user-static")?.to_string();
     if toolchain::host()? != LINUX {
-        // Without the variable, threads hang where the package libc6:arm64 is installed, too: two C libraries get mixed.
+        // Without the variable, threads hang where the package libc6:arm64 is installed, too: two C libraries get
+        // mixed.
         runner += &format!(" -L {AARCH64_ROOT} -E LD_LIBRARY_PATH={AARCH64_ROOT}/lib");
     }
     cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", runner).env("QEMU_CPU", core);

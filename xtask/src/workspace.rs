@@ -23,8 +23,8 @@ pub fn made(name: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Returns whether a release of Rust is new enough for the workspace. `release` is a version such as `1.96.0`, or the version of
-/// a package that begins with one.
+/// Returns whether a release of Rust is new enough for the workspace. `release` is a version such as `1.96.0`, or the
+/// version of a package that begins with one.
 pub fn accepts_rust(release: &str) -> bool {
     version(release) >= version(env!("CARGO_PKG_RUST_VERSION"))
 }

@@ -44,7 +44,8 @@ impl Inputs {
         Command::new(self.programs.join(name))
     }
 
-    /// Returns the logits that this machine computes for each picture: their bits in hexadecimal, as the boards print them.
+    /// Returns the logits that this machine computes for each picture: their bits in hexadecimal, as the boards print
+    /// them.
     ///
     /// # Errors
     ///

@@ -1,8 +1,8 @@
 //! Runs firmware on emulated boards, for the tests of the firmware.
 //!
-//! These tests need programs that cargo cannot build for them: an image for another processor, and the command line of this
-//! machine. `cargo xtask` builds all of these and tells the tests where they are by the variables in [`Inputs`]. A plain
-//! `cargo test` reports the tests as ignored.
+//! These tests need programs that cargo cannot build for them: an image for another processor, and the command line of
+//! this machine. `cargo xtask` builds all of these and tells the tests where they are by the variables in [`Inputs`]. A
+//! plain `cargo test` reports the tests as ignored.
 
 mod emulator;
 mod inputs;

@@ -1,5 +1,5 @@
-//! The image for a Raspberry Pi without an operating system, on an emulated Raspberry Pi 3: it computes the logits of this
-//! machine, answers over the serial line, and says what is wrong with a damaged card.
+//! The image for a Raspberry Pi without an operating system, on an emulated Raspberry Pi 3: it computes the logits of
+//! this machine, answers over the serial line, and says what is wrong with a damaged card.
 //!
 //! `cargo xtask test --only raspberry-pi` builds the image and runs these tests.
 
@@ -66,7 +66,8 @@ fn a_model_without_pictures_classifies_stripes() -> Result {
     board.check_logits(&ended, &[picture])
 }
 
-/// The files that `resmlp image` puts on a card boot. The emulator has no boot firmware, which would load the same files.
+/// The files that `resmlp image` puts on a card boot. The emulator has no boot firmware, which would load the same
+/// files.
 #[test]
 #[ignore = "needs an emulated board: cargo xtask test --only raspberry-pi"]
 fn the_files_of_a_card_image_boot() -> Result {
@@ -200,8 +201,8 @@ fn an_exception_is_printed_with_its_registers() -> Result {
     ended.expect(15, &parts)
 }
 
-/// Without the word `emulator` the image starts the watchdog, as on a board. This emulator does not count the watchdog's
-/// time, and resets at once.
+/// Without the word `emulator` the image starts the watchdog, as on a board. This emulator does not count the
+/// watchdog's time, and resets at once.
 #[test]
 #[ignore = "needs an emulated board: cargo xtask test --only raspberry-pi"]
 fn the_watchdog_is_started_and_resets_the_board() -> Result {

@@ -22,9 +22,9 @@ struct Core {
     precision: &'static str,
     /// The largest allowed number of instructions, in millions.
     most: f64,
-    /// The largest allowed share of the epilogue: everything that is done to sums and activations outside the loops of the
-    /// products. Two kinds of core have no limit. With i8mm the loops are so short that the epilogue is not short beside
-    /// them, and with f16 the GELU is computed instead of looked up.
+    /// The largest allowed share of the epilogue: everything that is done to sums and activations outside the loops of
+    /// the products. Two kinds of core have no limit. With i8mm the loops are so short that the epilogue is not short
+    /// beside them, and with f16 the GELU is computed instead of looked up.
     most_epilogue: Option<f64>,
 }
 
@@ -198,8 +198,8 @@ impl Inference {
     }
 }
 
-/// Returns whether a symbol is a kernel, or the function that cuts the operands of kernels. The instructions of all other
-/// symbols are the way of the pixels into panels, the mean over tokens, and bookkeeping.
+/// Returns whether a symbol is a kernel, or the function that cuts the operands of kernels. The instructions of all
+/// other symbols are the way of the pixels into panels, the mean over tokens, and bookkeeping.
 fn is_epilogue(symbol: &str) -> bool {
     let kernels = ["4gelu17h", "3mix17h", "3add17h", "13quantise_rows17h", "16quantise_columns17h", "4sums17h"];
     symbol.contains("kernels") && kernels.iter().any(|name| symbol.contains(name))

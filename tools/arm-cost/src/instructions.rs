@@ -1,4 +1,5 @@
-//! Kinds of AArch64 instructions, told apart by their encoding (Arm Architecture Reference Manual, C4.1), and counts of them.
+//! Kinds of AArch64 instructions, told apart by their encoding (Arm Architecture Reference Manual, C4.1), and counts of
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::AddAssign;
@@ -67,7 +68,8 @@ impl Kind {
 /// Returns whether a load or store instruction loads.
 fn is_load(word: u32) -> bool {
     let (literal, register) = (word & 0x3b00_0000 == 0x1800_0000, word & 0x3a00_0000 == 0x3800_0000);
-    // Of the two bits 23 and 22, the upper one is set for loads and for stores of 128 bits, so the lower one tells them apart.
+    // Of the two bits 23 and 22, the upper one is set for loads and for stores of 128 bits, so the lower one tells them
+    // apart.
     literal
         || if register {
             word >> 22 & 1 == 1 || word >> 26 & 1 == 0 && word >> 23 & 1 == 1
@@ -135,8 +137,8 @@ impl<'w> Block<'w> {
         self.words.iter().any(|&word| Kind::of(word).is_product())
     }
 
-    /// Returns the address at which execution goes on, where the block does not end in a jump. The emulator cuts a block
-    /// where a page ends, and cuts long blocks.
+    /// Returns the address at which execution goes on, where the block does not end in a jump. The emulator cuts a
+    /// block where a page ends, and cuts long blocks.
     fn goes_on_at(&self) -> Option<u64> {
         let is_jump = |word: &u32| {
             let is = |mask: u32, value: u32| word & mask == value;

@@ -1,9 +1,9 @@
 //! The inner loops of the matrix products, cut from the program as it was built, in models of cores.
 //!
-//! The first model is llvm-mca's. LLVM has real models of cortex-a53 and cortex-a55 (in order), cortex-a57 (which LLVM also
-//! uses for the A72), neoverse-n1 (the server version of the A76) and neoverse-n2. None of them knows caches. The models of
-//! the cores that issue in order know little about which instructions are issued together, so [`pairs`] is a second model
-//! for these cores.
+//! The first model is llvm-mca's. LLVM has real models of cortex-a53 and cortex-a55 (in order), cortex-a57 (which LLVM
+//! also uses for the A72), neoverse-n1 (the server version of the A76) and neoverse-n2. None of them knows caches. The
+//! models of the cores that issue in order know little about which instructions are issued together, so [`pairs`] is a
+//! second model for these cores.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -142,8 +142,8 @@ pub fn check_all(program: &Path, objdump: &str, mca: &str) -> Result<Vec<Check>,
 }
 
 impl Wanted {
-    /// Returns the loop that does nearly all the work: the unrolled one, which has the most products. Among loops with as many
-    /// products, the shortest one is that of the channel MLP: patch mixing has more to do beside its products.
+    /// Returns the loop that does nearly all the work: the unrolled one, which has the most products. Among loops with
+    /// as many products, the shortest one is that of the channel MLP: patch mixing has more to do beside its products.
     fn find<'l>(&self, loops: &'l [Loop]) -> Option<&'l Loop> {
         let (instruction, shape) = self.instruction;
         let has_both =

@@ -2,10 +2,10 @@
 //!
 //! The tool measures the program `runtime/examples/random_model.rs`, built for aarch64 Linux, in two ways:
 //!
-//! * `arm-cost instructions` runs it in an emulator that counts executed instructions ([`inference`]). The counts are exact
-//!   and the same in every run, but they are not cycles and know nothing of caches.
-//! * `arm-cost loops` cuts the inner loops of the matrix products from it, and asks models of the cores how many cycles a
-//!   pass takes ([`loops`], [`pairs`]).
+//! * `arm-cost instructions` runs it in an emulator that counts executed instructions ([`inference`]). The counts are
+//!   exact and the same in every run, but they are not cycles and know nothing of caches.
+//! * `arm-cost loops` cuts the inner loops of the matrix products from it, and asks models of the cores how many cycles
+//!   a pass takes ([`loops`], [`pairs`]).
 //!
 //! Each way prints a table in Markdown, and then one line for each check in the form of `cargo test`, so that the same
 //! reader counts both. A check fails where something costs more than it may; the limits stand in the two files.

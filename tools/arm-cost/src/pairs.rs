@@ -1,16 +1,19 @@
-//! Cycles of a loop on the cores that issue up to two instructions at a time, in order, by rules that were measured on them.
+//! Cycles of a loop on the cores that issue up to two instructions at a time, in order, by rules that were measured on
+//! them.
 //!
-//! LLVM's models of these cores let no instruction end before an older one. In these models, an integer instruction or a load
-//! beside a product of vectors costs a cycle of its own. On the real cores it does not. The rules of Cortex-A53 and A55 are:
+//! LLVM's models of these cores let no instruction end before an older one. In these models, an integer instruction or
+//! a load beside a product of vectors costs a cycle of its own. On the real cores it does not. The rules of Cortex-A53
+//! and A55 are:
 //!
-//! * Vector arithmetic on 128 bits is issued first. Behind it, the same cycle can issue an integer instruction, a prefetch, or
-//!   a load to a general register. On an A55 the same cycle can also issue a load of 64 bits to a vector register, or an
-//!   insertion from a general register.
+//! * Vector arithmetic on 128 bits is issued first. Behind it, the same cycle can issue an integer instruction, a
+//!   prefetch, or a load to a general register. On an A55 the same cycle can also issue a load of 64 bits to a vector
+//!   register, or an insertion from a general register.
 //! * A load of 128 bits takes two cycles by itself. A load of several registers takes two cycles for each 128 bits.
-//! * A load of 64 bits and an insertion are issued together, and so are two insertions, unless both write the same register.
+//! * A load of 64 bits and an insertion are issued together, and so are two insertions, unless both write the same
+//!   register.
 //!
-//! The rules come from ncnn's `docs/developer-guide/arm-a53-a55-dual-issue.md`, and for the A53 also from the instruction
-//! benchmarks of <https://github.com/daniestevez/qsdr>. The model knows no caches.
+//! The rules come from ncnn's `docs/developer-guide/arm-a53-a55-dual-issue.md`, and for the A53 also from the
+//! instruction benchmarks of <https://github.com/daniestevez/qsdr>. The model knows no caches.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -47,7 +50,8 @@ enum Kind {
     Other,
 }
 
-/// An instruction, and the registers that it writes and reads. General registers are listed only for loads and insertions.
+/// An instruction, and the registers that it writes and reads. General registers are listed only for loads and
+/// insertions.
 #[derive(Debug)]
 struct Instruction {
     kind: Kind,
@@ -134,8 +138,8 @@ fn range(operands: &str) -> Option<(u8, u8)> {
     Some((number(first)?, number(last)?))
 }
 
-/// Returns the cycles of one pass over `body` in the steady state. The body holds the names and the operands of instructions as a
-/// disassembler writes them.
+/// Returns the cycles of one pass over `body` in the steady state. The body holds the names and the operands of
+/// instructions as a disassembler writes them.
 pub fn cycles(core: Core, body: &[(String, String)]) -> f64 {
     const PASSES: usize = 40;
     let body: Vec<Instruction> = body.iter().map(|(name, operands)| Instruction::new(name, operands)).collect();
@@ -172,7 +176,8 @@ mod tests {
 
     #[test]
     fn instructions_are_issued_together_as_on_the_cores() {
-        // The first number was measured on a Cortex-A53 by the sources above, the second stands in ncnn's guide for the A55.
+        // The first number was measured on a Cortex-A53 by the sources above, the second stands in ncnn's guide for the
+        // A55.
         let cases: [(&[&str], [f64; 2]); 10] = [
             (&["smull v1.8h, v2.8b, v3.8b", "ldr x0, [x1]"], [1.0, 1.0]),
             (&["ldr x0, [x1]", "smull v1.8h, v2.8b, v3.8b", "smull v4.8h, v2.8b, v3.8b"], [2.0, 2.0]),

@@ -1,7 +1,8 @@
 //! `uf2 PROGRAM.elf OUTPUT.uf2`: turns a program for a Raspberry Pi Pico 2 into the file that its boot loader takes.
 //!
-//! A Pico 2 that is held in its boot loader shows itself to a PC as a USB drive. A file in the format UF2 that is copied to
-//! this drive ends up in the chip's flash memory. `cargo xtask cortex-m` calls this tool; it is useful by itself, too.
+//! A Pico 2 that is held in its boot loader shows itself to a PC as a USB drive. A file in the format UF2 that is
+//! copied to this drive ends up in the chip's flash memory. `cargo xtask cortex-m` calls this tool; it is useful by
+//! itself, too.
 
 mod image;
 

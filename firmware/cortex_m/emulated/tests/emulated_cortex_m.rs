@@ -1,5 +1,5 @@
-//! The programs for Cortex-M4, M7 and M33 on emulated boards: they compute the logits of this machine, and print what they
-//! printed when their transcripts were committed.
+//! The programs for Cortex-M4, M7 and M33 on emulated boards: they compute the logits of this machine, and print what
+//! they printed when their transcripts were committed.
 //!
 //! `cargo xtask test --only cortex-m` builds the programs and runs these tests.
 
@@ -28,7 +28,8 @@ fn package() -> PathBuf {
 fn emulate(inputs: &Inputs, board: &str, program: &Path) -> Result<String> {
     let mut qemu = Command::new(&inputs.qemu);
     qemu.args(["-M", board, "-display", "none", "-monitor", "none", "-serial", "none"]);
-    // One instruction takes one nanosecond of the board's time, so its timer counts instructions: the same on every computer.
+    // One instruction takes one nanosecond of the board's time, so its timer counts instructions: the same on every
+    // computer.
     qemu.args(["-semihosting-config", "enable=on,target=native", "-icount", "shift=0,sleep=off", "-kernel"]);
     let ended = run(qemu.arg(program), b"")?;
     ended.expect(0, &[])?;

@@ -110,8 +110,8 @@ impl Board {
     }
 }
 
-/// Returns the path of a file in a temporary folder of cargo's. The name of the test, which is the name of its thread, keeps
-/// the files of tests apart that run at the same time.
+/// Returns the path of a file in a temporary folder of cargo's. The name of the test, which is the name of its thread,
+/// keeps the files of tests apart that run at the same time.
 fn temporary(name: &str) -> PathBuf {
     let test = thread::current().name().unwrap_or("test").replace("::", "-");
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{test}-{name}"))

@@ -13,8 +13,8 @@ fn is_memory(word: u32) -> bool {
     word & 0x0a00_0000 == 0x0800_0000
 }
 
-/// Returns whether an instruction is a 64-bit `madd`, `msub` or widening form of these. Instructions that add nothing (`mul`) or
-/// return the upper half of the product (`umulh`) are not affected.
+/// Returns whether an instruction is a 64-bit `madd`, `msub` or widening form of these. Instructions that add nothing
+/// (`mul`) or return the upper half of the product (`umulh`) are not affected.
 fn is_multiply_accumulate(word: u32) -> bool {
     let [addend, kind] = [word >> 10 & 0x1f, word >> 21 & 0b111];
     word & 0xff00_0000 == 0x9b00_0000 && addend != 31 && kind & 0b11 != 0b10
