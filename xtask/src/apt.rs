@@ -1,34 +1,37 @@
-//! Installs packages on Debian, Ubuntu and Raspberry Pi OS, and says what and why before it does.
+//! Installs packages on Debian, Ubuntu and Raspberry Pi OS. Before it does so, it prints which packages and why.
 
 use std::process::Command;
 
 use crate::process::{Result, find_program, output_of, run, shown};
 
-/// A package, and what it is wanted for.
+/// A package, and the reason to install it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Package {
-    /// Its name, with `:arm64` behind it where that architecture's is meant.
+    /// Its name, followed by `:arm64` where the package of that architecture is meant.
     pub name: &'static str,
-    /// Ends the sentence "it is installed to …".
+    /// The words that end the sentence "The package is installed to …".
     pub purpose: &'static str,
 }
 
-/// Whether this system has apt.
+/// Returns whether this system has apt.
 pub fn is_there() -> bool {
     find_program("apt-get").is_some()
 }
 
-/// Fetches the newest package lists. What goes wrong here is only told: old lists may do.
+/// Fetches the newest lists of packages. A failure is only printed, because older lists may suffice.
 pub fn update() -> Result<()> {
     if let Err(error) = run(&mut as_root("apt-get", &["update", "-qq"])?) {
-        eprintln!("warning: {error}; going on with the package lists that are there");
+        eprintln!("warning: {error}; the package lists that are already there are used instead");
     }
     Ok(())
 }
 
-/// Installs the packages, from lists that [`update`] has fetched. Never removes a package.
+/// Installs the packages from the lists that [`update`] has fetched. It never removes a package.
 ///
-/// Fails where there is no apt, no way to become root, or apt fails; the message holds the command to run by hand.
+/// # Errors
+///
+/// Returns an error where there is no apt, no way to become root, or apt fails. The message holds the command to run by
+/// hand.
 pub fn install(packages: &[Package]) -> Result<()> {
     eprintln!("These packages are missing and will be installed:");
     for package in packages {
@@ -37,14 +40,14 @@ pub fn install(packages: &[Package]) -> Result<()> {
     install_named(packages.iter().map(|package| package.name))
 }
 
-/// The same for packages by name.
+/// Installs packages by their names, as [`install`] does.
 pub fn install_named<'a>(names: impl Iterator<Item = &'a str>) -> Result<()> {
     let options = ["install", "-y", "--no-install-recommends", "--no-remove", "-o", "DPkg::Lock::Timeout=300"];
     let words: Vec<&str> = options.into_iter().chain(names).collect();
     run(&mut as_root("apt-get", &words)?)
 }
 
-/// Lets apt install packages of another architecture beside the machine's own; true if that was news to it.
+/// Lets apt install packages of another architecture beside the machine's own. Returns true where apt did not do so before.
 pub fn add_architecture(name: &str) -> Result<bool> {
     let known = |question| output_of(Command::new("dpkg").arg(question)).unwrap_or_default();
     let mut architectures = known("--print-architecture");
@@ -56,31 +59,32 @@ pub fn add_architecture(name: &str) -> Result<bool> {
     Ok(true)
 }
 
-/// Whether the package can be installed without another being removed.
+/// Returns whether the package can be installed without removing another one.
 pub fn installs_beside_all(package: &str) -> bool {
     simulated(&["--no-remove", package]).is_some()
 }
 
-/// The package and those that it needs and that are missing, if others might be removed for it.
+/// Returns the package and the missing packages that it needs, where apt may remove other packages for it.
 pub fn needed_for(package: &str) -> Vec<String> {
     let steps = simulated(&[package]).unwrap_or_default();
     let name = |line: &str| line.strip_prefix("Inst ")?.split(' ').next().map(String::from);
     steps.lines().filter_map(name).collect()
 }
 
-/// What an installation would do, one step a line; `None` if it cannot be done.
+/// Returns what an installation would do, one step a line, or `None` where the installation is impossible.
 fn simulated(words: &[&str]) -> Option<String> {
     let options = ["install", "--simulate", "-y", "--no-install-recommends"];
     output_of(Command::new("apt-get").args(options).args(words).env("LC_ALL", "C"))
 }
 
-/// The version that [`install`] would install, if any.
+/// Returns the version that [`install`] would install, if there is one.
 pub fn candidate(package: &str) -> Option<String> {
     let policy = output_of(Command::new("apt-cache").args(["policy", package]).env("LC_ALL", "C"))?;
     let version = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: "))?;
     (version != "(none)").then(|| version.to_string())
 }
 
+/// Returns a command that runs as root, by sudo where needed.
 fn as_root(program: &str, args: &[&str]) -> Result<Command> {
     let is_root = output_of(Command::new("id").arg("-u")).is_some_and(|id| id.trim() == "0");
     let mut direct = Command::new(program);
@@ -89,7 +93,7 @@ fn as_root(program: &str, args: &[&str]) -> Result<Command> {
         return Ok(direct);
     }
     if find_program("sudo").is_none() {
-        return Err(format!("this needs root and there is no sudo; run as root: {}", shown(&direct)));
+        return Err(format!("this needs root and there is no sudo; run this command as root: {}", shown(&direct)));
     }
     let mut by_sudo = Command::new("sudo");
     by_sudo.args(["env", "DEBIAN_FRONTEND=noninteractive", program]).args(args);

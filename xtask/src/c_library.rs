@@ -1,52 +1,61 @@
-//! `bindings/c`: the static library, its example in C, and its header in C++; on this machine and for aarch64 Linux.
+//! Checks `bindings/c`: the static library and its example in C, on this machine and for aarch64 Linux, and its header
+//! in C++.
 
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::device::{self, report_of};
-use crate::process::{Result, run, shown};
+use crate::demo::Demo;
+use crate::packages::C_LIBRARY;
+use crate::process::{Result, report_of, run, shown};
 use crate::tally::Tally;
-use crate::toolchain::{self, LINUX, Toolchain};
-use crate::{tools, workspace};
+use crate::targets::LINUX;
+use crate::toolchain::{self, Toolchain};
+use crate::{device, tools, workspace};
 
-const PACKAGE: &str = "resmlp-c";
+/// The flags with which the C and C++ compilers accept the example and the header without a warning.
 const WARNINGS: [&str; 5] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O2"];
 
-/// Builds and runs the example: its logits must be those of the Rust program, bit for bit.
+/// Builds and runs the example. Its logits must be those of the Rust program, bit for bit.
 pub fn check(arm: &Toolchain) -> Result<Tally> {
-    let pictures = device::demo_pictures()?;
-    let (model, expected) = device::demo(&pictures)?;
+    let demo = Demo::new()?;
     let host = toolchain::host()?;
     let mut tally = Tally::default();
-    let mut compare = |mut example: Command| -> Result<()> {
-        let found = logits(example.arg(&model).args(&pictures))?;
-        let expected: Vec<u32> = expected.iter().flat_map(|logits| numbers(logits)).collect();
-        if found != expected {
-            return Err(format!("`{}` has other logits than the Rust program", shown(&example)));
-        }
-        tally.passed += 1;
-        Ok(())
-    };
+    tally.record("the header in C++", compiles_as_cxx());
 
-    compiles_as_cxx()?;
     let here = build(&Toolchain::Current, &host, "cc")?;
     for threads in ["1", "3"] {
         let mut example = Command::new(&here);
         example.arg(threads);
-        compare(example)?;
+        tally.record(&format!("the example here, threads: {threads}"), compare(example, &demo));
     }
     let there = build(arm, LINUX, if host == LINUX { "cc" } else { tools::AARCH64_GCC })?;
     for core in device::CORES {
-        let mut example = tools::emulated(&there, core)?;
-        example.arg("2");
-        compare(example)?;
+        let example = tools::emulated(&there, core).map(|mut example| {
+            example.arg("2");
+            example
+        });
+        tally.record(&format!("the example on {core}"), example.and_then(|example| compare(example, &demo)));
     }
     Ok(tally)
 }
 
-/// Links the example with the library. That it links also says that no panic can be reached.
+/// Runs the example and compares its logits with those of the Rust program.
+fn compare(mut example: Command, demo: &Demo) -> Result<()> {
+    let found = logits(example.arg(&demo.model).args(&demo.pictures))?;
+    let expected: Vec<u32> = demo.logits.iter().flat_map(|logits| numbers(logits)).collect();
+    if found == expected {
+        return Ok(());
+    }
+    Err(format!(
+        "`{}` computes other logits than the Rust program: {found:x?}, expected {expected:x?}",
+        shown(&example)
+    ))
+}
+
+/// Links the example with the library, and returns the program. It links only if no panic can be reached in the
+/// library.
 fn build(toolchain: &Toolchain, target: &str, compiler: &str) -> Result<PathBuf> {
-    // As a static library alone: with a Rust library beside it there is no optimisation of the whole.
+    // The static library is built alone. Beside a Rust library, the compiler would not optimise it as a whole.
     let mut cargo = toolchain.cargo("rustc");
     cargo.args([
         "--crate-type",
@@ -54,7 +63,7 @@ fn build(toolchain: &Toolchain, target: &str, compiler: &str) -> Result<PathBuf>
         "--profile",
         "freestanding",
         "--package",
-        PACKAGE,
+        C_LIBRARY,
         "--no-default-features",
         "--features",
         "hosted",
@@ -69,6 +78,7 @@ fn build(toolchain: &Toolchain, target: &str, compiler: &str) -> Result<PathBuf>
     Ok(program)
 }
 
+/// Compiles the header as C++.
 fn compiles_as_cxx() -> Result<()> {
     let mut cxx = Command::new("c++");
     cxx.arg("-std=c++11").args(WARNINGS).arg("-I").arg(package().join("include"));
@@ -76,17 +86,19 @@ fn compiles_as_cxx() -> Result<()> {
     run(&mut cxx)
 }
 
+/// Returns the folder of the library.
 fn package() -> PathBuf {
     workspace::root().join("bindings/c")
 }
 
-/// The bits of all logits, which the example prints in lines of their own.
+/// Returns the bits of all logits, which the example prints in lines of their own.
 fn logits(example: &mut Command) -> Result<Vec<u32>> {
     let report = report_of(example)?;
     let lines = report.lines().filter_map(|line| line.strip_prefix("logits "));
     Ok(lines.flat_map(numbers).collect())
 }
 
+/// Returns the bits of all numbers in a text.
 fn numbers(text: &str) -> Vec<u32> {
     let words = text.split([' ', ',']).filter(|word| !word.is_empty());
     words.filter_map(|word| word.parse().ok()).map(f32::to_bits).collect()

@@ -1,21 +1,23 @@
-//! `cargo xtask cortex-m`: the programs for microcontrollers, with a model in their flash; and whether they do what they should.
+//! `cargo xtask cortex-m`: builds the programs for microcontrollers, with a model in their flash, and checks them on
+//! emulated boards. The checks are the tests in `firmware/cortex_m/emulated`.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::cargo::{self, build_programs, copy};
+use crate::demo;
+use crate::firmware_tests::FirmwareTests;
+use crate::packages::{CORTEX_M_KERNEL_TESTS, CORTEX_M_PROGRAM, CORTEX_M_TESTS, RUNTIME, UF2};
 use crate::process::{Result, run};
+use crate::qemu_system;
 use crate::tally::Tally;
+use crate::targets::{CORTEX_M, CORTEX_M4, CORTEX_M33};
 use crate::toolchain::Toolchain;
 use crate::tools::{self, Tool};
-use crate::transcript::{self, Leeway};
-use crate::{device, emulator, qemu_system, uf2, workspace};
+use crate::workspace;
 
-/// What the boards are built for.
-pub const TARGETS: [&str; 2] = ["thumbv7em-none-eabihf", "thumbv8m.main-none-eabihf"];
-
-/// A board of `firmware/cortex_m`: the feature of this name, and the emulator's machine.
+/// A board of `firmware/cortex_m`. The board's feature has this name, and so has the emulator's machine.
 struct Board {
     name: &'static str,
     target: &'static str,
@@ -23,24 +25,18 @@ struct Board {
 }
 
 const BOARDS: [Board; 4] = [
-    Board { name: "mps2-an386", target: TARGETS[0], is_emulated: true },
-    Board { name: "mps2-an500", target: TARGETS[0], is_emulated: true },
-    Board { name: "mps2-an505", target: TARGETS[1], is_emulated: true },
-    Board { name: "pico2", target: TARGETS[1], is_emulated: false },
+    Board { name: "mps2-an386", target: CORTEX_M4, is_emulated: true },
+    Board { name: "mps2-an500", target: CORTEX_M4, is_emulated: true },
+    Board { name: "mps2-an505", target: CORTEX_M33, is_emulated: true },
+    Board { name: "pico2", target: CORTEX_M33, is_emulated: false },
 ];
 
-/// What the converter calls these cores.
-const TARGET: &str = "cortex-m";
-/// The programs; the second one's feature has its name.
-const PROGRAM: &str = "resmlp-cortex-m";
-const TESTS: &str = "kernel-tests";
-/// In cargo's output folder.
+/// What the converter calls the layout of weights for these cores.
+const LAYOUT: &str = "cortex-m";
+/// What the converter calls the layout of weights that every machine takes.
+const OTHER_LAYOUT: &str = "any";
+/// The folder of the programs, in cargo's output folder.
 const FOLDER: &str = "device/cortex-m";
-const LOGITS: &str = "logits, bits:";
-/// Compilers differ, and the model is made anew, whose last bits depend on the machine that makes it: the logits must be those
-/// of this machine.
-const LEEWAY: Leeway =
-    Leeway { timed: &[], measured: &["thumb-dsp:", "scalar:", "flash:", "RAM:", "  "], elsewhere: &[LOGITS] };
 
 /// What is linked into a program.
 struct Input {
@@ -49,201 +45,172 @@ struct Input {
 }
 
 impl Input {
-    /// The demo's model, laid out for `target`, and a photograph of the demo's.
-    fn demo(target: &str) -> Result<Self> {
-        let folder = workspace::made(FOLDER)?;
-        let model = device::demo_model(&folder.join(format!("demo-{target}.rmlp")), target)?;
+    /// Makes the demo's model in a layout, and takes a photograph of the demo's.
+    fn demo(layout: &str) -> Result<Self> {
+        let model = workspace::made(FOLDER)?.join(format!("demo-{layout}.rmlp"));
+        demo::make_model(&model, layout)?;
         Ok(Self { model, picture: package().join("pictures/horse.ppm") })
-    }
-
-    /// The logits as this machine computes them: their bits in hexadecimal.
-    fn logits(&self) -> Result<String> {
-        Ok(device::logit_bits(&self.model, &[&self.picture])?.concat())
     }
 }
 
-/// Builds `target/device/cortex-m/<board>.elf` for all boards, and the file to drop on a Pico 2; prints their paths.
+/// Builds `target/device/cortex-m/<board>.elf` for all boards, and the file to copy to a Pico 2. Prints their paths.
 ///
-/// A model of one's own goes only on the boards with a Pico 2's memory: the others may be too small.
+/// A model of the user's own is built only for the boards with a Pico 2's memory, because the other boards may be too
+/// small.
 pub fn build(options: &[&str]) -> Result<()> {
-    let demos = options.is_empty();
+    let is_demo = options.is_empty();
     let input = match options {
-        [] => Input::demo(TARGET)?,
+        [] => Input::demo(LAYOUT)?,
         ["--model", model, "--picture", picture] | ["--picture", picture, "--model", model] => {
             Input { model: found(model)?, picture: found(picture)? }
         }
-        _ => return Err("`cortex-m` takes no options, or --model MODEL.rmlp --picture PICTURE.ppm".to_string()),
+        _ => {
+            return Err("`cortex-m` takes no options, or both --model MODEL.rmlp and --picture PICTURE.ppm".to_string());
+        }
     };
-    let arm = Toolchain::for_targets(&TARGETS)?;
-    for board in BOARDS.iter().filter(|board| demos || board.has_pico2_memory()) {
-        println!("{}", board.build(&arm, &input)?.display());
-        if !board.is_emulated {
-            println!("{}", write_uf2(&board.elf())?.display());
+    let arm = Toolchain::for_targets(&CORTEX_M)?;
+    for board in BOARDS.iter().filter(|board| is_demo || board.has_pico2_memory()) {
+        for file in board.build_for_users(&arm, &input)? {
+            println!("{}", file.display());
         }
     }
     Ok(())
 }
 
-/// Runs the boards that can be emulated, and compares what they print with the committed transcripts, or renews these.
+/// Runs the demo on the boards that can be emulated, and compares what they print with the committed transcripts, or
+/// writes these anew if `overwrite`.
 pub fn emulate(overwrite: bool) -> Result<()> {
     tools::ensure(&[Tool::QemuArm])?;
-    let arm = Toolchain::for_targets(&TARGETS)?;
-    let input = Input::demo(TARGET)?;
-    let expected = input.logits()?;
+    let arm = Toolchain::for_targets(&CORTEX_M)?;
+    let input = Input::demo(LAYOUT)?;
     for board in BOARDS.iter().filter(|board| board.is_emulated) {
-        let text = board.run_demo(&arm, &input, &expected, overwrite)?;
-        println!("{text}");
+        board.build(&arm, &input, &board.elf(""))?;
     }
-    Ok(())
+    tests(&workspace::made(FOLDER)?, &workspace::target_dir().join("release")).show("transcript", overwrite)
 }
 
-/// On M4, M7 and M33: the logits are this machine's, every table of kernels computes what the scalar one does, and the program
-/// for a Pico 2 links.
+/// Builds every program, and runs the tests on emulated boards.
 pub fn check(arm: &Toolchain) -> Result<Tally> {
-    let input = Input::demo(TARGET)?;
-    let expected = input.logits()?;
-    lint(arm, &input)?;
-    // Before that board's program is built with the model that it is to be left with.
+    let other = Input::demo(OTHER_LAYOUT)?;
+    let input = Input::demo(LAYOUT)?;
+    let mut tally = Tally::default();
+    lint(arm, &input, &mut tally);
+    // This program is built first, because the one with the proper model has the same name and is to be left in its
+    // place.
     if let Some(board) = BOARDS.iter().find(|board| board.is_emulated && board.has_pico2_memory()) {
-        board.run_another_layout(arm, &expected)?;
+        tally.record_failure("build with another layout", board.build(arm, &other, &board.elf("-other-layout")));
     }
-    let mut tally = Tally { passed: 1, ..Tally::default() };
     for board in &BOARDS {
         if board.is_emulated {
-            board.run_demo(arm, &input, &expected, false)?;
-            tally.passed += 1 + board.compare_kernels(arm, &input)?;
+            tally.record_failure(&format!("build for {}", board.name), board.build(arm, &input, &board.elf("")));
+            tally.record_failure(&format!("kernel tests for {}", board.name), board.build_kernel_tests(arm, &input));
         } else {
-            board.build(arm, &input)?;
-            write_uf2(&board.elf())?;
-            tally.passed += 1;
+            tally.record(board.name, board.build_for_users(arm, &input).map(|_| ()));
         }
     }
+    tally += tests(&workspace::made(FOLDER)?, &workspace::target_dir().join("release")).check()?;
     Ok(tally)
 }
 
-/// Clippy: the kernels, the program for a real board, and the one that compares kernels in an emulated one.
-fn lint(arm: &Toolchain, input: &Input) -> Result<()> {
+/// Returns the tests on emulated boards.
+fn tests<'a>(firmware: &'a Path, programs: &'a Path) -> FirmwareTests<'a> {
+    FirmwareTests { name: CORTEX_M_TESTS, firmware, programs, emulator: qemu_system::NAME }
+}
+
+/// Runs clippy on the kernels, on the program for a real board, and on the program that compares kernels on an emulated
+/// one.
+fn lint(arm: &Toolchain, input: &Input, tally: &mut Tally) {
     let mut runtime = arm.cargo("clippy");
-    runtime.args(["--release", "--package", "resmlp-runtime", "--no-default-features", "--features", "bare-metal"]);
-    run(runtime.args(["--target", TARGETS[0], "--", "--deny", "warnings"]))?;
+    runtime.args(["--release", "--package", RUNTIME, "--no-default-features", "--features", "bare-metal"]);
+    runtime.args(["--target", CORTEX_M4, "--", "--deny", "warnings"]);
+    tally.record("clippy of the runtime", run(&mut runtime));
     let [.., emulated, pico2] = &BOARDS;
-    for (board, program, features) in
-        [(pico2, PROGRAM, [pico2.name].as_slice()), (emulated, TESTS, &[emulated.name, TESTS])]
-    {
+    for (board, program, features) in [
+        (pico2, CORTEX_M_PROGRAM, [pico2.name].as_slice()),
+        (emulated, CORTEX_M_KERNEL_TESTS, &[emulated.name, CORTEX_M_KERNEL_TESTS]),
+    ] {
         let mut clippy = board.cargo(arm, "clippy", features, input);
-        run(clippy.args(["--bin", program, "--", "--deny", "warnings"]))?;
+        clippy.args(["--bin", program, "--", "--deny", "warnings"]);
+        tally.record(&format!("clippy of {program} for {}", board.name), run(&mut clippy));
     }
-    Ok(())
 }
 
 impl Board {
-    /// An M33, with the memory of an RP2350.
+    /// Returns whether the board has the core of an RP2350, an M33, and its memory.
     fn has_pico2_memory(&self) -> bool {
-        self.target == TARGETS[1]
+        self.target == CORTEX_M33
     }
 
-    fn elf(&self) -> PathBuf {
-        workspace::target_dir().join(FOLDER).join(self.name).with_extension("elf")
+    /// Returns the path of one of the board's programs; `kind` is the end of its name.
+    fn elf(&self, kind: &str) -> PathBuf {
+        workspace::target_dir().join(FOLDER).join(format!("{}{kind}.elf", self.name))
     }
 
-    /// `cargo <subcommand>` in the firmware's own workspace, with what it links in.
+    /// Returns `cargo <subcommand>` in the firmware's own workspace, with what is linked into the program.
     fn cargo(&self, arm: &Toolchain, subcommand: &str, features: &[&str], input: &Input) -> Command {
         let mut cargo = arm.cargo(subcommand);
         cargo.arg("--manifest-path").arg(package().join("Cargo.toml"));
         cargo.args(["--release", "--target", self.target, "--features", &features.join(",")]);
         cargo.env("CARGO_TARGET_DIR", workspace::target_dir());
         cargo.env("RESMLP_MODEL", &input.model).env("RESMLP_PICTURE", &input.picture);
-        // The target alone means any ARMv8-M core.
+        // The target alone means any core of ARMv8-M.
         cargo.env("CARGO_TARGET_THUMBV8M_MAIN_NONE_EABIHF_RUSTFLAGS", "-Ctarget-cpu=cortex-m33");
         cargo
     }
 
-    /// Builds the program and returns where it lies.
-    fn build(&self, arm: &Toolchain, input: &Input) -> Result<PathBuf> {
-        run(self.cargo(arm, "build", &[self.name], input).args(["--bin", PROGRAM]))?;
-        copy(&self.built(PROGRAM), &self.elf())?;
-        Ok(self.elf())
-    }
-
-    fn built(&self, program: &str) -> PathBuf {
-        workspace::target_dir().join(self.target).join("release").join(program)
-    }
-
-    /// Classifies the picture in the emulator; returns the transcript.
-    fn run_demo(&self, arm: &Toolchain, input: &Input, expected: &str, overwrite: bool) -> Result<String> {
-        let text = self.classify(arm, input, expected)?;
-        let committed = package().join("transcripts").join(self.name).with_extension("txt");
-        transcript::compare(&committed, &text, &LEEWAY, overwrite)?;
-        Ok(text)
-    }
-
-    /// A model that is laid out for other kernels has the same logits, and the program says that it takes longer.
-    fn run_another_layout(&self, arm: &Toolchain, expected: &str) -> Result<()> {
-        let text = self.classify(arm, &Input::demo("any")?, expected)?;
-        let says_so = text.lines().any(|line| line.starts_with("note: the weights are not laid out for thumb-dsp"));
-        if says_so { Ok(()) } else { Err(format!("it does not say that it takes other kernels:\n{text}")) }
-    }
-
-    /// What the program prints in the emulator; its logits must be the expected ones.
-    fn classify(&self, arm: &Toolchain, input: &Input, expected: &str) -> Result<String> {
-        let text = self.emulate(&self.build(arm, input)?)?;
-        let logits = text.lines().find_map(|line| line.strip_prefix(LOGITS)).unwrap_or_default();
-        if logits.trim() != expected {
-            return Err(format!("{}: its logits are not this machine's, {expected}:\n{text}", self.name));
+    /// Builds the program and, for a Pico 2, the file that its boot loader takes. Returns the paths of both.
+    fn build_for_users(&self, arm: &Toolchain, input: &Input) -> Result<Vec<PathBuf>> {
+        let elf = self.elf("");
+        self.build(arm, input, &elf)?;
+        if self.is_emulated {
+            return Ok(vec![elf]);
         }
-        Ok(text)
+        let uf2 = elf.with_extension("uf2");
+        run(Command::new(build_programs(&[UF2])?.join(UF2)).arg(&elf).arg(&uf2))?;
+        Ok(vec![elf, uf2])
     }
 
-    /// Compares the tables of kernels in the emulator; returns how many comparisons there were.
-    fn compare_kernels(&self, arm: &Toolchain, input: &Input) -> Result<usize> {
-        let mut build = self.cargo(arm, "build", &[self.name, TESTS], input);
-        run(build.args(["--bin", TESTS]))?;
-        let text = self.emulate(&self.built(TESTS))?;
-        eprint!("{text}");
-        let passed = text.lines().filter(|line| line.starts_with("test ") && line.ends_with(" ... ok")).count();
-        let has_table = text.lines().next().is_some_and(|line| line.contains("thumb-dsp"));
-        if has_table && passed > 0 { Ok(passed) } else { Err(format!("nothing was compared:\n{text}")) }
+    /// Builds the program that classifies a picture.
+    fn build(&self, arm: &Toolchain, input: &Input, elf: &Path) -> Result<()> {
+        self.build_program(arm, CORTEX_M_PROGRAM, &[self.name], input, elf)
     }
 
-    /// An instruction takes a nanosecond of the machine's time, so its timer counts them: the same on every computer.
-    fn emulate(&self, program: &Path) -> Result<String> {
-        let mut qemu = qemu_system::command("qemu-system-arm");
-        qemu.args(["-M", self.name, "-display", "none", "-monitor", "none", "-serial", "none"]);
-        qemu.args(["-semihosting-config", "enable=on,target=native", "-icount", "shift=0,sleep=off", "-kernel"]);
-        let ended = emulator::run(qemu.arg(program), b"")?;
-        match ended.code {
-            Some(0) => Ok(ended.text()),
-            code => Err(format!("{}: ended with {code:?}, expected 0:\n{}", self.name, ended.text())),
+    /// Builds the program that compares the tables of kernels.
+    fn build_kernel_tests(&self, arm: &Toolchain, input: &Input) -> Result<()> {
+        let features = [self.name, CORTEX_M_KERNEL_TESTS];
+        self.build_program(arm, CORTEX_M_KERNEL_TESTS, &features, input, &self.elf("-kernel-tests"))
+    }
+
+    fn build_program(
+        &self,
+        arm: &Toolchain,
+        program: &str,
+        features: &[&str],
+        input: &Input,
+        elf: &Path,
+    ) -> Result<()> {
+        // A program of an earlier build must not be taken for this one where this one cannot be built.
+        if elf.exists() {
+            fs::remove_file(elf).map_err(|error| format!("cannot remove {}: {error}", elf.display()))?;
         }
+        run(self.cargo(arm, "build", features, input).args(["--bin", program]))?;
+        copy(&workspace::target_dir().join(self.target).join("release").join(program), elf)
     }
 }
 
-fn write_uf2(elf: &Path) -> Result<PathBuf> {
-    let path = elf.with_extension("uf2");
-    let bytes = fs::read(elf).map_err(|error| format!("cannot read {}: {error}", elf.display()))?;
-    let uf2 = uf2::from_elf(&bytes, uf2::RP2350_ARM_S).map_err(|error| format!("{}: {error}", elf.display()))?;
-    fs::write(&path, uf2).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-    Ok(path)
-}
-
-/// The absolute path of a file that someone has named.
+/// Returns the absolute path of a file that the user has named.
 fn found(path: &str) -> Result<PathBuf> {
-    fs::canonicalize(path).map_err(|error| format!("cannot find {path}: {error}"))
+    fs::canonicalize(path).map_err(|error| format!("cannot find the file {path}: {error}"))
 }
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    let copied = fs::copy(from, to).map(|_| ());
-    copied.map_err(|error| format!("cannot copy {} to {}: {error}", from.display(), to.display()))
-}
-
-/// The program's package, a workspace of its own.
+/// Returns the folder of the programs' package, which is a workspace of its own.
 fn package() -> PathBuf {
     workspace::root().join("firmware/cortex_m")
 }
 
-/// Tells cargo's formatter to look at that package too.
+/// Returns the command that checks the format of that workspace.
 pub fn format_check() -> Command {
-    let mut cargo = Toolchain::Current.cargo("fmt");
-    cargo.args([OsStr::new("--manifest-path"), package().join("Cargo.toml").as_os_str(), OsStr::new("--check")]);
+    let mut cargo = cargo::cargo("fmt");
+    cargo.arg("--manifest-path").arg(package().join("Cargo.toml")).arg("--check");
     cargo
 }

@@ -1,7 +1,7 @@
-//! The emulators of whole boards.
+//! Finds and installs the emulators of whole boards.
 //!
-//! Debian 12's cannot be installed beside the `qemu-utils` of its backports. Nothing that is installed is removed for them: their
-//! files are unpacked under `target/tools`, and run from there.
+//! Debian 12's package of these emulators cannot be installed beside the package `qemu-utils` of its backports. No
+//! installed package is removed for them: their files are unpacked under `target/tools`, and run from there.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,24 +11,24 @@ use crate::apt;
 use crate::process::{Result, find_program, run};
 use crate::workspace;
 
-/// The package, and one of its programs.
+/// The name of the package, and of the emulator in it that runs 32-bit boards.
 pub const NAME: &str = "qemu-system-arm";
 
-/// The emulator of this name.
-pub fn command(name: &str) -> Command {
-    Command::new(find(name).unwrap_or_else(|| name.into()))
-}
+/// The emulator in the same package that runs 64-bit boards.
+pub const NAME_64: &str = "qemu-system-aarch64";
 
-/// Where it is, installed or unpacked.
+/// Returns the path of an emulator, installed or unpacked.
 pub fn find(name: &str) -> Option<PathBuf> {
     find_program(name).or_else(|| Some(folder().join("usr/bin").join(name)).filter(|path| path.is_file()))
 }
 
+/// Returns the folder that the emulators are unpacked in.
 fn folder() -> PathBuf {
     workspace::target_dir().join("tools/qemu-system")
 }
 
-/// Unpacks the emulators, and installs the libraries that they need, where their package would push out another one.
+/// Unpacks the emulators and installs the libraries that they need, where installing their package would remove another
+/// one.
 pub fn unpack_if_it_conflicts() -> Result<()> {
     if apt::installs_beside_all(NAME) {
         return Ok(());
@@ -38,7 +38,7 @@ pub fn unpack_if_it_conflicts() -> Result<()> {
     if own.is_empty() {
         return Ok(());
     }
-    eprintln!("{NAME} would push out what is installed: it is unpacked under target/tools");
+    eprintln!("installing {NAME} would remove other packages, so it is unpacked under target/tools instead");
     if !libraries.is_empty() {
         apt::install_named(libraries.iter().map(String::as_str))?;
     }

@@ -1,28 +1,31 @@
-//! What the workspaces depend on: every direct dependency has a reason in `SECURITY.md`; licences, sources, duplicates and
-//! advisories are cargo-deny's, by `deny.toml`.
+//! Checks what the workspaces depend on. Every direct dependency must have a reason in `SECURITY.md`. Licences,
+//! sources, duplicates and advisories are checked by cargo-deny, by the rules in `deny.toml`.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::cargo::cargo;
 use crate::process::{Result, find_program, output_of, run};
 use crate::tally::Tally;
 use crate::toolchain::Toolchain;
 use crate::workspace;
 
-/// The cargo-deny that is compiled where there is none.
+/// The version of cargo-deny that is compiled where none is installed.
 const CARGO_DENY: &str = "0.20.2";
-/// The workspaces' manifests; each has a lock file.
+/// The manifests of the workspaces. Each has a lock file beside it.
 const MANIFESTS: [&str; 2] = ["Cargo.toml", "firmware/cortex_m/Cargo.toml"];
 
-/// All of the checks.
+/// Runs all of the checks.
 pub fn check(_: &Toolchain) -> Result<Tally> {
-    let document = fs::read_to_string(workspace::root().join("SECURITY.md")).map_err(|error| error.to_string())?;
-    reasons(&document)?;
-    let mut tally = Tally { passed: 1, ..Tally::default() };
+    let security = workspace::root().join("SECURITY.md");
+    let document =
+        fs::read_to_string(&security).map_err(|error| format!("cannot read {}: {error}", security.display()))?;
+    let mut tally = Tally::default();
+    tally.record("a reason for each dependency", reasons(&document));
     let Some(deny) = cargo_deny() else {
-        eprintln!("skipped: supply-chain (needs cargo-deny, and a connection to install it)");
+        eprintln!("skipped: licences, sources and advisories (they need cargo-deny, and a connection to install it)");
         tally.skipped.push("cargo-deny".into());
         return Ok(tally);
     };
@@ -32,22 +35,21 @@ pub fn check(_: &Toolchain) -> Result<Tally> {
         run(&mut deny)
     };
     for manifest in MANIFESTS {
-        deny(manifest, &["check", "--hide-inclusion-graph", "licenses", "bans", "sources"])?;
-        tally.passed += 1;
+        let checked = deny(manifest, &["check", "--hide-inclusion-graph", "licenses", "bans", "sources"]);
+        tally.record(&format!("licences and sources of {manifest}"), checked);
     }
     if let Err(error) = deny(MANIFESTS[0], &["fetch", "db"]) {
-        eprintln!("skipped: advisories (needs their database: {error})");
+        eprintln!("skipped: advisories (they need a connection to fetch their database: {error})");
         tally.skipped.push("advisories".into());
         return Ok(tally);
     }
     for manifest in MANIFESTS {
-        deny(manifest, &["check", "advisories"])?;
-        tally.passed += 1;
+        tally.record(&format!("advisories on {manifest}"), deny(manifest, &["check", "advisories"]));
     }
     Ok(tally)
 }
 
-/// The user's own cargo-deny, else one that is compiled once; `None` where that fails.
+/// Returns the user's own cargo-deny, or one that is compiled once and kept. Returns `None` where compiling fails.
 fn cargo_deny() -> Option<PathBuf> {
     if let Some(program) = find_program("cargo-deny") {
         return Some(program);
@@ -55,8 +57,8 @@ fn cargo_deny() -> Option<PathBuf> {
     let folder = workspace::target_dir().join("tools");
     let program = folder.join("bin/cargo-deny");
     if !program.is_file() {
-        let mut cargo = Toolchain::Current.cargo("install");
-        // Compiling it without optimisation takes half as long, and it has little to do.
+        let mut cargo = cargo("install");
+        // Without optimisation, compiling takes half as long, and cargo-deny has little to do.
         cargo.args(["--locked", "--debug", "cargo-deny", "--version", CARGO_DENY, "--root"]).arg(&folder);
         cargo.arg("--target-dir").arg(folder.join("build"));
         run(&mut cargo).map_err(|error| eprintln!("note: {error}")).ok()?;
@@ -64,27 +66,31 @@ fn cargo_deny() -> Option<PathBuf> {
     Some(program)
 }
 
-/// Compares the table's first column with the direct dependencies of all workspaces.
+/// Compares the first column of the table in `SECURITY.md` with the direct dependencies of all workspaces.
 fn reasons(document: &str) -> Result<()> {
     let mut direct = BTreeSet::new();
     for manifest in MANIFESTS {
         direct.extend(direct_dependencies(manifest)?);
     }
-    let (_, section) = document.split_once("## Dependencies").ok_or("SECURITY.md has no section `Dependencies`")?;
+    let (_, section) = document.split_once("## Dependencies").ok_or("SECURITY.md has no section `## Dependencies`")?;
     let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
     let stated: BTreeSet<String> = rows.map(|(name, _)| name.into()).collect();
     if stated != direct {
         let missing: Vec<_> = direct.difference(&stated).collect();
         let unused: Vec<_> = stated.difference(&direct).collect();
-        return Err(format!("SECURITY.md gives no reason for {missing:?}, and one for {unused:?}, which nobody uses"));
+        return Err(format!(
+            "the table `Dependencies` in SECURITY.md has no reason for {missing:?}, and has one for {unused:?}, which no \
+             package uses; add or remove these rows"
+        ));
     }
     eprintln!("{} direct dependencies, each with its reason", direct.len());
     Ok(())
 }
 
-/// Names of what the packages of a workspace depend on, but for the project's own, for which `cargo tree` prints a path.
+/// Returns the names of the packages that a workspace depends on directly. The project's own packages, for which `cargo
+/// tree` prints a path, are left out.
 fn direct_dependencies(manifest: &str) -> Result<BTreeSet<String>> {
-    let mut cargo = Toolchain::Current.cargo("tree");
+    let mut cargo = cargo("tree");
     cargo.args(["--manifest-path", manifest, "--workspace", "--all-features", "--target", "all", "--no-dedupe"]);
     cargo.args(["--format", " {p}", "--prefix", "depth", "--depth", "1"]);
     let text = output_of(&mut cargo).ok_or_else(|| format!("`cargo tree` fails for {manifest}"))?;
@@ -101,6 +107,6 @@ mod tests {
     fn dependencies_without_a_reason_and_reasons_without_a_dependency_are_named() {
         let document = "| `elsewhere` |\n## Dependencies\n| `no-such-package` | xtask | none |\n";
         let error = reasons(document).unwrap_err();
-        assert!(error.contains("\"half\"") && error.contains("one for [\"no-such-package\"]"), "{error}");
+        assert!(error.contains("\"half\"") && error.contains("has one for [\"no-such-package\"]"), "{error}");
     }
 }

@@ -1,7 +1,7 @@
-//! A toolchain folder made of Debian's compiler and a standard library for bare metal, which Debian does not package.
+//! Makes a toolchain folder from Debian's compiler and a core library for bare metal, which Debian does not package.
 //!
-//! `core` and `alloc` are compiled once from Debian's copy of Rust's source, offline. After that the folder is used as
-//! rustup's toolchains are: a plain `cargo build --target …`, without unstable options.
+//! `core` and `alloc` are compiled once, offline, from Debian's copy of Rust's source. After that the folder works like
+//! a toolchain of rustup's: a plain `cargo build --target …` suffices, without unstable options.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 
 use crate::debian::{self, SYSROOT};
 use crate::process::{Result, output_of, run};
-use crate::toolchain::{BARE_METAL, LINUX};
+use crate::targets::{BARE_METAL, LINUX};
 use crate::workspace;
 
-/// Raise it when this file makes the folder differently.
+/// The version of this file. Raise it with every change after which the folder has to be made anew.
 const RECIPE: &str = "1";
 
-/// The folder, made anew if Debian's compiler has changed since it was made.
+/// Returns the folder, and makes it anew where Debian's compiler has changed since it was made.
 ///
-/// Needs all of Debian's toolchain: see [`debian::is_complete`].
+/// All of Debian's toolchain has to be installed: see [`debian::is_complete`].
 pub fn ensure() -> Result<PathBuf> {
     let folder = workspace::target_dir().join("cross-toolchain");
     let compiler = output_of(debian::program("rustc").arg("-vV")).ok_or("Debian's rustc does not run")?;
@@ -31,6 +31,7 @@ pub fn ensure() -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// Makes the folder from nothing.
 fn make(folder: &Path, host: &str) -> Result<()> {
     eprintln!("Building Rust's core library for bare metal, which takes two minutes and is kept:");
     remove(folder)?;
@@ -39,13 +40,13 @@ fn make(folder: &Path, host: &str) -> Result<()> {
     for target in BARE_METAL {
         let library = folder.join("lib/rustlib").join(target).join("lib");
         copy_libraries(&built.join(target).join("release/deps"), &library).map_err(|error| error.to_string())?;
-        // What was compiled against the libraries of before would not link any more.
+        // Programs that were compiled against the previous libraries would not link any more.
         remove(&workspace::target_dir().join(target))?;
     }
     remove(&folder.join("build"))
 }
 
-/// Wrappers and links, so that everything but bare metal's libraries is Debian's own.
+/// Fills the folder with wrappers and links, so that everything but the libraries for bare metal is Debian's own.
 fn link_compiler(folder: &Path, host: &str) -> std::io::Result<()> {
     let bin = folder.join("bin");
     fs::create_dir_all(&bin)?;
@@ -65,13 +66,13 @@ fn link_compiler(folder: &Path, host: &str) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Compiles `core` and `alloc` for all of [`BARE_METAL`]; returns the folder that has one folder for each target.
+/// Compiles `core` and `alloc` for all of [`BARE_METAL`], and returns the folder that has one folder for each target.
 fn build_core(package: &Path) -> Result<PathBuf> {
     let write = |name: &str, text: &str| {
         fs::write(package.join(name), text).map_err(|error| format!("cannot write {name}: {error}"))
     };
     fs::create_dir_all(package.join(".cargo")).map_err(|error| error.to_string())?;
-    // The few crates that Rust's library uses lie beside it.
+    // The few crates that Rust's library uses are in a folder beside it.
     let vendored = format!("{SYSROOT}/lib/rustlib/src/rust/library/vendor");
     let sources = format!("source.crates-io.replace-with = \"vendored\"\nsource.vendored.directory = \"{vendored}\"\n");
     write(".cargo/config.toml", &sources)?;
@@ -90,13 +91,14 @@ fn build_core(package: &Path) -> Result<PathBuf> {
     Ok(target_dir)
 }
 
+/// Copies the compiled libraries of one target.
 fn copy_libraries(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let path = entry?.path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         let is_library = name.ends_with(".rlib") || name.ends_with(".rmeta");
-        // Beside Rust's own libraries lies the empty one that they were compiled for.
+        // The folder also holds the empty library that the others were compiled for.
         if is_library && !name.starts_with("libempty-") {
             fs::copy(&path, to.join(name))?;
         }
@@ -104,6 +106,7 @@ fn copy_libraries(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Removes a folder, if it exists.
 fn remove(folder: &Path) -> Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder).map_err(|error| format!("cannot remove {}: {error}", folder.display()))?;

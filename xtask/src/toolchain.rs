@@ -1,29 +1,29 @@
-//! Which cargo builds for ARM: the user's own where it can, else one made of Debian's packages.
+//! Chooses the cargo that builds for ARM: the user's own where it can, else one that is made of Debian's packages.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::cargo::cargo;
 use crate::process::{Result, find_program, output_of, run};
 use crate::{debian, sysroot, workspace};
 
-/// Raspberry Pi OS and Jetson.
-pub const LINUX: &str = "aarch64-unknown-linux-gnu";
-/// Raspberry Pi without an operating system, Cortex-M4/M7, Cortex-M33.
-pub const BARE_METAL: [&str; 3] = ["aarch64-unknown-none", "thumbv7em-none-eabihf", "thumbv8m.main-none-eabihf"];
-
 /// A cargo that can build for certain targets.
 pub enum Toolchain {
-    /// The one that runs xtask.
+    /// The cargo that runs xtask.
     Current,
     /// A folder with `bin/cargo`, `bin/rustc` and `bin/rustdoc`: see [`sysroot`].
     Folder(PathBuf),
 }
 
 impl Toolchain {
-    /// A toolchain for these targets; installs what it takes, and does nothing where all is there.
+    /// Returns a toolchain for these targets, and installs it where there is none.
     ///
-    /// In this order: the current toolchain has the targets; Debian's is installed; rustup can add the targets;
-    /// Debian's can be installed.
+    /// The first of these that is possible is done: take the current toolchain, if it has the targets; take Debian's
+    /// toolchain, if it is installed; let rustup add the targets to the current toolchain; install Debian's toolchain.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error where none of these is possible. The message says what to install.
     pub fn for_targets(targets: &[&str]) -> Result<Self> {
         let current_has_all = || targets.iter().all(|target| current_has(target));
         if current_has_all() {
@@ -38,49 +38,45 @@ impl Toolchain {
         Ok(Self::Folder(sysroot::ensure()?))
     }
 
-    /// `cargo <subcommand>` of this toolchain, in the repository's root.
+    /// Returns `cargo <subcommand>` of this toolchain, in the root of the repository.
     pub fn cargo(&self, subcommand: &str) -> Command {
-        let mut command = match self {
-            Self::Current => Command::new("cargo"),
-            Self::Folder(folder) => {
-                let bin = folder.join("bin");
-                // Found through PATH or ~/.cargo/bin, `cargo clippy` would be another toolchain's.
-                let mut cargo = debian::program(if subcommand == "clippy" { "cargo-clippy" } else { "cargo" });
-                cargo.env("CARGO", debian::program("cargo").get_program()).env("SYSROOT", folder);
-                cargo.env("RUSTC", bin.join("rustc")).env("RUSTDOC", bin.join("rustdoc"));
-                cargo
-            }
-        };
+        let Self::Folder(folder) = self else { return cargo(subcommand) };
+        let bin = folder.join("bin");
+        // Cargo would find `cargo-clippy` in PATH or in ~/.cargo/bin, and that one would belong to another toolchain.
+        let mut command = debian::program(if subcommand == "clippy" { "cargo-clippy" } else { "cargo" });
+        command.env("CARGO", debian::program("cargo").get_program()).env("SYSROOT", folder);
+        command.env("RUSTC", bin.join("rustc")).env("RUSTDOC", bin.join("rustdoc"));
         command.arg(subcommand).current_dir(workspace::root());
         command
     }
 }
 
-/// The triple of the machine that we run on.
+/// Returns the target triple of the machine that runs xtask.
 pub fn host() -> Result<String> {
     let version = output_of(Command::new("rustc").arg("-vV")).ok_or("rustc does not run")?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).ok_or("rustc -vV names no host")?;
     Ok(host.to_string())
 }
 
-/// Whether cargo can compile the standard library anew.
+/// Returns whether the source of the standard library is installed, so that cargo can compile it.
 pub fn has_std_source() -> bool {
     let sysroot = output_of(Command::new("rustc").args(["--print", "sysroot"]).current_dir(workspace::root()));
     sysroot.is_some_and(|folder| Path::new(folder.trim()).join("lib/rustlib/src/rust/library/Cargo.lock").is_file())
 }
 
-/// `rustup <kind> add <names>` for the current toolchain; false where there is no rustup or it fails.
+/// Runs `rustup <kind> add <names>` for the current toolchain. Returns false where there is no rustup or it fails.
 pub fn rustup_add(kind: &str, names: &[&str]) -> bool {
     if find_program("rustup").is_none() {
         return false;
     }
     let outcome = run(Command::new("rustup").args([kind, "add"]).args(names).current_dir(workspace::root()));
     if let Err(error) = &outcome {
-        eprintln!("note: {error}; trying the system's packages instead");
+        eprintln!("note: {error}; the packages of the system are tried instead");
     }
     outcome.is_ok()
 }
 
+/// Returns whether the current toolchain can build for a target.
 fn current_has(target: &str) -> bool {
     let mut rustc = Command::new("rustc");
     rustc.args(["--print", "target-libdir", "--target", target]).current_dir(workspace::root());

@@ -1,40 +1,42 @@
-//! The programs that the steps call, and how to get them.
+//! The programs that the steps call, and how to install them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::apt::{self, Package};
 use crate::process::{Result, find_program, output_of};
-use crate::toolchain::{self, LINUX};
-use crate::{qemu_system, workspace};
+use crate::targets::LINUX;
+use crate::{cargo, qemu_system, toolchain};
 
-/// Where Debian puts aarch64's libraries for cross-compiling.
+/// The folder of the libraries for cross-compiling to aarch64, in Debian.
 const AARCH64_ROOT: &str = "/usr/aarch64-linux-gnu";
+/// The C compiler for aarch64 Linux, which also links Rust programs.
 pub const AARCH64_GCC: &str = "aarch64-linux-gnu-gcc";
 
-/// The emulator that can load plugins; the one with `-static` behind its name cannot.
+/// The emulator that can load plugins. The one whose name ends in `-static` cannot.
 pub const QEMU_WITH_PLUGINS: &str = "qemu-aarch64";
 
-/// A program, or several, that steps need beside cargo and rustc.
+/// One or several programs that steps need beside cargo and rustc.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tool {
-    /// `cargo fmt`.
+    /// The program behind `cargo fmt`.
     Rustfmt,
-    /// `cargo clippy`.
+    /// The program behind `cargo clippy`.
     Clippy,
-    /// Links programs for aarch64 Linux; on such a machine it is there already.
+    /// Links programs for aarch64 Linux. A machine that runs aarch64 Linux already has it.
     Aarch64Linker,
-    /// Runs programs for aarch64 Linux, as any of several cores.
+    /// Runs programs for aarch64 Linux as on one of several cores.
     QemuUser,
-    /// The same emulator, linked so that it loads plugins. Where it is missing or too new (Debian 13) nothing is counted.
+    /// The same emulator, linked so that it loads plugins. Where it is missing or too new (Debian 13), no instructions
+    /// are counted.
     QemuUserPlugins,
     /// Compiles C for this machine.
     CCompiler,
-    /// LLVM's models of cores. Where no package is known (older distributions) they are skipped.
+    /// LLVM's models of cores. Distributions without the package skip what needs them.
     Mca,
-    /// Runs firmware, as on any of several boards.
+    /// Runs firmware as on one of several boards.
     QemuArm,
-    /// Makes the device tree for an emulated board.
+    /// Compiles the device tree for an emulated board.
     DeviceTreeCompiler,
     /// LLVM's libFuzzer, as a library.
     Fuzzer,
@@ -42,15 +44,16 @@ pub enum Tool {
     Valgrind,
     /// Compiles C++, for this machine.
     Cxx,
-    /// What the test of `resmlp deploy` reaches over ssh. Where it is missing that test is skipped.
+    /// The ssh server that the tests of `resmlp deploy` connect to. Where it is missing, these tests are skipped.
     SshServer,
-    /// Shows the page of `resmlp-device bench --html`. Where no package is known (Ubuntu) that test is skipped.
+    /// Shows the page of `resmlp-device bench --html`. Distributions without the package (Ubuntu) skip that test.
     Browser,
     /// Checks and reads the card images of `resmlp image`.
     FatTools,
 }
 
 impl Tool {
+    /// Returns the packages of Debian and its relatives that hold the tool.
     fn packages(self) -> &'static [Package] {
         match self {
             Self::Rustfmt => &[Package { name: "rustfmt-web", purpose: "check the code's format" }],
@@ -87,15 +90,13 @@ impl Tool {
         }
     }
 
+    /// Returns whether the tool is installed, or cannot be and is not required.
     fn is_there(self, host: &str) -> bool {
-        let cargo_has = |subcommand: &str| {
-            let mut cargo = Command::new("cargo");
-            output_of(cargo.args([subcommand, "--version"]).current_dir(workspace::root())).is_some()
-        };
+        let cargo_has = |subcommand: &str| output_of(cargo::cargo(subcommand).arg("--version")).is_some();
         match self {
             Self::Rustfmt => cargo_has("fmt"),
             Self::Clippy => cargo_has("clippy"),
-            // The C library is looked for twice: a static program takes the .a, and the emulator loads the .so.
+            // Both forms of the C library are needed: a static program takes the .a, and the emulator loads the .so.
             Self::Aarch64Linker => {
                 let has_libc = |file: &str| Path::new(AARCH64_ROOT).join("lib").join(file).is_file();
                 host == LINUX || find_program(AARCH64_GCC).is_some() && has_libc("libc.a") && has_libc("libc.so.6")
@@ -106,10 +107,11 @@ impl Tool {
             Self::Mca => mca().is_some() || apt::candidate("llvm-22").is_none(),
             Self::QemuArm => qemu_system::find(qemu_system::NAME).is_some(),
             Self::DeviceTreeCompiler => find_program("dtc").is_some(),
-            Self::Fuzzer => crate::fuzz::library().is_ok() && find_program("c++").is_some(),
+            Self::Fuzzer => libfuzzer().is_ok() && find_program("c++").is_some(),
             Self::Valgrind => find_program("valgrind").is_some(),
             Self::Cxx => find_program("c++").is_some(),
-            // On a machine that systemd has started, the package would open it to the network: that is its user's choice.
+            // Where systemd runs, installing the package would start the server and open the machine to the network.
+            // That is for its user to choose, so nothing is installed there.
             Self::SshServer => {
                 let has_server = find_program("sshd").is_some() || Path::new("/usr/sbin/sshd").is_file();
                 has_server && find_program("ssh").is_some() || Path::new("/run/systemd/system").is_dir()
@@ -124,29 +126,60 @@ impl Tool {
     }
 }
 
-/// The emulator; newer distributions have it without the suffix.
+/// Returns the name of the emulator of programs. Newer distributions have it without the suffix.
 fn qemu_user() -> Option<&'static str> {
     ["qemu-aarch64-static", "qemu-aarch64"].into_iter().find(|name| find_program(name).is_some())
 }
 
-/// Whether the emulator loads plugins with the interface of QEMU 7.2 and 8; later ones have another, and Debian 13's loads none.
+/// Returns whether the emulator loads plugins with the interface of QEMU 7.2 and 8. Later versions have another
+/// interface, and Debian 13's version loads no plugins.
 pub fn counts_instructions() -> bool {
     let version = output_of(Command::new(QEMU_WITH_PLUGINS).arg("--version")).unwrap_or_default();
     ["version 7.2", "version 8."].iter().any(|known| version.contains(known))
 }
 
-/// llvm-mca, of a release whose models are known to be good.
+/// Returns the name of llvm-mca, in a version whose models are known to be good.
 pub fn mca() -> Option<&'static str> {
     ["llvm-mca-22", "llvm-mca-21", "llvm-mca-20"].into_iter().find(|name| find_program(name).is_some())
 }
 
-/// The disassembler for aarch64.
-pub fn aarch64_objdump() -> Result<&'static str> {
-    let name = if toolchain::host()? == LINUX { "objdump" } else { "aarch64-linux-gnu-objdump" };
-    find_program(name).map(|_| name).ok_or_else(|| format!("{name} is missing"))
+/// Returns the path of LLVM's libFuzzer, of the newest version that is installed.
+pub fn libfuzzer() -> Result<PathBuf> {
+    let host = toolchain::host()?;
+    let architecture = host.split('-').next().unwrap_or("x86_64");
+    let list = format!("ls /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-{architecture}.a");
+    let found = output_of(Command::new("sh").args(["-c", &list])).unwrap_or_default();
+    found
+        .lines()
+        .last()
+        .map(PathBuf::from)
+        .ok_or_else(|| "libFuzzer was not found: install the package libclang-rt-dev".into())
 }
 
-/// Installs those of the tools that are missing.
+/// Returns the name of the disassembler for aarch64.
+pub fn aarch64_objdump() -> Result<&'static str> {
+    let name = if toolchain::host()? == LINUX { "objdump" } else { "aarch64-linux-gnu-objdump" };
+    find_program(name)
+        .map(|_| name)
+        .ok_or_else(|| format!("the disassembler {name} is missing: install the package binutils-aarch64-linux-gnu"))
+}
+
+/// A tool that could not be installed.
+pub struct Missing {
+    pub tool: Tool,
+    /// What was tried and how it failed.
+    pub reason: String,
+}
+
+/// Installs those of the tools that are missing, and returns the ones that are missing even then.
+pub fn install(tools: &[Tool]) -> Vec<Missing> {
+    let Err(reason) = ensure(tools) else { return Vec::new() };
+    eprintln!("note: {reason}; the tools are now tried one by one");
+    let alone = |&tool| ensure(&[tool]).err().map(|reason| Missing { tool, reason });
+    tools.iter().filter_map(alone).collect()
+}
+
+/// Installs those of the tools that are missing; fails where one of them still is.
 pub fn ensure(tools: &[Tool]) -> Result<()> {
     let host = toolchain::host()?;
     let missing = || tools.iter().copied().filter(|tool| !tool.is_there(&host)).collect::<Vec<_>>();
@@ -165,7 +198,10 @@ pub fn ensure(tools: &[Tool]) -> Result<()> {
     }
     let names: Vec<&str> = packages().iter().map(|package| package.name).collect();
     if !apt::is_there() {
-        return Err(format!("missing, and no apt to install it: what Debian has in {}", names.join(", ")));
+        return Err(format!(
+            "tools are missing, and there is no apt to install them: on Debian they are in the packages {}",
+            names.join(", ")
+        ));
     }
     apt::update()?;
     if missing().contains(&Tool::QemuArm) {
@@ -176,7 +212,7 @@ pub fn ensure(tools: &[Tool]) -> Result<()> {
     }
     match missing().as_slice() {
         [] => Ok(()),
-        still => Err(format!("installed {}, and yet cargo does not find {still:?}", names.join(", "))),
+        still => Err(format!("{still:?} is missing, although these packages were installed: {}", names.join(", "))),
     }
 }
 
@@ -188,8 +224,10 @@ pub fn link_for_aarch64(cargo: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// The same, for programs that need no libraries at run time. What a Cortex-A53 (Raspberry Pi 3, Zero 2 W) may compute wrongly, by its
-/// errata 835769 and 843419, the linker writes otherwise, in the standard and the C library too.
+/// Tells cargo how to link programs for aarch64 Linux that need no libraries at run time.
+///
+/// The linker also changes every instruction sequence that a Cortex-A53 (Raspberry Pi 3, Zero 2 W) may compute wrongly,
+/// by its errata 835769 and 843419. It does so in the standard library and the C library, too.
 pub fn static_for_aarch64(cargo: &mut Command) -> Result<()> {
     cargo.env(
         "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
@@ -200,18 +238,21 @@ pub fn static_for_aarch64(cargo: &mut Command) -> Result<()> {
 
 /// Tells cargo how to run programs for aarch64 Linux as on `core`, a name that QEMU knows.
 pub fn emulate_aarch64(cargo: &mut Command, core: &str) -> Result<()> {
-    let mut runner = qemu_user().ok_or("qemu-user is missing")?.to_string();
+    let mut runner =
+        qemu_user().ok_or("the emulator qemu-user is missing: install the package qemu-user-static")?.to_string();
     if toolchain::host()? != LINUX {
-        // Without the variable, threads hang where the libc6:arm64 package is installed too: two libc's get mixed.
+        // Without the variable, threads hang where the package libc6:arm64 is installed, too: two C libraries get
+        // mixed.
         runner += &format!(" -L {AARCH64_ROOT} -E LD_LIBRARY_PATH={AARCH64_ROOT}/lib");
     }
     cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", runner).env("QEMU_CPU", core);
     Ok(())
 }
 
-/// The command that begins an emulated run of a static program for aarch64 Linux as on `core`.
+/// Returns the command that runs a static program for aarch64 Linux as on `core`.
 pub fn emulated(program: &Path, core: &str) -> Result<Command> {
-    let mut command = Command::new(qemu_user().ok_or("qemu-user is missing")?);
+    let mut command =
+        Command::new(qemu_user().ok_or("the emulator qemu-user is missing: install the package qemu-user-static")?);
     command.arg(program).env("QEMU_CPU", core);
     Ok(command)
 }

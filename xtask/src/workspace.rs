@@ -1,34 +1,35 @@
-//! Where things lie in this repository, and which Rust it asks for.
+//! The folders of this repository, and the release of Rust that it asks for.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use crate::process::Result;
 
-/// The repository's root.
+/// Returns the root of the repository.
 pub fn root() -> &'static Path {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     xtask.parent().unwrap_or(xtask)
 }
 
-/// Cargo's output folder.
+/// Returns cargo's output folder.
 pub fn target_dir() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
 }
 
-/// A folder in cargo's output folder, made if it is not there.
+/// Returns a folder in cargo's output folder, and makes it where it does not exist.
 pub fn made(name: &str) -> Result<PathBuf> {
     let folder = target_dir().join(name);
     fs::create_dir_all(&folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
     Ok(folder)
 }
 
-/// Whether this Rust release (`1.96.0`, or a package version that begins so) is new enough for the workspace.
+/// Returns whether a release of Rust is new enough for the workspace. `release` is a version such as `1.96.0`, or the
+/// version of a package that begins with one.
 pub fn accepts_rust(release: &str) -> bool {
     version(release) >= version(env!("CARGO_PKG_RUST_VERSION"))
 }
 
-/// Major and minor number; (0, 0) for what is no version.
+/// Returns the major and the minor number, or (0, 0) where the text is no version.
 fn version(release: &str) -> (u32, u32) {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|digits| digits.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))

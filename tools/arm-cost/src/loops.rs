@@ -1,8 +1,9 @@
-//! The inner loops of the matrix products, cut from the program as it was built, in llvm-mca's models of cores.
+//! The inner loops of the matrix products, cut from the program as it was built, in models of cores.
 //!
-//! The models that are real: cortex-a53 and cortex-a55 in order, cortex-a57 (which LLVM also uses for A72), neoverse-n1 (an A76
-//! for servers) and neoverse-n2. They know no caches. Those in order know little of what is issued together: for these cores there are
-//! also [`pairs`].
+//! The first model is llvm-mca's. LLVM has real models of cortex-a53 and cortex-a55 (in order), cortex-a57 (which LLVM
+//! also uses for the A72), neoverse-n1 (the server version of the A76) and neoverse-n2. None of them knows caches. The
+//! models of the cores that issue in order know little about which instructions are issued together, so [`pairs`] is a
+//! second model for these cores.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -10,16 +11,18 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::pairs::{self, Core};
-use crate::process::{Result, output_of};
-use crate::tools;
+use crate::Check;
+use crate::pairs::{self, Core};
 
-/// A kind of loop: the instruction that shows it, by name and by the shape of its result, another that it has to have, and the least
-/// products per cycle on cores, in LLVM's models of them and by the rules of [`pairs`].
+/// A loop that the program must have, and how fast it must be.
 struct Wanted {
+    /// An instruction that only this kind of loop has: its name, and the shape of its result.
     instruction: (&'static str, &'static str),
+    /// The name of another instruction that the loop has.
     beside: &'static str,
+    /// The least products per cycle in LLVM's models of these cores.
     cores: &'static [(&'static str, f64)],
+    /// The least products per cycle by the rules of [`pairs`].
     in_order: &'static [(Core, f64)],
 }
 
@@ -30,7 +33,7 @@ const WANTED: [Wanted; 7] = [
         cores: &[("neoverse-n1", 30.0), ("cortex-a55", 8.6)],
         in_order: &[(Core::CortexA55, 10.5)],
     },
-    // For cores that issue in order, which load halves of registers.
+    // This loop is for cores that issue in order. It loads halves of registers.
     Wanted {
         instruction: ("sdot", ".4s"),
         beside: "mov",
@@ -71,6 +74,7 @@ struct Loop {
 }
 
 impl Loop {
+    /// Returns how often the loop has an instruction whose result has this shape.
     fn count(&self, instruction: &str, shape: &str) -> usize {
         let is_meant = |(name, operands): &&(String, String)| {
             name == instruction && operands.split(',').next().is_some_and(|result| result.ends_with(shape))
@@ -78,15 +82,15 @@ impl Loop {
         self.body.iter().filter(is_meant).count()
     }
 
-    /// Products in one pass.
+    /// Returns the number of products in one pass.
     fn products(&self) -> usize {
         let of_bytes = 16 * self.count("sdot", ".4s") + 32 * self.count("smmla", ".4s");
         let of_bytes = of_bytes + 8 * (self.count("smull", ".8h") + self.count("smlal2", ".8h"));
-        // Sums in 16 bits begin with a product.
+        // A sum in 16 bits begins with a product, `fmul`.
         of_bytes + 4 * self.count("fmla", ".4s") + 8 * (self.count("fmla", ".8h") + self.count("fmul", ".8h"))
     }
 
-    /// With a label in the place of the address that it jumps to.
+    /// Returns the loop as text for an assembler, with a label in place of the address that the loop jumps to.
     fn assembler(&self) -> String {
         let mut text = String::from(".Lstart:\n");
         for (name, operands) in &self.body {
@@ -99,54 +103,67 @@ impl Loop {
     }
 }
 
-/// The table of all wanted loops on all their cores.
-pub struct Costs {
-    pub table: String,
-    pub loops: usize,
-    pub too_slow: Vec<String>,
-}
-
-/// Cuts the loops from `program` and runs llvm-mca on them.
-pub fn of(program: &Path, mca: &str) -> Result<Costs> {
-    let mut objdump = Command::new(tools::aarch64_objdump()?);
-    objdump.args(["-d", "--no-show-raw-insn"]).arg(program);
-    let listing = output_of(&mut objdump).ok_or_else(|| format!("objdump fails on {}", program.display()))?;
-    let loops = loops(&listing);
-    let mut costs = Costs {
-        table: format!("Inner loops in {mca}:\n\n| loop | core | products per cycle |\n|---|---|---|\n"),
-        loops: 0,
-        too_slow: Vec::new(),
-    };
+/// Cuts the loops from `program`, prints a table of their speed on all their cores, and checks their limits.
+///
+/// # Errors
+///
+/// Returns an error where `objdump` or `mca` fails, or the program lacks one of the loops.
+pub fn check_all(program: &Path, objdump: &str, mca: &str) -> Result<Vec<Check>, String> {
+    let loops = loops(&listing(program, objdump)?);
+    let mut checks = Vec::new();
+    println!("\nInner loops in {mca}:\n\n| loop | core | products per cycle |\n|---|---|---|");
     for wanted in &WANTED {
         let (instruction, shape) = wanted.instruction;
-        // The unrolled one, which does nearly all the work, has the most; among equals, patch mixing has more to do beside them.
-        let has_both =
-            |l: &&Loop| l.count(instruction, shape) > 0 && l.body.iter().any(|(name, _)| name == wanted.beside);
-        let cut = loops.iter().filter(has_both);
-        let cut = cut.max_by_key(|l| (l.products(), Reverse(l.body.len())));
-        let cut = cut.ok_or_else(|| format!("{} has no loop with {instruction} {shape}", program.display()))?;
-        let name = format!("{instruction} {shape} beside {}", wanted.beside);
-        let mut add = |core: &str, least: f64, cycles: f64| {
-            let (products, instructions) = (cut.products(), cut.body.len());
-            let rate = products as f64 / cycles;
-            costs.table +=
-                &format!("| {name}, {products} products in {instructions} instructions | {core} | {rate:.2} |\n");
-            if rate < least {
-                costs.too_slow.push(format!("{name} on {core}: {rate:.2} products a cycle, expected {least}"));
-            }
-        };
+        let name = format!("loops::{instruction}{shape}-beside-{}", wanted.beside);
+        let cut = wanted.find(&loops).ok_or_else(|| format!("{} has no loop {name}", program.display()))?;
+        let mut rates = Vec::new();
         for &(core, least) in wanted.cores {
-            add(core, least, cycles(mca, core, &cut.assembler())?);
+            rates.push((core.to_owned(), least, cycles(mca, core, &cut.assembler())?));
         }
         for &(core, least) in wanted.in_order {
-            add(&format!("{core}, by measured pairs"), least, pairs::cycles(core, &cut.body));
+            rates.push((format!("{core}, by measured pairs"), least, pairs::cycles(core, &cut.body)));
         }
-        costs.loops += 1;
+        let mut too_slow = Vec::new();
+        for (core, least, cycles) in rates {
+            let (products, instructions) = (cut.products(), cut.body.len());
+            let rate = products as f64 / cycles;
+            let beside = wanted.beside;
+            println!(
+                "| {instruction} {shape} beside {beside}, {products} products in {instructions} instructions | {core} | {rate:.2} |"
+            );
+            if rate < least {
+                too_slow.push(format!("{name} on {core}: {rate:.2} products per cycle, expected {least} at least"));
+            }
+        }
+        checks.push(Check { name, outcome: if too_slow.is_empty() { Ok(()) } else { Err(too_slow.join("\n")) } });
     }
-    Ok(costs)
+    println!();
+    Ok(checks)
 }
 
-/// Every loop without a jump inside that multiplies, each once.
+impl Wanted {
+    /// Returns the loop that does nearly all the work: the unrolled one, which has the most products. Among loops with
+    /// as many products, the shortest one is that of the channel MLP: patch mixing has more to do beside its products.
+    fn find<'l>(&self, loops: &'l [Loop]) -> Option<&'l Loop> {
+        let (instruction, shape) = self.instruction;
+        let has_both =
+            |l: &&Loop| l.count(instruction, shape) > 0 && l.body.iter().any(|(name, _)| name == self.beside);
+        loops.iter().filter(has_both).max_by_key(|l| (l.products(), Reverse(l.body.len())))
+    }
+}
+
+/// Returns the program's instructions as text.
+fn listing(program: &Path, objdump: &str) -> Result<String, String> {
+    let output = Command::new(objdump).args(["-d", "--no-show-raw-insn"]).arg(program).output();
+    let output = output.map_err(|error| format!("cannot start {objdump}: {error}"))?;
+    if !output.status.success() {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{objdump} fails on {}: {stderr}", program.display()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Returns every loop that multiplies and has no jump inside. Loops with the same instructions are returned once.
 fn loops(listing: &str) -> Vec<Loop> {
     let mut found = BTreeMap::new();
     let mut function: Vec<(u64, String, String)> = Vec::new();
@@ -173,8 +190,8 @@ fn loops(listing: &str) -> Vec<Loop> {
     found.into_values().collect()
 }
 
-/// Cycles of one pass, in the steady state.
-fn cycles(mca: &str, core: &str, assembler: &str) -> Result<f64> {
+/// Returns the cycles of one pass in LLVM's model of `core`, as the average of many passes.
+fn cycles(mca: &str, core: &str, assembler: &str) -> Result<f64, String> {
     const PASSES: usize = 400;
     let mut command = Command::new(mca);
     command.args(["-mtriple=aarch64", "-mattr=+dotprod,+i8mm,+fullfp16", &format!("-mcpu={core}")]);
@@ -211,7 +228,7 @@ mod tests {
 ";
 
     #[test]
-    fn only_inner_loops_with_products_are_cut() {
+    fn only_inner_loops_that_multiply_are_returned() {
         let loops = loops(LISTING);
         assert_eq!(loops.len(), 1);
         assert_eq!(loops[0].products(), 16);

@@ -1,17 +1,25 @@
-//! UF2, the format that a Pico's boot loader takes as a file on a USB drive: <https://github.com/microsoft/uf2>.
+//! The format UF2, as <https://github.com/microsoft/uf2> describes it: blocks of 512 bytes, each with its own address.
 
-use crate::process::Result;
-
-/// Arm programs in secure state on an RP2350.
+/// The family of programs that run in secure state on the ARM cores of an RP2350, the chip of a Pico 2.
 pub const RP2350_ARM_S: u32 = 0xe48b_ff59;
 
+/// Bytes of the program in one block.
 const PAYLOAD: usize = 256;
+/// Bytes of a block with its header and its trailer.
 const BLOCK: usize = 512;
+/// The flag which says that the last word of the header is a family.
 const FAMILY_PRESENT: u32 = 0x2000;
+/// The longest gap between two segments, in bytes. A program with a longer one was not made for this chip's flash.
+const LONGEST_GAP: usize = 1 << 20;
 
-/// What a 32-bit little-endian ELF program puts into flash, as UF2 for chips of `family`.
-pub fn from_elf(elf: &[u8], family: u32) -> Result<Vec<u8>> {
-    let (start, image) = flash_image(elf).ok_or("not a 32-bit ELF program, or damaged")?;
+/// Converts the segments that an ELF program keeps in flash to UF2 blocks for chips of `family`.
+///
+/// # Errors
+///
+/// Returns an error where `elf` is no 32-bit little-endian ELF program, is cut off, or leaves a gap of over a megabyte.
+pub fn from_elf(elf: &[u8], family: u32) -> Result<Vec<u8>, String> {
+    let (start, image) = flash_image(elf)
+        .ok_or("expected a 32-bit little-endian ELF program for a Pico 2; the file is none, or is damaged")?;
     let count = image.len().div_ceil(PAYLOAD) as u32;
     let blocks = image.chunks(PAYLOAD).zip(0..).flat_map(|(payload, number)| {
         let address = start + number * PAYLOAD as u32;
@@ -26,11 +34,11 @@ pub fn from_elf(elf: &[u8], family: u32) -> Result<Vec<u8>> {
     Ok(blocks.collect())
 }
 
-/// The loaded segments at their places in flash, from the first one's address on.
+/// Returns the lowest address of all loaded segments, and the bytes of flash memory from there on.
 fn flash_image(elf: &[u8]) -> Option<(u32, Vec<u8>)> {
     let word = |at: usize| Some(u32::from_le_bytes(*elf.get(at..)?.first_chunk()?));
     let half = |at: usize| Some(u16::from_le_bytes(*elf.get(at..)?.first_chunk()?) as usize);
-    // Class 32 bits, little-endian.
+    // The first bytes of an ELF file: its magic number, the class (32 bits) and the byte order (little-endian).
     if !elf.starts_with(b"\x7fELF\x01\x01") {
         return None;
     }
@@ -39,7 +47,7 @@ fn flash_image(elf: &[u8]) -> Option<(u32, Vec<u8>)> {
     for header in (0..count).map(|i| headers + i * size) {
         let [kind, offset, _, address, len] = [0, 4, 8, 12, 16].map(|field| word(header + field));
         let (offset, len) = (offset? as usize, len? as usize);
-        // PT_LOAD; what has no bytes in the file is RAM.
+        // Kind 1 is a loaded segment. A segment without bytes in the file is memory that the program clears itself.
         if kind? == 1 && len > 0 {
             segments.push((address?, elf.get(offset..)?.get(..len)?));
         }
@@ -48,8 +56,7 @@ fn flash_image(elf: &[u8]) -> Option<(u32, Vec<u8>)> {
     let mut image = Vec::new();
     for (address, bytes) in segments {
         let at = (address - start) as usize;
-        // A megabyte of gap is no program of ours.
-        if at > image.len() + (1 << 20) {
+        if at > image.len() + LONGEST_GAP {
             return None;
         }
         image.resize(image.len().max(at + bytes.len()), 0);
@@ -62,7 +69,7 @@ fn flash_image(elf: &[u8]) -> Option<(u32, Vec<u8>)> {
 mod tests {
     use super::*;
 
-    /// An ELF header and two segments: 300 bytes at 0x1000_0000, 8 bytes at 0x1000_0200 that run in RAM.
+    /// Makes an ELF program of two segments: 300 bytes at 0x1000_0000, and 8 bytes at 0x1000_0200 that run in RAM.
     fn elf() -> Vec<u8> {
         let mut elf = vec![0; 52];
         elf[..6].copy_from_slice(b"\x7fELF\x01\x01");
@@ -80,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn segments_lie_where_flash_has_them() {
+    fn segments_are_placed_at_their_addresses_in_flash() {
         let uf2 = from_elf(&elf(), RP2350_ARM_S).unwrap();
         assert_eq!(uf2.len(), 3 * BLOCK);
         let word = |at: usize| u32::from_le_bytes(*uf2[at..].first_chunk().unwrap());
@@ -96,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_program_is_refused() {
+    fn files_that_are_no_program_are_refused() {
         assert!(from_elf(b"RESMLP\r\n", RP2350_ARM_S).is_err());
         assert!(from_elf(&elf()[..400], RP2350_ARM_S).is_err());
     }

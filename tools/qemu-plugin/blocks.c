@@ -1,10 +1,14 @@
-/* A plugin for qemu-user 7.2 to 8: how often each block of instructions was executed.
+/* A plugin for the emulator qemu-user, version 7.2 to 8, which counts how often each block of instructions is executed.
  *
- *   gcc -O2 -shared -fPIC -o blocks.so blocks.c
+ *   cc -O2 -shared -fPIC -o blocks.so blocks.c
  *   qemu-aarch64 -plugin ./blocks.so,out=FILE PROGRAM
  *
- * At exit FILE gets a line a translated block: executions, symbol or '?', and in hexadecimal its address and its instructions.
- * The emulator's package brings no header, so what is used of its interface (version 1) is declared here. */
+ * When PROGRAM ends, the plugin writes one line for each block to FILE. The line holds the number of executions, the symbol
+ * (or '?' where there is none), and then in hexadecimal the address of the block and each of its instructions.
+ * `tools/arm-cost` reads this file, and `cargo xtask arm-count` calls both.
+ *
+ * The emulator's package brings no header file. The declarations below are the part of its plugin interface, version 1,
+ * that this plugin uses. */
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -37,7 +41,7 @@ struct block {
     uint32_t words[];
 };
 
-/* Blocks are only ever added; several threads may translate. */
+/* The list of all blocks. Several threads may add blocks at the same time; none removes one. */
 static struct block *blocks;
 static const char *out;
 
@@ -87,7 +91,7 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, 
         if (!strncmp(argv[i], "out=", 4))
             out = argv[i] + 4;
     if (!out) {
-        fprintf(stderr, "blocks.so wants out=FILE\n");
+        fprintf(stderr, "blocks.so: no output file was given; write -plugin blocks.so,out=FILE\n");
         return 1;
     }
     qemu_plugin_register_vcpu_tb_trans_cb(id, translated);

@@ -1,33 +1,37 @@
-//! Kinds of AArch64 instructions, by their encoding (Arm ARM, C4.1), and counts of them.
+//! Kinds of AArch64 instructions, told apart by their encoding (Arm Architecture Reference Manual, C4.1), and counts of
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::AddAssign;
 
-/// What is told apart.
+/// A kind of instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// `sdot`, `udot`.
+    /// `sdot` and `udot`.
     Dot,
-    /// `smmla` and its like.
+    /// `smmla`, `ummla` and `usmmla`.
     MatrixMultiply,
     /// `smull`, `smlal` and their unsigned forms.
     Multiply,
-    /// `sadalp`, `uadalp`.
+    /// `sadalp` and `uadalp`.
     AddPairs,
     /// `fmla` with one element of a vector.
     Fused,
+    /// A load to a vector register.
     VectorLoad,
+    /// A store from a vector register.
     VectorStore,
+    /// Any other instruction that touches a vector register.
     OtherVector,
-    /// Everything that touches no vector register.
+    /// Any instruction that touches no vector register.
     Integer,
 }
 
 impl Kind {
-    /// Of an instruction word.
+    /// Returns the kind of an instruction word.
     pub fn of(word: u32) -> Self {
         let is = |mask: u32, value: u32| word & mask == value;
-        // Bits 28 to 25 choose the group: x1x0 loads and stores, x111 vectors and floating point.
+        // Bits 28 to 25 choose the group: x1x0 are loads and stores, x111 are vectors and floating point.
         match (word >> 25) & 0xf {
             group if group & 0b0101 == 0b0100 => match (word >> 26 & 1, is_load(word)) {
                 (0, _) => Self::Integer,
@@ -35,7 +39,7 @@ impl Kind {
                 (_, false) => Self::VectorStore,
             },
             group if group & 0b0111 == 0b0111 => {
-                // Three vectors of which one is wider: the operation is in bits 15 to 12.
+                // For three vectors of which one is wider, bits 15 to 12 hold the operation.
                 let widening = is(0x9f20_0c00, 0x0e20_0000).then_some(word >> 12 & 0xf);
                 if is(0x9f20_fc00, 0x0e00_9400) || is(0x9f00_f400, 0x0f00_e000) {
                     Self::Dot
@@ -55,16 +59,17 @@ impl Kind {
         }
     }
 
-    /// Whether it is part of a matrix product's inner loop, and of nothing else here.
+    /// Returns whether the runtime uses this kind in the inner loops of matrix products, and nowhere else.
     pub fn is_product(self) -> bool {
         matches!(self, Self::Dot | Self::MatrixMultiply | Self::Multiply | Self::AddPairs | Self::Fused)
     }
 }
 
-/// Whether a load or store instruction loads.
+/// Returns whether a load or store instruction loads.
 fn is_load(word: u32) -> bool {
     let (literal, register) = (word & 0x3b00_0000 == 0x1800_0000, word & 0x3a00_0000 == 0x3800_0000);
-    // Vector registers of 128 bits have the upper of two bits set, for loads and stores alike: the lower one counts.
+    // Of the two bits 23 and 22, the upper one is set for loads and for stores of 128 bits, so the lower one tells them
+    // apart.
     literal
         || if register {
             word >> 22 & 1 == 1 || word >> 26 & 1 == 0 && word >> 23 & 1 == 1
@@ -73,22 +78,24 @@ fn is_load(word: u32) -> bool {
         }
 }
 
-/// Executed instructions by kind, as [`Kind`] numbers them.
+/// Numbers of executed instructions, one for each [`Kind`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts([i64; 9]);
 
 impl Counts {
-    /// `times` executions of these instructions.
+    /// Counts `times` executions of these instructions.
     pub fn of(words: &[u32], times: i64) -> Self {
         let mut counts = Self::default();
         words.iter().for_each(|&word| counts.0[Kind::of(word) as usize] += times);
         counts
     }
 
+    /// Returns the number of all instructions.
     pub fn total(&self) -> i64 {
         self.0.iter().sum()
     }
 
+    /// Returns the number of instructions of one kind.
     pub fn of_kind(&self, kind: Kind) -> i64 {
         self.0[kind as usize]
     }
@@ -100,14 +107,16 @@ impl AddAssign for Counts {
     }
 }
 
-/// What one function executed: in blocks with products, and in others.
+/// What one function executed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Function {
+    /// Instructions in blocks that multiply.
     pub products: Counts,
+    /// Instructions in all other blocks.
     pub other: Counts,
 }
 
-/// What the plugin writes of a block (see `plugin/blocks.c`).
+/// One line that the plugin `tools/qemu-plugin/blocks.c` writes: a block of instructions without a jump inside.
 struct Block<'w> {
     executions: i64,
     symbol: &'w str,
@@ -128,7 +137,8 @@ impl<'w> Block<'w> {
         self.words.iter().any(|&word| Kind::of(word).is_product())
     }
 
-    /// Where it goes on, if it does not end in a jump: the emulator cuts blocks where a page ends, and long ones.
+    /// Returns the address at which execution goes on, where the block does not end in a jump. The emulator cuts a
+    /// block where a page ends, and cuts long blocks.
     fn goes_on_at(&self) -> Option<u64> {
         let is_jump = |word: &u32| {
             let is = |mask: u32, value: u32| word & mask == value;
@@ -142,7 +152,11 @@ impl<'w> Block<'w> {
     }
 }
 
-/// Adds what the plugin has written, `sign` times, to the functions by symbol.
+/// Adds what the plugin has written, `sign` times, to the functions, which are found by their symbols.
+///
+/// # Errors
+///
+/// Returns an error with the first line that is not in the plugin's form.
 pub fn add(functions: &mut BTreeMap<String, Function>, written: &str, sign: i64) -> Result<(), String> {
     let parse = |line| Block::parse(line).ok_or_else(|| format!("the emulator's plugin wrote `{line}`"));
     let mut blocks: Vec<Block> = written.lines().map(parse).collect::<Result<_, _>>()?;
@@ -155,8 +169,9 @@ pub fn add(functions: &mut BTreeMap<String, Function>, written: &str, sign: i64)
     Ok(())
 }
 
-/// Of each block, in the order of their addresses, whether it or what it was cut from multiplies. Blocks may overlap: a loop is
-/// entered from above and from its end.
+/// Returns for each block whether the block, or the longer block that it was cut from, multiplies.
+///
+/// The blocks are in the order of their addresses. They may overlap: a loop is entered from above and from its end.
 fn in_products(blocks: &[Block]) -> Vec<bool> {
     let mut multiply: Vec<bool> = blocks.iter().map(Block::multiplies).collect();
     let mut ends = BTreeSet::new();
@@ -208,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_with_products_are_counted_apart() {
+    fn blocks_that_multiply_are_counted_separately() {
         let mut functions = BTreeMap::new();
         add(&mut functions, "2 f 2000 91004021\n3 f 1000 4f9ce300 91004021\n", 1).unwrap();
         add(&mut functions, "1 f 1000 4f9ce300 91004021\n", -1).unwrap();
@@ -220,16 +235,16 @@ mod tests {
     }
 
     #[test]
-    fn a_block_that_was_cut_is_one() {
+    fn the_pieces_of_a_cut_block_are_counted_as_one_block() {
         let products = |written: &str| {
             let mut functions = BTreeMap::new();
             add(&mut functions, written, 1).unwrap();
             functions["f"].products.total()
         };
-        // The multiplication is in the first piece, or in the last one.
+        // The multiplication is in the first piece, then in the last piece.
         assert_eq!(products("5 f 1000 4f9ce300\n5 f 1004 91004021 54ffff81\n1 f 100c 91004021\n"), 15);
         assert_eq!(products("5 f 1000 91004021\n5 f 1004 4f9ce300 54ffff81\n"), 15);
-        // Another block begins in between.
+        // Another block begins between the two pieces.
         assert_eq!(products("5 f 1000 4f9ce300 91004021\n2 f 1004 91004021\n5 f 1008 91004021 54ffff81\n"), 22);
         for jump in ["54ffff81", "14000001", "94000001", "b4000041", "36000041", "d65f03c0", "d4000001"] {
             assert_eq!(products(&format!("5 f 1000 4f9ce300 {jump}\n5 f 1008 91004021\n")), 10, "{jump}");

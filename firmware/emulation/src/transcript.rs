@@ -1,38 +1,56 @@
-//! What an emulated board prints, beside what it printed when that was committed.
+//! Compares what an emulated board prints with what it printed when that was committed.
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 
-use crate::process::Result;
+use crate::Result;
 
-/// A measured figure may differ by so much: compilers differ.
+/// The share by which a measured figure may differ from the committed one, because compilers differ.
 const TOLERANCE: f64 = 0.25;
 
-/// Which lines of a transcript need not be the committed ones, by what they begin with.
-#[derive(Default)]
+/// Says which lines of a transcript may differ from the committed ones, by the words with which these lines begin.
+#[derive(Debug, Default)]
 pub struct Leeway {
-    /// Numbers are times: each is a `#` in the transcript, and spaces between words are one.
+    /// Lines with times. In the committed transcript each number is a `#`, and several spaces are one.
     pub timed: &'static [&'static str],
-    /// Numbers may differ a little.
+    /// Lines whose numbers may differ by a quarter.
     pub measured: &'static [&'static str],
-    /// Anything may: it is compared with something better.
+    /// Lines that may differ freely, because the test compares them with something better.
     pub elsewhere: &'static [&'static str],
 }
 
-/// Compares a transcript with the committed one in `file`, or writes it there if `overwrite`.
-pub fn compare(file: &Path, found: &str, leeway: &Leeway, overwrite: bool) -> Result<()> {
-    let found = &masked(found, leeway.timed);
-    if overwrite {
-        return fs::write(file, found).map_err(|error| format!("cannot write {}: {error}", file.display()));
-    }
-    let expected = fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
-    match difference(&expected, found, leeway) {
-        None => Ok(()),
-        Some(difference) => Err(format!("{}: {difference}\n(renew with --overwrite)", file.display())),
+/// A committed transcript.
+#[derive(Debug)]
+pub struct Transcript {
+    /// The committed file.
+    pub file: PathBuf,
+    /// The lines that may differ.
+    pub leeway: Leeway,
+}
+
+impl Transcript {
+    /// Compares `found` with the committed transcript, or writes it there if `overwrite`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error with the first line that differs, or where the file cannot be read or written.
+    pub fn compare(&self, found: &str, overwrite: bool) -> Result {
+        let file = self.file.display();
+        let found = &masked(found, self.leeway.timed);
+        if overwrite {
+            return fs::write(&self.file, found).map_err(|error| format!("cannot write {file}: {error}").into());
+        }
+        let expected = fs::read_to_string(&self.file).map_err(|error| format!("cannot read {file}: {error}"))?;
+        match difference(&expected, found, &self.leeway) {
+            None => Ok(()),
+            Some(difference) => {
+                Err(format!("{file}: {difference}\n(`cargo xtask qemu pi|cortex-m --overwrite` writes it anew)").into())
+            }
+        }
     }
 }
 
-/// The text with one `#` for each number and one space for several, in lines that begin with one of `timed`.
+/// Replaces each number by `#`, and several spaces by one, in lines that begin with one of `timed`.
 fn masked(text: &str, timed: &[&str]) -> String {
     let mask = |line: &str| {
         if !timed.iter().any(|start| line.starts_with(start)) {
@@ -45,7 +63,7 @@ fn masked(text: &str, timed: &[&str]) -> String {
     text.lines().map(mask).collect()
 }
 
-/// The first line that differs.
+/// Returns the first line that differs, as it is in both texts.
 fn difference(expected: &str, found: &str, leeway: &Leeway) -> Option<String> {
     let (mut expected, mut found) = (expected.lines(), found.lines());
     loop {
@@ -60,6 +78,7 @@ fn difference(expected: &str, found: &str, leeway: &Leeway) -> Option<String> {
     }
 }
 
+/// Returns whether two lines are the same, but for what may differ.
 fn same(expected: &str, found: &str, leeway: &Leeway) -> bool {
     let both_begin_with = |start: &&str| expected.starts_with(*start) && found.starts_with(*start);
     if leeway.elsewhere.iter().any(both_begin_with) {
@@ -84,7 +103,7 @@ mod tests {
     const TEXT: &str = "board: M33\nscalar: 1000 instructions (stem 100)\nlogits: 3f80\n";
 
     #[test]
-    fn only_measured_figures_may_differ_and_only_a_little() {
+    fn measured_figures_may_differ_a_little_and_nothing_else_may() {
         let leeway = Leeway { measured: &["scalar:"], ..Leeway::default() };
         let with = |from, to| difference(TEXT, &TEXT.replace(from, to), &leeway);
         assert_eq!(with("1000", "1100"), None);

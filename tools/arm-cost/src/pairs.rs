@@ -1,15 +1,19 @@
-//! Cycles of a loop on the cores that issue up to two instructions at a time, in order, by rules that were measured on them.
+//! Cycles of a loop on the cores that issue up to two instructions at a time, in order, by rules that were measured on
+//! them.
 //!
-//! LLVM's models of these cores let no instruction end before an older one, so that an integer instruction or a load beside a product of
-//! vectors costs a cycle of its own, which it does not there. The rules, of Cortex-A53 and A55:
+//! LLVM's models of these cores let no instruction end before an older one. In these models, an integer instruction or
+//! a load beside a product of vectors costs a cycle of its own. On the real cores it does not. The rules of Cortex-A53
+//! and A55 are:
 //!
-//! * vector arithmetic on 128 bits goes first; behind it, in the same cycle, can go an integer instruction, a prefetch or a load to a
-//!   general register, and on A55 also a load of 64 bits to a vector register or an insertion from a general register;
-//! * a load of 128 bits takes two cycles by itself, one of several registers two cycles for each 128 bits;
-//! * a load of 64 bits and an insertion, or two insertions, go together, not to the same register.
+//! * Vector arithmetic on 128 bits is issued first. Behind it, the same cycle can issue an integer instruction, a
+//!   prefetch, or a load to a general register. On an A55 the same cycle can also issue a load of 64 bits to a vector
+//!   register, or an insertion from a general register.
+//! * A load of 128 bits takes two cycles by itself. A load of several registers takes two cycles for each 128 bits.
+//! * A load of 64 bits and an insertion are issued together, and so are two insertions, unless both write the same
+//!   register.
 //!
-//! From ncnn's `docs/developer-guide/arm-a53-a55-dual-issue.md`, and for A53 the instruction benchmarks of
-//! <https://github.com/daniestevez/qsdr>. Caches are not known.
+//! The rules come from ncnn's `docs/developer-guide/arm-a53-a55-dual-issue.md`, and for the A53 also from the
+//! instruction benchmarks of <https://github.com/daniestevez/qsdr>. The model knows no caches.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -34,19 +38,20 @@ impl fmt::Display for Core {
 enum Kind {
     /// Arithmetic on vectors.
     Vector,
-    /// So many times 128 bits.
+    /// A load of this many vector registers of 128 bits.
     LoadVectors(u32),
-    /// 64 bits to a vector register.
+    /// A load of 64 bits to a vector register.
     LoadHalf,
-    /// To a general register.
+    /// A load to a general register.
     LoadGeneral,
-    /// From a general register to the upper half of a vector register.
+    /// A move from a general register to the upper half of a vector register.
     Insert,
-    /// Integers, prefetches and jumps.
+    /// Integer arithmetic, prefetches and jumps.
     Other,
 }
 
-/// What matters of an instruction: general registers only where a load or an insertion has them.
+/// An instruction, and the registers that it writes and reads. General registers are listed only for loads and
+/// insertions.
 #[derive(Debug)]
 struct Instruction {
     kind: Kind,
@@ -56,7 +61,7 @@ struct Instruction {
 
 impl Instruction {
     fn new(name: &str, operands: &str) -> Self {
-        // Without what is between brackets: an address, or a lane.
+        // Brackets hold an address or a lane, and are left out.
         let named: Vec<&str> = operands.split(", [").next().unwrap_or_default().split([',', '-', '{', '}']).collect();
         let registers: Vec<&str> = named
             .iter()
@@ -82,7 +87,7 @@ impl Instruction {
             _ => Kind::Other,
         };
         let (writes, reads) = match kind {
-            // A product's sum is not read where it begins.
+            // `mul` begins a sum, and does not read the register of its result.
             Kind::Vector => {
                 let begins = usize::from(name.contains("mul"));
                 (vectors.iter().take(1).cloned().collect(), vectors.into_iter().skip(begins).collect())
@@ -95,7 +100,7 @@ impl Instruction {
         Self { kind, writes, reads }
     }
 
-    /// Cycles until the next instruction can be issued.
+    /// Returns the cycles until the next instruction can be issued.
     fn busy(&self) -> u64 {
         match self.kind {
             Kind::LoadVectors(count) => 2 * u64::from(count.max(1)),
@@ -103,7 +108,7 @@ impl Instruction {
         }
     }
 
-    /// Cycles until its result can be read.
+    /// Returns the cycles until the result can be read.
     fn latency(&self) -> u64 {
         match self.kind {
             Kind::Vector => 4,
@@ -114,7 +119,7 @@ impl Instruction {
         }
     }
 
-    /// Whether `next` can be issued in the same cycle.
+    /// Returns whether `next` can be issued in the same cycle.
     fn pairs_with(&self, next: &Self, core: Core) -> bool {
         let goes_together = match (self.kind, next.kind) {
             (Kind::LoadVectors(_), _) | (_, Kind::LoadVectors(_) | Kind::Vector) => false,
@@ -126,14 +131,15 @@ impl Instruction {
     }
 }
 
-/// The first and the last number of registers in braces, `{v4.16b-v7.16b}`.
+/// Returns the first and the last number of a range of registers, such as `{v4.16b-v7.16b}`.
 fn range(operands: &str) -> Option<(u8, u8)> {
     let (first, last) = operands.strip_prefix("{v")?.split_once('}')?.0.split_once("-v")?;
     let number = |text: &str| text.split('.').next()?.parse().ok();
     Some((number(first)?, number(last)?))
 }
 
-/// Cycles of one pass over `body`, names and operands as a disassembler writes them, in the steady state.
+/// Returns the cycles of one pass over `body` in the steady state. The body holds the names and the operands of
+/// instructions as a disassembler writes them.
 pub fn cycles(core: Core, body: &[(String, String)]) -> f64 {
     const PASSES: usize = 40;
     let body: Vec<Instruction> = body.iter().map(|(name, operands)| Instruction::new(name, operands)).collect();
@@ -169,8 +175,9 @@ mod tests {
     }
 
     #[test]
-    fn instructions_go_together_as_they_do_on_the_cores() {
-        // What was measured on a Cortex-A53 by the sources above, and for A55 what ncnn's says.
+    fn instructions_are_issued_together_as_on_the_cores() {
+        // The first number was measured on a Cortex-A53 by the sources above, the second stands in ncnn's guide for the
+        // A55.
         let cases: [(&[&str], [f64; 2]); 10] = [
             (&["smull v1.8h, v2.8b, v3.8b", "ldr x0, [x1]"], [1.0, 1.0]),
             (&["ldr x0, [x1]", "smull v1.8h, v2.8b, v3.8b", "smull v4.8h, v2.8b, v3.8b"], [2.0, 2.0]),
@@ -192,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_reads_a_result_waits_for_it() {
+    fn an_instruction_waits_for_the_results_that_it_reads() {
         assert_eq!(of(CortexA53, &["sadalp v0.4s, v1.8h"]), 4.0);
         assert_eq!(of(CortexA53, &["ldr x2, [x1]", "mov v0.d[1], x2", "sadalp v3.4s, v0.8h"]), 5.0);
     }
