@@ -3,15 +3,18 @@
 use std::path::Path;
 
 use resmlp_checkpoint::{Checkpoint, LoadOptions, load_bytes};
-use resmlp_picture::Picture;
+use resmlp_picture::{Limits, Picture};
 use resmlp_protocol::{Decoder, Message};
 
-use crate::memory;
+use crate::memory::Bound;
+
+/// Memory that a reader of checkpoints may hold.
+const CHECKPOINT: Bound = Bound { per_byte: 64, base: 16 << 20 };
 
 /// Reads a checkpoint. The path names a folder that is not there, so external data of ONNX files can only be an error.
 pub(crate) fn checkpoint(bytes: Vec<u8>) -> Option<Checkpoint> {
     let path = Path::new("/nonexistent/checkpoint");
-    memory::limited(bytes.len(), 0, || load_bytes(path, bytes, &LoadOptions::default())).ok()
+    CHECKPOINT.hold(bytes.len(), || load_bytes(path, bytes, &LoadOptions::default()), |_| 0).ok()
 }
 
 pub fn safetensors(data: &[u8]) {
@@ -37,21 +40,36 @@ pub fn onnx(data: &[u8]) {
     checkpoint(bytes);
 }
 
-/// Bytes that the decoders of pictures may hold beside a multiple of the file: what the picture itself takes, at most.
-const PICTURE: usize = 1 << 30;
-/// Pictures above are decoded too slowly to fuzz; that larger ones are limited is a test of the converter.
+/// Memory that a decoder of pictures may hold beside what the pixels need.
+const PICTURE: Bound = Bound { per_byte: 6, base: 1 << 20 };
+
+/// Most bytes that a pixel needs until it is decoded: progressive JPEGs of four components take five for each sample.
+const PER_PIXEL: usize = 20;
+
+/// Larger pictures are decoded too slowly to fuzz; `hostile.rs` of the package `resmlp-picture` tests that they are limited.
 const PIXELS: usize = 1 << 20;
 
 pub fn picture(data: &[u8]) {
     if stated_pixels(data).is_some_and(|pixels| pixels > PIXELS) {
         return;
     }
-    if let Ok(picture) = memory::limited(data.len(), PICTURE, || Picture::decode(data)) {
-        assert_eq!(picture.rgb().len(), 3 * picture.height() as usize * picture.width() as usize);
+    let pixels = |picture: &Picture| picture.height() as usize * picture.width() as usize;
+    let promised = Limits::desktop().memory(data.len() as u64) as usize;
+    let outcome = PICTURE.hold(
+        data.len(),
+        || Picture::decode(data),
+        |outcome| match outcome {
+            Ok(picture) => PER_PIXEL * pixels(picture),
+            // The picture may have been decoded in part.
+            Err(_) => promised,
+        },
+    );
+    if let Ok(picture) = outcome {
+        assert_eq!(picture.rgb().len(), 3 * pixels(&picture));
     }
 }
 
-/// Width times height that the header of a PNG, a BMP or a JPEG states, where it is easy to find.
+/// Returns width times height as the header of a PNG, a BMP or a JPEG states them, if they are easy to find.
 fn stated_pixels(data: &[u8]) -> Option<usize> {
     let number = |range: std::ops::Range<usize>, little: bool| {
         let bytes = data.get(range)?;
@@ -91,7 +109,7 @@ pub fn protocol(data: &[u8]) {
     }
 }
 
-/// What was read can be sent, and is then read as the same.
+/// Checks that a message that was read can be sent, and is then read as the same message.
 fn round_trip(message: &Message) {
     let mut buffer = vec![0; message.encoded_len()];
     let Some(frame) = message.encode(&mut buffer) else { panic!("{message:?} does not fit its own length") };

@@ -21,8 +21,8 @@ const SHARE: u64 = 4;
 
 /// Samples that a JPEG's scans may visit for each byte of memory that the file may take.
 ///
-/// The ten scans of an ordinary progressive JPEG visit each pixel eight times, and decoding it takes more than four bytes a pixel.
-const WORK: u64 = 4;
+/// The ten scans of an ordinary progressive JPEG visit about as many samples as its decoding takes bytes of memory.
+const WORK: u64 = 2;
 
 /// Most pixels of a picture: the number above which Pillow warns of a decompression bomb.
 const PIXELS: u64 = 89_478_485;
@@ -74,7 +74,7 @@ impl Limits {
         self.base.saturating_add(length.saturating_mul(PER_BYTE)).min(self.most)
     }
 
-    /// Returns how many samples the scans of a JPEG of `length` bytes may visit: four for each byte of [`Limits::memory`].
+    /// Returns how many samples the scans of a JPEG of `length` bytes may visit: two for each byte of [`Limits::memory`].
     pub fn work(&self, length: u64) -> u64 {
         self.memory(length).saturating_mul(WORK)
     }
