@@ -1,4 +1,4 @@
-//! Resizing and cropping with the arithmetic of torchvision's `Resize` and `CenterCrop`.
+//! Resizes and crops with the arithmetic of torchvision's `Resize` and `CenterCrop`.
 
 use std::fmt;
 
@@ -97,7 +97,7 @@ impl Preprocess {
                 "image size {height} × {width}, expected 1 to {MAX_IMAGE} pixels a side"
             )));
         }
-        // Below 0.01 the resized picture would be a hundred times the network's input.
+        // With a crop of 0.01, the resized picture is a hundred times as high and wide as the network's input.
         if !(0.01..=1.0).contains(&self.crop) {
             return Err(Error::Preparation(format!("crop {}, expected 0.01 to 1", self.crop)));
         }
@@ -113,7 +113,7 @@ impl Preprocess {
     /// Resizes and crops a picture to the network's input, `[height, width, 3]` of u8.
     ///
     /// Only what the crop keeps is resampled, from all the pixels that the filter reaches.
-    /// A picture whose resized size is its own size is cropped without being changed.
+    /// If the resized size is the picture's own size, the picture is cropped and otherwise unchanged.
     ///
     /// # Errors
     /// Fails if [`Preprocess::validate`] does, or if the machine has too little memory left.
@@ -128,7 +128,8 @@ impl Preprocess {
         resample(picture, rows, columns, target, self.resize.filter()).map_err(|error| {
             let [from_height, from_width] = size;
             Error::Preparation(format!(
-                "cannot resize a picture of {from_height} × {from_width} pixels (height × width) to {height} × {width}: {error}"
+                "cannot resize a picture from {from_height} × {from_width} pixels (height × width) to {height} × {width}: \
+                 {error}"
             ))
         })
     }
@@ -137,7 +138,7 @@ impl Preprocess {
     ///
     /// The picture just covers `image / crop`; the longer side is rounded down, as torchvision does.
     fn scaled_size(&self, [height, width]: [u64; 2]) -> [u64; 2] {
-        // The crop as it was written in decimal: 3 / 0.6 is 5, but not with 0.6 rounded to f32.
+        // The crop is taken as it was written in decimal, because 3 / 0.6 is 5, but not with 0.6 rounded to f32.
         let crop: f64 = self.crop.to_string().parse().unwrap_or(f64::from(self.crop));
         let [cover_height, cover_width] = self.image.map(|side| (side as f64 / crop) as u64);
         if height * cover_width <= width * cover_height {
