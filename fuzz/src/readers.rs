@@ -3,16 +3,19 @@
 use std::path::Path;
 
 use resmlp_checkpoint::{Checkpoint, LoadOptions, load_bytes};
-use resmlp_picture::Picture;
+use resmlp_picture::{Limits, Picture};
 use resmlp_protocol::{Decoder, Message};
 
-use crate::memory;
+use crate::memory::Bound;
+
+/// Memory that a reader of checkpoints may hold.
+const CHECKPOINT: Bound = Bound { per_byte: 64, base: 16 << 20 };
 
 /// Reads a checkpoint. Its path names a folder that does not exist, so external data of an ONNX file can only be an
 /// error.
 pub(crate) fn checkpoint(bytes: Vec<u8>) -> Option<Checkpoint> {
     let path = Path::new("/nonexistent/checkpoint");
-    memory::limited(bytes.len(), 0, || load_bytes(path, bytes, &LoadOptions::default())).ok()
+    CHECKPOINT.hold(bytes.len(), || load_bytes(path, bytes, &LoadOptions::default()), |_| 0).ok()
 }
 
 pub fn safetensors(data: &[u8]) {
@@ -40,18 +43,33 @@ pub fn onnx(data: &[u8]) {
     checkpoint(bytes);
 }
 
-/// Bytes that a picture's decoder may hold in addition to a multiple of the file: the decoded picture itself, at most.
-const PICTURE: usize = 1 << 30;
-/// The most pixels of a picture that is decoded here. Larger pictures are too slow to fuzz; a test of the decoder checks
-/// that their size is limited.
+/// Memory that a decoder of pictures may hold in addition to what the pixels need.
+const PICTURE: Bound = Bound { per_byte: 6, base: 1 << 20 };
+
+/// The most bytes that a pixel needs until it is decoded: progressive JPEGs of four components take five for each sample.
+const PER_PIXEL: usize = 20;
+
+/// The most pixels of a picture that is decoded here. Larger pictures are too slow to fuzz; `hostile.rs` of the package
+/// `resmlp-picture` tests that they are limited.
 const PIXELS: usize = 1 << 20;
 
 pub fn picture(data: &[u8]) {
     if stated_pixels(data).is_some_and(|pixels| pixels > PIXELS) {
         return;
     }
-    if let Ok(picture) = memory::limited(data.len(), PICTURE, || Picture::decode(data)) {
-        assert_eq!(picture.rgb().len(), 3 * picture.height() as usize * picture.width() as usize);
+    let pixels = |picture: &Picture| picture.height() as usize * picture.width() as usize;
+    let promised = Limits::desktop().memory(data.len() as u64) as usize;
+    let outcome = PICTURE.hold(
+        data.len(),
+        || Picture::decode(data),
+        |outcome| match outcome {
+            Ok(picture) => PER_PIXEL * pixels(picture),
+            // The picture may have been decoded in part.
+            Err(_) => promised,
+        },
+    );
+    if let Ok(picture) = outcome {
+        assert_eq!(picture.rgb().len(), 3 * pixels(&picture));
     }
 }
 
@@ -95,7 +113,7 @@ pub fn protocol(data: &[u8]) {
     }
 }
 
-/// Checks that a message that was read can be encoded, and that decoding the result gives the same message.
+/// Checks that a message that was read can be sent, and is then read as the same message.
 fn round_trip(message: &Message) {
     let mut buffer = vec![0; message.encoded_len()];
     let Some(frame) = message.encode(&mut buffer) else { panic!("{message:?} does not fit its own length") };

@@ -24,6 +24,16 @@ const TARGETS: [&str; 9] =
 /// How long `cargo xtask test` fuzzes each target, in seconds.
 const SECONDS: u32 = 30;
 
+/// Returns the longest input that a target is given, in bytes.
+///
+/// Decoders of pictures and of the serial line are quick enough for a mebibyte, with which they could multiply memory or time.
+fn longest(target: &str) -> usize {
+    match target {
+        "picture" | "protocol" => 1 << 20,
+        _ => 20_000,
+    }
+}
+
 /// The flags that compile in LLVM's counters, and the checks of overflow and of debug assertions.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
@@ -90,7 +100,8 @@ impl Run {
         let mut command = Command::new(program);
         command.env("FUZZ_TARGET", target).arg(format!("-max_total_time={seconds}"));
         // A busy machine is slow, so only an input that takes a whole minute counts as one that never ends.
-        command.args(["-max_len=20000", "-timeout=60", "-rss_limit_mb=4096", "-print_final_stats=1"]);
+        command.arg(format!("-max_len={}", longest(target)));
+        command.args(["-timeout=60", "-rss_limit_mb=4096", "-print_final_stats=1"]);
         command.arg(format!("-artifact_prefix={}/{target}-", folder.display())).arg(found).arg(committed);
         eprintln!("$ {}", shown(&command));
         let child = command.stdout(Stdio::null()).stderr(file).spawn();

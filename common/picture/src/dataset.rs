@@ -1,4 +1,4 @@
-//! Folders of pictures: found, ordered, sampled and loaded, always in the same order.
+//! Finds, samples and loads folders of pictures, always in the same order.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::{Error, Picture, Preprocess, Result};
 
-/// Endings of the files that are taken for pictures; those that cannot be decoded are reported as skipped.
+/// Endings of the names of picture files. Files of a kind that cannot be decoded are reported as skipped.
 const EXTENSIONS: [&str; 18] = [
     "jpg", "jpeg", "jpe", "jfif", "png", "bmp", "ppm", "pgm", "pbm", "tif", "tiff", "webp", "gif", "heic", "heif",
     "avif", "jp2", "jxl",
@@ -19,7 +19,7 @@ const EXTENSIONS: [&str; 18] = [
 pub struct Item {
     /// The file.
     pub path: PathBuf,
-    /// Index of its class in [`Dataset::classes`]; `None` for a picture outside the class folders.
+    /// Index of the picture's class in [`Dataset::classes`]; `None` for a picture outside the class folders.
     pub class: Option<usize>,
 }
 
@@ -28,9 +28,9 @@ pub struct Item {
 pub struct Dataset {
     /// The folder.
     pub folder: PathBuf,
-    /// Names of its subfolders, sorted; hidden ones are left out.
+    /// Names of the folder's subfolders, sorted and without hidden ones.
     pub classes: Vec<String>,
-    /// Its pictures.
+    /// The pictures in the folder.
     pub items: Vec<Item>,
 }
 
@@ -39,26 +39,28 @@ pub struct Dataset {
 pub struct Sample {
     /// The file.
     pub path: PathBuf,
-    /// Index of its class.
+    /// Index of the picture's class.
     pub class: Option<usize>,
     /// `[height, width, 3]`.
     pub pixels: Vec<u8>,
 }
 
-/// What came of loading pictures.
+/// The outcome of loading pictures.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
-    /// Those that could be read, in the order of the items.
+    /// The pictures that could be read, in the order of the items.
     pub samples: Vec<Sample>,
-    /// Those that could not, with the reason.
+    /// The pictures that could not be read, with the reason.
     pub skipped: Vec<(PathBuf, String)>,
 }
 
 impl Dataset {
     /// Finds the pictures below `folder`, at any depth: a tree `folder/<class>/…`, a flat folder, or both.
     ///
-    /// Links are followed, but no folder is looked into twice for one class: links may form a loop.
-    /// Fails where the folder cannot be read or has no picture.
+    /// Links are followed. As links may form a loop, no folder is looked into twice for one class.
+    ///
+    /// # Errors
+    /// Fails if the folder cannot be read or has no picture.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         let (files, folders) = list(folder)?;
@@ -81,7 +83,8 @@ impl Dataset {
 
     /// Finds the pictures of a tree `folder/<class>/…`; a class's index is its place in alphabetical order.
     ///
-    /// Fails where [`Dataset::open`] does, and for pictures that lie outside the class folders.
+    /// # Errors
+    /// Fails if [`Dataset::open`] does, and if a picture lies outside the class folders.
     pub fn open_tree(folder: impl AsRef<Path>) -> Result<Self> {
         let dataset = Self::open(folder)?;
         match dataset.items.iter().find(|item| item.class.is_none()) {
@@ -90,7 +93,7 @@ impl Dataset {
         }
     }
 
-    /// At most `count` pictures, taken evenly over the classes and evenly within each; always the same ones.
+    /// Keeps at most `count` pictures, the same ones each time, taken evenly over the classes and evenly within each class.
     pub fn take_evenly(mut self, count: usize) -> Self {
         let mut by_class: BTreeMap<Option<usize>, Vec<Item>> = BTreeMap::new();
         for item in self.items {
@@ -106,7 +109,10 @@ impl Dataset {
         self
     }
 
-    /// Loads every picture; fails where none can be read.
+    /// Loads every picture, as [`load`] does.
+    ///
+    /// # Errors
+    /// Fails if [`load`] does, and if no picture can be read.
     pub fn load(&self, preprocess: &Preprocess, progress: &(dyn Fn() + Sync)) -> Result<Loaded> {
         let loaded = load(&self.items, preprocess, progress)?;
         match loaded.skipped.first() {
@@ -120,10 +126,13 @@ impl Dataset {
     }
 }
 
-/// Decodes and prepares pictures on all of rayon's threads; `progress` is called once for each.
+/// Decodes and prepares pictures on all of rayon's threads, and calls `progress` once for each picture.
 ///
-/// A data set too large for the memory is loaded in chunks of its items.
-/// Pictures that cannot be read are skipped and reported; only a senseless `preprocess` fails.
+/// All prepared pictures are held in memory; callers load a larger data set in chunks of its items. Pictures that cannot be
+/// read are skipped and reported.
+///
+/// # Errors
+/// Fails if [`Preprocess::validate`] does.
 pub fn load(items: &[Item], preprocess: &Preprocess, progress: &(dyn Fn() + Sync)) -> Result<Loaded> {
     preprocess.validate()?;
     let results: Vec<std::result::Result<Sample, (PathBuf, String)>> = items
@@ -144,12 +153,8 @@ pub fn load(items: &[Item], preprocess: &Preprocess, progress: &(dyn Fn() + Sync
     Ok(loaded)
 }
 
-/// Reads one picture; the reason of a failure comes without the file's name, which stands beside it.
+/// Reads one picture. The error is the reason without the file's name, which is reported beside it.
 fn read(item: &Item, preprocess: &Preprocess) -> std::result::Result<Sample, String> {
-    // Looked at before it is opened: to open a pipe would wait for who writes to it.
-    if !item.path.metadata().map_err(|error| error.to_string())?.is_file() {
-        return Err("not a regular file".into());
-    }
     let picture = Picture::open(&item.path).map_err(|error| match error {
         Error::Io { source, .. } => source.to_string(),
         Error::File { message, .. } => message,
@@ -159,7 +164,7 @@ fn read(item: &Item, preprocess: &Preprocess) -> std::result::Result<Sample, Str
     Ok(Sample { path: item.path.clone(), class: item.class, pixels })
 }
 
-/// The pictures and the visible folders in `folder`, each sorted by name.
+/// Returns the pictures and the visible folders in `folder`, both sorted by name.
 fn list(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
     let (mut files, mut folders) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
@@ -179,7 +184,7 @@ fn list(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
     Ok((files, folders))
 }
 
-/// Adds the pictures in `folder` and below it to `paths`, but none of the folders that are in `seen` already.
+/// Adds the pictures in `folder` and below it to `paths`, without those in folders that `seen` names already.
 fn collect(folder: &Path, seen: &mut HashSet<PathBuf>, paths: &mut Vec<PathBuf>) -> Result<()> {
     if !seen.insert(real(folder)?) {
         return Ok(());
@@ -189,7 +194,7 @@ fn collect(folder: &Path, seen: &mut HashSet<PathBuf>, paths: &mut Vec<PathBuf>)
     folders.iter().try_for_each(|subfolder| collect(subfolder, seen, paths))
 }
 
-/// The folder's one path without links.
+/// Returns the path of a folder without links, of which there is only one.
 fn real(folder: &Path) -> Result<PathBuf> {
     folder.canonicalize().map_err(|e| Error::io(folder, e))
 }
@@ -199,7 +204,7 @@ fn is_picture_name(path: &Path) -> bool {
     EXTENSIONS.contains(&extension.as_str())
 }
 
-/// How many of `count` fall to each class of the given sizes: equal shares, what a small class lacks going to the others.
+/// Divides `count` among classes of the given sizes: equal shares, and what a small class lacks goes to the others.
 fn quotas(sizes: &[usize], count: usize) -> Vec<usize> {
     let mut quotas = vec![0; sizes.len()];
     let mut left = count;
@@ -228,7 +233,7 @@ mod tests {
 
     use super::*;
 
-    /// A 2 × 1 picture of one grey level.
+    /// Writes a picture of 2 × 1 pixels of one grey level.
     fn write_picture(path: &Path, grey: u8) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         image::GrayImage::from_pixel(2, 1, image::Luma([grey])).save(path).unwrap();
@@ -300,7 +305,7 @@ mod tests {
         assert!(Dataset::open(&missing).unwrap_err().to_string().starts_with(&missing.display().to_string()));
     }
 
-    /// Names and classes of the pictures in `folder`.
+    /// Returns the names and classes of the pictures in `folder`.
     fn found(folder: &Path) -> Vec<(String, Option<usize>)> {
         let name = |path: &Path| path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
         Dataset::open(folder).unwrap().items.into_iter().map(|item| (name(&item.path), item.class)).collect()
@@ -320,7 +325,7 @@ mod tests {
         symlink(folder.path(), at("whole")).unwrap();
         let pictures = [("cat/a.png".into(), Some(0)), ("dog/again/b.png".into(), Some(1))];
         assert_eq!(found(folder.path()), pictures);
-        // A picture of two classes is in both.
+        // A picture that two classes share is listed in both.
         symlink(at("cat"), at("dog/cats")).unwrap();
         let of_both = [&pictures[..], &[("dog/cats/a.png".into(), Some(1))]].concat();
         assert_eq!(found(folder.path()), of_both);
@@ -331,7 +336,7 @@ mod tests {
     fn what_is_no_file_is_skipped_without_waiting_for_it() {
         let folder = tempfile::tempdir().unwrap();
         write_picture(&folder.path().join("a.png"), 7);
-        // To open a pipe would wait for ever.
+        // Opening a pipe would wait for ever.
         assert!(std::process::Command::new("mkfifo").arg(folder.path().join("b.jpg")).status().unwrap().success());
         std::os::unix::fs::symlink("nowhere", folder.path().join("c.jpg")).unwrap();
         let loaded = Dataset::open(folder.path()).unwrap().load(&preprocess(), &|| ()).unwrap();

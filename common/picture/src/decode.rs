@@ -1,110 +1,83 @@
 //! From the bytes of a picture file to upright RGB.
 //!
-//! JPEG goes through `jpeg-decoder`: of the decoders in Rust it comes closest to libjpeg-turbo, which Pillow uses,
-//! where chroma is subsampled.
+//! Each kind of file has a module of its own. All of them state what decoding will cost before they begin, so that a file cannot
+//! make a decoder take more memory or time than [`Limits`] allow.
 
-use std::io::Cursor;
+mod bmp;
+mod jpeg;
+mod png;
+mod scans;
 
+use image::imageops::{
+    flip_horizontal_in_place, flip_vertical_in_place, rotate90_in, rotate180_in_place, rotate270_in,
+};
 use image::metadata::Orientation;
-use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
-use jpeg_decoder::PixelFormat;
+use image::{ImageFormat, RgbImage};
 
-use super::Picture;
+use crate::Picture;
+use crate::limits::{Budget, Limits, zeros};
 
-/// Most pixels a picture may have: the number above which Pillow warns of a decompression bomb.
-const MAX_PIXELS: u64 = 89_478_485;
-
-/// Most memory a decoder may take for its result and what it needs beside, in bytes.
-const MAX_DECODER_BYTES: u64 = 1 << 30;
-
-/// Most scans that a JPEG may have; a progressive one has about ten. Each costs a pass over all pixels and takes a few bytes in
-/// the file, so without a limit a small file could keep the decoder busy for hours.
-const MAX_SCANS: usize = 500;
+/// A decoded picture as it is stored, and how it has to be turned.
+struct Stored {
+    width: u32,
+    height: u32,
+    /// `[height, width, 3]`.
+    rgb: Vec<u8>,
+    orientation: Orientation,
+}
 
 /// Decodes a JPEG, PNG or BMP file; the error says what was found and what was expected.
-pub fn decode(bytes: &[u8]) -> Result<Picture, String> {
-    let (mut image, orientation) = match image::guess_format(bytes) {
-        Ok(ImageFormat::Jpeg) => decode_jpeg(bytes)?,
-        Ok(format @ (ImageFormat::Png | ImageFormat::Bmp)) => decode_lossless(bytes, format)?,
+pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture, String> {
+    limits.check_file(bytes.len() as u64)?;
+    let budget = Budget::new(limits, bytes);
+    let stored = match image::guess_format(bytes) {
+        Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, &budget)?,
+        Ok(ImageFormat::Png) => png::decode(bytes, &budget)?,
+        Ok(ImageFormat::Bmp) => bmp::decode(bytes, &budget)?,
         Ok(other) => return Err(format!("{other:?} picture, expected JPEG, PNG or BMP")),
         Err(_) => return Err("not a picture, expected JPEG, PNG or BMP".into()),
     };
-    image.apply_orientation(orientation);
-    let rgb = to_rgb8(image);
-    let (width, height) = rgb.dimensions();
-    Picture::from_rgb(height, width, rgb.into_raw()).ok_or_else(|| "a picture without pixels".into())
+    let upright = turn(stored, &budget)?;
+    let (width, height) = upright.dimensions();
+    Picture::from_rgb(height, width, upright.into_raw()).ok_or_else(|| "a picture without pixels".into())
 }
 
-fn decode_jpeg(bytes: &[u8]) -> Result<(DynamicImage, Orientation), String> {
-    let failed = |e: jpeg_decoder::Error| format!("broken or truncated JPEG: {e}");
-    let mut decoder = jpeg_decoder::Decoder::new(bytes);
-    decoder.read_info().map_err(failed)?;
-    let info = decoder.info().ok_or("JPEG without a frame header")?;
-    let (width, height) = (u32::from(info.width), u32::from(info.height));
-    check_size(width, height)?;
-    let scans = bytes.windows(2).filter(|marker| *marker == [0xff, 0xda]).count();
-    if scans > MAX_SCANS {
-        return Err(format!("JPEG with {scans} scans, expected at most {MAX_SCANS}"));
-    }
-    let samples = decoder.decode().map_err(failed)?;
-    let orientation = decoder.exif_data().and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms);
-    let image = match info.pixel_format {
-        PixelFormat::L8 => GrayImage::from_raw(width, height, samples).map(DynamicImage::from),
-        PixelFormat::RGB24 => RgbImage::from_raw(width, height, samples).map(DynamicImage::from),
-        PixelFormat::CMYK32 => RgbImage::from_raw(width, height, cmyk_to_rgb(&samples)).map(DynamicImage::from),
-        PixelFormat::L16 => return Err("JPEG with 16 bits a sample, expected 8".into()),
-    };
-    Ok((image.ok_or("JPEG with fewer samples than its header says")?, orientation))
-}
-
-fn decode_lossless(bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, Orientation), String> {
-    let failed = |e: image::ImageError| format!("broken or truncated {format:?}: {e}");
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_DECODER_BYTES);
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(failed)?;
-    let (width, height) = decoder.dimensions();
-    check_size(width, height)?;
-    // A picture with unreadable metadata is still a picture.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    Ok((DynamicImage::from_decoder(decoder).map_err(failed)?, orientation))
-}
-
-fn check_size(width: u32, height: u32) -> Result<(), String> {
-    if u64::from(width) * u64::from(height) > MAX_PIXELS {
-        return Err(format!("{width} × {height} pixels, expected at most {} megapixels", MAX_PIXELS / 1_000_000));
-    }
-    Ok(())
-}
-
-/// Takes each ink off white, black off all three, with Pillow's rounding; no colour profile is followed.
-fn cmyk_to_rgb(cmyk: &[u8]) -> Vec<u8> {
-    let inked = |pixel: &[u8; 4]| {
-        let [cyan, magenta, yellow, black] = *pixel;
-        [cyan, magenta, yellow].map(|ink| {
-            let light = u32::from(255 - black);
-            let product = u32::from(ink) * light + 128;
-            (light - ((product + (product >> 8)) >> 8)) as u8
-        })
-    };
-    cmyk.as_chunks().0.iter().flat_map(inked).collect()
-}
-
-/// Drops alpha, repeats grey and keeps the high byte of 16-bit samples, as Pillow does with RGB of 16 bits.
-///
-/// Pillow clips 16-bit grey at 255 instead, which leaves a white picture; that is not copied.
-fn to_rgb8(image: DynamicImage) -> RgbImage {
-    match image {
-        DynamicImage::ImageLuma16(_)
-        | DynamicImage::ImageLumaA16(_)
-        | DynamicImage::ImageRgb16(_)
-        | DynamicImage::ImageRgba16(_) => {
-            let wide = image.into_rgb16();
-            RgbImage::from_fn(wide.width(), wide.height(), |x, y| {
-                image::Rgb(wide.get_pixel(x, y).0.map(|sample| (sample >> 8) as u8))
-            })
+/// Turns a picture upright. Quarter turns need a second picture, flips and half turns do not.
+fn turn(stored: Stored, budget: &Budget) -> Result<RgbImage, String> {
+    let Stored { width, height, rgb, orientation } = stored;
+    let mut image = RgbImage::from_raw(width, height, rgb).ok_or("fewer samples than the header says")?;
+    match orientation {
+        Orientation::NoTransforms => {}
+        Orientation::FlipHorizontal => flip_horizontal_in_place(&mut image),
+        Orientation::FlipVertical => flip_vertical_in_place(&mut image),
+        Orientation::Rotate180 => rotate180_in_place(&mut image),
+        Orientation::Rotate90 | Orientation::Rotate90FlipH | Orientation::Rotate270 | Orientation::Rotate270FlipH => {
+            let length = image.as_raw().len();
+            budget.check_memory(2 * length as u64)?;
+            let mut turned = RgbImage::from_raw(height, width, zeros(length)?).ok_or("a picture without pixels")?;
+            let outcome = match orientation {
+                Orientation::Rotate90 | Orientation::Rotate90FlipH => rotate90_in(&image, &mut turned),
+                _ => rotate270_in(&image, &mut turned),
+            };
+            outcome.map_err(|error| format!("cannot turn the picture upright: {error}"))?;
+            if matches!(orientation, Orientation::Rotate90FlipH | Orientation::Rotate270FlipH) {
+                flip_horizontal_in_place(&mut turned);
+            }
+            image = turned;
         }
-        narrow => narrow.into_rgb8(),
     }
+    Ok(image)
+}
+
+/// Moves the first three bytes of every group of four to the front, and cuts off the rest.
+fn drop_every_fourth(samples: &mut Vec<u8>, convert: impl Fn([u8; 4]) -> [u8; 3]) {
+    let count = samples.len() / 4;
+    for pixel in 0..count {
+        if let Some(&four) = samples.get(4 * pixel..).and_then(|rest| rest.first_chunk::<4>())
+            && let Some(place) = samples.get_mut(3 * pixel..3 * pixel + 3)
+        {
+            place.copy_from_slice(&convert(four));
+        }
+    }
+    samples.truncate(3 * count);
 }

@@ -5,15 +5,15 @@ use std::path::PathBuf;
 /// An error about a picture file, or about how a picture is to be prepared.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The operating system refused something.
+    /// The operating system cannot read a file.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's reason.
         source: std::io::Error,
     },
-    /// A file is no picture that can be read.
+    /// A file holds no picture that can be decoded within its limits.
     #[error("{}: {message}", path.display())]
     File {
         /// The file.
@@ -26,7 +26,7 @@ pub enum Error {
     Preparation(String),
 }
 
-/// `Result` with this crate's error.
+/// A `Result` with this crate's error.
 pub type Result<T> = std::result::Result<T, Error>;
 
 #[cfg(feature = "dataset")]

@@ -1,21 +1,29 @@
-//! Pictures in: decoded, turned upright, resized and cropped as torchvision with Pillow does it.
+//! Turns picture files into a network's input: decoded, turned upright, resized and cropped as torchvision with Pillow does it.
+//!
+//! A file may come from anywhere. Reading one takes bounded memory and time, which [`Limits`] state; what exceeds them is an
+//! error that says what was found and what is allowed.
 
 #[cfg(feature = "dataset")]
 pub mod dataset;
 mod decode;
 mod error;
+mod limits;
 mod normalise;
 mod preprocess;
+mod resize;
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 pub use error::{Error, Result};
+pub use limits::Limits;
 pub use preprocess::{Preprocess, ResizeMode};
 
-/// Longest picture file that is read, in bytes.
+/// Longest picture file that [`Limits::desktop`] allows, in bytes.
 pub const MAX_FILE_BYTES: u64 = 256 << 20;
+
+const _: () = assert!(MAX_FILE_BYTES == Limits::desktop().longest_file());
 
 /// An upright 8-bit RGB picture of at least one pixel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,47 +34,77 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// A picture of `height * width` pixels, `rgb` being `[height, width, 3]`.
+    /// Creates a picture of `height * width` pixels, `rgb` being `[height, width, 3]`.
     ///
-    /// `None` where `rgb` has another length or the picture no pixel.
+    /// Returns `None` if `rgb` has another length or the picture has no pixel.
     pub fn from_rgb(height: u32, width: u32, rgb: Vec<u8>) -> Option<Self> {
         let pixels = u64::from(height) * u64::from(width);
         (pixels > 0 && pixels.checked_mul(3) == Some(rgb.len() as u64)).then_some(Self { height, width, rgb })
     }
 
+    /// Reads a picture file within the limits of a desktop computer, as [`Picture::open_within`] does.
+    ///
+    /// # Errors
+    /// Those of [`Picture::open_within`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_within(path, &Limits::desktop())
+    }
+
     /// Reads a JPEG, PNG or BMP file, told apart by content; EXIF orientation is applied, alpha dropped.
     ///
-    /// Errors name the file: unreadable, of another kind, truncated, or too large (256 MiB, 89 megapixels).
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+    /// # Errors
+    /// The error names the file. It says if the file cannot be read or is no regular file, if it is of another kind, damaged or
+    /// truncated, and if it would exceed the limits: what was found, and what is allowed.
+    pub fn open_within(path: impl AsRef<Path>, limits: &Limits) -> Result<Self> {
         let path = path.as_ref();
-        let failed = |message| Error::File { path: path.to_owned(), message };
-        let mut bytes = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
-            .map_err(|source| Error::Io { path: path.to_owned(), source })?;
-        if bytes.len() as u64 > MAX_FILE_BYTES {
-            return Err(failed(format!("longer than {} MiB, expected a picture", MAX_FILE_BYTES >> 20)));
-        }
-        Self::decode(&bytes).map_err(failed)
+        let bytes = read(path, limits).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        Self::decode_within(&bytes, limits).map_err(|message| Error::File { path: path.to_owned(), message })
     }
 
-    /// Decodes the bytes of a picture file as [`Picture::open`] does; the error is the message without the file's name.
+    /// Decodes the bytes of a picture file within the limits of a desktop computer, as [`Picture::decode_within`] does.
+    ///
+    /// # Errors
+    /// Those of [`Picture::decode_within`].
     pub fn decode(bytes: &[u8]) -> std::result::Result<Self, String> {
-        decode::decode(bytes)
+        Self::decode_within(bytes, &Limits::desktop())
     }
 
-    /// Height in pixels.
+    /// Decodes the bytes of a picture file as [`Picture::open_within`] does.
+    ///
+    /// # Errors
+    /// The error is the message of [`Picture::open_within`] without the file's name.
+    pub fn decode_within(bytes: &[u8], limits: &Limits) -> std::result::Result<Self, String> {
+        decode::decode(bytes, limits)
+    }
+
+    /// Returns the height in pixels.
     pub fn height(&self) -> u32 {
         self.height
     }
 
-    /// Width in pixels.
+    /// Returns the width in pixels.
     pub fn width(&self) -> u32 {
         self.width
     }
 
-    /// The pixels, `[height, width, 3]`.
+    /// Returns the pixels, `[height, width, 3]`.
     pub fn rgb(&self) -> &[u8] {
         &self.rgb
     }
+}
+
+/// Reads a file, but not more than one byte beyond what the limits allow.
+///
+/// The path is looked at before it is opened, because opening a pipe waits until somebody writes to it.
+fn read(path: &Path, limits: &Limits) -> io::Result<Vec<u8>> {
+    let found = path.metadata()?;
+    if !found.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let most = limits.longest_file() + 1;
+    let mut bytes = Vec::new();
+    // One byte more than there should be lets the end be found without growing.
+    bytes.try_reserve_exact(usize::try_from(found.len().saturating_add(1).min(most)).unwrap_or(usize::MAX))?;
+    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

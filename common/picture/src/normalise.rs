@@ -1,4 +1,4 @@
-//! Pixels as a network was trained on them.
+//! Turns pixels into the numbers that a network was trained on.
 
 use crate::Preprocess;
 

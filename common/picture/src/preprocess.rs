@@ -1,20 +1,19 @@
-//! Resizing and cropping with the arithmetic of torchvision's `Resize` and `CenterCrop`.
+//! Resizes and crops with the arithmetic of torchvision's `Resize` and `CenterCrop`.
 
 use std::fmt;
 
-use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::U8x3;
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::FilterType;
 use resmlp_runtime::{Model, Preprocessing, Resize};
 use serde::{Deserialize, Serialize};
 
-use super::Picture;
+use crate::Picture;
 use crate::error::{Error, Result};
+use crate::resize::{Span, resample};
 
 /// Largest height or width a network may ask for, in pixels.
 const MAX_IMAGE: usize = 16_384;
 
-/// The filter a picture is resampled with, antialiased.
+/// The antialiasing filter that a picture is resampled with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
@@ -27,7 +26,7 @@ pub enum ResizeMode {
 }
 
 impl ResizeMode {
-    /// The filter that computes what Pillow's of the same name does.
+    /// Returns the filter that computes the same as Pillow's filter of this name.
     fn filter(self) -> FilterType {
         match self {
             Self::Bicubic => FilterType::CatmullRom,
@@ -50,7 +49,7 @@ impl fmt::Display for ResizeMode {
 pub struct Preprocess {
     /// Height and width of the network's input in pixels.
     pub image: [usize; 2],
-    /// Share of the resized picture's shorter side that the centre crop keeps, over 0 and at most 1.
+    /// Share of the resized picture's shorter side that the centre crop keeps, from 0.01 to 1.
     pub crop: f32,
     /// Resampling filter.
     pub resize: ResizeMode,
@@ -61,7 +60,7 @@ pub struct Preprocess {
 }
 
 impl Preprocess {
-    /// How a packed model's pictures are prepared.
+    /// Returns how a packed model's pictures are prepared.
     pub fn of(model: &Model) -> Self {
         let Preprocessing { resize, crop, mean, std } = *model.preprocessing();
         let resize = match resize {
@@ -71,7 +70,7 @@ impl Preprocess {
         Self { image: model.dims().image, crop, resize, mean, std }
     }
 
-    /// The same as a packed model carries it.
+    /// Returns what a packed model carries of this: all but the size of the input, which its dimensions state.
     pub fn packed(&self) -> Preprocessing {
         let Self { resize, crop, mean, std, .. } = *self;
         let resize = match resize {
@@ -81,12 +80,16 @@ impl Preprocess {
         Preprocessing { resize, crop, mean, std }
     }
 
-    /// ImageNet's preprocessing for a network of `image` (height, width): bicubic, crop 0.9, ImageNet mean and std.
+    /// Returns ImageNet's preprocessing for an input of `image` (height, width) pixels: bicubic, crop 0.9, ImageNet's mean and
+    /// standard deviation.
     pub fn imagenet(image: [usize; 2]) -> Self {
         Self { image, crop: 0.9, resize: ResizeMode::Bicubic, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
     }
 
     /// Refuses values that no picture can be prepared with.
+    ///
+    /// # Errors
+    /// The error names the value, and says in which range it is expected.
     pub fn validate(&self) -> Result<()> {
         let [height, width] = self.image;
         if [height, width].iter().any(|side| !(1..=MAX_IMAGE).contains(side)) {
@@ -94,7 +97,7 @@ impl Preprocess {
                 "image size {height} × {width}, expected 1 to {MAX_IMAGE} pixels a side"
             )));
         }
-        // Below 0.01 the resized picture would be a hundred times the network's input.
+        // With a crop of 0.01, the resized picture is a hundred times as high and wide as the network's input.
         if !(0.01..=1.0).contains(&self.crop) {
             return Err(Error::Preparation(format!("crop {}, expected 0.01 to 1", self.crop)));
         }
@@ -110,42 +113,32 @@ impl Preprocess {
     /// Resizes and crops a picture to the network's input, `[height, width, 3]` of u8.
     ///
     /// Only what the crop keeps is resampled, from all the pixels that the filter reaches.
-    /// A picture whose resized size is its own size is cropped without being changed.
-    /// Fails where [`Preprocess::validate`] does.
+    /// If the resized size is the picture's own size, the picture is cropped and otherwise unchanged.
+    ///
+    /// # Errors
+    /// Fails if [`Preprocess::validate`] does, or if the machine has too little memory left.
     pub fn apply(&self, picture: &Picture) -> Result<Vec<u8>> {
         self.validate()?;
         let [height, width] = self.image;
-        let scaled = self.scaled_size([u64::from(picture.height), u64::from(picture.width)]);
-        let rows = source_span(picture.height, scaled[0], height);
-        let columns = source_span(picture.width, scaled[1], width);
-        self.resample(picture, rows, columns).map_err(|e| {
-            let (from, to) = ([picture.height, picture.width], self.image);
-            Error::Preparation(format!("cannot resize a picture of {from:?} (height, width) to {to:?}: {e}"))
+        let size = [picture.height(), picture.width()];
+        let scaled = self.scaled_size(size.map(u64::from));
+        let rows = source_span(size[0], scaled[0], height);
+        let columns = source_span(size[1], scaled[1], width);
+        let target = self.image.map(|side| side as u32);
+        resample(picture, rows, columns, target, self.resize.filter()).map_err(|error| {
+            let [from_height, from_width] = size;
+            Error::Preparation(format!(
+                "cannot resize a picture from {from_height} × {from_width} pixels (height × width) to {height} × {width}: \
+                 {error}"
+            ))
         })
     }
 
-    /// Resamples the spans (start, length) of the picture's rows and columns to `image`.
-    ///
-    /// Across first, then down, each rounded to u8: Pillow's order, which shows where a filter overshoots.
-    fn resample(
-        &self,
-        picture: &Picture,
-        (top, box_height): (f64, f64),
-        (left, box_width): (f64, f64),
-    ) -> std::result::Result<Vec<u8>, Box<dyn std::error::Error>> {
-        let [height, width] = self.image.map(|side| side as u32);
-        let filter = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(self.resize.filter()));
-        let across = filter.crop(left, 0.0, box_width, f64::from(picture.height));
-        let narrowed = resize([picture.height, picture.width], &picture.rgb, [picture.height, width], &across)?;
-        let down = filter.crop(0.0, top, f64::from(width), box_height);
-        resize([picture.height, width], &narrowed, [height, width], &down)
-    }
-
-    /// Height and width to which the whole picture of `[height, width]` would be resized before the crop.
+    /// Returns the height and width to which the whole picture of `[height, width]` would be resized before the crop.
     ///
     /// The picture just covers `image / crop`; the longer side is rounded down, as torchvision does.
     fn scaled_size(&self, [height, width]: [u64; 2]) -> [u64; 2] {
-        // The crop as it was written in decimal: 3 / 0.6 is 5, but not with 0.6 rounded to f32.
+        // The crop is taken as it was written in decimal, because 3 / 0.6 is 5, but not with 0.6 rounded to f32.
         let crop: f64 = self.crop.to_string().parse().unwrap_or(f64::from(self.crop));
         let [cover_height, cover_width] = self.image.map(|side| (side as f64 / crop) as u64);
         if height * cover_width <= width * cover_height {
@@ -156,28 +149,14 @@ impl Preprocess {
     }
 }
 
-/// Resizes RGB pixels of `[height, width]`; with typed images only the code for this one kind of pixel is compiled.
-fn resize(
-    [height, width]: [u32; 2],
-    pixels: &[u8],
-    [new_height, new_width]: [u32; 2],
-    options: &ResizeOptions,
-) -> std::result::Result<Vec<u8>, Box<dyn std::error::Error>> {
-    let source = TypedImageRef::from_buffer(width, height, pixels)?;
-    let mut resized = vec![0; 3 * new_height as usize * new_width as usize];
-    let mut target = TypedImage::<U8x3>::from_buffer(new_width, new_height, &mut resized)?;
-    Resizer::new().resize_typed(&source, &mut target, options)?;
-    Ok(resized)
-}
-
-/// The span (start, length) of a side of `source` pixels that becomes the centre `kept` of `scaled` pixels.
-fn source_span(source: u32, scaled: u64, kept: usize) -> (f64, f64) {
+/// Returns the span of a side of `source` pixels that becomes the centre `kept` of `scaled` pixels.
+fn source_span(source: u32, scaled: u64, kept: usize) -> Span {
     // torchvision rounds half a pixel to the even one.
     let start = ((scaled as f64 - kept as f64) / 2.0).round_ties_even();
     let source = f64::from(source);
     let pixel = source / scaled as f64;
     let start = start * pixel;
-    (start, (kept as f64 * pixel).min(source - start))
+    Span { start, length: (kept as f64 * pixel).min(source - start) }
 }
 
 #[cfg(test)]
@@ -210,8 +189,8 @@ mod tests {
     #[test]
     fn the_crop_rounds_half_to_even() {
         // (5 - 4) / 2 = 0.5 -> 0; (7 - 4) / 2 = 1.5 -> 2
-        assert_eq!(source_span(5, 5, 4), (0.0, 4.0));
-        assert_eq!(source_span(7, 7, 4), (2.0, 4.0));
+        assert_eq!(source_span(5, 5, 4), Span { start: 0.0, length: 4.0 });
+        assert_eq!(source_span(7, 7, 4), Span { start: 2.0, length: 4.0 });
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Frames by hand, for a serial line that is a file.
+//! Writes and reads frames, for tests in which files take the place of a serial line.
 //!
 //! ```text
-//! frames encode [PICTURE]…    a hello and pictures, each a file of height × width × RGB bytes, to standard output
-//! frames decode               what a board sent, from standard input: one line each
+//! frames encode [PICTURE]…    writes a hello and pictures to standard output; a picture is a file of height × width × RGB bytes
+//! frames decode               reads frames from standard input and prints each on a line
 //! ```
 
 use std::io::{self, Read, Write};

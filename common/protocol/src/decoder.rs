@@ -5,10 +5,21 @@ use core::fmt;
 use crate::frame::{HEADER_LEN, Header, MAGIC, OVERHEAD};
 use crate::message::Message;
 
+/// Bytes of frames that may be checked for each byte that is received.
+const CREDIT_PER_BYTE: usize = 16;
+
+/// Frames of the greatest length that may be checked before anything else has been received.
+const CREDIT_FRAMES: usize = 4;
+
 /// Finds frames in a stream of bytes, whatever lies between them.
 ///
-/// It keeps bytes from the first that may begin a frame. Where they turn out to be none, or damaged, it looks for the next frame
-/// in what it kept, so a whole frame is never lost behind a broken one.
+/// The decoder keeps bytes from the first one that may begin a frame. If they turn out to be no frame, or a damaged one, the
+/// decoder looks for the next frame in what it kept, so a whole frame is never lost behind a broken one.
+///
+/// The time is proportional to the number of received bytes. Checking a frame takes time for its whole payload, and in hostile
+/// input each header may announce a long payload and lie in the payload of another one. The decoder therefore checks at most
+/// 16 bytes of frames for each byte that it received; headers beyond that count as damaged. On a line without malice that
+/// never happens.
 ///
 /// ```
 /// use resmlp_protocol::{Decoder, Message};
@@ -26,10 +37,16 @@ use crate::message::Message;
 #[derive(Debug)]
 pub struct Decoder<'b> {
     buffer: &'b mut [u8],
-    /// Bytes of the buffer in use.
-    filled: usize,
-    /// Bytes at its start that were handed out, and go when the next frame is looked for.
+    /// Index of the first byte that is kept.
+    start: usize,
+    /// Index behind the last byte that is kept.
+    end: usize,
+    /// Bytes from `start` on that were handed out as a frame, and are dropped when the next one is looked for.
     done: usize,
+    /// Bytes of frames that may still be checked.
+    credit: usize,
+    /// Whether the frame at `start` was taken off the credit.
+    is_charged: bool,
 }
 
 /// Why a frame cannot be read.
@@ -37,16 +54,16 @@ pub struct Decoder<'b> {
 pub enum FrameError {
     /// The checksum behind the payload does not match.
     Damaged,
-    /// The payload does not fit the receiver's memory. It is skipped.
+    /// The payload does not fit the receiver's memory, and is skipped.
     TooLong {
         /// Bytes of the payload.
         length: u32,
-        /// Most that fit.
+        /// Longest payload that fits, in bytes.
         limit: usize,
     },
     /// There is no such kind of frame.
     Kind(u32),
-    /// The payload is not as this kind's should be.
+    /// The payload is not laid out as this kind of frame demands.
     Payload {
         /// The frame's kind.
         kind: u32,
@@ -57,8 +74,8 @@ impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Damaged => f.write_str("damaged: the checksum does not match"),
-            Self::TooLong { length, limit } => write!(f, "a payload of {length} bytes, expected at most {limit}"),
-            Self::Kind(kind) => write!(f, "frame of unknown kind {kind}"),
+            Self::TooLong { length, limit } => write!(f, "found a payload of {length} bytes, expected at most {limit}"),
+            Self::Kind(kind) => write!(f, "found a frame of kind {kind}, expected 1 to 5"),
             Self::Payload { kind } => write!(f, "the payload of a frame of kind {kind} is malformed"),
         }
     }
@@ -76,42 +93,46 @@ enum Found {
 }
 
 impl<'b> Decoder<'b> {
-    /// A decoder that takes frames up to the length of `buffer`, which is at least [`OVERHEAD`].
+    /// Creates a decoder that takes frames up to the length of `buffer`, which is at least [`OVERHEAD`].
     pub fn new(buffer: &'b mut [u8]) -> Self {
-        Self { buffer, filled: 0, done: 0 }
+        let credit = buffer.len().saturating_mul(CREDIT_FRAMES);
+        Self { buffer, start: 0, end: 0, done: 0, credit, is_charged: false }
     }
 
-    /// The longest payload that it takes.
+    /// Returns the longest payload that the decoder takes, in bytes.
     pub fn limit(&self) -> usize {
         self.buffer.len().saturating_sub(OVERHEAD)
     }
 
-    /// Adds received bytes, as many as there is room for; returns how many.
+    /// Adds received bytes, as many as there is room for, and returns how many it added.
     ///
-    /// Call [`Decoder::take`] until it has nothing more: then there is room.
+    /// There is room once [`Decoder::take`] has returned `None`.
     pub fn push(&mut self, bytes: &[u8]) -> usize {
-        self.remove(self.done);
-        let room = self.buffer.get_mut(self.filled..).unwrap_or_default();
+        self.drop_front(self.done);
+        if self.end == self.buffer.len() || self.start == self.end {
+            self.move_to_front();
+        }
+        let room = self.buffer.get_mut(self.end..).unwrap_or_default();
         let count = room.len().min(bytes.len());
         room.iter_mut().zip(bytes).for_each(|(place, &byte)| *place = byte);
-        self.filled += count;
+        self.end += count;
+        self.credit = self.credit.saturating_add(count.saturating_mul(CREDIT_PER_BYTE));
         count
     }
 
-    /// The next frame, or what is wrong with it; `None` until more bytes come.
+    /// Returns the next frame, or what is wrong with it; `None` if more bytes are needed.
     pub fn take(&mut self) -> Option<Result<Message<'_>, FrameError>> {
-        self.remove(self.done);
+        self.drop_front(self.done);
         loop {
-            let garbage = self.garbage();
-            self.remove(garbage);
+            self.drop_front(self.garbage());
             let (done, outcome) = match self.look() {
                 Found::Incomplete => return None,
                 Found::Nothing => {
-                    self.remove(1);
+                    self.drop_front(1);
                     continue;
                 }
                 Found::Frame { kind, length } => (OVERHEAD + length, Ok((kind, length))),
-                // Only the magic bytes go: behind them may be a whole frame.
+                // Only the first magic byte is dropped, because a whole frame may lie behind the header.
                 Found::Damaged => (1, Err(FrameError::Damaged)),
                 Found::TooLong { length } => (1, Err(FrameError::TooLong { length, limit: self.limit() })),
             };
@@ -122,37 +143,41 @@ impl<'b> Decoder<'b> {
 
     /// Forgets an incomplete frame.
     pub fn reset(&mut self) {
-        self.filled = 0;
-        self.done = 0;
+        self.drop_front(self.end - self.start);
+        self.credit = self.credit.max(self.buffer.len().saturating_mul(CREDIT_FRAMES));
     }
 
-    /// Whether there are bytes of an incomplete frame.
+    /// Returns whether there are bytes of an incomplete frame.
     pub fn is_waiting(&self) -> bool {
-        self.filled > self.done
+        self.end - self.start > self.done
     }
 
     fn kept(&self) -> &[u8] {
-        self.buffer.get(..self.filled).unwrap_or_default()
+        self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
-    /// Bytes before the first place where the magic bytes, or the first of them at the very end, are.
+    /// Returns how many bytes lie before the first place where the magic bytes are, or the first of them at the very end.
     fn garbage(&self) -> usize {
         let mut rest = self.kept();
         while !rest.is_empty() && !rest.iter().zip(&MAGIC).all(|(a, b)| a == b) {
             rest = rest.get(1..).unwrap_or_default();
         }
-        self.filled - rest.len()
+        self.kept().len() - rest.len()
     }
 
-    fn look(&self) -> Found {
-        let Some((header, rest)) = self.kept().split_first_chunk::<HEADER_LEN>() else { return Found::Incomplete };
+    fn look(&mut self) -> Found {
+        let Some((header, _)) = self.kept().split_first_chunk::<HEADER_LEN>() else { return Found::Incomplete };
         let Some(header) = Header::parse(header) else { return Found::Nothing };
         let Header { kind, length } = header;
         let count = length as usize;
         if count > self.limit() {
             return Found::TooLong { length };
         }
-        let Some((payload, rest)) = rest.split_at_checked(count) else { return Found::Incomplete };
+        if !self.charge(count) {
+            return Found::Damaged;
+        }
+        let frame = self.kept().get(HEADER_LEN..).and_then(|rest| rest.split_at_checked(count));
+        let Some((payload, rest)) = frame else { return Found::Incomplete };
         match rest.first_chunk() {
             None => Found::Incomplete,
             Some(crc) if u32::from_le_bytes(*crc) == header.checksum(payload) => Found::Frame { kind, length: count },
@@ -160,23 +185,42 @@ impl<'b> Decoder<'b> {
         }
     }
 
+    /// Takes the frame at `start` off the credit, once; returns whether there was enough of it.
+    fn charge(&mut self, count: usize) -> bool {
+        if self.is_charged {
+            return true;
+        }
+        let Some(left) = self.credit.checked_sub(count) else { return false };
+        self.credit = left;
+        self.is_charged = true;
+        true
+    }
+
     fn message(&self, kind: u32, length: usize) -> Result<Message<'_>, FrameError> {
         let payload = self.kept().get(HEADER_LEN..).and_then(|rest| rest.get(..length)).unwrap_or_default();
         Message::parse(kind, payload).ok_or(FrameError::Kind(kind))?.ok_or(FrameError::Payload { kind })
     }
 
-    /// Removes the first `count` of the kept bytes.
-    fn remove(&mut self, count: usize) {
+    /// Drops the first `count` of the kept bytes, without moving the others.
+    fn drop_front(&mut self, count: usize) {
         self.done = 0;
-        if count == 0 {
-            return;
+        if count > 0 {
+            self.start = self.end.min(self.start + count);
+            self.is_charged = false;
         }
-        for from in count..self.filled {
-            let byte = self.buffer.get(from).copied().unwrap_or_default();
-            if let Some(place) = self.buffer.get_mut(from - count) {
-                *place = byte;
+    }
+
+    /// Moves the kept bytes to the front of the buffer. They are fewer than the frame at `start` has, which was charged.
+    fn move_to_front(&mut self) {
+        let kept = self.end - self.start;
+        if self.start > 0 {
+            for index in 0..kept {
+                let byte = self.buffer.get(self.start + index).copied().unwrap_or_default();
+                if let Some(place) = self.buffer.get_mut(index) {
+                    *place = byte;
+                }
             }
         }
-        self.filled = self.filled.saturating_sub(count);
+        (self.start, self.end) = (0, kept);
     }
 }

@@ -1,15 +1,15 @@
-//! What surrounds a payload.
+//! The header before a payload and the checksum behind it.
 
-/// Every frame begins with these.
+/// The bytes that every frame begins with.
 pub const MAGIC: [u8; 4] = [0xa7, b'R', b'M', b'L'];
 
-/// Bytes before the payload.
+/// Bytes of a frame before its payload.
 pub const HEADER_LEN: usize = 16;
 
-/// Bytes of a frame beside its payload.
+/// Bytes of a frame before and behind its payload.
 pub const OVERHEAD: usize = HEADER_LEN + 4;
 
-/// What a header says.
+/// The fields of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub kind: u32,
@@ -26,10 +26,10 @@ impl Header {
         [m0, m1, m2, m3, k0, k1, k2, k3, l0, l1, l2, l3, c0, c1, c2, c3]
     }
 
-    /// What stands behind `payload`, which is this header's.
+    /// Returns the checksum that stands behind `payload`, the payload of this header.
     ///
-    /// The header is in it: were it the payload's alone, the 12 bytes and the checksum of a header behind a frame that was cut off
-    /// would be taken for that frame's payload.
+    /// The checksum covers the header too. If it covered the payload alone, a header behind a frame that was cut off could pass
+    /// for that frame's payload: its first 12 bytes are followed by a checksum of them.
     pub fn checksum(self, payload: &[u8]) -> u32 {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(&MAGIC);
@@ -39,7 +39,7 @@ impl Header {
         hasher.finalize()
     }
 
-    /// `None` where the bytes are no header, or a damaged one.
+    /// Reads a header; `None` if the bytes are no header or a damaged one.
     pub fn parse(bytes: &[u8; HEADER_LEN]) -> Option<Self> {
         let &[_, _, _, _, k0, k1, k2, k3, l0, l1, l2, l3, ..] = bytes;
         let header = Self { kind: u32::from_le_bytes([k0, k1, k2, k3]), length: u32::from_le_bytes([l0, l1, l2, l3]) };

@@ -1,15 +1,17 @@
-//! Frames on a serial line: a PC sends pictures, a board sends back what it sees in them. `no_std`, no allocation, no panic.
+//! Frames on a serial line: a PC sends pictures, a board sends back what it sees in them.
+//!
+//! The crate needs no standard library, allocates nothing and cannot panic.
 //!
 //! # The line
-//! 115200 baud, 8 bits, no parity, 1 stop bit, no flow control. A board reads nothing while it computes, so the PC sends one frame
-//! and waits for the reply. Between frames a board may print text: a receiver skips whatever is no frame.
+//! The line has 115200 baud, 8 bits, no parity, 1 stop bit and no flow control. A board reads nothing while it computes, so the PC
+//! sends one frame and waits for the reply. Between frames a board may print text: a receiver skips whatever is no frame.
 //!
 //! # A frame
 //! All numbers are little-endian.
 //!
 //! | offset | bytes | |
 //! |---|---|---|
-//! | 0 | 4 | the magic bytes `A7 52 4D 4C`; the first is in no ASCII text |
+//! | 0 | 4 | the magic bytes `A7 52 4D 4C`; no ASCII text has the first of them |
 //! | 4 | 4 | u32: kind |
 //! | 8 | 4 | u32: length *n* of the payload |
 //! | 12 | 4 | u32: CRC-32 (as in zlib) of the 12 bytes before, so that a damaged length is never waited for |
@@ -28,9 +30,9 @@
 //! | 5 | error | board | u32 [code](ErrorCode); text: what is wrong. The reply to a frame that cannot be served |
 //!
 //! # When bytes are lost
-//! A board forgets an incomplete frame after half a second of silence. A PC that gets no reply within the time that its frame takes on
-//! the line and ten seconds (`resmlp send --patience`) sends it again. [`Decoder`] finds the next whole frame behind garbage, behind a
-//! damaged frame, and behind one that was cut off.
+//! A board forgets an incomplete frame after half a second of silence. A PC waits for a reply as long as its frame takes on the
+//! line, and ten seconds more (`resmlp send --patience`); then it sends the frame again. [`Decoder`] finds the next whole frame
+//! behind garbage, behind a damaged frame, and behind one that was cut off.
 #![no_std]
 
 mod decoder;
@@ -41,11 +43,11 @@ pub use decoder::{Decoder, FrameError};
 pub use frame::{HEADER_LEN, MAGIC, OVERHEAD};
 pub use message::{ErrorCode, Guess, Info, Logits, Message, Outcome, Resizing, TOP};
 
-/// The version that [`Info`] states.
+/// The version of the protocol, which [`Info`] states.
 pub const VERSION: u32 = 2;
 
-/// Bits a second on the line.
+/// Bits that the line carries in a second.
 pub const BAUD: u32 = 115_200;
 
-/// Silence within a frame after which a board forgets it, milliseconds.
+/// Milliseconds of silence after which a board forgets an incomplete frame.
 pub const SILENCE_MS: u32 = 500;

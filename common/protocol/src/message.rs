@@ -1,10 +1,10 @@
-//! What frames say: to bytes and back.
+//! Turns what frames say into bytes, and back.
 
 use core::fmt;
 
 use crate::frame::{HEADER_LEN, Header, OVERHEAD};
 
-/// Most best classes of a result.
+/// Most classes that a result names.
 pub const TOP: usize = 5;
 
 /// What a frame says.
@@ -12,116 +12,116 @@ pub const TOP: usize = 5;
 pub enum Message<'a> {
     /// A PC asks what the board is.
     Hello,
-    /// A PC's picture: height × width × RGB bytes.
+    /// A PC sends a picture: height × width × RGB bytes.
     Picture(&'a [u8]),
     /// A board says what it is.
     Info(Info<'a>),
-    /// A board's reply to a picture.
+    /// A board replies to a picture.
     Result(Outcome<'a>),
     /// A board cannot do what it was asked.
     Error {
-        /// For programs.
+        /// The reason, for programs.
         code: ErrorCode,
-        /// For people.
+        /// The reason, for people.
         text: &'a str,
     },
 }
 
-/// What a board is and takes.
+/// What a board is, and which pictures it takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Info<'a> {
-    /// Of the protocol: [`VERSION`](crate::VERSION).
+    /// Version of the protocol that the board speaks: [`VERSION`](crate::VERSION).
     pub version: u32,
-    /// Height and width of the pictures it takes, pixels.
+    /// Height and width of the pictures that the board takes, in pixels.
     pub image: [u32; 2],
-    /// Number of logits.
+    /// Number of logits in a result.
     pub classes: u32,
-    /// The longest payload that it takes, bytes.
+    /// Longest payload that the board takes, in bytes.
     pub longest: u32,
     /// How pictures are resized for this model before the crop.
     pub resizing: Resizing,
-    /// Which share of the resized picture's shorter side is kept.
+    /// Share of the resized picture's shorter side that the crop keeps, 0 to 1.
     pub crop: f32,
-    /// The board's name.
+    /// Name of the board.
     pub board: &'a str,
-    /// What the model says of itself.
+    /// Description that the model carries.
     pub model: &'a str,
 }
 
 /// How pictures are resized for a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resizing {
-    /// Linear in both directions, antialiased.
+    /// A triangle filter in both directions, antialiased.
     Bilinear,
-    /// Cubic in both directions, antialiased.
+    /// Cubic convolution in both directions, antialiased.
     Bicubic,
 }
 
 /// What a board sees in a picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome<'a> {
-    /// Of the forward pass, microseconds.
+    /// Time of the forward pass, in microseconds.
     pub latency_us: u32,
-    /// What the model computes.
+    /// Logits that the model computed.
     pub logits: Logits<'a>,
-    /// The best classes, best first; none from a model without a classifier.
+    /// Best classes, best first. A model without a classifier has none.
     pub top: heapless::Vec<Guess<'a>, TOP>,
 }
 
-/// One of the best classes.
+/// One of the best classes of a result.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Guess<'a> {
-    /// The class.
+    /// Index of the class.
     pub index: u32,
-    /// 0 to 1.
+    /// Probability of the class, 0 to 1.
     pub probability: f32,
-    /// The class's name; empty where the model carries none.
+    /// Name of the class; empty if the model carries no names.
     pub label: &'a str,
 }
 
-/// Numbers as they lie in a frame.
+/// Logits as they lie in a frame: four bytes each, at any address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Logits<'a>(&'a [u8]);
 
 impl<'a> Logits<'a> {
-    /// For a frame to be sent; all bits are kept.
+    /// Borrows logits for a frame that is to be sent; all bits are kept.
     #[cfg(target_endian = "little")]
     pub fn new(values: &'a [f32]) -> Self {
-        // Numbers are always whole bytes.
+        // The cast cannot fail: bytes have no alignment, and numbers are whole bytes.
         Self(bytemuck::try_cast_slice(values).unwrap_or_default())
     }
 
-    /// How many.
+    /// Returns the number of logits.
     pub fn len(self) -> usize {
         self.0.len() / 4
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no logits.
     pub fn is_empty(self) -> bool {
         self.0.is_empty()
     }
 
-    /// The numbers, every bit as it was sent.
+    /// Returns the logits, every bit as it was sent.
     pub fn iter(self) -> impl ExactSizeIterator<Item = f32> + use<'a> {
         let (chunks, _) = self.0.as_chunks();
         chunks.iter().map(|&bytes| f32::from_le_bytes(bytes))
     }
 }
 
-/// Why a board does not do what it was asked.
+/// Why a board does not do what it was asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
     /// 1: the frame's checksum does not match. Send it again.
     Damaged,
     /// 2: the payload is longer than the board takes.
     TooLong,
-    /// 3: no kind of frame that a board takes, or its payload is not as it should be.
+    /// 3: the frame is of no kind that a board takes, or its payload is malformed.
     Unexpected,
-    /// 4: the picture has not the model's size.
+    /// 4: the picture's size is not the model's.
     PictureSize,
     /// 5: the board could not compute.
     Internal,
-    /// Codes of a newer version.
+    /// A code of a newer version of the protocol.
     Other(u32),
 }
 
@@ -170,11 +170,11 @@ mod kind {
     pub const ERROR: u32 = 5;
 }
 
-/// Takes parts of a payload in their order; `None` where it takes no more.
+/// A function that takes the parts of a payload in their order; `None` if it has no room for one.
 type Sink<'s> = dyn FnMut(&[u8]) -> Option<()> + 's;
 
 impl<'a> Message<'a> {
-    /// Writes the whole frame to the start of `buffer` and returns it; `None` where the buffer is too short.
+    /// Writes the whole frame to the start of `buffer` and returns it; `None` if the buffer is too short.
     pub fn encode<'b>(&self, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
         let (header, rest) = buffer.split_first_chunk_mut::<HEADER_LEN>()?;
         let mut length = 0;
@@ -190,10 +190,10 @@ impl<'a> Message<'a> {
         buffer.get(..OVERHEAD + length)
     }
 
-    /// Bytes of the frame.
+    /// Returns the length of the whole frame in bytes.
     pub fn encoded_len(&self) -> usize {
         let mut length = OVERHEAD;
-        // This sink takes everything.
+        // This sink has room for everything.
         let _ = self.write(&mut |part| {
             length += part.len();
             Some(())
@@ -224,7 +224,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// `None` where there is no such kind; `Some(None)` where the payload is not as that kind's should be.
+    /// Reads a payload; `None` if there is no such kind of frame, `Some(None)` if the payload is malformed.
     pub(crate) fn parse(kind: u32, payload: &'a [u8]) -> Option<Option<Self>> {
         let mut reader = Reader(payload);
         let message = match kind {
@@ -304,7 +304,7 @@ fn write_text(text: &str, sink: &mut Sink) -> Option<()> {
     sink(text.as_bytes())
 }
 
-/// What is left of a payload.
+/// The part of a payload that is not read yet.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {

@@ -1,4 +1,4 @@
-//! Frames survive the way over a bad line, or are refused.
+//! Sends frames over lines that lose and damage bytes, and sends bytes that are no frames.
 
 use std::vec::Vec;
 
@@ -9,7 +9,7 @@ use resmlp_protocol::{
     Decoder, ErrorCode, FrameError, Guess, Info, Logits, MAGIC, Message, OVERHEAD, Outcome, Resizing,
 };
 
-/// Payloads of the decoder in these tests.
+/// Longest payload that the decoder takes in these tests, in bytes.
 const LIMIT: usize = 600;
 
 fn encoded(message: &Message) -> Vec<u8> {
@@ -18,14 +18,14 @@ fn encoded(message: &Message) -> Vec<u8> {
     buffer
 }
 
-/// A frame of this kind, whatever its payload, with the right checksums.
+/// Returns a frame with the right checksums, whatever its kind and payload.
 fn of_kind(kind: u32, payload: &[u8]) -> Vec<u8> {
     let fields = [&MAGIC[..], &kind.to_le_bytes(), &(payload.len() as u32).to_le_bytes()].concat();
     let checksum = |bytes: &[u8]| crc32fast::hash(bytes).to_le_bytes();
     [&fields[..], &checksum(&fields), payload, &checksum(&[&fields, payload].concat())].concat()
 }
 
-/// What a decoder makes of `line`, received `step` bytes at a time: each message's bytes, or what is wrong.
+/// Decodes `line`, received `step` bytes at a time, and returns each message's bytes or what is wrong.
 fn received(line: &[u8], step: usize) -> Vec<Result<Vec<u8>, FrameError>> {
     let mut buffer = [0; LIMIT + OVERHEAD];
     let mut decoder = Decoder::new(&mut buffer);
@@ -104,11 +104,11 @@ fn unknown_kinds_and_malformed_payloads_are_named() {
     let with = |kind, payload: &[u8]| received(&of_kind(kind, payload), 7);
     assert_eq!(with(6, &[1]), [Err(FrameError::Kind(6))]);
     for (kind, payload) in [
-        (1, &[0][..]),                                      // a hello that says more
+        (1, &[0][..]),                                      // a hello with a payload
         (3, &[0; 8]),                                       // an info cut short
         (4, &[0, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 0]), // four billion logits
-        (4, &[0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255]), // … or best classes
-        (5, &[1, 0, 0, 0, 1, 0, 0, 0, 0xff]),               // no UTF-8
+        (4, &[0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255]), // four billion best classes
+        (5, &[1, 0, 0, 0, 1, 0, 0, 0, 0xff]),               // a text that is not UTF-8
         (5, &[1, 0, 0, 0, 255, 255, 255, 255]),             // a text longer than its frame
     ] {
         assert_eq!(with(kind, payload), [Err(FrameError::Payload { kind })], "{payload:?}");
@@ -149,7 +149,7 @@ fn a_reset_forgets_an_incomplete_frame() {
     assert_eq!(decoder.take(), Some(Ok(Message::Hello)));
 }
 
-/// With twelve bytes of payload, the next frame's checked header lies where payload and checksum of the one before are looked for.
+/// Behind a frame that was cut off, the next frame's header may lie where twelve bytes of payload and a checksum are expected.
 #[test]
 fn no_frame_is_made_of_one_that_was_cut_off_and_the_next() {
     for length in 0..64 {
@@ -157,7 +157,7 @@ fn no_frame_is_made_of_one_that_was_cut_off_and_the_next() {
         for next in
             [&frame, &encoded(&Message::Hello), &encoded(&Message::Error { code: ErrorCode::Internal, text: "" })]
         {
-            // A frame whose missing bytes are the next one's first is whole.
+            // If the missing bytes are the next frame's first bytes, the frame is whole.
             for cut in (0..frame.len()).filter(|&cut| !next.starts_with(&frame[cut..])) {
                 let line = [&frame[..cut], next, &frame].concat();
                 let found: Vec<_> = received(&line, 7).into_iter().filter_map(Result::ok).collect();
@@ -183,7 +183,7 @@ proptest! {
         prop_assert_eq!(received(&frames.concat(), step), expected);
     }
 
-    /// Bytes that look like the beginning of a frame are among them.
+    /// The garbage often looks like the beginning of a frame.
     #[test]
     fn a_frame_is_found_behind_garbage(
         garbage in vec(prop_oneof![Just(0xa7), Just(b'R'), Just(b'M'), Just(b'L'), any::<u8>()], 0..200),
