@@ -10,7 +10,7 @@ use resmlp_cli::packed::{self, PackedModel};
 use resmlp_network::AffinePlacement;
 use resmlp_picture::Preprocess;
 use resmlp_runtime::format::VERSION;
-use resmlp_runtime::{Dims, Kernels, Layout, Serial, WeightStorage};
+use resmlp_runtime::{Dims, Kernels, Layout, Serial};
 use serde::Serialize;
 use serde_json::Value;
 
