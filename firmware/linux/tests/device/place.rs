@@ -5,22 +5,30 @@ mod model;
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::LazyLock;
 
 use resmlp_runtime::{Dims, Engine, Kernels, Layout, Model, Precision, Serial};
 use serde_json::Value;
 
-pub const DIMS: Dims = Dims {
-    precision: Precision::Int8,
-    image: [16, 24],
-    patch: 8,
-    dim: 20,
-    hidden: 75,
-    depth: 2,
-    outputs: 7,
-    has_head: true,
-    has_gains: false,
-    layout: Layout::DEFAULT,
-};
+/// Names the variable that, where it is set, lets the tests run with a network a tenth as large.
+pub const SMALL_NETWORK: &str = "RESMLP_TEST_SMALL_NETWORK";
+
+/// Dimensions of the tests' network: 61,000 multiply-accumulate operations, or 5,700 where [`SMALL_NETWORK`] is set.
+pub static DIMS: LazyLock<Dims> = LazyLock::new(|| {
+    let [dim, hidden] = if std::env::var_os(SMALL_NETWORK).is_some() { [4, 8] } else { [20, 75] };
+    Dims {
+        precision: Precision::Int8,
+        image: [16, 24],
+        patch: 8,
+        dim,
+        hidden,
+        depth: 2,
+        outputs: 7,
+        has_head: true,
+        has_gains: false,
+        layout: Layout::DEFAULT,
+    }
+});
 
 /// A folder with a model `m.rmlp` of these dimensions and a picture for it, `p.rgb`.
 pub struct Place {
