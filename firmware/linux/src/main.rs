@@ -6,6 +6,7 @@
 mod affinity;
 mod arguments;
 mod bench;
+mod contain;
 mod error;
 mod files;
 mod html;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use resmlp_picture::{MAX_FILE_BYTES, Picture, Preprocess};
 
+use crate::contain;
 use crate::error::{Error, Result};
 
 /// Bytes that a PPM's header may take.
@@ -37,8 +38,12 @@ pub fn read(path: &Path, preprocess: &Preprocess) -> Result<Vec<u8>> {
     let read = source.and_then(|source| source.take(most).read_to_end(&mut bytes));
     read.map_err(|error| Error::about(path.display(), &error))?;
     let is_file = [JPEG, PNG, BMP].iter().any(|start| bytes.starts_with(start));
-    let pixels = match is_file.then(|| Picture::decode(&bytes)) {
-        Some(Ok(picture)) => preprocess.apply(&picture).map_err(|error| error.to_string()),
+    let prepare = || {
+        let picture = Picture::decode(&bytes)?;
+        preprocess.apply(&picture).map_err(|error| error.to_string())
+    };
+    let pixels = match is_file.then(|| contain::panics(prepare).flatten()) {
+        Some(Ok(pixels)) => Ok(pixels),
         // Bare bytes may begin as a file does.
         Some(Err(problem)) if bytes.len() != len => Err(problem),
         _ => pixels(bytes, size),

@@ -18,7 +18,7 @@ use crate::arguments::Watch;
 use crate::error::{Error, Result};
 use crate::model::{self, Opened};
 use crate::top::{Guess, guesses};
-use crate::{print, say};
+use crate::{contain, print, say};
 
 /// Time between two attempts to open a camera that is gone.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
@@ -60,7 +60,7 @@ pub fn execute(options: &Watch) -> Result<()> {
     }
     let open = || v4l2::Capture::open(source, viewer_size(&engine));
     let name = source.display().to_string();
-    camera::frames(&name, open, REOPEN_PAUSE, &mut |picture| viewer.picture(&name, Instant::now(), picture))
+    camera::frames(&name, open, REOPEN_PAUSE, &mut |picture| viewer.frame(&name, &picture))
 }
 
 /// Height and width below which a camera's picture would be enlarged.
@@ -120,37 +120,55 @@ impl<'a> Viewer<'a> {
         })
     }
 
-    /// Classifies a file; one that is no picture, or not yet, is told of and passed over. One that got its last name since it was
-    /// classified is not classified again. False at the end.
+    /// Classifies a picture file and returns whether to go on. A file that is no picture, or not yet, is named in a note and passed
+    /// over. A file that was renamed since it was classified is not classified again.
     fn file(&mut self, path: &Path) -> Result<bool> {
         let start = Instant::now();
         let found = path.metadata().ok();
-        // A pipe would be waited for.
+        // Opening a pipe would wait for a writer.
         if found.as_ref().is_some_and(|found| !found.is_file()) {
-            say("note", &format!("passed over: {}: not a regular file", path.display()));
+            pass_over(&format!("{}: not a regular file", path.display()));
             return Ok(true);
         }
         let version = found.map(|found| Version::of(&found));
         if version.is_some() && version == self.last_file {
             return Ok(true);
         }
-        match Picture::open(path) {
-            Ok(picture) => {
+        let source = path.display().to_string();
+        let about = |problem: String| format!("{source}: {problem}");
+        let prepared = contain::panics(|| {
+            let picture = Picture::open(path).map_err(|error| error.to_string())?;
+            self.preprocess.apply(&picture).map_err(|error| about(error.to_string()))
+        });
+        match prepared.map_err(about).flatten() {
+            Ok(pixels) => {
                 self.last_file = version;
-                self.picture(&path.display().to_string(), start, picture)
+                self.classify(&source, start, &pixels)
             }
-            Err(error) => {
-                say("note", &format!("passed over: {error}"));
+            Err(problem) => {
+                pass_over(&problem);
                 Ok(true)
             }
         }
     }
 
-    /// Classifies a picture on which work began at `start`. False at the end.
-    fn picture(&mut self, source: &str, start: Instant, picture: Picture) -> Result<bool> {
-        let pixels = self.preprocess.apply(&picture).map_err(|error| Error::about(source, &error))?;
+    /// Classifies a camera's frame and returns whether to go on. A frame that cannot be prepared is passed over with a note.
+    fn frame(&mut self, source: &str, frame: &Picture) -> Result<bool> {
+        let start = Instant::now();
+        let prepared = contain::panics(|| self.preprocess.apply(frame).map_err(|error| error.to_string()));
+        match prepared.flatten() {
+            Ok(pixels) => self.classify(source, start, &pixels),
+            Err(problem) => {
+                pass_over(&format!("{source}: {problem}"));
+                Ok(true)
+            }
+        }
+    }
+
+    /// Classifies pixels, `[height, width, 3]` in the network's size, that took since `start` to prepare. Returns whether to go on.
+    fn classify(&mut self, source: &str, start: Instant, pixels: &[u8]) -> Result<bool> {
         let prepared = Instant::now();
-        self.engine.run(&pixels, &mut self.scratch, &mut self.logits).map_err(|error| self.opened.failure(&error))?;
+        self.engine.run(pixels, &mut self.scratch, &mut self.logits).map_err(|error| self.opened.failure(&error))?;
         let (prepare, latency) = (prepared - start, prepared.elapsed());
         self.number += 1;
         let has_head = self.engine.model().dims().has_head;
@@ -170,6 +188,11 @@ impl<'a> Viewer<'a> {
         let is_read = print(&line)?;
         Ok(is_read && self.count.is_none_or(|count| self.number < count))
     }
+}
+
+/// Tells of a picture that is not classified.
+fn pass_over(problem: &str) {
+    say("note", &format!("passed over: {problem}"));
 }
 
 fn text(seen: &Seen) -> String {

@@ -18,6 +18,7 @@ use resmlp_picture::Picture;
 
 use super::camera::{Camera, Failure};
 use super::frame::{Kind, Shape, decode};
+use crate::contain;
 
 /// Frames that the driver may fill while one is looked at.
 const BUFFERS: u32 = 4;
@@ -176,7 +177,7 @@ impl Camera for Capture {
         let bytes = self.buffers.get(buffer.index as usize).and_then(|b| b.bytes().get(..buffer.bytes_used as usize));
         let picture = match bytes {
             _ if buffer.flags & DAMAGED != 0 => Err("the camera says so".to_owned()),
-            Some(bytes) => decode(self.kind, self.shape, bytes),
+            Some(bytes) => contain::panics(|| decode(self.kind, self.shape, bytes)).flatten(),
             None => Err("longer than its buffer".to_owned()),
         };
         call(calls::queue, &self.device, &mut buffer).map_err(gone)?;

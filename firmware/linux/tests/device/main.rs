@@ -2,6 +2,7 @@
 
 mod boards;
 mod cli;
+mod hostile;
 mod page;
 mod place;
 #[path = "../boards/unpack.rs"]

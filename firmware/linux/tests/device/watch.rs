@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::cli::logits;
 use crate::place::{DIMS, Place};
 
-const JPEG: &[u8] = include_bytes!("../frames/camera.jpg");
+pub const JPEG: &[u8] = include_bytes!("../frames/camera.jpg");
 
 /// What the library says about a picture file.
 fn expected(place: &Place, file: &[u8]) -> Vec<f32> {
