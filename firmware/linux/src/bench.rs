@@ -1,9 +1,7 @@
 //! `bench`: how long a model takes on this machine, and whether the figures can be trusted.
 
 mod energy;
-mod outcome;
 mod peak;
-pub mod text;
 
 use std::fs;
 use std::path::Path;
@@ -13,16 +11,16 @@ use std::time::{Duration, Instant};
 use resmlp_runtime::Precision;
 use resmlp_runtime::measure::{Latency, Measured, Phase, Repeats, measure_watched};
 
-pub use outcome::{Layer, Outcome};
-
 use crate::arguments::Bench;
 use crate::error::{Error, Result};
 use crate::files::Files;
-use crate::machine::{self, Cores, Evidence, Machine, Sensor, State};
+use crate::html;
+use crate::machine::{self, Cores, Machine, Sensor, State};
 use crate::model::{self, Opened};
 use crate::observe::{Observer, Sample};
-use crate::{html, say};
-use outcome::{CoolDown, Cycles, Milliseconds, WarmUp};
+use crate::output::say;
+use crate::report::{CoolDown, Cycles, Layer, Outcome, WarmUp, milliseconds, text};
+use crate::trust::{self, Evidence};
 
 /// Longest wait for the processor to cool down, and the time between two looks.
 const LONGEST_COOL_DOWN: Duration = Duration::from_secs(300);
@@ -87,7 +85,7 @@ fn measure(opened: &Opened, options: &Bench) -> Result<Outcome> {
         drift_ms: drift(&measured.times),
         counted_mhz,
     };
-    let mut warnings = machine::warnings(&evidence);
+    let mut warnings = trust::warnings(&evidence);
     warnings.extend(cool_down.as_ref().and_then(CoolDown::warning));
 
     let peak = match engine.model().dims().precision {
@@ -155,17 +153,6 @@ fn drift(times: &[Duration]) -> [f64; 2] {
     }
     let median = |times: &[Duration]| Latency::of(&mut times.to_vec()).median_ms;
     [median(&times[..quarter]), median(&times[times.len() - quarter..])]
-}
-
-fn milliseconds(time: &Duration) -> f64 {
-    time.as_secs_f64() * 1e3
-}
-
-impl From<Latency> for Milliseconds {
-    fn from(latency: Latency) -> Self {
-        let Latency { min_ms, median_ms, p90_ms, p99_ms, max_ms } = latency;
-        Self { min: min_ms, median: median_ms, p90: p90_ms, p99: p99_ms, max: max_ms }
-    }
 }
 
 #[cfg(test)]

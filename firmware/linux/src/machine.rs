@@ -3,7 +3,6 @@
 mod cores;
 mod power;
 mod state;
-mod trust;
 
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
@@ -14,8 +13,9 @@ use crate::files::Files;
 
 pub use cores::Cores;
 pub use power::Sensor;
+#[cfg(test)]
+pub use state::Clock;
 pub use state::{Clocks, State, temperature};
-pub use trust::{Evidence, warnings};
 
 /// What does not change while a model runs.
 #[derive(Clone, Debug, Serialize)]

@@ -13,17 +13,20 @@ mod html;
 mod machine;
 mod model;
 mod observe;
+mod output;
 mod picture;
 mod pmu;
+mod report;
 mod run;
 mod top;
+mod trust;
 mod watch;
 
-use std::io::{ErrorKind, Write, stderr, stdout};
 use std::process::ExitCode;
 
 use arguments::Command;
 use error::{Error, Result};
+use output::{print, say};
 
 fn main() -> ExitCode {
     match arguments::parse(lexopt::Parser::from_env()).and_then(execute) {
@@ -44,20 +47,4 @@ fn execute(command: Command) -> Result<()> {
         Command::Watch(options) => return watch::execute(&options),
     };
     print(&text).map(|_| ())
-}
-
-/// Prints `text` and a line's end on stdout; false where the reader has gone away (`| head`), which is no error.
-fn print(text: &str) -> Result<bool> {
-    let mut out = stdout().lock();
-    match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Error::about("stdout", &error)),
-        Ok(()) => Ok(true),
-    }
-}
-
-/// Says on stderr what is no result: `kind` is `note`, `warning` or `error`.
-fn say(kind: &str, text: &str) {
-    // Nobody can be told where stderr is closed.
-    let _ = writeln!(stderr().lock(), "{kind}: {text}");
 }

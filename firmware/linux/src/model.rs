@@ -8,7 +8,7 @@ use crate::affinity;
 use crate::arguments::Common;
 use crate::error::{Error, Result};
 use crate::files::Files;
-use crate::say;
+use crate::output::say;
 
 /// A validated model, its weights as the kernels read them.
 pub struct Opened {

@@ -15,10 +15,11 @@ use resmlp_runtime::{Engine, Threads};
 use serde::Serialize;
 
 use crate::arguments::Watch;
+use crate::contain;
 use crate::error::{Error, Result};
 use crate::model::{self, Opened};
+use crate::output::{print, say};
 use crate::top::{Guess, guesses};
-use crate::{contain, print, say};
 
 /// Time between two attempts to open a camera that is gone.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);

@@ -4,7 +4,7 @@ use resmlp_protocol::{Guess, Info, Logits, Outcome, Resizing, TOP, VERSION};
 use resmlp_runtime::{Engine, ParallelFor, Resize, RunError, Stage, top};
 
 use crate::arena::Arena;
-use crate::measure::{Clock, Span};
+use crate::clock::{Clock, Span};
 use crate::payload::picture_length;
 
 /// Longest label that is sent, bytes: replies then have a bounded length.

@@ -7,7 +7,7 @@ use aarch64_cpu::asm;
 use aarch64_cpu::registers::{ELR_EL1, ESR_EL1, FAR_EL1, MPIDR_EL1, Readable, SPSR_EL1};
 use resmlp_raspberry_pi::{Failure, LedPin, flash};
 
-use crate::board::Board;
+use crate::boards;
 use crate::console::Console;
 use crate::gpio::Led;
 use crate::semihosting;
@@ -30,7 +30,7 @@ pub fn prepare(emulator: bool, led: Option<LedPin>) {
 /// Called by boot.s with the number of the vector, on a stack of its own.
 #[unsafe(no_mangle)]
 extern "C" fn exception(vector: u64) -> ! {
-    if let Some(board) = Board::current() {
+    if let Some(board) = boards::current() {
         // SAFETY: whoever had the console will not run again on this core; another core's text may be cut.
         if let Some(mut console) = unsafe { Console::take_over(board) } {
             // The console takes everything.

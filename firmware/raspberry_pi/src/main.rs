@@ -7,6 +7,7 @@
 #![no_main]
 
 mod board;
+mod boards;
 mod console;
 mod cores;
 mod exception;

@@ -5,6 +5,7 @@
 //! Raspberry Pi 3 the devices. Other boards' devices are in a gibibyte of their own, of which nothing else is used.
 
 use crate::board::Board;
+use crate::boards;
 
 const PAGE: usize = 1 << 12;
 const BLOCK: usize = 1 << 21;
@@ -39,7 +40,7 @@ unsafe extern "C" {
 /// Writes the tables, before there is an MMU or a cache. Called once, by boot.s.
 #[unsafe(no_mangle)]
 extern "C" fn build_page_tables() {
-    let Some(board) = Board::current() else { return };
+    let Some(board) = boards::current() else { return };
     // Symbols of the linker script are addresses.
     let tables = (&raw const __tables).expose_provenance();
     let [first, second, third] = [0, 1, 2].map(|table| tables + table * PAGE);

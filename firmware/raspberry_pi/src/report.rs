@@ -5,7 +5,8 @@ use core::fmt::{Result, Write};
 use resmlp_protocol::Guess;
 use resmlp_runtime::{Model, Precision, Stage};
 
-use crate::measure::{Clock, Measured, Span, WARM_UP, percentile};
+use crate::clock::{Clock, Span};
+use crate::measure::{Measured, WARM_UP, percentile};
 
 /// Logits that are printed one by one; of more only the first and a checksum.
 const SHOWN: usize = 16;

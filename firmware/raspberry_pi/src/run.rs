@@ -14,6 +14,7 @@ use resmlp_runtime::format::ALIGNMENT;
 use resmlp_runtime::{Engine, Kernels, ModelError, RunError};
 
 use crate::board::Board;
+use crate::boards;
 use crate::console::Console;
 use crate::cores::Cores;
 use crate::gpio::Led;
@@ -55,7 +56,7 @@ struct LeftBehind {
 /// Called by boot.s on core 0, with what the boot firmware left in x0.
 #[unsafe(no_mangle)]
 extern "C" fn primary_main(x0: usize) {
-    let Some(board) = Board::current() else { return };
+    let Some(board) = boards::current() else { return };
     // SAFETY: called once, so this is the only console.
     let Some(mut console) = (unsafe { Console::new(board) }) else { return };
     let left = left_behind(x0);

@@ -5,7 +5,7 @@ use resmlp_runtime::ParallelFor;
 
 use crate::arena::Arena;
 use crate::classify::Classifier;
-use crate::measure::Clock;
+use crate::clock::Clock;
 
 /// What the board keeps between two bytes of the line.
 #[derive(Debug)]

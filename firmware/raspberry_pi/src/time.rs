@@ -6,6 +6,7 @@ use embedded_hal::delay::DelayNs;
 use resmlp_raspberry_pi::Clock;
 
 use crate::board::Board;
+use crate::boards;
 use crate::watchdog::Watchdog;
 
 /// The system counter, this core's cycle counter, and the watchdog.
@@ -59,7 +60,7 @@ impl DelayNs for &Timer {
 
 /// Milliseconds since some moment.
 pub fn milliseconds() -> u64 {
-    let frequency = Board::current().map_or(0, frequency);
+    let frequency = boards::current().map_or(0, frequency);
     CNTPCT_EL0.get().saturating_mul(1000).checked_div(frequency).unwrap_or(0)
 }
 

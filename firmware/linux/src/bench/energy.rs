@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use resmlp_runtime::measure::picture;
 use resmlp_runtime::{Engine, RunError, Threads};
-use serde::Serialize;
 
 use crate::files::Files;
 use crate::machine::Sensor;
+use crate::report::Energy;
 
 /// Time between two readings of the sensor.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -22,21 +22,6 @@ const IDLE_READINGS: usize = 10;
 
 /// Time for which the model runs while the sensor is read; the last run that begins within it is completed.
 const LOAD_TIME: Duration = Duration::from_secs(3);
-
-/// Power, and the energy of one run.
-#[derive(Debug, PartialEq, Serialize)]
-pub struct Energy {
-    /// Name of the sensor and of the rails that it measures.
-    pub sensor: String,
-    /// Mean power before the runs, in watts.
-    pub idle_w: Option<f64>,
-    /// Mean power during the runs, in watts.
-    pub load_w: f64,
-    /// Energy of one run: everything that the sensor measures, the idle power included.
-    pub millijoules_per_run: f64,
-    /// Readings of the sensor during the runs.
-    pub looks: usize,
-}
 
 /// Returns the mean power over a second, or `None` where the sensor gives no reading.
 pub fn idle_watts(sensor: &Sensor, files: &Files) -> Option<f64> {

@@ -1,23 +1,8 @@
 //! How much of what the cores could do at best a model makes use of.
 
-use serde::Serialize;
-
 use crate::machine::Cores;
 use crate::observe::Sample;
-
-/// The int8 multiply-accumulates that the cores in use could do.
-#[derive(Debug, PartialEq, Serialize)]
-pub struct Peak {
-    pub macs_per_cycle_and_core: u32,
-    pub cores: usize,
-    /// While measuring.
-    pub mhz: f64,
-    /// Who says so: the cycle counter or the kernel.
-    pub mhz_from: &'static str,
-    pub gmac_per_s: f64,
-    /// What the model made use of, 1 being all.
-    pub share: f64,
-}
+use crate::report::Peak;
 
 /// The peak of `threads` cores, those of `cpus` where there are any.
 ///

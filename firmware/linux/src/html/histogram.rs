@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::scale::Scale;
-use crate::bench::Outcome;
+use crate::report::Outcome;
 
 const BINS: usize = 48;
 

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::escape;
+use super::escape::escape;
 use super::scale::Scale;
-use crate::bench::Layer;
+use crate::report::Layer;
 
 const WIDTH: f64 = 720.0;
 const LEFT: f64 = 104.0;

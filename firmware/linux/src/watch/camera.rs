@@ -6,7 +6,7 @@ use std::time::Duration;
 use resmlp_picture::Picture;
 
 use crate::error::Result;
-use crate::say;
+use crate::output::say;
 
 /// Why there is no frame.
 #[derive(Debug, PartialEq)]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
 
-use crate::say;
+use crate::output::say;
 
 /// Tells of each file when its writer closes it, or when it is moved into the folder: never of a half-written one.
 pub struct Arrivals {

@@ -26,7 +26,7 @@ const BAD: [(&str, &str); 9] = [
 
 /// Makes the file `name` of [`BAD`].
 fn make(name: &str, path: &Path) {
-    let noise = |start: &[u8]| [start, &(0..2000u32).map(|i| (i * i >> 3) as u8).collect::<Vec<_>>()].concat();
+    let noise = |start: &[u8]| [start, &(0..2000u32).map(|i| ((i * i) >> 3) as u8).collect::<Vec<_>>()].concat();
     match name {
         "empty.jpg" => fs::write(path, []).unwrap(),
         "cut.jpg" => fs::write(path, &JPEG[..500]).unwrap(),

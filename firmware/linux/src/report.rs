@@ -1,13 +1,12 @@
 //! What `bench` found: the JSON report, field by field.
 
+pub mod text;
+
 use std::time::Duration;
 
 use resmlp_runtime::measure::{self, Latency};
 use serde::Serialize;
 
-use super::energy::Energy;
-use super::milliseconds;
-use super::peak::Peak;
 use crate::machine::{Machine, State};
 use crate::observe::Sample;
 use crate::pmu::Counted;
@@ -87,6 +86,35 @@ pub struct Cycles {
     pub mhz: f64,
 }
 
+/// Power, and the energy of one run.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Energy {
+    /// Name of the sensor and of the rails that it measures.
+    pub sensor: String,
+    /// Mean power before the runs, in watts.
+    pub idle_w: Option<f64>,
+    /// Mean power during the runs, in watts.
+    pub load_w: f64,
+    /// Energy of one run: everything that the sensor measures, the idle power included.
+    pub millijoules_per_run: f64,
+    /// Readings of the sensor during the runs.
+    pub looks: usize,
+}
+
+/// The int8 multiply-accumulates that the cores in use could do.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Peak {
+    pub macs_per_cycle_and_core: u32,
+    pub cores: usize,
+    /// While measuring.
+    pub mhz: f64,
+    /// Who says so: the cycle counter or the kernel.
+    pub mhz_from: &'static str,
+    pub gmac_per_s: f64,
+    /// What the model made use of, 1 being all.
+    pub share: f64,
+}
+
 /// How it went to wait for a cooler processor.
 #[derive(Serialize)]
 pub struct CoolDown {
@@ -127,6 +155,17 @@ impl CoolDown {
             }
             Some(_) => None,
         }
+    }
+}
+
+pub fn milliseconds(time: &Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+impl From<Latency> for Milliseconds {
+    fn from(latency: Latency) -> Self {
+        let Latency { min_ms, median_ms, p90_ms, p99_ms, max_ms } = latency;
+        Self { min: min_ms, median: median_ms, p90: p90_ms, p99: p99_ms, max: max_ms }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Raspberry Pi 3 and Zero 2 W: BCM2837, four Cortex-A53. Has run in an emulator only.
 
-use super::{Board, Start};
+use crate::board::{Board, Start};
 
 pub static BOARD: Board = Board {
     name: "Raspberry Pi 3 or Zero 2 W",

@@ -1,10 +1,5 @@
-//! What differs between boards. One module each; which one this is, the core's own name says.
+//! What differs between boards.
 
-mod raspberry_pi_3;
-mod raspberry_pi_4;
-mod raspberry_pi_5;
-
-use aarch64_cpu::registers::{MIDR_EL1, Readable};
 use resmlp_raspberry_pi::LedPin;
 
 /// A board's addresses and habits.
@@ -43,14 +38,4 @@ pub enum Start {
     SpinTable,
     /// The boot firmware starts them when it is called.
     Psci,
-}
-
-const BOARDS: [&Board; 3] = [&raspberry_pi_3::BOARD, &raspberry_pi_4::BOARD, &raspberry_pi_5::BOARD];
-
-impl Board {
-    /// The board that this core is on; `None` where it is an unknown one.
-    pub fn current() -> Option<&'static Self> {
-        let part = MIDR_EL1.read(MIDR_EL1::PartNum);
-        BOARDS.into_iter().find(|board| board.part == part)
-    }
 }

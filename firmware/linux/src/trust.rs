@@ -1,6 +1,6 @@
 //! Whether a latency can be trusted, and if not, why.
 
-use super::{Machine, State};
+use crate::machine::{Machine, State};
 use crate::observe::Sample;
 
 /// Load from which on other programs are in the way.
@@ -137,10 +137,9 @@ fn throttle_warnings(before: Option<u32>, after: Option<u32>) -> Vec<String> {
 mod tests {
     use resmlp_runtime::measure::Phase;
 
-    use super::super::Cores;
-    use super::super::state::Clock;
     use super::*;
     use crate::files::tests::board;
+    use crate::machine::{Clock, Cores};
 
     /// What a board's files say, as if nothing changed while measuring.
     struct Case {

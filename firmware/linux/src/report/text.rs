@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::outcome::{Milliseconds, Outcome};
+use super::{Milliseconds, Outcome};
 use crate::machine::State;
 
 /// Lines of a name and a value, then one for each layer.

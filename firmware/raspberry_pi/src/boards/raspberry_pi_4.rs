@@ -2,7 +2,7 @@
 
 use resmlp_raspberry_pi::LedPin;
 
-use super::{Board, Start};
+use crate::board::{Board, Start};
 
 pub static BOARD: Board = Board {
     name: "Raspberry Pi 4",

@@ -5,7 +5,7 @@
 //! wants `os_check=0`. Known to be missing: stacks and page tables lie below the image, where this board's boot firmware keeps
 //! what answers PSCI (Trusted Firmware-A, `atf@0` in the device tree): they have to go elsewhere before this is tried.
 
-use super::{Board, Start};
+use crate::board::{Board, Start};
 
 pub static BOARD: Board = Board {
     name: "Raspberry Pi 5 (untested)",
