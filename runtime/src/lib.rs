@@ -45,4 +45,4 @@ pub use parallel::Threads;
 pub use parallel::{ParallelFor, Serial};
 #[cfg(feature = "std")]
 pub use repack::{AlignedBytes, repack, repack_for, repack_in_place};
-pub use top::{descending, top};
+pub use top::{descending, most_probable, top};

@@ -18,7 +18,6 @@ mod picture;
 mod pmu;
 mod report;
 mod run;
-mod top;
 mod trust;
 mod watch;
 

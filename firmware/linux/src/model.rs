@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use resmlp_command_line::find_kernels;
 use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, Threads, repack_for};
 
 use crate::affinity;
@@ -29,7 +30,7 @@ pub fn open(options: &Common) -> Result<Opened> {
     let cpus = options.pin.as_ref().map_or(Ok(vec![]), pinned);
     let cpus = cpus.map_err(|problem| Error::Usage(format!("--pin: {problem}")))?;
     // Cores of several kinds may want different kernels: one that is to run them is asked.
-    let wanted = || kernels(options.kernels.as_deref());
+    let wanted = || find_kernels(options.kernels.as_deref()).map_err(Error::Usage);
     let kernels = match cpus.first() {
         Some(&cpu) => affinity::while_pinned(cpu, wanted).map_err(|error| refused(&cpus, &error))?,
         None => wanted(),
@@ -63,12 +64,4 @@ impl Opened {
 
 fn refused(cpus: &[usize], error: &std::io::Error) -> Error {
     Error::about(format_args!("cannot pin the threads to {cpus:?}"), error)
-}
-
-fn kernels(name: Option<&str>) -> Result<&'static Kernels> {
-    let Some(name) = name else { return Ok(Kernels::fastest()) };
-    Kernels::named(name).ok_or_else(|| {
-        let names: Vec<&str> = Kernels::supported().map(Kernels::name).collect();
-        Error::Usage(format!("--kernels {name}: this CPU has no such kernels, expected one of: {}", names.join(", ")))
-    })
 }

@@ -4,6 +4,7 @@ pub mod text;
 
 use std::time::Duration;
 
+use resmlp_command_line::Milliseconds;
 use resmlp_runtime::measure::{self, Latency};
 use serde::Serialize;
 
@@ -57,16 +58,6 @@ pub struct WarmUp {
     /// The first run, which finds the caches cold.
     pub first: f64,
     pub median: f64,
-}
-
-/// Of a whole forward pass.
-#[derive(Serialize)]
-pub struct Milliseconds {
-    pub min: f64,
-    pub median: f64,
-    pub p90: f64,
-    pub p99: f64,
-    pub max: f64,
 }
 
 #[derive(Serialize)]
@@ -160,13 +151,6 @@ impl CoolDown {
 
 pub fn milliseconds(time: &Duration) -> f64 {
     time.as_secs_f64() * 1e3
-}
-
-impl From<Latency> for Milliseconds {
-    fn from(latency: Latency) -> Self {
-        let Latency { min_ms, median_ms, p90_ms, p99_ms, max_ms } = latency;
-        Self { min: min_ms, median: median_ms, p90: p90_ms, p99: p99_ms, max: max_ms }
-    }
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
+use resmlp_command_line::{Guess, SHOWN, guesses};
 use resmlp_picture::Preprocess;
 use serde::Serialize;
 
 use crate::arguments::Run;
 use crate::error::{Error, Result};
-use crate::top::{Guess, guesses};
 use crate::{model, picture};
 
 #[derive(Serialize)]
@@ -37,7 +37,7 @@ pub fn execute(options: &Run) -> Result<String> {
         let picture = picture::read(path, &preprocess)?;
         let mut logits = vec![0.0; dims.outputs];
         engine.run(&picture, &mut scratch, &mut logits).map_err(|error| opened.failure(&error))?;
-        let top = if dims.has_head { guesses(&logits, &labels) } else { vec![] };
+        let top = if dims.has_head { guesses::<SHOWN>(&logits, &labels) } else { vec![] };
         results.push(Classified { image: path.display().to_string(), logits, top });
     }
     let outcome = Outcome { kernels: engine.kernels().name(), results };

@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use resmlp_command_line::{Guess, SHOWN, guesses};
 use resmlp_picture::{Picture, Preprocess};
 use resmlp_runtime::{Engine, Threads};
 use serde::Serialize;
@@ -19,7 +20,6 @@ use crate::contain;
 use crate::error::{Error, Result};
 use crate::model::{self, Opened};
 use crate::output::{print, say};
-use crate::top::{Guess, guesses};
 
 /// Time between two attempts to open a camera that is gone.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
@@ -178,7 +178,7 @@ impl<'a> Viewer<'a> {
             number: self.number,
             prepare_ms: prepare.as_secs_f64() * 1e3,
             latency_ms: latency.as_secs_f64() * 1e3,
-            top: if has_head { guesses(&self.logits, &self.labels) } else { vec![] },
+            top: if has_head { guesses::<SHOWN>(&self.logits, &self.labels) } else { vec![] },
             embedding: (!has_head).then_some(&*self.logits),
         };
         let line = if self.json {

@@ -1,7 +1,7 @@
 //! Pictures to classes.
 
 use resmlp_protocol::{Guess, Info, Logits, Outcome, Resizing, TOP, VERSION};
-use resmlp_runtime::{Engine, ParallelFor, Resize, RunError, Stage, top};
+use resmlp_runtime::{Engine, Model, ParallelFor, Resize, RunError, Stage, most_probable};
 
 use crate::arena::Arena;
 use crate::clock::{Clock, Span};
@@ -107,21 +107,13 @@ impl<'m, P: ParallelFor> Classifier<'m, P> {
     }
 }
 
-/// The best classes with their probabilities.
-pub fn guesses<'m>(model: &resmlp_runtime::Model<'m>, logits: &[f32]) -> heapless::Vec<Guess<'m>, TOP> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let weight = |logit: f32| libm::expf(logit - largest);
-    let sum: f32 = logits.iter().map(|&logit| weight(logit)).sum();
-    let best = top::<TOP>(logits);
-    let guess = |&(index, logit): &(usize, f32)| Guess {
-        index: index as u32,
-        probability: weight(logit) / sum,
-        label: model.labels().nth(index).unwrap_or_default(),
-    };
+/// Returns the most probable classes, most probable first.
+pub fn guesses<'m>(model: &Model<'m>, logits: &[f32]) -> heapless::Vec<Guess<'m>, TOP> {
     let mut guesses = heapless::Vec::new();
-    for guess in best.iter().map(guess) {
-        // There are no more than fit.
-        let _ = guesses.push(guess);
+    for (index, probability) in most_probable::<TOP>(logits, libm::exp) {
+        let label = model.labels().nth(index).unwrap_or_default();
+        // `most_probable` returns at most `TOP` classes, all of which fit.
+        let _ = guesses.push(Guess { index: index as u32, probability: probability as f32, label });
     }
     guesses
 }
