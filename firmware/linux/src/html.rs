@@ -1,4 +1,4 @@
-//! The report as one page for a browser: no script, nothing from elsewhere.
+//! The report as one page for a browser, without scripts and without anything loaded from elsewhere.
 
 mod escape;
 mod histogram;
@@ -10,10 +10,13 @@ use crate::error::{Error, Result};
 use crate::report::{Outcome, text};
 use escape::escape;
 
-/// The page, with `{{slots}}`.
+/// The page with `{{slots}}` for what differs between reports.
 const PAGE: &str = include_str!("html/page.html");
 
-/// The page of a report. The report's JSON is in it, for programs: the element `#report`.
+/// Returns the page of a report. Its element `#report` holds the report's JSON for programs.
+///
+/// # Errors
+/// Returns an error where the report cannot be written as JSON.
 pub fn page(outcome: &Outcome) -> Result<String> {
     let json = serde_json::to_string(outcome).map_err(|error| Error::about("JSON", &error))?;
     let slots = [
@@ -27,13 +30,13 @@ pub fn page(outcome: &Outcome) -> Result<String> {
         ("layers", layers::svg(&outcome.layers)),
         ("timeline", timeline::svg(&outcome.timeline)),
         ("table", table(outcome)),
-        // No name in it can end the element.
+        // Without `<`, no name in the JSON can end the element.
         ("json", json.replace('<', "\\u003c")),
     ];
     Ok(fill(PAGE, &slots))
 }
 
-/// Puts each slot's text in its place, once: what is in a text is never taken for a slot.
+/// Replaces each slot of `page` by its text, in one pass: a slot within a text is not replaced.
 fn fill(page: &str, slots: &[(&str, String)]) -> String {
     let mut parts = page.split("{{");
     let mut filled = parts.next().unwrap_or_default().to_owned();

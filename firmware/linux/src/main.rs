@@ -1,7 +1,7 @@
 //! `resmlp-device`: runs and measures packed models on a board.
 //!
-//! Results go to stdout, notes and errors to stderr. Exit codes: 0, 1 for an error, 2 for a command line that cannot be
-//! followed.
+//! Results go to stdout, notes and errors to stderr. The exit code is 0 for success, 1 for an error, and 2 for a wrong
+//! command line.
 
 mod affinity;
 mod arguments;

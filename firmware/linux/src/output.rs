@@ -4,7 +4,8 @@ use std::io::{ErrorKind, Write, stderr, stdout};
 
 use crate::error::{Error, Result};
 
-/// Prints `text` and a line's end on stdout; false where the reader has gone away (`| head`), which is no error.
+/// Prints `text` and a line's end on stdout. Returns false where the reader has gone away (`| head`), which is no
+/// error.
 pub fn print(text: &str) -> Result<bool> {
     let mut out = stdout().lock();
     match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
@@ -14,8 +15,8 @@ pub fn print(text: &str) -> Result<bool> {
     }
 }
 
-/// Says on stderr what is no result: `kind` is `note`, `warning` or `error`.
+/// Writes a line to stderr: `kind`, which is `note`, `warning` or `error`, and `text`.
 pub fn say(kind: &str, text: &str) {
-    // Nobody can be told where stderr is closed.
+    // Where stderr is closed there is no other place to report that.
     let _ = writeln!(stderr().lock(), "{kind}: {text}");
 }

@@ -16,7 +16,7 @@ struct Outcome {
     results: Vec<Classified>,
 }
 
-/// One picture's result; an embedding model has no `top`.
+/// The result of one picture. `top` is empty for an embedding model.
 #[derive(Serialize)]
 struct Classified {
     image: String,
@@ -24,7 +24,7 @@ struct Classified {
     top: Vec<Guess>,
 }
 
-/// Classifies the pictures; returns what is to be printed.
+/// Classifies the pictures and returns the results, as text or as JSON.
 pub fn execute(options: &Run) -> Result<String> {
     let opened = model::open(&options.common)?;
     let engine = opened.engine()?;
@@ -53,7 +53,7 @@ fn text(outcome: &Outcome) -> String {
     for result in &outcome.results {
         text += &format!("{}\n", result.image);
         for guess in &result.top {
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = writeln!(text, "  {:5.1} %  {}", guess.probability * 100.0, guess.name());
         }
         if result.top.is_empty() {

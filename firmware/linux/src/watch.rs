@@ -1,4 +1,4 @@
-//! `watch`: classifies pictures as they come, from a folder or a camera.
+//! `watch`: classifies pictures as they arrive in a folder or come from a camera.
 
 mod camera;
 mod folder;
@@ -21,28 +21,31 @@ use crate::error::{Error, Result};
 use crate::model::{self, Opened};
 use crate::output::{print, say};
 
-/// Time between two attempts to open a camera that is gone.
+/// Time between two attempts to open a camera that was unplugged.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 
-/// One picture that came.
+/// The result of one picture.
 #[derive(Serialize)]
 struct Seen<'a> {
-    /// File, or camera.
+    /// Path of the file or of the camera.
     source: &'a str,
     /// Number of the picture, from 1.
     number: usize,
-    /// To decode and resize.
+    /// Time to decode and resize the picture.
     prepare_ms: f64,
-    /// Of the network.
+    /// Time of the forward pass.
     latency_ms: f64,
-    /// Empty for an embedding model.
+    /// The most probable classes; empty for an embedding model.
     top: Vec<Guess>,
-    /// What the network says, where it has no classes.
+    /// The output of an embedding model.
     #[serde(skip_serializing_if = "Option::is_none")]
     embedding: Option<&'a [f32]>,
 }
 
-/// Classifies until `--count` is reached, nobody reads the output any more, or the folder is gone.
+/// Classifies until `--count` is reached or nobody reads the output any more.
+///
+/// # Errors
+/// Returns an error where the folder was removed, and where folder or camera cannot be opened.
 pub fn execute(options: &Watch) -> Result<()> {
     let opened = model::open(&options.common)?;
     let engine = opened.engine()?;
@@ -64,12 +67,12 @@ pub fn execute(options: &Watch) -> Result<()> {
     camera::frames(&name, open, REOPEN_PAUSE, &mut |picture| viewer.frame(&name, &picture))
 }
 
-/// Height and width below which a camera's picture would be enlarged.
+/// Returns the network's height and width. A smaller picture from the camera would have to be enlarged.
 fn viewer_size(engine: &Engine<Threads>) -> [u32; 2] {
     engine.model().dims().image.map(|side| u32::try_from(side).unwrap_or(u32::MAX))
 }
 
-/// Runs the network on pictures and prints what it sees.
+/// Runs the network on pictures and prints the results.
 struct Viewer<'a> {
     opened: &'a Opened,
     engine: &'a Engine<'a, Threads>,
@@ -80,11 +83,11 @@ struct Viewer<'a> {
     json: bool,
     number: usize,
     count: Option<usize>,
-    /// The last one that was classified.
+    /// The last file that was classified.
     last_file: Option<Version>,
 }
 
-/// What a file keeps when it is renamed, and does not when it is written to.
+/// Properties of a file that stay the same when it is renamed, and change when it is written to.
 #[derive(PartialEq)]
 struct Version {
     device_and_file: [u64; 2],
@@ -121,8 +124,8 @@ impl<'a> Viewer<'a> {
         })
     }
 
-    /// Classifies a picture file and returns whether to go on. A file that is no picture, or not yet, is named in a note and passed
-    /// over. A file that was renamed since it was classified is not classified again.
+    /// Classifies a picture file and returns whether to go on. A file that is no picture, or not yet, is named in a
+    /// note and passed over. A file that was renamed since it was classified is not classified again.
     fn file(&mut self, path: &Path) -> Result<bool> {
         let start = Instant::now();
         let found = path.metadata().ok();
@@ -153,7 +156,8 @@ impl<'a> Viewer<'a> {
         }
     }
 
-    /// Classifies a camera's frame and returns whether to go on. A frame that cannot be prepared is passed over with a note.
+    /// Classifies a camera's frame and returns whether to go on. A frame that cannot be prepared is passed over with a
+    /// note.
     fn frame(&mut self, source: &str, frame: &Picture) -> Result<bool> {
         let start = Instant::now();
         let prepared = contain::panics(|| self.preprocess.apply(frame).map_err(|error| error.to_string()));
@@ -166,7 +170,8 @@ impl<'a> Viewer<'a> {
         }
     }
 
-    /// Classifies pixels, `[height, width, 3]` in the network's size, that took since `start` to prepare. Returns whether to go on.
+    /// Classifies pixels, `[height, width, 3]` in the network's size, whose preparation began at `start`. Returns
+    /// whether to go on.
     fn classify(&mut self, source: &str, start: Instant, pixels: &[u8]) -> Result<bool> {
         let prepared = Instant::now();
         self.engine.run(pixels, &mut self.scratch, &mut self.logits).map_err(|error| self.opened.failure(&error))?;
@@ -191,7 +196,7 @@ impl<'a> Viewer<'a> {
     }
 }
 
-/// Tells of a picture that is not classified.
+/// Writes a note about a picture that is not classified.
 fn pass_over(problem: &str) {
     say("note", &format!("passed over: {problem}"));
 }

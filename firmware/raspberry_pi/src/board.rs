@@ -1,41 +1,42 @@
-//! What differs between boards.
+//! The type that describes what differs between boards.
 
 use resmlp_raspberry_pi::LedPin;
 
-/// A board's addresses and habits.
+/// Addresses and properties of a board.
 #[derive(Debug)]
 pub struct Board {
-    /// What people call it.
+    /// Name of the board for people.
     pub name: &'static str,
-    /// What `resmlp convert --target` calls it.
+    /// Name of the board for `resmlp convert --target`.
     pub target: &'static str,
-    /// Part number of its cores in MIDR_EL1.
+    /// Part number of the board's cores in MIDR_EL1.
     pub part: u64,
-    /// First address of its devices. From there to the end of that gibibyte everything is mapped as devices.
+    /// First address of the devices. Everything from there to the end of that gibibyte is mapped as devices.
     pub devices: usize,
-    /// The serial line's PL011.
+    /// Address of the serial line's PL011.
     pub uart: usize,
-    /// What feeds it, Hz; where `None`, the boot firmware has set the baud rate and we leave it.
+    /// Clock of the PL011 in Hz. Where it is `None`, the baud rate stays as the boot firmware has set it.
     pub uart_clock: Option<u32>,
-    /// Pins of the processor.
+    /// Address of the registers of the processor's pins.
     pub gpio: Option<usize>,
-    /// Where the boot firmware takes requests.
+    /// Address of the mailbox, through which the boot firmware takes requests.
     pub mailbox: Option<usize>,
-    /// Power management, with the watchdog.
+    /// Address of the power manager, to which the watchdog belongs.
     pub watchdog: Option<usize>,
-    /// The activity LED, where the boot firmware does not say.
+    /// Pin of the activity LED, for boards whose device tree does not state it.
     pub led: Option<LedPin>,
-    /// Rate of the system counter, Hz, where the boot firmware has not set it.
+    /// Rate of the system counter in Hz, for boot firmware that has not set CNTFRQ_EL0.
     pub counter: u64,
-    /// How the other cores are called.
+    /// The way to start the other cores.
     pub start: Start,
 }
 
-/// How cores are started.
+/// A way to start cores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// They wait until an address appears in memory: for core N at 0xd8 + 8 N, where the device tree does not say.
+    /// The cores wait until an address appears in memory: for core N at the place that the device tree states, or else
+    /// at 0xd8 + 8 N.
     SpinTable,
-    /// The boot firmware starts them when it is called.
+    /// A call of the boot firmware (PSCI) starts a core.
     Psci,
 }

@@ -1,4 +1,4 @@
-//! Pictures to classes.
+//! Classifies pictures.
 
 use resmlp_protocol::{Guess, Info, Logits, Outcome, Resizing, TOP, VERSION};
 use resmlp_runtime::{Engine, Model, ParallelFor, Resize, RunError, Stage, most_probable};
@@ -7,13 +7,13 @@ use crate::arena::Arena;
 use crate::clock::{Clock, Span};
 use crate::payload::picture_length;
 
-/// Longest label that is sent, bytes: replies then have a bounded length.
+/// Longest label that is sent, in bytes. It bounds the length of a reply.
 const LABEL: usize = 64;
 
-/// Longest description of a model that is sent, bytes.
+/// Longest description of a model that is sent, in bytes.
 const DESCRIPTION: usize = 512;
 
-/// An engine and the memory that its runs need.
+/// An engine with the memory for its runs.
 #[derive(Debug)]
 pub struct Classifier<'m, P> {
     engine: Engine<'m, P>,
@@ -22,32 +22,32 @@ pub struct Classifier<'m, P> {
 }
 
 impl<'m, P: ParallelFor> Classifier<'m, P> {
-    /// Takes what the engine needs from `arena`; `None` where there is too little.
+    /// Creates a classifier with memory from `arena`, or returns `None` where there is too little.
     pub fn new(engine: Engine<'m, P>, arena: &mut Arena<'m>) -> Option<Self> {
         let scratch = arena.zeros(engine.scratch_len())?;
         let logits = arena.zeros(engine.model().dims().outputs)?;
         Some(Self { engine, scratch, logits })
     }
 
-    /// The engine.
+    /// Returns the engine.
     pub fn engine(&self) -> &Engine<'m, P> {
         &self.engine
     }
 
-    /// What the last run computed.
+    /// Returns the logits of the last run.
     pub fn logits(&self) -> &[f32] {
         self.logits
     }
 
-    /// Bytes of the pictures that it takes.
+    /// Returns the length in bytes of the pictures that it takes.
     pub fn picture_length(&self) -> usize {
         picture_length(self.engine.model())
     }
 
-    /// Runs the network on a picture; returns how long it took. `observe` is told of every stage that ends.
+    /// Runs the network on a picture and returns how long that took. Calls `observe` at the end of every stage.
     ///
     /// # Errors
-    /// Those of [`Engine::run`].
+    /// Returns the errors of [`Engine::run`].
     pub fn run<C: Clock>(
         &mut self,
         picture: &[u8],
@@ -62,7 +62,7 @@ impl<'m, P: ParallelFor> Classifier<'m, P> {
         Ok(Span::now(clock).since(start))
     }
 
-    /// The best classes of the last run, best first; none from a model without a classifier.
+    /// Returns the most probable classes of the last run, most probable first. An embedding model has none.
     pub fn top(&self) -> heapless::Vec<Guess<'m>, TOP> {
         if self.engine.model().dims().has_head {
             guesses(self.engine.model(), self.logits)
@@ -71,7 +71,7 @@ impl<'m, P: ParallelFor> Classifier<'m, P> {
         }
     }
 
-    /// The last run as a reply.
+    /// Returns the result of the last run as a reply.
     pub fn outcome(&self, latency_us: u32) -> Outcome<'_> {
         let mut top = self.top();
         for guess in &mut top {
@@ -80,7 +80,7 @@ impl<'m, P: ParallelFor> Classifier<'m, P> {
         Outcome { latency_us, logits: Logits::new(self.logits), top }
     }
 
-    /// What `board` is and takes.
+    /// Describes `board`, the model, and the pictures that it takes.
     pub fn info<'a>(&'a self, board: &'a str) -> Info<'a> {
         let model = self.engine.model();
         let dims = model.dims();
@@ -100,7 +100,7 @@ impl<'m, P: ParallelFor> Classifier<'m, P> {
         }
     }
 
-    /// Bytes of the longest reply.
+    /// Returns the length of the longest reply, in bytes.
     pub fn longest_reply(&self) -> usize {
         let result = 4 * self.logits.len() + TOP * (12 + LABEL);
         result.max(DESCRIPTION + 2 * LABEL) + 64
@@ -118,7 +118,7 @@ pub fn guesses<'m>(model: &Model<'m>, logits: &[f32]) -> heapless::Vec<Guess<'m>
     guesses
 }
 
-/// The first bytes of a text, no more than `most`.
+/// Returns the longest beginning of `text` that has at most `most` bytes.
 fn shortened(text: &str, most: usize) -> &str {
     (0..=most).rev().find_map(|end| text.get(..end.min(text.len()))).unwrap_or_default()
 }

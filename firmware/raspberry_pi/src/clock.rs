@@ -1,16 +1,16 @@
-//! Time as a core sees it: ticks of a counter, and cycles.
+//! Time as a core measures it: by the ticks of a counter, and by its cycles.
 
 use bytemuck::{Pod, Zeroable};
 
-/// Time, cycles, and the watchdog.
+/// The sources of time, and the watchdog.
 pub trait Clock {
-    /// A counter that runs on at a constant rate.
+    /// Returns a counter that counts at a constant rate.
     fn ticks(&self) -> u64;
-    /// The rate of [`Clock::ticks`], in Hz.
+    /// Returns the rate of [`Clock::ticks`], in Hz.
     fn frequency(&self) -> u64;
-    /// Cycles of the core that asks.
+    /// Returns the cycle counter of the calling core.
     fn cycles(&self) -> u64;
-    /// Called every now and then: the program has not hung.
+    /// Tells the watchdog that the program has not hung. The program calls it again and again.
     fn alive(&self);
 }
 
@@ -18,29 +18,29 @@ pub trait Clock {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Span {
-    /// Of the [`Clock`].
+    /// Ticks of the [`Clock`].
     pub ticks: u64,
-    /// Of the core that calls.
+    /// Cycles of the calling core.
     pub cycles: u64,
 }
 
-// SAFETY: two numbers without padding, of which any bits are a value.
+// SAFETY: `Span` consists of two `u64`, for which zero is a valid value.
 unsafe impl Zeroable for Span {}
-// SAFETY: as above.
+// SAFETY: `Span` is `repr(C)` and consists of two `u64`: it has no padding, and every bit pattern is a valid value.
 unsafe impl Pod for Span {}
 
 impl Span {
-    /// What the clock shows.
+    /// Reads ticks and cycles now.
     pub fn now(clock: &impl Clock) -> Self {
         Self { ticks: clock.ticks(), cycles: clock.cycles() }
     }
 
-    /// The time between `start` and this.
+    /// Returns the time from `start` to `self`.
     pub fn since(self, start: Self) -> Self {
         Self { ticks: self.ticks.wrapping_sub(start.ticks), cycles: self.cycles.wrapping_sub(start.cycles) }
     }
 
-    /// Microseconds.
+    /// Returns the ticks in microseconds, rounded down.
     pub fn microseconds(self, clock: &impl Clock) -> u64 {
         self.ticks.saturating_mul(1_000_000).checked_div(clock.frequency()).unwrap_or(0)
     }
@@ -51,7 +51,7 @@ impl Span {
     }
 }
 
-/// The core's clock, Hz: its cycles are counted for a hundredth of a second, in which it never waits.
+/// Measures the core's clock in Hz. It counts cycles for a hundredth of a second, in which the core never waits.
 pub fn core_clock(clock: &impl Clock) -> u64 {
     let start = Span::now(clock);
     loop {

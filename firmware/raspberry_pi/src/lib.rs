@@ -1,14 +1,14 @@
-//! What the bare-metal image does that needs no hardware: reading what the boot firmware left in memory, measuring, reporting,
-//! and answering frames. The image itself is `main.rs`.
+//! The parts of the bare-metal image that need no hardware: they read what the boot firmware has left in memory,
+//! measure, report, and answer frames. The image itself is `main.rs`.
 //!
 //! ```text
 //! device tree or ATAGs ── boot_info ──► where the initramfs lies ── payload ──► model, pictures
 //!                                                                                  │
-//!    serial line ◄── serve ── classify ◄───────────────────────────────────────────┤
-//!    serial line ◄── report ◄── measure ◄───────────────────────────────────────────┘
+//!      serial line ◄── serve ── classify ◄─────────────────────────────────────────┤
+//!      serial line ◄── report ◄── measure ◄────────────────────────────────────────┘
 //! ```
 //!
-//! Nothing here allocates, and nothing can panic: the image does not link otherwise.
+//! Nothing here allocates, and nothing can panic: an image with a reachable panic does not link.
 #![no_std]
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How long a forward pass takes: cold, warm, and stage by stage.
+//! Measures how long a forward pass takes: cold, warm, and stage by stage.
 
 use resmlp_runtime::{ParallelFor, RunError};
 
@@ -6,31 +6,31 @@ use crate::arena::Arena;
 use crate::classify::Classifier;
 use crate::clock::{Clock, Span};
 
-/// Runs between the cold one and the timed ones.
+/// Number of runs between the cold one and the timed ones.
 pub const WARM_UP: usize = 3;
 
-/// Runs that are watched stage by stage, after the timed ones.
+/// Largest number of extra runs that are timed stage by stage, after the timed ones.
 pub const WATCHED: usize = 10;
 
-/// The fastest run of a stage.
+/// Least time of a stage.
 pub type StageTime = Span;
 
-/// What [`measure`] found.
+/// The result of [`measure`].
 #[derive(Debug)]
 pub struct Measured<'a> {
-    /// The very first run.
+    /// Time of the very first run.
     pub cold: Span,
-    /// The timed runs.
+    /// Time of each timed run.
     pub runs: &'a [Span],
-    /// The fastest run of each stage, in the order of the stages.
+    /// Least time of each stage, in the order of the stages.
     pub stages: &'a [StageTime],
 }
 
-/// Runs the network on `picture`, which has run once and `cold`: some times to warm up, `runs` times timed, and some watched
-/// stage by stage.
+/// Runs the network on `picture`: [`WARM_UP`] times to warm up, `runs` times timed, and up to [`WATCHED`] times timed
+/// stage by stage. `cold` is the time of the very first run, which has happened before.
 ///
 /// # Errors
-/// Those of the engine; [`RunError::Scratch`] where there is too little memory for the times.
+/// Returns the errors of the engine, and [`RunError::Scratch`] where there is too little memory for the times.
 pub fn measure<'m, P: ParallelFor, C: Clock>(
     classifier: &mut Classifier<'m, P>,
     picture: &[u8],
@@ -65,7 +65,8 @@ pub fn measure<'m, P: ParallelFor, C: Clock>(
     Ok(Measured { cold, runs: times, stages })
 }
 
-/// The least of `spans` that `percent` % of them do not exceed; ticks and cycles apart. Zeros where there are none.
+/// Returns the least of `spans` that `percent` % of them do not exceed, for ticks and cycles separately. Without spans
+/// both are 0.
 pub fn percentile(spans: &[Span], percent: usize) -> Span {
     let rank = (spans.len() * percent).div_ceil(100).max(1);
     let of = |key: fn(&Span) -> u64| {

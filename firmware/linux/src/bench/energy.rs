@@ -1,7 +1,7 @@
 //! Measures what a run costs on a board that has a power sensor.
 //!
-//! The runs under load are runs of their own, because reading the sensor disturbs the runs whose latency is measured. They
-//! last a set time and not a set number, so that the sensor is read as often on a fast machine as on a slow one.
+//! The runs under load are runs of their own, because reading the sensor disturbs the runs whose latency is measured.
+//! They last a set time and not a set number, so that the sensor is read as often on a fast machine as on a slow one.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{scope, sleep};
@@ -32,7 +32,8 @@ pub fn idle_watts(sensor: &Sensor, files: &Files) -> Option<f64> {
     mean(&(0..IDLE_READINGS).filter_map(reading).collect::<Vec<_>>())
 }
 
-/// Runs the model for three seconds while a second thread reads the sensor. The inner error says why there is no figure.
+/// Runs the model for three seconds while a second thread reads the sensor. The inner error says why there is no
+/// figure.
 ///
 /// # Errors
 /// Returns those of [`Engine::run`].
@@ -52,8 +53,8 @@ pub fn under_load(
     Ok(energy(sensor.name(), idle_w, load?, &readings))
 }
 
-/// Reads the sensor again and again until `finished` is set. A reading during which the runs ended is left out, because a part
-/// of it is of an idle machine.
+/// Reads the sensor again and again until `finished` is set. A reading during which the runs ended is left out, because
+/// it may be that of an idle machine.
 fn readings_until(finished: &AtomicBool, sensor: &Sensor, files: &Files) -> Vec<Option<f64>> {
     let mut readings = Vec::new();
     loop {

@@ -1,13 +1,14 @@
-//! How much of what the cores could do at best a model makes use of.
+//! Computes which share of the cores' peak rate a model reaches.
 
 use crate::machine::Cores;
 use crate::observe::Sample;
 use crate::report::Peak;
 
-/// The peak of `threads` cores, those of `cpus` where there are any.
+/// Returns the peak rate of `threads` cores and the share that `found_gmac_per_s` is of it. The cores are those of
+/// `cpus`, or any where `cpus` is empty.
 ///
 /// # Errors
-/// Why it is not known.
+/// Returns the reason where the rate of these cores or their clock is not known.
 pub fn peak(
     cores: &Cores,
     cpus: &[usize],

@@ -1,16 +1,16 @@
-//! The report for people.
+//! The report as text for people.
 
 use std::fmt::Write;
 
 use super::{Milliseconds, Outcome};
 use crate::machine::State;
 
-/// Lines of a name and a value, then one for each layer.
+/// Returns a line with name and value for each figure, then a line for each layer.
 pub fn text(outcome: &Outcome) -> String {
     let doubt = if outcome.trusted { "" } else { " (not to be trusted)" };
     let mut text = String::new();
     for (name, value) in board_rows(outcome).into_iter().chain(figure_rows(outcome, doubt)) {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(text, "{name:12} {value}");
     }
     for missing in &outcome.not_known {
@@ -26,7 +26,7 @@ pub fn text(outcome: &Outcome) -> String {
 
 pub type Rows = Vec<(&'static str, String)>;
 
-/// What the machine is, and what state it was in.
+/// Returns names and values of the machine and its state.
 pub fn board_rows(outcome: &Outcome) -> Rows {
     let unknown = || "not known".to_owned();
     let machine = &outcome.machine;
@@ -60,7 +60,7 @@ pub fn board_rows(outcome: &Outcome) -> Rows {
     rows
 }
 
-/// What was measured; `doubt` stands behind what depends on the clock.
+/// Returns names and values of what was measured. `doubt` is appended to each value that depends on the clock.
 pub fn figure_rows(outcome: &Outcome, doubt: &str) -> Rows {
     let Milliseconds { min, median, p90, p99, max } = outcome.latency_ms;
     let (warmup, cold, warm) = (outcome.warmup, outcome.warmup_ms.first, outcome.warmup_ms.median);

@@ -1,4 +1,4 @@
-//! `bench` as on boards that are not here: the program sees the files that they would show it.
+//! `bench` on boards that are not here: the program reads committed copies of their files.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::place::{DIMS, Place, text};
 use crate::unpack::unpack;
 
-/// A model, and the files of the board `name`.
+/// Returns a place with a model, and the folder with the files of the board `name`.
 pub fn place(name: &str) -> (Place, PathBuf) {
     let place = Place::new(&DIMS);
     let board = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/boards/{name}.txt"));
@@ -32,7 +32,7 @@ fn report(name: &str) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Warnings without those that depend on how busy the machine is that runs the test.
+/// Returns the warnings without those that depend on how busy the machine is that runs the test.
 fn warnings(report: &Value) -> Vec<String> {
     let warnings = report["warnings"].as_array().unwrap().iter().map(|warning| warning.as_str().unwrap().to_owned());
     warnings.filter(|warning| !warning.contains("drifted") && !warning.contains("cycle counter")).collect()
@@ -131,7 +131,7 @@ fn threads_are_pinned_where_asked() {
     let output = bench(&place, &root, "--json --pin auto").output().unwrap();
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(found["pinned_to"].as_array().unwrap().len(), 1);
-    // Two of them are no more than the cores, which are counted before.
+    // Two pinned threads are no more than the cores, which are counted before the threads are pinned.
     if std::thread::available_parallelism().unwrap().get() >= 2 {
         let mut two = place.program("bench m.rmlp --runs 40 --warmup 3 --threads 2 --json --pin auto");
         let found: Value =

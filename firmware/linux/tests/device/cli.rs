@@ -1,4 +1,4 @@
-//! The program from outside: what `resmlp deploy` and people's scripts rely on.
+//! The program from outside, as `resmlp deploy` and people's scripts see it.
 
 use std::io::Write;
 use std::process::{Output, Stdio};
@@ -98,7 +98,7 @@ fn bench_without_json_is_for_people() {
     let place = Place::new(&DIMS);
     let output = place.program("bench m.rmlp --runs 3 --threads 2000").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    // More threads than any machine that runs this test has cores.
+    // No machine that runs this test has as many cores.
     let output = place.program("bench m.rmlp --runs 3 --threads 1000").output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("warning: 1000 threads share"), "{}", text(&output.stderr));
@@ -127,7 +127,7 @@ fn errors_name_the_file_and_what_was_expected() {
     ] {
         for json in ["", " --json"] {
             let stderr = place.fails(&format!("{words}{json}"), 1);
-            // Before it there may be a note that the weights are rearranged for this CPU.
+            // A note that the weights are rearranged for this CPU may come before the error.
             let error = stderr.lines().find(|line| !line.starts_with("note: ")).unwrap_or_default();
             assert!(error.starts_with("error: ") && error.contains(told), "{words}: {stderr}");
         }

@@ -1,4 +1,4 @@
-//! The program from outside: what `resmlp deploy` and people's scripts rely on.
+//! The program from outside, as `resmlp deploy` and people's scripts see it.
 
 mod boards;
 mod cli;
@@ -11,7 +11,8 @@ mod watch;
 
 use std::process::Command;
 
-/// On a machine ten times as fast, the network takes a tenth of the time. A network of a tenth of the size shows the same here.
+/// On a machine ten times as fast, the network takes a tenth of the time. A network of a tenth of the size shows the
+/// same here.
 #[test]
 fn all_tests_pass_with_a_network_ten_times_smaller() {
     let mut command = Command::new(std::env::current_exe().unwrap());

@@ -1,4 +1,4 @@
-//! A model, a picture, and the program in a folder of their own.
+//! A folder with a model and a picture, in which the program runs.
 
 #[path = "../../../../runtime/examples/random_model/model.rs"]
 mod model;
@@ -30,7 +30,7 @@ pub static DIMS: LazyLock<Dims> = LazyLock::new(|| {
     }
 });
 
-/// A folder with a model `m.rmlp` of these dimensions and a picture for it, `p.rgb`.
+/// A folder with a model `m.rmlp` and a picture for it, `p.rgb`.
 pub struct Place {
     pub folder: tempfile::TempDir,
     pub model: Vec<u8>,
@@ -57,14 +57,14 @@ impl Place {
         command
     }
 
-    /// Runs what must succeed and parses the JSON object on its stdout.
+    /// Runs the program, which must succeed, and parses the JSON object on its stdout.
     pub fn json(&self, words: &str) -> Value {
         let output = self.program(words).output().unwrap();
         assert!(output.status.success(), "{words}: {}", text(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// Runs what must fail with `code` and returns its stderr.
+    /// Runs the program, which must fail with `code`, and returns its stderr.
     pub fn fails(&self, words: &str, code: i32) -> String {
         let output = self.program(words).output().unwrap();
         assert_eq!(output.status.code(), Some(code), "{words}: {}", text(&output.stderr));
@@ -72,7 +72,7 @@ impl Place {
         text(&output.stderr)
     }
 
-    /// The logits as the library gives them.
+    /// Returns the logits that the library computes for the picture.
     pub fn expected_logits(&self) -> Vec<f32> {
         let bytes = resmlp_runtime::AlignedBytes::from(&*self.model);
         let engine = Engine::new(Model::parse(&bytes).unwrap(), Kernels::scalar(), Serial).unwrap();

@@ -1,9 +1,10 @@
 //! Raspberry Pi 5: BCM2712, four Cortex-A76. UNTESTED: neither a board nor an emulator of one has run this.
 //!
-//! Only what is safe to guess is here. The serial line is the three-pin debug connector, at the rate that the boot firmware set
-//! (`enable_uart=1`). There is no LED and no watchdog. The image is the same file under the name `kernel_2712.img`; config.txt
-//! wants `os_check=0`. Known to be missing: stacks and page tables lie below the image, where this board's boot firmware keeps
-//! what answers PSCI (Trusted Firmware-A, `atf@0` in the device tree): they have to go elsewhere before this is tried.
+//! This file states only what is safe to guess. The serial line is the three-pin debug connector, at the rate that the
+//! boot firmware has set (`enable_uart=1`). There is no LED and no watchdog. The image is the same file under the name
+//! `kernel_2712.img`, and config.txt needs `os_check=0`. One thing must change before anybody tries this board: the
+//! image has its stacks and page tables below itself, where the boot firmware of this board keeps the program that
+//! answers PSCI (Trusted Firmware-A, `atf@0` in the device tree).
 
 use crate::board::{Board, Start};
 
