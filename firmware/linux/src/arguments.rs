@@ -44,7 +44,7 @@ const COOL: std::ops::RangeInclusive<f64> = 0.0..=150.0;
 const MAX_THREADS: usize = 1024;
 const MAX_RUNS: usize = 1_000_000;
 
-/// What the command line asks for.
+/// The command that the user gives.
 #[derive(Debug)]
 pub enum Command {
     Help,

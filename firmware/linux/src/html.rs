@@ -76,7 +76,7 @@ fn tiles(outcome: &Outcome) -> String {
         tiles.push((format!("{:.1} %", 100.0 * peak.share), format!("of {:.1} GMAC/s int8 peak", peak.gmac_per_s)));
     }
     if let Some(energy) = &outcome.energy {
-        tiles.push((format!("{:.2} mJ", energy.millijoules_per_run), format!("a run, at {:.2} W", energy.load_w)));
+        tiles.push((format!("{:.2} mJ", energy.millijoules_per_run), format!("per run, at {:.2} W", energy.load_w)));
     }
     if let Some(bytes) = outcome.peak_memory_bytes {
         tiles.push((format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)), "all memory".to_owned()));

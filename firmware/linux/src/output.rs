@@ -1,4 +1,4 @@
-//! What the program writes: results to stdout, everything else to stderr.
+//! Writes results to stdout, and notes, warnings and errors to stderr.
 
 use std::io::{ErrorKind, Write, stderr, stdout};
 

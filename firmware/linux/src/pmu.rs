@@ -11,7 +11,7 @@ pub struct Counters {
     instructions: Counter,
 }
 
-/// What was counted.
+/// Numbers of cycles and instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Counted {
     pub cycles: u64,

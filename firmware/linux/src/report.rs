@@ -131,7 +131,9 @@ impl Cycles {
 
 impl From<measure::Layer> for Layer {
     fn from(measure::Layer { name, ms, macs }: measure::Layer) -> Self {
-        Self { name, ms, macs, gmac_per_s: macs as f64 / (ms * 1e6).max(f64::MIN_POSITIVE) }
+        // A clock that ticks slowly may see a short stage take no time. The rate of such a stage is that of one nanosecond.
+        let nanoseconds = (ms * 1e6).max(1.0);
+        Self { name, ms, macs, gmac_per_s: macs as f64 / nanoseconds }
     }
 }
 
@@ -162,6 +164,12 @@ mod tests {
         let counted = Counted { cycles: 6_000_000, instructions: 9_000_000 };
         let Cycles { cycles_per_run, instructions_per_run, mhz } = Cycles::of(counted, &[Duration::from_millis(2); 2]);
         assert_eq!([cycles_per_run, instructions_per_run, mhz], [3e6, 4.5e6, 1500.0]);
+    }
+
+    #[test]
+    fn a_stage_too_short_to_be_timed_has_a_finite_rate() {
+        let layer = |ms| Layer::from(measure::Layer { name: "head".to_owned(), ms, macs: 5_000_000 });
+        assert_eq!([layer(0.0).gmac_per_s, layer(2.0).gmac_per_s], [5e6, 2.5]);
     }
 
     #[test]

@@ -53,7 +53,8 @@ park:
     wfe
     b       park
 
-// Takes core x19 from EL2 to EL1, turns the floating-point unit on, and gives the core a stack. Exceptions use another stack.
+// Takes core x19 from EL2 to EL1, turns the floating-point unit on, and gives the core a stack. Exceptions use another
+// stack.
 enter_el1:
     mrs     x1, CurrentEL
     cmp     x1, #(2 << 2)
@@ -101,7 +102,8 @@ enter_el1:
     msr     fpcr, xzr
     ret
 
-// Turns MMU and caches on. The code uses no memory, because other cores may not see what a core writes before its cache is on.
+// Turns MMU and caches on. The code uses no memory, because other cores may not see what a core writes before its cache
+// is on.
 enable_mmu:
     ldr     x1, =__tables
     msr     ttbr0_el1, x1

@@ -42,9 +42,7 @@ pub fn frames<C: Camera>(
                     return Ok(());
                 }
             }
-            Err(Failure::Damaged(problem)) => {
-                say("note", &format!("{name}: a damaged frame is passed over: {problem}"))
-            }
+            Err(Failure::Damaged(problem)) => say("note", &format!("{name}: passed over a damaged frame: {problem}")),
             Err(Failure::Gone(problem)) => {
                 say("warning", &format!("{name}: {problem}; waiting for the camera to come back"));
                 // The old handle is closed first, because a driver may allow only one.

@@ -44,14 +44,14 @@ fn yuyv(shape: Shape, bytes: &[u8]) -> Result<Picture, String> {
     let [rows, row, stride] = [height, width.div_ceil(2).saturating_mul(4), stride].map(|v| v as usize);
     let needed = rows.saturating_sub(1).saturating_mul(stride).saturating_add(row);
     if stride < row || bytes.len() < needed {
-        return Err(format!("{} bytes of YUYV, expected {needed} for {height} × {width} pixels", bytes.len()));
+        return Err(format!("found {} bytes of YUYV, expected {needed} for {height} × {width} pixels", bytes.len()));
     }
     let mut rgb = Vec::with_capacity(rows * row / 2 * 3);
     for line in bytes.chunks(stride.max(1)).take(rows) {
         let pixels = line.as_chunks::<4>().0.iter().flat_map(|&[y0, u, y1, v]| [[y0, u, v], [y1, u, v]]);
         rgb.extend(pixels.take(width as usize).flat_map(to_rgb));
     }
-    Picture::from_rgb(height, width, rgb).ok_or_else(|| format!("a frame of {height} × {width} pixels"))
+    Picture::from_rgb(height, width, rgb).ok_or_else(|| format!("the frame has {height} × {width} pixels"))
 }
 
 /// Converts a pixel from BT.601 to RGB in fixed point. The result is exact to half a level.
@@ -64,7 +64,7 @@ fn to_rgb([y, u, v]: [u8; 3]) -> [u8; 3] {
 
 /// Returns the JPEG with the standard Huffman tables inserted where it has none.
 fn with_tables(jpeg: &[u8]) -> Result<Vec<u8>, String> {
-    let Some(mut rest) = jpeg.strip_prefix(&START) else { return Err("a frame that is no JPEG".into()) };
+    let Some(mut rest) = jpeg.strip_prefix(&START) else { return Err("the frame is no JPEG".into()) };
     // Each segment before the coded data begins with 0xff, its marker, and its length, which includes the two bytes of
     // the length.
     while let &[0xff, marker, high, low, ..] = rest {
@@ -77,7 +77,7 @@ fn with_tables(jpeg: &[u8]) -> Result<Vec<u8>, String> {
             _ => rest = rest.get(2 + usize::from(u16::from_be_bytes([high, low]))..).unwrap_or_default(),
         }
     }
-    Err("a JPEG that was cut off".into())
+    Err("the JPEG is cut off".into())
 }
 
 #[cfg(test)]

@@ -201,7 +201,11 @@ fn require_camera(device: &File) -> Result<(), String> {
     let of_device = found.capabilities & HAS_DEVICE_CAPABILITIES != 0;
     let can = if of_device { found.device_capabilities } else { found.capabilities };
     let needed = CAN_CAPTURE | CAN_STREAM;
-    if can & needed == needed { Ok(()) } else { Err("a video device that captures no frames, try another".to_owned()) }
+    if can & needed == needed {
+        Ok(())
+    } else {
+        Err("this video device captures no frames; try another /dev/videoN".to_owned())
+    }
 }
 
 /// Chooses uncompressed frames where the camera has them, and otherwise JPEG.
@@ -218,7 +222,8 @@ fn choose_format(device: &File, [height, width]: [u32; 2]) -> Result<(Kind, Shap
             bytes_per_line: 0,
             rest: [0; 45],
         };
-        call(calls::set_format, device, &mut format).map_err(|error| format!("the camera takes no format: {error}"))?;
+        call(calls::set_format, device, &mut format)
+            .map_err(|error| format!("the camera accepts no format: {error}"))?;
         if format.pixel_format == pixel_format {
             let (height, width, stride) = (format.height, format.width, format.bytes_per_line.max(2 * format.width));
             return Ok((kind, Shape { height, width, stride }));
@@ -226,7 +231,7 @@ fn choose_format(device: &File, [height, width]: [u32; 2]) -> Result<(Kind, Shap
         found.push(String::from_utf8_lossy(&format.pixel_format.to_le_bytes()).into_owned());
     }
     found.dedup();
-    Err(format!("the camera gives {} frames, expected YUYV or MJPG", found.join(" and ")))
+    Err(format!("the camera delivers {} frames, expected YUYV or MJPG", found.join(" and ")))
 }
 
 impl Buffer {

@@ -86,7 +86,10 @@ fn bench_has_the_fields_that_scripts_read() {
         let layers = found["layers"].as_array().unwrap();
         assert_eq!(layers.len(), 2 + 2 * DIMS.depth);
         assert_eq!(layers.iter().map(|layer| layer["macs"].as_u64().unwrap()).sum::<u64>(), DIMS.macs());
-        assert!(layers.iter().all(|layer| layer["ms"].as_f64().unwrap() > 0.0 && layer["name"].is_string()));
+        // The clock of a fast machine may not see how long a head of a hundred operations takes.
+        let is_timed = |layer: &Value| layer["ms"].as_f64().unwrap() > 0.0 || layer["name"] == "head";
+        assert!(layers.iter().all(|layer| is_timed(layer) && layer["gmac_per_s"].as_f64().unwrap() > 0.0));
+        assert!(layers.iter().all(|layer| layer["name"].is_string()));
         assert_eq!(found["trusted"], found["warnings"].as_array().unwrap().is_empty());
         assert_eq!(found["machine"]["architecture"], std::env::consts::ARCH);
         assert!(found["before"]["clocks"].is_array() && found["after"].get("throttled").is_some());

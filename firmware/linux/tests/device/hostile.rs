@@ -41,21 +41,21 @@ fn make(name: &str, path: &Path) {
     }
 }
 
-/// The header of a BMP with 24 bits a pixel, and none of its pixels.
+/// Returns the header of a BMP with 24 bits a pixel, without any pixels.
 fn bmp_header(width: u32, height: u32) -> Vec<u8> {
     let file = [b"BM".as_slice(), &[0; 8], &54u32.to_le_bytes()].concat();
     let fields = [40, width, height, 1 | 24 << 16, 0, 0, 0, 0, 0, 0];
     [file, fields.iter().flat_map(|field: &u32| field.to_le_bytes()).collect()].concat()
 }
 
-/// A grey PNG that is one pixel wide.
+/// Returns a grey PNG that is one pixel wide.
 fn tall_png(height: u32) -> Vec<u8> {
     let mut png = Cursor::new(Vec::new());
     image::GrayImage::new(1, height).write_to(&mut png, image::ImageFormat::Png).unwrap();
     png.into_inner()
 }
 
-/// The most memory that a process has used up to now, in bytes.
+/// Returns the largest resident set of a process so far, in bytes.
 fn peak_memory(child: &Child) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -68,7 +68,7 @@ fn watching_outlives_every_picture() {
     let place = Place::new(&DIMS);
     let folder = place.path("incoming");
     fs::create_dir(&folder).unwrap();
-    // A file arrives whole: it is made elsewhere and moved.
+    // Each file is made elsewhere and moved into the folder, so that it arrives whole.
     let arrives = |name: &str, make: &dyn Fn(&Path)| {
         make(&place.path(name));
         fs::rename(place.path(name), folder.join(name)).unwrap();
@@ -100,7 +100,7 @@ fn watching_outlives_every_picture() {
     let grown = peak_memory(&child) - after_first_round;
     assert!(grown < 4 << 20, "{grown} bytes more than after the first of {ROUNDS} rounds");
 
-    // A picture like a thread is a picture.
+    // A picture that is one pixel wide is still a picture.
     arrives("tall.png", &|path| fs::write(path, tall_png(2_000_000)).unwrap());
     assert_eq!(source(), "incoming/tall.png");
     arrives("last.jpg", &|path| fs::write(path, JPEG).unwrap());
