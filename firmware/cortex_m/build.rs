@@ -1,4 +1,4 @@
-//! Takes in the board's memory, the model and the picture, and works out how much memory a forward pass needs.
+//! Compiles in the board's memory layout, the model and the picture, and computes how much memory a forward pass needs.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::{env, fs};
 
 use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, Serial};
 
-/// Each has a feature and a memory layout of this name.
+/// The boards. Each has a feature and a memory layout of its name.
 const BOARDS: [&str; 4] = ["mps2-an386", "mps2-an500", "mps2-an505", "pico2"];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The one that is asked for.
+/// Returns the board whose feature is on.
 fn board() -> Result<&'static str, String> {
     let wanted = |board: &&str| {
         let feature = board.replace('-', "_").to_uppercase();
@@ -40,7 +40,7 @@ fn board() -> Result<&'static str, String> {
     }
 }
 
-/// The file that an environment variable names.
+/// Returns the path of the file that an environment variable names.
 fn path_in(variable: &str) -> Result<PathBuf, Box<dyn Error>> {
     println!("cargo::rerun-if-env-changed={variable}");
     let path = env::var_os(variable).ok_or(format!("set {variable}, or build by `cargo xtask cortex-m`"))?;
@@ -49,7 +49,7 @@ fn path_in(variable: &str) -> Result<PathBuf, Box<dyn Error>> {
     Ok(path)
 }
 
-/// Rust source of what the program is compiled with.
+/// Returns Rust source with the model, the picture, and their sizes.
 fn input(model: &Path, picture: &Path) -> Result<String, Box<dyn Error>> {
     let bytes = AlignedBytes::from(fs::read(model)?.as_slice());
     let parsed = Model::parse(&bytes).map_err(|error| format!("{}: {error}", model.display()))?;
@@ -58,7 +58,7 @@ fn input(model: &Path, picture: &Path) -> Result<String, Box<dyn Error>> {
     let copy = PathBuf::from(env::var_os("OUT_DIR").ok_or("no OUT_DIR")?).join("picture.rgb");
     fs::write(&copy, &pixels)?;
     let name = picture.file_name().unwrap_or_default().display().to_string();
-    // The plan of one worker, whatever the kernels.
+    // The scratch memory is that of one worker; all kernels need as much.
     let scratch = Engine::new(parsed, Kernels::scalar(), Serial)?.scratch_len();
     Ok(format!(
         "/// The packed model.\n\
@@ -77,7 +77,7 @@ fn input(model: &Path, picture: &Path) -> Result<String, Box<dyn Error>> {
     ))
 }
 
-/// The pixels of a binary PPM of `[height, width]` with 8 bits a value.
+/// Returns the pixels of a binary PPM of `[height, width]` with 8 bits a value.
 fn pixels(ppm: &[u8], [height, width]: [usize; 2]) -> Result<Vec<u8>, String> {
     let (header, pixels) = header(ppm).ok_or("not a binary PPM (P6)")?;
     if header != [width, height, 255] {
@@ -93,7 +93,7 @@ fn pixels(ppm: &[u8], [height, width]: [usize; 2]) -> Result<Vec<u8>, String> {
     Ok(pixels.to_vec())
 }
 
-/// Width, height and largest value, which white space and comments stand between, and what follows.
+/// Returns width, height and largest value of a PPM, and the bytes after its header.
 fn header(ppm: &[u8]) -> Option<([usize; 3], &[u8])> {
     let mut rest = ppm.strip_prefix(b"P6")?;
     let mut numbers = [0; 3];
@@ -106,7 +106,7 @@ fn header(ppm: &[u8]) -> Option<([usize; 3], &[u8])> {
         }
         let digits = rest.iter().take_while(|c| c.is_ascii_digit()).count();
         let (text, after) = rest.split_at(digits);
-        // Something stands before each of them.
+        // White space or a comment must come before each number.
         *number = std::str::from_utf8(text).ok().filter(|_| rest.len() < blank)?.parse().ok()?;
         rest = after;
     }

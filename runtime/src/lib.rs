@@ -48,4 +48,4 @@ pub use parallel::{ParallelFor, Serial};
 #[cfg(feature = "std")]
 pub use repack::{AlignedBytes, repack, repack_for, repack_in_place};
 pub use storage::{Arithmetic, WeightStorage};
-pub use top::{descending, top};
+pub use top::{descending, most_probable, top};

@@ -1,4 +1,4 @@
-//! The best classes.
+//! The best classes and their probabilities.
 
 use core::cmp::Ordering;
 
@@ -9,7 +9,8 @@ pub fn descending(a: f32, b: f32) -> Ordering {
     b.partial_cmp(&a).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
 }
 
-/// The `N` largest of `logits` with their indices, largest first; equal ones in the order of their index, NaN last.
+/// Returns the `N` largest of `logits` with their indices, largest first. Of equal logits the lower index comes first, and NaN
+/// comes last.
 pub fn top<const N: usize>(logits: &[f32]) -> Vec<(usize, f32), N> {
     let mut best: Vec<(usize, f32), N> = Vec::new();
     for (index, &logit) in logits.iter().enumerate() {
@@ -23,9 +24,37 @@ pub fn top<const N: usize>(logits: &[f32]) -> Vec<(usize, f32), N> {
     best
 }
 
+/// Returns the `N` classes of the largest `logits` with their probabilities, in the order of [`top`].
+///
+/// The probabilities are the softmax of all logits. `exp` is the exponential function, which `core` lacks: `f64::exp` or another
+/// library's. A logit that is NaN makes every probability NaN.
+pub fn most_probable<const N: usize>(logits: &[f32], exp: impl Fn(f64) -> f64) -> Vec<(usize, f64), N> {
+    // With the largest logit subtracted no weight exceeds 1, so that large logits do not overflow.
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let weight = |logit: f32| exp(f64::from(logit - largest));
+    let sum: f64 = logits.iter().map(|&logit| weight(logit)).sum();
+    let mut classes = Vec::new();
+    for (index, logit) in top::<N>(logits) {
+        // `top` returns at most `N` classes, all of which fit.
+        let _ = classes.push((index, weight(logit) / sum));
+    }
+    classes
+}
+
 #[cfg(test)]
 mod tests {
-    use super::top;
+    use super::{most_probable, top};
+
+    #[test]
+    fn probabilities_are_the_softmax() {
+        let found = most_probable::<2>(&[0.0, 1.0, 0.0], f64::exp);
+        let e = 1f64.exp();
+        assert_eq!([found[0].0, found[1].0], [1, 0]);
+        assert!((found[0].1 - e / (e + 2.0)).abs() < 1e-15 && (found[1].1 - 1.0 / (e + 2.0)).abs() < 1e-15);
+        let large = most_probable::<3>(&[1e4, 0.0], f64::exp);
+        assert_eq!(large.as_slice(), &[(0, 1.0), (1, 0.0)]);
+        assert!(most_probable::<2>(&[f32::NAN, 0.0], f64::exp).iter().all(|(_, probability)| probability.is_nan()));
+    }
 
     #[test]
     fn largest_first_and_ties_by_index() {

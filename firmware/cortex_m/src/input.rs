@@ -1,6 +1,6 @@
-//! What `build.rs` has taken in.
+//! The model and the picture that `build.rs` compiles in.
 
-/// Bytes that start where a model must.
+/// Bytes with the alignment that a model needs.
 #[repr(C, align(64))]
 pub struct Aligned<T: ?Sized>(pub T);
 

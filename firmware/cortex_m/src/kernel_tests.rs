@@ -1,4 +1,4 @@
-//! Compares this core's tables of kernels with the scalar one, as `cargo test` does on other machines, under an emulator.
+//! Compares this core's tables of kernels with the scalar one in an emulator, as `cargo test` does on other machines.
 #![no_std]
 #![no_main]
 
@@ -13,7 +13,7 @@ use embedded_alloc::LlffHeap;
 use resmlp_runtime::Kernels;
 use resmlp_runtime::kernels::COMPARISONS;
 
-/// RAM that the emulated boards have beside what the real parts have.
+/// Address of RAM that the emulated boards have and the real parts lack.
 #[cfg(feature = "mps2-an386")]
 const HEAP: usize = 0x2100_0000;
 #[cfg(feature = "mps2-an500")]
@@ -27,7 +27,7 @@ static ALLOCATOR: LlffHeap = LlffHeap::empty();
 
 #[entry]
 fn main() -> ! {
-    // SAFETY: called once, before anything is allocated; nothing else uses this RAM.
+    // SAFETY: this runs once, before anything is allocated, and nothing else uses this RAM.
     unsafe { ALLOCATOR.init(HEAP, HEAP_LEN) };
     let mut board = Board::start();
     let _ = write!(board, "{}: kernels", board::NAME);

@@ -1,6 +1,6 @@
-//! Classifies a picture with a model that lies in flash, and prints what that takes.
+//! Classifies a picture with a model in flash, and prints what that takes.
 //!
-//! The model is linked in and read where it lies; a forward pass needs one piece of RAM, whose size the build works out.
+//! The model is linked in and read from flash. A forward pass needs one piece of RAM, whose size the build computes.
 #![no_std]
 #![no_main]
 
@@ -16,7 +16,7 @@ use cortex_m_rt::entry;
 use input::{MODEL, OUTPUTS, PICTURE, PICTURE_NAME, SCRATCH_LEN};
 use resmlp_runtime::{Engine, Kernels, Model, ModelError, RunError, Serial, Stage, top};
 
-/// Classes that are shown.
+/// Number of classes that are printed.
 const SHOWN: usize = 5;
 
 type Logits = [f32; OUTPUTS];
@@ -24,7 +24,7 @@ type Logits = [f32; OUTPUTS];
 #[entry]
 fn main() -> ! {
     static mut SCRATCH: [u8; SCRATCH_LEN] = [0; SCRATCH_LEN];
-    // Not on the stack, which is to be as large whatever the number of classes.
+    // The logits are not on the stack, so that its size does not depend on the number of classes.
     static mut LOGITS: [Logits; 2] = [[0.0; OUTPUTS]; 2];
     memory::paint();
     let mut board = Board::start();
@@ -35,13 +35,13 @@ fn main() -> ! {
     board.end(outcome.is_ok())
 }
 
-/// Why there is no result.
+/// The reason why there is no result.
 enum Failure {
     Model(ModelError),
     Run(RunError),
-    /// Two tables of kernels do not agree.
+    /// Two tables of kernels compute different logits.
     Different,
-    /// The output does not take what is printed.
+    /// The output takes no text.
     Output,
 }
 
@@ -62,7 +62,7 @@ impl From<fmt::Error> for Failure {
     }
 }
 
-/// Runs the model with every table of kernels that this core has, best first, and prints what comes out.
+/// Runs the model with the best kernels and with the scalar ones, compares the logits, and prints the results.
 fn classify(board: &mut Board, scratch: &mut [u8], [logits, same]: &mut [Logits; 2]) -> Result<(), Failure> {
     writeln!(board, "board: {}", board::NAME)?;
     let model = Model::parse(&MODEL.0).map_err(Failure::Model)?;
@@ -111,10 +111,10 @@ fn describe(board: &mut Board, model: &Model) -> fmt::Result {
     )
 }
 
-/// The kinds of stages.
+/// Names of the kinds of stages.
 const STAGES: [&str; 4] = ["stem", "patch mixing", "channel MLP", "head"];
 
-/// Index into [`STAGES`].
+/// Returns the index of a stage's kind in [`STAGES`].
 fn kind(stage: Stage) -> usize {
     match stage {
         Stage::Stem => 0,
@@ -124,7 +124,7 @@ fn kind(stage: Stage) -> usize {
     }
 }
 
-/// A forward pass, and what it costs.
+/// Runs a forward pass and prints what it costs.
 fn run(
     board: &mut Board,
     model: &Model,

@@ -1,11 +1,11 @@
-//! How much of flash and RAM is in use.
+//! Measures how much of flash and RAM is in use.
 
 use core::ptr::{addr_of, addr_of_mut};
 
 use cortex_m::register::msp;
 
 unsafe extern "C" {
-    // From cortex-m-rt's linker script, and from memory-used.x. Only their addresses mean something.
+    // The linker scripts of cortex-m-rt and memory-used.x define these symbols. Only their addresses have a meaning.
     static __flash_start: u8;
     static __flash_size: u8;
     static __flash_end: u8;
@@ -15,28 +15,29 @@ unsafe extern "C" {
     static _stack_start: u8;
 }
 
-/// What unused stack is filled with.
+/// The word that fills unused stack.
 const PAINT: u32 = 0xa5a5_a5a5;
-/// Bytes below the stack pointer that are left alone: what [`paint`] itself may use.
+/// Bytes below the stack pointer that are not painted, because [`paint`] itself may use them.
 const MARGIN: usize = 256;
 
-/// Bytes.
+/// Amounts of memory, in bytes.
 pub struct Use {
     pub flash: usize,
     pub flash_size: usize,
-    /// Of statics.
+    /// RAM of statics.
     pub fixed: usize,
-    /// The most that the stack has ever been.
+    /// Largest size of the stack so far.
     pub stack: usize,
     pub ram_size: usize,
 }
 
-/// Fills the unused stack, so that [`used`] sees how deep it once was. To be called first.
+/// Fills the unused stack, so that [`used`] can see how deep it once was. The program calls it first.
 pub fn paint() {
     let mut word = addr_of_mut!(_stack_end);
     let end = msp::read() as usize - MARGIN;
     while word.addr() < end {
-        // SAFETY: between the statics' end and the stack pointer lies nothing, and the margin keeps this function's frame out.
+        // SAFETY: nothing is in use between the end of the statics and the stack pointer, and the margin leaves out the
+        // frame of this function.
         unsafe {
             word.write_volatile(PAINT);
             word = word.add(1);
@@ -44,13 +45,14 @@ pub fn paint() {
     }
 }
 
-/// What is in use, since [`paint`].
+/// Returns what is in use, with the largest stack since [`paint`].
 pub fn used() -> Use {
     let top = addr_of!(_stack_start).addr();
     let mut word = addr_of!(_stack_end);
-    // SAFETY: reads RAM from the statics' end to the stack's start.
+    // SAFETY: `word` is between the end of the statics and the start of the stack, which is RAM, and is a multiple of
+    // 4.
     while word.addr() < top && unsafe { word.read_volatile() } == PAINT {
-        // SAFETY: at most the stack's start.
+        // SAFETY: `word` was below the start of the stack, so the next word is at most there.
         word = unsafe { word.add(1) };
     }
     Use {

@@ -1,4 +1,4 @@
-//! There is no panic: a program with a path to one does not link.
+//! Makes the linker fail where a panic is reachable.
 
 use core::panic::PanicInfo;
 

@@ -1,4 +1,4 @@
-//! Which cores run the threads: lists of cores, and pinning each thread to one.
+//! Reads lists of CPU cores, chooses cores, and pins each thread to one of them.
 
 use std::sync::{Barrier, Mutex, PoisonError};
 
@@ -8,34 +8,34 @@ use resmlp_runtime::{ParallelFor, Threads};
 
 use crate::files::Files;
 
-/// Cores by number that can be asked for.
+/// CPU numbers are below this limit.
 const MAX_CPU: usize = CpuSet::count();
 
-/// As the system calls the thread that asks.
+/// Stands for the calling thread in calls of the system.
 const THIS_THREAD: Pid = Pid::from_raw(0);
 
-/// How the user wants threads and cores to go together.
+/// The user's choice of cores for the threads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pin {
-    /// One thread on each of the fastest cores.
+    /// One thread runs on each of the fastest cores.
     Auto,
-    /// One thread on each of these, in this order.
+    /// One thread runs on each of these cores, in this order.
     Cpus(Vec<usize>),
 }
 
-/// Reads `0-3,6` as the kernel and taskset write it; spaces also separate.
+/// Reads a list of cores such as `0-3,6`, as the kernel and taskset write it. A space separates as a comma does.
 ///
 /// # Errors
-/// What is not such a list.
+/// Returns a message that quotes the text where it is no such list or names a core twice.
 pub fn parse(text: &str) -> Result<Vec<usize>, String> {
-    let wrong = || format!("'{text}' found, expected CPU numbers below {MAX_CPU} such as 0-3,6");
+    let wrong = || format!("found '{text}', expected CPU numbers below {MAX_CPU} such as 0-3,6");
     let number = |text: &str| text.parse().ok().filter(|&number: &usize| number < MAX_CPU).ok_or_else(wrong);
     let mut cpus = Vec::new();
     for part in text.split([',', ' ']).filter(|part| !part.is_empty()) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         for cpu in number(first)?..=number(last)? {
             if cpus.contains(&cpu) {
-                return Err(format!("CPU {cpu} twice in '{text}'"));
+                return Err(format!("'{text}' names CPU {cpu} twice"));
             }
             cpus.push(cpu);
         }
@@ -43,15 +43,16 @@ pub fn parse(text: &str) -> Result<Vec<usize>, String> {
     if cpus.is_empty() { Err(wrong()) } else { Ok(cpus) }
 }
 
-/// The cores for `threads` threads.
+/// Chooses the cores for `threads` threads.
 ///
 /// # Errors
-/// Where there are too few, or this process may not use them.
+/// Returns a message where there are fewer cores than threads, or where this process may not use one of the cores.
 pub fn choose(pin: &Pin, threads: usize, files: &Files) -> Result<Vec<usize>, String> {
-    let allowed = allowed().map_err(|error| format!("the cores of this process are not known: {error}"))?;
+    let allowed =
+        allowed().map_err(|error| format!("the system does not tell which cores this process may use: {error}"))?;
     let mut cpus = match pin {
         Pin::Auto => fastest_first(allowed, files),
-        // The system decides: it may allow cores that this process does not run on by itself.
+        // Only trying tells: the system may allow cores that are outside of the current affinity of this process.
         Pin::Cpus(cpus) => match cpus.iter().find(|&&cpu| while_pinned(cpu, || ()).is_err()) {
             Some(cpu) => return Err(format!("this process may not use CPU {cpu}, expected some of {allowed:?}")),
             None => cpus.clone(),
@@ -64,14 +65,14 @@ pub fn choose(pin: &Pin, threads: usize, files: &Files) -> Result<Vec<usize>, St
     Ok(cpus)
 }
 
-/// Pins each of the threads, the calling one among them, to one of `cpus`, which are as many.
+/// Pins each of the threads, the calling one among them, to one of `cpus`. There must be as many cores as threads.
 ///
 /// # Errors
-/// Where the system refuses.
+/// Returns the error of the first thread that the system did not let pin.
 pub fn pin(threads: &Threads, cpus: &[usize]) -> std::io::Result<()> {
     let everybody = Barrier::new(cpus.len());
     let refused = Mutex::new(None);
-    // A thread that waits for all others takes no second core: so every thread gets exactly one.
+    // Each thread waits at the barrier until all threads have a core. So no thread takes two cores.
     threads.for_each(cpus.len(), &|index| {
         if let Err(error) = cpus.get(index).map_or(Ok(()), |&cpu| pin_current(cpu)) {
             refused.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
@@ -81,10 +82,10 @@ pub fn pin(threads: &Threads, cpus: &[usize]) -> std::io::Result<()> {
     refused.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
-/// What `ask` gives on this core; the calling thread may use the same cores as before afterwards.
+/// Calls `ask` on this core, returns its answer, and gives the calling thread its former cores back.
 ///
 /// # Errors
-/// Where the system refuses.
+/// Returns the system's error where it does not let the thread change its cores.
 pub fn while_pinned<T>(cpu: usize, ask: impl FnOnce() -> T) -> std::io::Result<T> {
     let before = sched_getaffinity(THIS_THREAD)?;
     let answer = pin_current(cpu).map(|()| ask());
@@ -92,10 +93,10 @@ pub fn while_pinned<T>(cpu: usize, ask: impl FnOnce() -> T) -> std::io::Result<T
     answer
 }
 
-/// Pins the calling thread, and makes sure that the system did.
+/// Pins the calling thread to one core and checks that the system followed.
 ///
 /// # Errors
-/// Where the system refuses.
+/// Returns an error where the system refuses, or reports success and does not follow.
 fn pin_current(cpu: usize) -> std::io::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu)?;
@@ -103,17 +104,18 @@ fn pin_current(cpu: usize) -> std::io::Result<()> {
     if sched_getaffinity(THIS_THREAD)? == set {
         Ok(())
     } else {
-        Err(std::io::Error::other("the system did not follow"))
+        Err(std::io::Error::other("the system reported success but did not pin the thread"))
     }
 }
 
-/// Cores that the calling thread may use.
+/// Returns the cores that the calling thread may use.
 fn allowed() -> std::io::Result<Vec<usize>> {
     let set = sched_getaffinity(THIS_THREAD)?;
     Ok((0..MAX_CPU).filter(|&cpu| set.is_set(cpu) == Ok(true)).collect())
 }
 
-/// By the capacity that the kernel gives cores of several kinds, else by their highest clock; equal ones by number.
+/// Sorts cores by speed, fastest first, and equally fast ones by number. The speed is the capacity that the kernel
+/// states where the cores are of several kinds, and otherwise the highest clock.
 fn fastest_first(mut cpus: Vec<usize>, files: &Files) -> Vec<usize> {
     let speed = |cpu: &usize| {
         let folder = format!("sys/devices/system/cpu/cpu{cpu}");
@@ -152,7 +154,7 @@ mod tests {
 
     #[test]
     fn every_thread_has_a_core_of_its_own() {
-        // In a thread, which takes its pinning with it when it ends.
+        // The test runs in a thread of its own, whose pinning ends with it.
         let test = std::thread::spawn(|| {
             let files = Files::below("nowhere");
             let cpus = choose(&Pin::Auto, allowed().unwrap().len(), &files).unwrap();

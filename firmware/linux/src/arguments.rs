@@ -1,4 +1,4 @@
-//! The command line.
+//! Parses the command line.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -17,34 +17,34 @@ Usage: resmlp-device run MODEL.rmlp PICTURE… [options]
        resmlp-device bench MODEL.rmlp [options]
        resmlp-device watch MODEL.rmlp FOLDER|/dev/videoN [options]
 
-PICTURE is a JPEG, PNG or BMP file; or height × width × RGB bytes in the model's size, bare or as PPM (P6).
-- is standard input. watch classifies JPEG, PNG and BMP files as they arrive in a folder, or a camera's frames, until it
-is interrupted.
+PICTURE is a JPEG, PNG or BMP file of any size, a PPM (P6) of the model's size, or height × width × RGB bytes of the
+model's size. - stands for standard input. watch classifies the JPEG, PNG and BMP files that arrive in a folder, or the
+frames of a camera, until it is interrupted.
 
-  --threads N     threads that work at the same time [default: one a core]
-  --pin CPUS      one thread on each of these cores, such as 0-3, or auto: on the fastest ones
-  --kernels NAME  kernels by name [default: the fastest that this CPU has]
-  --json          one JSON object on stdout instead of text
+  --threads N     number of threads [default: one per core]
+  --pin CPUS      pin one thread to each of these cores, such as 0-3; auto chooses the fastest cores
+  --kernels NAME  use these kernels [default: the fastest ones of this CPU]
+  --json          print one JSON object instead of text
 
 bench
-  --runs N        measured runs [default: what fits into three seconds]
-  --warmup N      runs before them [default: 10]
-  --cool-down C   first wait until the processor has cooled down to C °C, five minutes at most
-  --html FILE     write the report as a page for a browser, too
-  --name TEXT     what the report calls the model [default: its path]
+  --runs N        number of measured runs [default: as many as fit into three seconds, 10 to 1000]
+  --warmup N      number of runs before the measured ones [default: 10]
+  --cool-down C   wait at most five minutes until the processor has cooled down to C °C
+  --html FILE     also write the report as a page for a browser
+  --name TEXT     name of the model in the report [default: its path]
 
 watch
   --count N       end after N pictures
 ";
 
-/// Temperatures that a processor can cool down to, °C.
+/// Temperatures that `--cool-down` accepts, in °C.
 const COOL: std::ops::RangeInclusive<f64> = 0.0..=150.0;
 
-/// Most threads, and most runs, that can be asked for.
+/// Largest numbers that `--threads` and `--runs` accept.
 const MAX_THREADS: usize = 1024;
 const MAX_RUNS: usize = 1_000_000;
 
-/// What to do.
+/// The command that the user gives.
 #[derive(Debug)]
 pub enum Command {
     Help,
@@ -54,56 +54,59 @@ pub enum Command {
     Watch(Watch),
 }
 
-/// What every verb is told.
+/// Arguments and options that every verb takes.
 #[derive(Debug)]
 pub struct Common {
     pub model: PathBuf,
     pub threads: usize,
-    /// How threads are bound to cores; the system moves them where it is left open.
+    /// Cores of the threads; where there is none, the system moves threads between cores.
     pub pin: Option<Pin>,
     pub kernels: Option<String>,
     pub json: bool,
 }
 
-/// `run`.
+/// Arguments of `run`.
 #[derive(Debug)]
 pub struct Run {
     pub common: Common,
-    /// At least one; `-` is standard input.
+    /// At least one picture; `-` stands for standard input.
     pub pictures: Vec<PathBuf>,
 }
 
-/// `bench`.
+/// Arguments of `bench`.
 #[derive(Debug)]
 pub struct Bench {
     pub common: Common,
     pub options: BenchOptions,
 }
 
-/// `watch`.
+/// Arguments of `watch`.
 #[derive(Debug)]
 pub struct Watch {
     pub common: Common,
-    /// A folder or a camera.
+    /// Path of a folder or a camera.
     pub source: PathBuf,
-    /// Pictures after which it ends.
+    /// Number of pictures after which the program ends.
     pub count: Option<usize>,
 }
 
-/// What only `bench` is told.
+/// Options that only `bench` takes.
 #[derive(Debug, Default, PartialEq)]
 pub struct BenchOptions {
     pub runs: Option<usize>,
     pub warmup: Option<usize>,
-    /// °C to wait for.
+    /// Temperature to wait for, in °C.
     pub cool_down: Option<f64>,
-    /// Where the page goes.
+    /// Path of the HTML page.
     pub html: Option<PathBuf>,
-    /// What the report calls the model.
+    /// Name of the model in the report.
     pub name: Option<String>,
 }
 
-/// Understands the words behind the program's name.
+/// Parses the words behind the program's name.
+///
+/// # Errors
+/// Returns [`Error::Usage`] with what was found and what was expected.
 pub fn parse(mut parser: Parser) -> Result<Command> {
     let (mut threads, mut pin, mut kernels, mut json) = (None, None, None, false);
     let (mut bench, mut count) = (BenchOptions::default(), None);
@@ -128,7 +131,7 @@ pub fn parse(mut parser: Parser) -> Result<Command> {
     }
     let mut words = words.into_iter();
     let verb = words.next().ok_or_else(|| usage("expected a verb: run, bench or watch"))?;
-    let model = |word: Option<PathBuf>| word.ok_or_else(|| usage("expected a MODEL.rmlp behind the verb"));
+    let model = |word: Option<PathBuf>| word.ok_or_else(|| usage("expected a MODEL.rmlp after the verb"));
     let common = |model| {
         let cores = match &pin {
             Some(Pin::Cpus(cpus)) => cpus.len(),
@@ -138,17 +141,17 @@ pub fn parse(mut parser: Parser) -> Result<Command> {
     };
     let verb = verb.to_str().unwrap_or_default();
     if verb != "bench" && bench != BenchOptions::default() {
-        return Err(usage("--runs, --warmup, --cool-down, --html and --name are for bench"));
+        return Err(usage("only bench takes --runs, --warmup, --cool-down, --html and --name"));
     }
     if verb != "watch" && count.is_some() {
-        return Err(usage("--count is for watch"));
+        return Err(usage("only watch takes --count"));
     }
     match verb {
         "run" => {
             let common = common(model(words.next())?);
             let pictures: Vec<PathBuf> = words.collect();
             if pictures.is_empty() {
-                return Err(usage("expected a PICTURE behind the model"));
+                return Err(usage("expected a PICTURE after the model"));
             }
             Ok(Command::Run(Run { common, pictures }))
         }
@@ -159,17 +162,17 @@ pub fn parse(mut parser: Parser) -> Result<Command> {
         }
         "watch" => {
             let common = common(model(words.next())?);
-            let source = words.next().ok_or_else(|| usage("expected a FOLDER or /dev/videoN behind the model"))?;
+            let source = words.next().ok_or_else(|| usage("expected a FOLDER or /dev/videoN after the model"))?;
             no_more(words.next(), "watch takes one folder or camera")?;
             Ok(Command::Watch(Watch { common, source, count }))
         }
-        _ => Err(usage(&format!("'{verb}' is no verb, expected run, bench or watch"))),
+        _ => Err(usage(&format!("found the verb '{verb}', expected run, bench or watch"))),
     }
 }
 
 fn no_more(word: Option<PathBuf>, expected: &str) -> Result<()> {
     match word {
-        Some(word) => Err(usage(&format!("{expected}, found '{}' behind it", word.display()))),
+        Some(word) => Err(usage(&format!("{expected}, found '{}' after it", word.display()))),
         None => Ok(()),
     }
 }
@@ -177,7 +180,7 @@ fn no_more(word: Option<PathBuf>, expected: &str) -> Result<()> {
 fn number(parser: &mut Parser, option: &str, most: usize) -> Result<usize> {
     let value = parser.value()?;
     let number = value.to_str().and_then(|text| text.parse().ok()).filter(|number| (1..=most).contains(number));
-    number.ok_or_else(|| usage(&format!("{option}: '{}' found, expected a number from 1 to {most}", value.display())))
+    number.ok_or_else(|| usage(&format!("{option}: found '{}', expected a number from 1 to {most}", value.display())))
 }
 
 fn cores(parser: &mut Parser) -> Result<Pin> {
@@ -191,11 +194,13 @@ fn cores(parser: &mut Parser) -> Result<Pin> {
 fn celsius(parser: &mut Parser) -> Result<f64> {
     let value = parser.value()?;
     let number = value.to_str().and_then(|text| text.parse().ok()).filter(|number| COOL.contains(number));
-    number.ok_or_else(|| usage(&format!("--cool-down: '{}' found, expected °C from 0 to 150", value.display())))
+    number.ok_or_else(|| {
+        usage(&format!("--cool-down: found '{}', expected a temperature from 0 to 150 °C", value.display()))
+    })
 }
 
 fn usage(message: &str) -> Error {
-    Error::Usage(format!("{message}; `resmlp-device --help` lists what there is"))
+    Error::Usage(format!("{message}; `resmlp-device --help` lists all verbs and options"))
 }
 
 #[cfg(test)]

@@ -1,9 +1,7 @@
-//! `bench`: how long a model takes on this machine, and whether the figures can be trusted.
+//! `bench`: measures how long a model takes on this machine, and judges whether the figures can be trusted.
 
 mod energy;
-mod outcome;
 mod peak;
-pub mod text;
 
 use std::fs;
 use std::path::Path;
@@ -13,26 +11,27 @@ use std::time::{Duration, Instant};
 use resmlp_runtime::Arithmetic;
 use resmlp_runtime::measure::{Latency, Measured, Phase, Repeats, measure_watched};
 
-pub use outcome::{Layer, Outcome};
-
 use crate::arguments::Bench;
 use crate::error::{Error, Result};
 use crate::files::Files;
-use crate::machine::{self, Cores, Evidence, Machine, Sensor, State};
+use crate::html;
+use crate::machine::{self, Cores, Machine, Sensor, State};
 use crate::model::{self, Opened};
 use crate::observe::{Observer, Sample};
-use crate::{html, say};
-use outcome::{CoolDown, Cycles, Milliseconds, WarmUp};
+use crate::output::say;
+use crate::report::{CoolDown, Cycles, Layer, Outcome, WarmUp, milliseconds, text};
+use crate::trust::{self, Evidence};
 
-/// Longest wait for the processor to cool down, and the time between two looks.
+/// Longest wait for the processor to cool down, and time between two readings of its temperature.
 const LONGEST_COOL_DOWN: Duration = Duration::from_secs(300);
 const COOL_DOWN_STEP: Duration = Duration::from_millis(500);
 
-/// Measures the model; returns what is to be printed.
+/// Measures the model and returns the report, as text or as JSON.
 pub fn execute(options: &Bench) -> Result<String> {
     let opened = model::open(&options.common)?;
     if let Some(path) = &options.options.html {
-        // Not to find out after minutes that the page has no place; one that is there stays until then.
+        // The file is opened before the measurement, so that a wrong path is an error now and not minutes later. An
+        // existing page keeps its contents until the new one is complete.
         let page = fs::OpenOptions::new().append(true).create(true).open(path);
         page.map_err(|error| Error::about(path.display(), &error))?;
     }
@@ -52,7 +51,8 @@ fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).map_err(|error| Error::about(path.display(), &error))
 }
 
-/// First what needs a quiet machine, then the measured runs, then what runs beside others would disturb.
+/// Measures in three steps: first what needs a quiet machine, then the measured runs, and last the runs that are
+/// disturbed by reading the power sensor.
 fn measure(opened: &Opened, options: &Bench) -> Result<Outcome> {
     let threads = options.common.threads;
     let default = Repeats::default();
@@ -60,7 +60,7 @@ fn measure(opened: &Opened, options: &Bench) -> Result<Outcome> {
     let repeats = Repeats { warmup, runs: options.options.runs };
     let files = Files::here();
     let cores = Cores::read(&files, std::env::consts::ARCH);
-    // Before this thread is pinned: then it would see one core only.
+    // The machine is read before this thread is pinned: a pinned thread sees one core only.
     let machine = Machine::read(&files, &cores);
     let engine = &opened.engine()?;
     let cool_down = options.options.cool_down.map(|celsius| cool_down(&files, celsius, LONGEST_COOL_DOWN));
@@ -75,7 +75,7 @@ fn measure(opened: &Opened, options: &Bench) -> Result<Outcome> {
 
     let steady: Vec<Sample> = samples.iter().filter(|sample| sample.phase == Phase::Measured).cloned().collect();
     let cycles = counted.map(|counted| Cycles::of(counted, &measured.times));
-    // A thread that waits for others counts no cycles while it sleeps.
+    // The cycles give the clock only for one thread: a thread that waits for others counts no cycles while it sleeps.
     let counted_mhz = cycles.as_ref().ok().filter(|_| threads == 1).map(|cycles| cycles.mhz);
     let evidence = Evidence {
         machine: &machine,
@@ -87,16 +87,16 @@ fn measure(opened: &Opened, options: &Bench) -> Result<Outcome> {
         drift_ms: drift(&measured.times),
         counted_mhz,
     };
-    let mut warnings = machine::warnings(&evidence);
+    let mut warnings = trust::warnings(&evidence);
     warnings.extend(cool_down.as_ref().and_then(CoolDown::warning));
 
     let peak = match engine.model().dims().arithmetic() {
         Arithmetic::Int8 => peak::peak(&cores, &opened.cpus, threads, counted_mhz, &steady, measured.gmac_per_s()),
-        Arithmetic::Float => Err("the model is not int8".to_owned()),
+        Arithmetic::Float => Err("the peak is that of int8 kernels, and this model is f16".to_owned()),
     };
     let energy = match &sensor {
         Some(sensor) => energy::under_load(sensor, &files, engine, idle_w).map_err(|error| opened.failure(&error))?,
-        None => Err("the board has no sensor that this program knows".to_owned()),
+        None => Err("this board has no power sensor that the program knows".to_owned()),
     };
     let mut not_known = Vec::new();
     let mut known = |what: &str, why: String| not_known.push(format!("{what}: {why}"));
@@ -133,7 +133,7 @@ fn measure(opened: &Opened, options: &Bench) -> Result<Outcome> {
     })
 }
 
-/// Waits until the processor is no hotter than `celsius`, or `longest` is over.
+/// Waits until the processor is no hotter than `celsius`, but no longer than `longest`.
 fn cool_down(files: &Files, celsius: f64, longest: Duration) -> CoolDown {
     let start = Instant::now();
     let from_c = machine::temperature(files);
@@ -145,9 +145,10 @@ fn cool_down(files: &Files, celsius: f64, longest: Duration) -> CoolDown {
     CoolDown { wanted_c: celsius, from_c, to_c, seconds: start.elapsed().as_secs_f64() }
 }
 
-/// Medians of the first and of the last quarter, milliseconds; equal where the runs are too few to tell.
+/// Returns the medians of the first and of the last quarter of the runs, in milliseconds. Both are 0 where the runs are
+/// too few.
 fn drift(times: &[Duration]) -> [f64; 2] {
-    /// Runs of a quarter whose median one interrupted run does not move.
+    /// Fewest runs of a quarter. With so many, one interrupted run does not move the median.
     const FEWEST: usize = 5;
     let quarter = times.len() / 4;
     if quarter < FEWEST {
@@ -155,17 +156,6 @@ fn drift(times: &[Duration]) -> [f64; 2] {
     }
     let median = |times: &[Duration]| Latency::of(&mut times.to_vec()).median_ms;
     [median(&times[..quarter]), median(&times[times.len() - quarter..])]
-}
-
-fn milliseconds(time: &Duration) -> f64 {
-    time.as_secs_f64() * 1e3
-}
-
-impl From<Latency> for Milliseconds {
-    fn from(latency: Latency) -> Self {
-        let Latency { min_ms, median_ms, p90_ms, p99_ms, max_ms } = latency;
-        Self { min: min_ms, median: median_ms, p90: p90_ms, p99: p99_ms, max: max_ms }
-    }
 }
 
 #[cfg(test)]

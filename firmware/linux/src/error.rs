@@ -1,13 +1,13 @@
-//! Why there is no result.
+//! The program's errors.
 
 use std::fmt;
 
-/// An error as the user reads it.
+/// An error with the message that the user reads.
 #[derive(Debug)]
 pub enum Error {
-    /// The command line cannot be followed.
+    /// The command line is wrong; the exit code is 2.
     Usage(String),
-    /// Anything else; names the file, what was found and what was expected.
+    /// Anything else. The message names the file, what was found and what was expected; the exit code is 1.
     Failed(String),
 }
 
@@ -15,7 +15,7 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// What went wrong with `subject`, a file or a device.
+    /// Creates an error about `subject`, a file or a device.
     pub fn about(subject: impl fmt::Display, problem: &dyn fmt::Display) -> Self {
         Self::Failed(format!("{subject}: {problem}"))
     }
@@ -31,6 +31,6 @@ impl fmt::Display for Error {
 
 impl From<lexopt::Error> for Error {
     fn from(error: lexopt::Error) -> Self {
-        Self::Usage(format!("{error}; `resmlp-device --help` lists what there is"))
+        Self::Usage(format!("{error}; `resmlp-device --help` lists all verbs and options"))
     }
 }

@@ -1,22 +1,23 @@
-//! Where this program learns about the machine: small files of the kernel, and two programs of the boards' makers.
+//! The sources of what this program knows about the machine: small files of the kernel, and two programs of the boards'
+//! makers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Names another root folder than `/`; tests put boards there that they do not have.
+/// Names the variable that replaces the root folder `/`. Tests set it to a folder with the files of a board.
 const ROOT: &str = "RESMLP_DEVICE_ROOT";
 
-/// The files below a root folder: `/`, or another one in tests.
+/// The files below a root folder, which is `/` except in tests.
 #[derive(Clone, Debug)]
 pub struct Files {
     root: PathBuf,
-    /// Whether programs can be asked; else their answers lie in the folder `programs`.
+    /// Whether programs can be started. Where they cannot, files in the folder `programs` hold their answers.
     is_this_machine: bool,
 }
 
 impl Files {
-    /// Those of this machine.
+    /// Returns the files of this machine.
     pub fn here() -> Self {
         match std::env::var_os(ROOT) {
             Some(root) => Self::below(root),
@@ -24,30 +25,30 @@ impl Files {
         }
     }
 
-    /// Those of the machine whose files were copied to `root`.
+    /// Returns the files of a machine that were copied to `root`.
     pub fn below(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into(), is_this_machine: false }
     }
 
-    /// A file's text without surrounding spaces and zeros; `None` where it cannot be read.
+    /// Returns a file's text without surrounding white space and zero bytes, or `None` where the file cannot be read.
     pub fn text(&self, path: impl AsRef<Path>) -> Option<String> {
         let bytes = fs::read(self.root.join(path)).ok()?;
         Some(String::from_utf8_lossy(&bytes).trim_matches(|c: char| c.is_whitespace() || c == '\0').to_owned())
     }
 
-    /// The number that a file begins with.
+    /// Returns the number that a file begins with.
     pub fn number(&self, path: impl AsRef<Path>) -> Option<f64> {
         self.text(path)?.split_whitespace().next()?.parse().ok()
     }
 
-    /// The value of a line `KEY 123 kB`, in bytes.
+    /// Returns the value of a line `KEY 123 kB`, in bytes.
     pub fn kilobytes(&self, path: &str, key: &str) -> Option<u64> {
         let text = self.text(path)?;
         let value = text.lines().find_map(|line| line.strip_prefix(key))?;
         value.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
     }
 
-    /// Paths in `folder` whose names begin with `prefix`, in the order of their names.
+    /// Returns the paths in `folder` whose names begin with `prefix`, sorted by name.
     pub fn entries(&self, folder: impl AsRef<Path>, prefix: &str) -> Vec<PathBuf> {
         let folder = folder.as_ref();
         let entries = fs::read_dir(self.root.join(folder)).into_iter().flatten().flatten();
@@ -59,14 +60,14 @@ impl Files {
         paths
     }
 
-    /// Folders of the hardware monitor's drivers of this name.
+    /// Returns the folders of hardware monitors (hwmon) with this driver.
     pub fn monitors(&self, driver: &str) -> Vec<PathBuf> {
         let mut folders = self.entries("sys/class/hwmon", "hwmon");
         folders.retain(|folder| self.text(folder.join("name")).as_deref() == Some(driver));
         folders
     }
 
-    /// What `program argument` prints; `None` where there is no such program, or it fails.
+    /// Returns what `program argument` prints, or `None` where there is no such program or it fails.
     pub fn told_by(&self, program: &str, argument: &str) -> Option<String> {
         if !self.is_this_machine {
             return self.text(format!("programs/{program} {argument}"));
@@ -80,7 +81,7 @@ impl Files {
 pub mod tests {
     use super::*;
 
-    /// The committed files of a board, in a folder of their own: `tests/boards/NAME.txt`.
+    /// Unpacks the committed files of a board, `tests/boards/NAME.txt`, into a folder of their own.
     pub fn board(name: &str) -> (tempfile::TempDir, Files) {
         let text = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/boards/{name}.txt"));
         let folder = tempfile::tempdir().unwrap();

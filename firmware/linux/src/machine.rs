@@ -1,9 +1,9 @@
-//! What `/proc` and `/sys` say about this machine. What they do not say stays unknown: nothing is guessed.
+//! Describes this machine by what `/proc` and `/sys` say. What they do not say is reported as unknown and never
+//! guessed.
 
 mod cores;
 mod power;
 mod state;
-mod trust;
 
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
@@ -14,28 +14,29 @@ use crate::files::Files;
 
 pub use cores::Cores;
 pub use power::Sensor;
+#[cfg(test)]
+pub use state::Clock;
 pub use state::{Clocks, State, temperature};
-pub use trust::{Evidence, warnings};
 
-/// What does not change while a model runs.
+/// The part of the description that does not change while a model runs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Machine {
-    /// What this program was compiled for, such as `aarch64`.
+    /// Architecture for which this program was compiled, such as `aarch64`.
     pub architecture: &'static str,
-    /// `Raspberry Pi 4 Model B Rev 1.4`; only boards with a device tree say it.
+    /// Name of the board, such as `Raspberry Pi 4 Model B Rev 1.4`. Only machines with a device tree state one.
     pub board: Option<String>,
-    /// `4 × Cortex-A72`.
+    /// Name of the processor, such as `4 × Cortex-A72`.
     pub cpu: Option<String>,
-    /// Cores that this program may use.
+    /// Number of cores that this program may use.
     pub cores: usize,
-    /// Main memory.
+    /// Size of the main memory.
     pub memory_bytes: Option<u64>,
-    /// A Jetson's power mode, as `nvpmodel` names it.
+    /// Power mode of a Jetson, as `nvpmodel` names it.
     pub power_mode: Option<String>,
 }
 
 impl Machine {
-    /// This machine.
+    /// Reads the description of this machine.
     pub fn read(files: &Files, cores: &Cores) -> Self {
         let text = |path| files.text(path).filter(|text| !text.is_empty());
         let power_mode =
@@ -51,7 +52,7 @@ impl Machine {
     }
 }
 
-/// The most memory that this program has had in use so far.
+/// Returns the largest resident set of this program so far, in bytes.
 pub fn peak_memory_bytes(files: &Files) -> Option<u64> {
     files.kilobytes("proc/self/status", "VmHWM:")
 }

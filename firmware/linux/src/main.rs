@@ -1,28 +1,31 @@
 //! `resmlp-device`: runs and measures packed models on a board.
 //!
-//! Results go to stdout, notes and errors to stderr. Exit codes: 0, 1 for an error, 2 for a command line that cannot be
-//! followed.
+//! Results go to stdout, notes and errors to stderr. The exit code is 0 for success, 1 for an error, and 2 for a wrong
+//! command line.
 
 mod affinity;
 mod arguments;
 mod bench;
+mod contain;
 mod error;
 mod files;
 mod html;
 mod machine;
 mod model;
 mod observe;
+mod output;
 mod picture;
 mod pmu;
+mod report;
 mod run;
-mod top;
+mod trust;
 mod watch;
 
-use std::io::{ErrorKind, Write, stderr, stdout};
 use std::process::ExitCode;
 
 use arguments::Command;
 use error::{Error, Result};
+use output::{print, say};
 
 fn main() -> ExitCode {
     match arguments::parse(lexopt::Parser::from_env()).and_then(execute) {
@@ -43,20 +46,4 @@ fn execute(command: Command) -> Result<()> {
         Command::Watch(options) => return watch::execute(&options),
     };
     print(&text).map(|_| ())
-}
-
-/// Prints `text` and a line's end on stdout; false where the reader has gone away (`| head`), which is no error.
-fn print(text: &str) -> Result<bool> {
-    let mut out = stdout().lock();
-    match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Error::about("stdout", &error)),
-        Ok(()) => Ok(true),
-    }
-}
-
-/// Says on stderr what is no result: `kind` is `note`, `warning` or `error`.
-fn say(kind: &str, text: &str) {
-    // Nobody can be told where stderr is closed.
-    let _ = writeln!(stderr().lock(), "{kind}: {text}");
 }

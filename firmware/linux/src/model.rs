@@ -1,35 +1,39 @@
-//! A model file in memory, and the kernels that run it.
+//! Opens a model file and chooses the kernels that run it.
 
 use std::path::PathBuf;
 
+use resmlp_command_line::find_kernels;
 use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, Threads, repack_for};
 
 use crate::affinity;
 use crate::arguments::Common;
 use crate::error::{Error, Result};
 use crate::files::Files;
-use crate::say;
+use crate::output::say;
 
-/// A validated model, its weights as the kernels read them.
+/// A validated model whose weights have the layout that the kernels read.
 pub struct Opened {
     path: PathBuf,
     bytes: AlignedBytes,
     kernels: &'static Kernels,
     threads: usize,
-    /// The cores that the threads are pinned to; empty where the system chooses.
+    /// The cores that the threads are pinned to; empty where they are not pinned.
     pub cpus: Vec<usize>,
-    /// Whether the weights had to be rearranged.
+    /// Whether the weights were rearranged for the kernels.
     pub repacked: bool,
 }
 
-/// Reads the model and rearranges its weights where the kernels want another layout, with a note.
+/// Reads the model. Where the kernels read another layout, the weights are rearranged and a note says so.
+///
+/// # Errors
+/// Names the option or the file that is wrong.
 pub fn open(options: &Common) -> Result<Opened> {
     let path = &options.model;
     let pinned = |pin| affinity::choose(pin, options.threads, &Files::here());
     let cpus = options.pin.as_ref().map_or(Ok(vec![]), pinned);
     let cpus = cpus.map_err(|problem| Error::Usage(format!("--pin: {problem}")))?;
-    // Cores of several kinds may want different kernels: one that is to run them is asked.
-    let wanted = || kernels(options.kernels.as_deref());
+    // Cores of several kinds may have different kernels, so the choice is made on one of the cores that will run them.
+    let wanted = || find_kernels(options.kernels.as_deref()).map_err(Error::Usage);
     let kernels = match cpus.first() {
         Some(&cpu) => affinity::while_pinned(cpu, wanted).map_err(|error| refused(&cpus, &error))?,
         None => wanted(),
@@ -44,7 +48,7 @@ pub fn open(options: &Common) -> Result<Opened> {
 }
 
 impl Opened {
-    /// An engine with threads of its own, the calling one among them.
+    /// Creates an engine with its threads; the calling thread is one of them.
     pub fn engine(&self) -> Result<Engine<'_, Threads>> {
         let threads = Threads::new(self.threads)
             .map_err(|error| Error::about(format_args!("cannot start {} threads", self.threads), &error))?;
@@ -55,7 +59,7 @@ impl Opened {
         Engine::new(model, self.kernels, threads).map_err(|error| self.failure(&error))
     }
 
-    /// An error about this model.
+    /// Creates an error that names this model's file.
     pub fn failure(&self, problem: &dyn std::fmt::Display) -> Error {
         Error::about(self.path.display(), problem)
     }
@@ -63,12 +67,4 @@ impl Opened {
 
 fn refused(cpus: &[usize], error: &std::io::Error) -> Error {
     Error::about(format_args!("cannot pin the threads to {cpus:?}"), error)
-}
-
-fn kernels(name: Option<&str>) -> Result<&'static Kernels> {
-    let Some(name) = name else { return Ok(Kernels::fastest()) };
-    Kernels::named(name).ok_or_else(|| {
-        let names: Vec<&str> = Kernels::supported().map(Kernels::name).collect();
-        Error::Usage(format!("--kernels {name}: this CPU has no such kernels, expected one of: {}", names.join(", ")))
-    })
 }

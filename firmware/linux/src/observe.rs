@@ -1,4 +1,5 @@
-//! Looks on while a model is measured: counters around each run, clock and temperature between runs.
+//! Observes the machine while a model is measured: it counts cycles during the runs, and samples clock and temperature
+//! between them.
 
 use std::time::{Duration, Instant};
 
@@ -9,17 +10,17 @@ use crate::files::Files;
 use crate::machine::{Clocks, temperature};
 use crate::pmu::{Counted, Counters};
 
-/// Time between two looks at clock and temperature. A look takes a fraction of a millisecond, between two runs.
+/// Least time between two samples. Taking one takes a fraction of a millisecond, between two runs.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Clock and temperature at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Sample {
-    /// Since measuring began.
+    /// Time since the observer was created, in seconds.
     pub seconds: f64,
     #[serde(serialize_with = "serialize_phase")]
     pub phase: Phase,
-    /// One for each group of cores that share a clock.
+    /// One clock for each group of cores that share a clock, in MHz.
     pub mhz: Vec<f64>,
     pub temperature_c: Option<f64>,
 }
@@ -32,7 +33,7 @@ fn serialize_phase<S: serde::Serializer>(phase: &Phase, serializer: S) -> Result
     })
 }
 
-/// Hands what it sees on as samples and counts.
+/// Takes samples and counts cycles and instructions.
 pub struct Observer<'f> {
     files: &'f Files,
     clocks: Clocks,
@@ -43,18 +44,20 @@ pub struct Observer<'f> {
 }
 
 impl<'f> Observer<'f> {
-    /// Of the calling thread, and of the clocks of these cores (all where there are none).
+    /// Creates an observer of the calling thread and of the clocks of `cpus`, or of all clocks where `cpus` is empty.
     pub fn new(files: &'f Files, cpus: &[usize]) -> Self {
         let start = Instant::now();
         let clocks = Clocks::of(files, cpus);
         Self { files, clocks, start, next: start, samples: Vec::new(), counters: Counters::new() }
     }
 
-    /// All samples; what the counters saw in the measured runs, or why they saw nothing.
+    /// Returns all samples, and what was counted in the measured runs or the reason why nothing was.
     pub fn finish(self) -> (Vec<Sample>, Result<Counted, String>) {
         let counted = match self.counters {
-            Ok(mut counters) => counters.read().ok_or_else(|| "the counters stand still".to_owned()),
-            Err(error) => Err(format!("no cycle counter: {error}")),
+            Ok(mut counters) => {
+                counters.read().ok_or_else(|| "the cycle counter of this machine stands still".to_owned())
+            }
+            Err(error) => Err(format!("the kernel gives no access to a cycle counter: {error}")),
         };
         (self.samples, counted)
     }
@@ -103,7 +106,7 @@ mod tests {
         let seen: Vec<_> = samples.iter().map(|s| (s.phase, s.mhz.clone(), s.temperature_c)).collect();
         let expected = [(Phase::WarmUp, 600.0), (Phase::Measured, 1500.0), (Phase::Layers, 900.0)]
             .map(|(phase, mhz)| (phase, vec![mhz], Some(48.199)));
-        // More than these only where a run takes longer than the interval.
+        // A slow machine may take more samples than these three.
         assert!(expected.iter().all(|sample| seen.contains(sample)), "{seen:?}");
     }
 }

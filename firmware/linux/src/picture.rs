@@ -1,4 +1,5 @@
-//! Pictures: files that are prepared as the model says, or bytes and PPM that already have its size.
+//! Reads pictures: picture files, which are prepared as the model says, and PPM or bare bytes, which have its size
+//! already.
 
 use std::fs::File;
 use std::io::{Read, stdin};
@@ -6,23 +7,25 @@ use std::path::Path;
 
 use resmlp_picture::{MAX_FILE_BYTES, Picture, Preprocess};
 
+use crate::contain;
 use crate::error::{Error, Result};
 
-/// Bytes that a PPM's header may take.
+/// Longest header of a PPM, in bytes.
 const MAX_HEADER: usize = 4096;
 
-/// First bytes of the picture files that are decoded.
+/// First bytes of the kinds of picture files that are decoded.
 const JPEG: &[u8] = b"\xff\xd8\xff";
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 const BMP: &[u8] = b"BM";
 
-/// Reads a picture as `[height, width, 3]` of u8 in the model's size, from a file or (`-`) from standard input.
+/// Reads a picture from a file, or from standard input where `path` is `-`. Returns `[height, width, 3]` of u8 in the
+/// model's size.
 ///
-/// A JPEG, PNG or BMP is resized and cropped. Just as many bytes as the model wants, or a PPM (P6) of its size with 8 bits
-/// a value, go to it as they are.
+/// A JPEG, PNG or BMP is resized and cropped. A PPM (P6) of the model's size with 8 bits a value, and exactly as many
+/// bytes as the model takes, are passed on unchanged.
 ///
 /// # Errors
-/// Where it is none of these.
+/// Names the file, what was found, and what was expected.
 pub fn read(path: &Path, preprocess: &Preprocess) -> Result<Vec<u8>> {
     let size = preprocess.image;
     let source: std::io::Result<Box<dyn Read>> = match path.to_str() {
@@ -32,14 +35,18 @@ pub fn read(path: &Path, preprocess: &Preprocess) -> Result<Vec<u8>> {
     let [height, width] = size;
     let len = height * width * 3;
     let mut bytes = Vec::new();
-    // One byte more than any accepted picture has, to tell a longer one.
+    // One byte more than the longest accepted picture is read, so that a longer one is recognised.
     let most = MAX_FILE_BYTES.max((len + MAX_HEADER) as u64) + 1;
     let read = source.and_then(|source| source.take(most).read_to_end(&mut bytes));
     read.map_err(|error| Error::about(path.display(), &error))?;
     let is_file = [JPEG, PNG, BMP].iter().any(|start| bytes.starts_with(start));
-    let pixels = match is_file.then(|| Picture::decode(&bytes)) {
-        Some(Ok(picture)) => preprocess.apply(&picture).map_err(|error| error.to_string()),
-        // Bare bytes may begin as a file does.
+    let prepare = || {
+        let picture = Picture::decode(&bytes)?;
+        preprocess.apply(&picture).map_err(|error| error.to_string())
+    };
+    let pixels = match is_file.then(|| contain::panics(prepare).flatten()) {
+        Some(Ok(pixels)) => Ok(pixels),
+        // Bare bytes may happen to begin as a picture file does.
         Some(Err(problem)) if bytes.len() != len => Err(problem),
         _ => pixels(bytes, size),
     };
@@ -65,14 +72,15 @@ fn pixels(mut bytes: Vec<u8>, [height, width]: [usize; 2]) -> std::result::Resul
         return Err(format!("found a PPM with values up to {most}, expected 255"));
     }
     if rest.len() != len {
-        return Err(format!("found {} bytes behind the PPM header, expected {len}", rest.len()));
+        return Err(format!("found {} bytes after the PPM header, expected {len}", rest.len()));
     }
     let start = bytes.len() - len;
     bytes.drain(..start);
     Ok(bytes)
 }
 
-/// Width, height, largest value, and what follows the one space behind them; a `#` starts a comment.
+/// Returns width, height and largest value of a PPM, and what follows the single white space after them. A `#` starts a
+/// comment.
 fn header(mut rest: &[u8]) -> Option<([usize; 3], &[u8])> {
     let mut numbers = [0; 3];
     for number in &mut numbers {
@@ -86,7 +94,7 @@ fn header(mut rest: &[u8]) -> Option<([usize; 3], &[u8])> {
     space.is_ascii_whitespace().then_some((numbers, pixels))
 }
 
-/// What follows spaces and comments; `None` where there are none.
+/// Skips white space and comments. Returns `None` where there is neither.
 fn skip_space(mut rest: &[u8]) -> Option<&[u8]> {
     let before = rest.len();
     loop {
@@ -102,7 +110,7 @@ fn skip_space(mut rest: &[u8]) -> Option<&[u8]> {
 mod tests {
     use super::*;
 
-    /// Height 2, width 1.
+    /// A picture of height 2 and width 1.
     const PIXELS: [u8; 6] = [1, 2, 3, 4, 5, 6];
 
     fn ppm(header: &str) -> Vec<u8> {
@@ -115,7 +123,7 @@ mod tests {
         for header in headers {
             assert_eq!(pixels(ppm(header), [2, 1]).as_deref(), Ok(&PIXELS[..]), "{header:?}");
         }
-        // Bare bytes that begin as a PPM does.
+        // These bare bytes begin as a PPM does.
         assert_eq!(pixels(b"P61 2 255 ...".repeat(3), [13, 1]), Ok(b"P61 2 255 ...".repeat(3)));
     }
 
@@ -124,7 +132,7 @@ mod tests {
         for (header, problem) in [
             ("P6 2 1 255\n", "1 × 2, expected 6 bytes (2 × 1 RGB)"),
             ("P6 1 2 65535\n", "up to 65535"),
-            ("P6 1 2 255\nx", "7 bytes behind"),
+            ("P6 1 2 255\nx", "7 bytes after"),
             ("P6 1 2", "damaged"),
             ("P6 1 2 99999999999999999999999 ", "damaged"),
             ("P6", "damaged"),

@@ -1,17 +1,17 @@
-//! The processor's own counters, where the kernel lets a program read them.
+//! Reads the processor's performance counters, where the kernel lets a program do so.
 
 use perf_event::events::Hardware;
 use perf_event::{Builder, Counter, Group};
 use serde::Serialize;
 
-/// Cycles and instructions of the calling thread outside the kernel; stopped at first.
+/// Counts cycles and instructions of the calling thread outside the kernel. New counters are stopped.
 pub struct Counters {
     group: Group,
     cycles: Counter,
     instructions: Counter,
 }
 
-/// What was counted.
+/// Numbers of cycles and instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Counted {
     pub cycles: u64,
@@ -19,9 +19,11 @@ pub struct Counted {
 }
 
 impl Counters {
+    /// Creates counters that are stopped.
+    ///
     /// # Errors
-    /// Where there are no counters (a virtual machine), or the kernel does not allow them
-    /// (`/proc/sys/kernel/perf_event_paranoid` above 2).
+    /// Returns the system's error where there are no counters, as in a virtual machine, or where the kernel does not
+    /// allow their use (`/proc/sys/kernel/perf_event_paranoid` above 2).
     pub fn new() -> std::io::Result<Self> {
         let mut group = Group::new()?;
         let cycles = Builder::new().group(&mut group).kind(Hardware::CPU_CYCLES).build()?;
@@ -29,17 +31,17 @@ impl Counters {
         Ok(Self { group, cycles, instructions })
     }
 
-    /// Goes on counting. A counter that fails here shows it in [`Counters::read`].
+    /// Starts counting, from where it stopped. A counter that fails to start shows in [`Counters::read`].
     pub fn start(&mut self) {
         let _ = self.group.enable();
     }
 
-    /// Stops counting for a while.
+    /// Stops counting until the next start.
     pub fn stop(&mut self) {
         let _ = self.group.disable();
     }
 
-    /// Everything that was counted; `None` where that is nothing.
+    /// Returns the sum of all that was counted, or `None` where the counters did not count.
     pub fn read(&mut self) -> Option<Counted> {
         let counts = self.group.read().ok()?;
         let counted = Counted { cycles: counts[&self.cycles], instructions: counts[&self.instructions] };

@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
+use resmlp_command_line::{Guess, SHOWN, guesses};
 use resmlp_picture::Preprocess;
 use serde::Serialize;
 
 use crate::arguments::Run;
 use crate::error::{Error, Result};
-use crate::top::{Guess, guesses};
 use crate::{model, picture};
 
 #[derive(Serialize)]
@@ -16,7 +16,7 @@ struct Outcome {
     results: Vec<Classified>,
 }
 
-/// One picture's result; an embedding model has no `top`.
+/// The result of one picture. `top` is empty for an embedding model.
 #[derive(Serialize)]
 struct Classified {
     image: String,
@@ -24,7 +24,7 @@ struct Classified {
     top: Vec<Guess>,
 }
 
-/// Classifies the pictures; returns what is to be printed.
+/// Classifies the pictures and returns the results, as text or as JSON.
 pub fn execute(options: &Run) -> Result<String> {
     let opened = model::open(&options.common)?;
     let engine = opened.engine()?;
@@ -37,7 +37,7 @@ pub fn execute(options: &Run) -> Result<String> {
         let picture = picture::read(path, &preprocess)?;
         let mut logits = vec![0.0; dims.outputs];
         engine.run(&picture, &mut scratch, &mut logits).map_err(|error| opened.failure(&error))?;
-        let top = if dims.has_head { guesses(&logits, &labels) } else { vec![] };
+        let top = if dims.has_head { guesses::<SHOWN>(&logits, &labels) } else { vec![] };
         results.push(Classified { image: path.display().to_string(), logits, top });
     }
     let outcome = Outcome { kernels: engine.kernels().name(), results };
@@ -53,7 +53,7 @@ fn text(outcome: &Outcome) -> String {
     for result in &outcome.results {
         text += &format!("{}\n", result.image);
         for guess in &result.top {
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = writeln!(text, "  {:5.1} %  {}", guess.probability * 100.0, guess.name());
         }
         if result.top.is_empty() {

@@ -1,4 +1,4 @@
-//! `watch`: classifies pictures as they come, from a folder or a camera.
+//! `watch`: classifies pictures as they arrive in a folder or come from a camera.
 
 mod camera;
 mod folder;
@@ -10,38 +10,42 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use resmlp_command_line::{Guess, SHOWN, guesses};
 use resmlp_picture::{Picture, Preprocess};
 use resmlp_runtime::{Engine, Threads};
 use serde::Serialize;
 
 use crate::arguments::Watch;
+use crate::contain;
 use crate::error::{Error, Result};
 use crate::model::{self, Opened};
-use crate::top::{Guess, guesses};
-use crate::{print, say};
+use crate::output::{print, say};
 
-/// Time between two attempts to open a camera that is gone.
+/// Time between two attempts to open a camera that was unplugged.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 
-/// One picture that came.
+/// The result of one picture.
 #[derive(Serialize)]
 struct Seen<'a> {
-    /// File, or camera.
+    /// Path of the file or of the camera.
     source: &'a str,
     /// Number of the picture, from 1.
     number: usize,
-    /// To decode and resize.
+    /// Time to decode and resize the picture.
     prepare_ms: f64,
-    /// Of the network.
+    /// Time of the forward pass.
     latency_ms: f64,
-    /// Empty for an embedding model.
+    /// The most probable classes; empty for an embedding model.
     top: Vec<Guess>,
-    /// What the network says, where it has no classes.
+    /// The output of an embedding model.
     #[serde(skip_serializing_if = "Option::is_none")]
     embedding: Option<&'a [f32]>,
 }
 
-/// Classifies until `--count` is reached, nobody reads the output any more, or the folder is gone.
+/// Classifies until `--count` is reached or nobody reads the output any more.
+///
+/// # Errors
+/// Returns an error where the folder was removed, and where folder or camera cannot be opened.
 pub fn execute(options: &Watch) -> Result<()> {
     let opened = model::open(&options.common)?;
     let engine = opened.engine()?;
@@ -60,15 +64,15 @@ pub fn execute(options: &Watch) -> Result<()> {
     }
     let open = || v4l2::Capture::open(source, viewer_size(&engine));
     let name = source.display().to_string();
-    camera::frames(&name, open, REOPEN_PAUSE, &mut |picture| viewer.picture(&name, Instant::now(), picture))
+    camera::frames(&name, open, REOPEN_PAUSE, &mut |picture| viewer.frame(&name, &picture))
 }
 
-/// Height and width below which a camera's picture would be enlarged.
+/// Returns the network's height and width. A smaller picture from the camera would have to be enlarged.
 fn viewer_size(engine: &Engine<Threads>) -> [u32; 2] {
     engine.model().dims().image.map(|side| u32::try_from(side).unwrap_or(u32::MAX))
 }
 
-/// Runs the network on pictures and prints what it sees.
+/// Runs the network on pictures and prints the results.
 struct Viewer<'a> {
     opened: &'a Opened,
     engine: &'a Engine<'a, Threads>,
@@ -79,11 +83,11 @@ struct Viewer<'a> {
     json: bool,
     number: usize,
     count: Option<usize>,
-    /// The last one that was classified.
+    /// The last file that was classified.
     last_file: Option<Version>,
 }
 
-/// What a file keeps when it is renamed, and does not when it is written to.
+/// Properties of a file that stay the same when it is renamed, and change when it is written to.
 #[derive(PartialEq)]
 struct Version {
     device_and_file: [u64; 2],
@@ -120,37 +124,57 @@ impl<'a> Viewer<'a> {
         })
     }
 
-    /// Classifies a file; one that is no picture, or not yet, is told of and passed over. One that got its last name since it was
-    /// classified is not classified again. False at the end.
+    /// Classifies a picture file and returns whether to go on. A file that is no picture, or not yet, is named in a
+    /// note and passed over. A file that was renamed since it was classified is not classified again.
     fn file(&mut self, path: &Path) -> Result<bool> {
         let start = Instant::now();
         let found = path.metadata().ok();
-        // A pipe would be waited for.
+        // Opening a pipe would wait for a writer.
         if found.as_ref().is_some_and(|found| !found.is_file()) {
-            say("note", &format!("passed over: {}: not a regular file", path.display()));
+            pass_over(&format!("{}: not a regular file", path.display()));
             return Ok(true);
         }
         let version = found.map(|found| Version::of(&found));
         if version.is_some() && version == self.last_file {
             return Ok(true);
         }
-        match Picture::open(path) {
-            Ok(picture) => {
+        let source = path.display().to_string();
+        let about = |problem: String| format!("{source}: {problem}");
+        let prepared = contain::panics(|| {
+            let picture = Picture::open(path).map_err(|error| error.to_string())?;
+            self.preprocess.apply(&picture).map_err(|error| about(error.to_string()))
+        });
+        match prepared.map_err(about).flatten() {
+            Ok(pixels) => {
                 self.last_file = version;
-                self.picture(&path.display().to_string(), start, picture)
+                self.classify(&source, start, &pixels)
             }
-            Err(error) => {
-                say("note", &format!("passed over: {error}"));
+            Err(problem) => {
+                pass_over(&problem);
                 Ok(true)
             }
         }
     }
 
-    /// Classifies a picture on which work began at `start`. False at the end.
-    fn picture(&mut self, source: &str, start: Instant, picture: Picture) -> Result<bool> {
-        let pixels = self.preprocess.apply(&picture).map_err(|error| Error::about(source, &error))?;
+    /// Classifies a camera's frame and returns whether to go on. A frame that cannot be prepared is passed over with a
+    /// note.
+    fn frame(&mut self, source: &str, frame: &Picture) -> Result<bool> {
+        let start = Instant::now();
+        let prepared = contain::panics(|| self.preprocess.apply(frame).map_err(|error| error.to_string()));
+        match prepared.flatten() {
+            Ok(pixels) => self.classify(source, start, &pixels),
+            Err(problem) => {
+                pass_over(&format!("{source}: {problem}"));
+                Ok(true)
+            }
+        }
+    }
+
+    /// Classifies pixels, `[height, width, 3]` in the network's size, whose preparation began at `start`. Returns
+    /// whether to go on.
+    fn classify(&mut self, source: &str, start: Instant, pixels: &[u8]) -> Result<bool> {
         let prepared = Instant::now();
-        self.engine.run(&pixels, &mut self.scratch, &mut self.logits).map_err(|error| self.opened.failure(&error))?;
+        self.engine.run(pixels, &mut self.scratch, &mut self.logits).map_err(|error| self.opened.failure(&error))?;
         let (prepare, latency) = (prepared - start, prepared.elapsed());
         self.number += 1;
         let has_head = self.engine.model().dims().has_head;
@@ -159,7 +183,7 @@ impl<'a> Viewer<'a> {
             number: self.number,
             prepare_ms: prepare.as_secs_f64() * 1e3,
             latency_ms: latency.as_secs_f64() * 1e3,
-            top: if has_head { guesses(&self.logits, &self.labels) } else { vec![] },
+            top: if has_head { guesses::<SHOWN>(&self.logits, &self.labels) } else { vec![] },
             embedding: (!has_head).then_some(&*self.logits),
         };
         let line = if self.json {
@@ -170,6 +194,11 @@ impl<'a> Viewer<'a> {
         let is_read = print(&line)?;
         Ok(is_read && self.count.is_none_or(|count| self.number < count))
     }
+}
+
+/// Writes a note about a picture that is not classified.
+fn pass_over(problem: &str) {
+    say("note", &format!("passed over: {problem}"));
 }
 
 fn text(seen: &Seen) -> String {

@@ -1,28 +1,28 @@
-//! Memory for what is sized by the model: cut once, from what nothing else uses, and never given back.
+//! Hands out memory for what has a size that the model decides. Each piece is cut once and never given back.
 
 use core::ops::Range;
 
 use bytemuck::{AnyBitPattern, NoUninit};
 
-/// Every piece starts at a multiple of this: a cache line of every board, and what a model's bytes want.
+/// Alignment of every piece: the cache line of every board, and the alignment that a model's bytes need.
 const ALIGNMENT: usize = 64;
 
-/// Memory that is handed out piece by piece.
+/// A region of memory that is handed out piece by piece.
 #[derive(Debug)]
 pub struct Arena<'a>(&'a mut [u8]);
 
 impl<'a> Arena<'a> {
-    /// Hands out `memory`.
+    /// Creates an arena over `memory`.
     pub fn new(memory: &'a mut [u8]) -> Self {
         Self(memory)
     }
 
-    /// Bytes that are left.
+    /// Returns how many bytes are left.
     pub fn left(&self) -> usize {
         self.0.len()
     }
 
-    /// `count` zeros; `None` where so many do not fit.
+    /// Returns `count` zeros, or `None` where that many do not fit.
     pub fn zeros<T: AnyBitPattern + NoUninit>(&mut self, count: usize) -> Option<&'a mut [T]> {
         let bytes = count.checked_mul(size_of::<T>())?;
         let skip = self.0.as_ptr().align_offset(ALIGNMENT);
@@ -36,7 +36,7 @@ impl<'a> Arena<'a> {
         bytemuck::try_cast_slice_mut(piece).ok()
     }
 
-    /// A copy of `bytes`, at a multiple of 64.
+    /// Returns a copy of `bytes` at a multiple of 64, or `None` where it does not fit.
     pub fn copy(&mut self, bytes: &[u8]) -> Option<&'a [u8]> {
         let copy: &mut [u8] = self.zeros(bytes.len())?;
         copy.iter_mut().zip(bytes).for_each(|(place, &byte)| *place = byte);
@@ -44,9 +44,9 @@ impl<'a> Arena<'a> {
     }
 }
 
-/// The largest part of `memory` that overlaps none of the `used` parts.
+/// Returns the largest part of `memory` that overlaps none of the `used` parts.
 pub fn largest_gap(memory: Range<usize>, used: &[Range<usize>]) -> Range<usize> {
-    // A gap begins where the memory or a used part ends, and reaches to the next used part.
+    // A gap begins at the start of the memory or at the end of a used part, and reaches to the next used part.
     let starts = core::iter::once(memory.start).chain(used.iter().map(|part| part.end));
     let gap = |start: usize| {
         let inside = used.iter().any(|part| part.start <= start && start < part.end);

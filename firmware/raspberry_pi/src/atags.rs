@@ -1,13 +1,13 @@
-//! The list of tags that boot firmware leaves where it has no device tree to hand over.
+//! Reads ATAGs, the list of tags that boot firmware leaves in memory where it has no device tree to hand over.
 
 use core::ops::Range;
 
-/// What the tags say.
+/// The content of the tags.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Atags<'a> {
     /// End of the memory that begins at address 0.
     pub memory_end: Option<usize>,
-    /// Where the initramfs lies.
+    /// Addresses of the initramfs.
     pub initramfs: Option<Range<usize>>,
     /// The kernel's command line.
     pub command_line: &'a [u8],
@@ -18,14 +18,14 @@ const MEMORY: u32 = 0x5441_0002;
 const INITRD: u32 = 0x5442_0005;
 const COMMAND_LINE: u32 = 0x5441_0009;
 
-/// `None` where `words` do not begin with such a list.
+/// Reads the list of tags at the beginning of `words`, or returns `None` where there is none.
 pub fn parse(words: &[u32]) -> Option<Atags<'_>> {
     let mut rest = words;
     let mut found = Atags::default();
     if *rest.get(1)? != CORE {
         return None;
     }
-    // Each tag says how many words it has, the two of its header among them; the last has none.
+    // Each tag begins with its number of words, which includes the two words of its header. The last tag has 0 words.
     while let [length, tag, ..] = *rest {
         let Some((whole, after)) = rest.split_at_checked(length as usize) else { break };
         let Some(body) = whole.get(2..) else { break };

@@ -1,5 +1,5 @@
-// From the boot firmware to Rust. The firmware starts core 0 here, in EL2, with the address of the device tree in x0; the other
-// cores come to `secondary_start` when `cores.rs` calls them.
+// Leads from the boot firmware to Rust. The firmware starts core 0 here, in EL2, with the address of the device tree in x0.
+// The other cores start at `secondary_start` when `cores.rs` wakes them.
 
 .section .text.boot, "ax"
 
@@ -10,7 +10,7 @@ _start:
     and     x1, x1, #0xff
     cbnz    x1, park
 
-    // Some boot firmware loads the image elsewhere: move it to where it is linked for.
+    // Some boot firmware loads the image to another address. Then the image is moved to the address that it is linked for.
     adr     x1, _start
     ldr     x2, =__image_start
     cmp     x1, x2
@@ -37,7 +37,7 @@ _start:
 
 .global secondary_start
 secondary_start:
-    // The number of the core is in the lowest byte, or in the next one on cores whose lowest counts threads.
+    // The lowest byte is the number of the core. On cores whose lowest byte counts threads it is the next byte.
     mrs     x19, mpidr_el1
     tbz     x19, #24, 1f
     lsr     x19, x19, #8
@@ -53,7 +53,8 @@ park:
     wfe
     b       park
 
-// Core x19 goes from EL2 to EL1, with the floating-point unit on and a stack of its own; exceptions have another one.
+// Takes core x19 from EL2 to EL1, turns the floating-point unit on, and gives the core a stack. Exceptions use another
+// stack.
 enter_el1:
     mrs     x1, CurrentEL
     cmp     x1, #(2 << 2)
@@ -101,7 +102,8 @@ enter_el1:
     msr     fpcr, xzr
     ret
 
-// In one piece and without memory: what a core writes before its cache is on, others may not see.
+// Turns MMU and caches on. The code uses no memory, because other cores may not see what a core writes before its cache
+// is on.
 enable_mmu:
     ldr     x1, =__tables
     msr     ttbr0_el1, x1
@@ -119,7 +121,7 @@ enable_mmu:
     isb
     ret
 
-// What happened is told by x0: which of the 16 vectors.
+// Each vector passes its number in x0.
 .macro vector number
     .balign 0x80
     mov     x0, #\number
@@ -133,7 +135,7 @@ exception_vectors:
     vector 1
     vector 2
     vector 3
-    // Exceptions within the handler, which is all that runs on SP_EL1: nothing can be done.
+    // These vectors serve exceptions within the handler, which alone runs on SP_EL1. Nothing can be done about them.
     .balign 0x80
     b       park
     .balign 0x80

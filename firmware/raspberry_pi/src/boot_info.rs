@@ -1,48 +1,48 @@
-//! What the boot firmware left in memory for the kernel.
+//! Reads what the boot firmware has left in memory for the kernel.
 
 use core::ops::Range;
 
 use crate::atags::{self, Atags};
 use crate::device_tree::{self, DeviceTree};
 
-/// What the kernel needs to know, from a device tree or from ATAGs.
+/// The facts that the kernel needs, from a device tree or from ATAGs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BootInfo<'a> {
-    /// `device tree`, `ATAGs` or `nothing`.
+    /// Source of the facts: `device tree`, `ATAGs` or `nothing`.
     pub source: &'static str,
     /// End of the memory that begins at address 0.
     pub memory_end: usize,
-    /// Where the initramfs lies.
+    /// Addresses of the initramfs.
     pub initramfs: Option<Range<usize>>,
     /// The kernel's command line.
     pub command_line: &'a str,
-    /// Where the other cores look for the address to start at, by number of the core.
+    /// For each core, the address at which it looks for its start address.
     pub release: [Option<usize>; 4],
-    /// The activity LED.
+    /// Pin of the activity LED.
     pub led: Option<LedPin>,
 }
 
-/// Where a LED is connected.
+/// The pin to which an LED is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LedPin {
     /// Number of the pin.
     pub pin: u32,
-    /// Whether it is a pin of the GPIO expander, which only the boot firmware reaches, and not of the processor.
+    /// Whether the pin belongs to the GPIO expander, which only the boot firmware reaches, and not to the processor.
     pub on_expander: bool,
-    /// Whether the LED is lit where the pin is low.
+    /// Whether the LED is lit when the pin is low.
     pub active_low: bool,
 }
 
-/// Memory that every board has, where nothing is said.
+/// Memory that every board has; assumed where the boot firmware states no size.
 const LEAST_MEMORY: usize = 256 << 20;
 
 impl<'a> BootInfo<'a> {
-    /// Bytes of the device tree that begins with these; `None` where none does.
+    /// Returns the length in bytes of the device tree that begins with `start`, or `None` where no tree begins so.
     pub fn device_tree_length(start: &[u8]) -> Option<usize> {
         device_tree::length(start)
     }
 
-    /// From a device tree; `None` where `bytes` are none.
+    /// Reads a device tree. Returns `None` where `bytes` hold none.
     pub fn from_device_tree(bytes: &'a [u8]) -> Option<Self> {
         let tree = DeviceTree::parse(bytes)?;
         let address = |path: &[&str], name: &str| usize::try_from(tree.number(path, name)?).ok();
@@ -57,7 +57,7 @@ impl<'a> BootInfo<'a> {
         })
     }
 
-    /// From ATAGs; `None` where `words` do not begin with a list of them.
+    /// Reads ATAGs. Returns `None` where `words` do not begin with such a list.
     pub fn from_atags(words: &'a [u32]) -> Option<Self> {
         let Atags { memory_end, initramfs, command_line } = atags::parse(words)?;
         Some(Self {
@@ -69,7 +69,7 @@ impl<'a> BootInfo<'a> {
         })
     }
 
-    /// Where the boot firmware left nothing.
+    /// Returns what is assumed where the boot firmware has left nothing.
     pub fn nothing() -> Self {
         Self {
             source: "nothing",
@@ -82,7 +82,7 @@ impl<'a> BootInfo<'a> {
     }
 }
 
-/// The end of the memory's first part, which begins at 0 on all boards.
+/// Returns the end of the memory's first part, which begins at 0 on all boards.
 fn memory_end(tree: &DeviceTree) -> Option<usize> {
     let [address, size] = ["#address-cells", "#size-cells"].map(|name| tree.number(&[], name));
     let [address, size] = [usize::try_from(address?).ok()?, usize::try_from(size?).ok()?];
@@ -93,26 +93,27 @@ fn memory_end(tree: &DeviceTree) -> Option<usize> {
     usize::try_from(device_tree::cells(part, address, size)?).ok().filter(|&end| end > 0)
 }
 
-/// The activity LED: phandle of its controller, pin, and flags, of which bit 0 says that it is lit by a low level. `None` where the
-/// controller is none that we know: a pin of that number would be another's, on the header perhaps.
+/// Returns the pin of the activity LED. Its property holds the phandle of the pin's controller, the number of the pin,
+/// and flags, of which bit 0 is set where a low level lights the LED. The result is `None` for an unknown controller,
+/// because a pin of the same number of another controller may be connected to anything.
 fn led(tree: &DeviceTree) -> Option<LedPin> {
     let gpios = |name: &&str| tree.property(&["leds", name], "gpios");
     let name = ["led-act", "act"].into_iter().find(|name| gpios(name).is_some())?;
-    // A Raspberry Pi 400 has none, and its tree one that is not in use, on a pin of the header.
+    // A Raspberry Pi 400 has no activity LED. Its tree has a disabled one, on a pin of the header.
     if tree.text(&["leds", name], "status").is_some_and(|status| !["okay", "ok"].contains(&status)) {
         return None;
     }
     let gpios = gpios(&name)?;
     let [controller, pin, flags] = [0, 1, 2].map(|cell| device_tree::cells(gpios, cell, 1));
     let is_controller = |path: &[&str]| controller.is_some() && controller == tree.number(path, "phandle");
-    // Linux calls the expander one thing, and Raspberry Pi's Linux another.
+    // The expander has one name in Linux, and another in Raspberry Pi's Linux.
     let expanders = ["gpio", "expgpio"].map(|name| ["soc", "firmware", name]);
     let (pin, on_expander) = if is_controller(&["soc", "gpio"]) {
         (pin?, false)
     } else if expanders.iter().any(|path| is_controller(path)) {
         (pin?, true)
     } else if is_controller(&["soc", "virtgpio"]) {
-        // Of a Raspberry Pi 3 B: an older way to the expander's pin, through memory of the boot firmware.
+        // On a Raspberry Pi 3 B, older trees reach the expander's pin through memory of the boot firmware.
         let names = expanders.iter().find_map(|path| tree.property(path, "gpio-line-names"))?;
         (names.split(|&byte| byte == 0).position(|name| name == b"STATUS_LED")? as u64, true)
     } else {
@@ -183,7 +184,8 @@ mod tests {
         }
     }
 
-    /// The trees of Raspberry Pi's own Linux, as far as they differ: controllers by phandle, and the LED.
+    /// Returns a tree of Raspberry Pi's own Linux. The arguments are what differs between boards: the controllers' phandles, and
+    /// the LED.
     fn own_tree(gpios: [u32; 3], status: &[u8]) -> std::vec::Vec<u8> {
         Builder::default()
             .begin("")
@@ -217,7 +219,7 @@ mod tests {
         let pin = |pin, on_expander| Some(LedPin { pin, on_expander, active_low: false });
         assert_eq!(led([1, 42, 0], b"okay\0"), pin(42, false));
         assert_eq!(led([3, 2, 0], b"okay\0"), pin(2, true));
-        // A Raspberry Pi 3 B's is not pin 0, and a Raspberry Pi 400's is not there.
+        // The LED of a Raspberry Pi 3 B is not on pin 0, and a Raspberry Pi 400 has none.
         assert_eq!(led([2, 0, 0], b"okay\0"), pin(2, true));
         assert_eq!(led([1, 0, 0], b"disabled\0"), None);
         assert_eq!(led([9, 0, 0], b"okay\0"), None);

@@ -1,19 +1,19 @@
-//! Pictures to classes.
+//! Classifies pictures.
 
 use resmlp_protocol::{Guess, Info, Logits, Outcome, Resizing, TOP, VERSION};
-use resmlp_runtime::{Engine, ParallelFor, Resize, RunError, Stage, top};
+use resmlp_runtime::{Engine, Model, ParallelFor, Resize, RunError, Stage, most_probable};
 
 use crate::arena::Arena;
-use crate::measure::{Clock, Span};
+use crate::clock::{Clock, Span};
 use crate::payload::picture_length;
 
-/// Longest label that is sent, bytes: replies then have a bounded length.
+/// Longest label that is sent, in bytes. It bounds the length of a reply.
 const LABEL: usize = 64;
 
-/// Longest description of a model that is sent, bytes.
+/// Longest description of a model that is sent, in bytes.
 const DESCRIPTION: usize = 512;
 
-/// An engine and the memory that its runs need.
+/// An engine with the memory for its runs.
 #[derive(Debug)]
 pub struct Classifier<'m, P> {
     engine: Engine<'m, P>,
@@ -22,32 +22,32 @@ pub struct Classifier<'m, P> {
 }
 
 impl<'m, P: ParallelFor> Classifier<'m, P> {
-    /// Takes what the engine needs from `arena`; `None` where there is too little.
+    /// Creates a classifier with memory from `arena`, or returns `None` where there is too little.
     pub fn new(engine: Engine<'m, P>, arena: &mut Arena<'m>) -> Option<Self> {
         let scratch = arena.zeros(engine.scratch_len())?;
         let logits = arena.zeros(engine.model().dims().outputs)?;
         Some(Self { engine, scratch, logits })
     }
 
-    /// The engine.
+    /// Returns the engine.
     pub fn engine(&self) -> &Engine<'m, P> {
         &self.engine
     }
 
-    /// What the last run computed.
+    /// Returns the logits of the last run.
     pub fn logits(&self) -> &[f32] {
         self.logits
     }
 
-    /// Bytes of the pictures that it takes.
+    /// Returns the length in bytes of the pictures that it takes.
     pub fn picture_length(&self) -> usize {
         picture_length(self.engine.model())
     }
 
-    /// Runs the network on a picture; returns how long it took. `observe` is told of every stage that ends.
+    /// Runs the network on a picture and returns how long that took. Calls `observe` at the end of every stage.
     ///
     /// # Errors
-    /// Those of [`Engine::run`].
+    /// Returns the errors of [`Engine::run`].
     pub fn run<C: Clock>(
         &mut self,
         picture: &[u8],
@@ -62,7 +62,7 @@ impl<'m, P: ParallelFor> Classifier<'m, P> {
         Ok(Span::now(clock).since(start))
     }
 
-    /// The best classes of the last run, best first; none from a model without a classifier.
+    /// Returns the most probable classes of the last run, most probable first. An embedding model has none.
     pub fn top(&self) -> heapless::Vec<Guess<'m>, TOP> {
         if self.engine.model().dims().has_head {
             guesses(self.engine.model(), self.logits)
@@ -71,7 +71,7 @@ impl<'m, P: ParallelFor> Classifier<'m, P> {
         }
     }
 
-    /// The last run as a reply.
+    /// Returns the result of the last run as a reply.
     pub fn outcome(&self, latency_us: u32) -> Outcome<'_> {
         let mut top = self.top();
         for guess in &mut top {
@@ -80,7 +80,7 @@ impl<'m, P: ParallelFor> Classifier<'m, P> {
         Outcome { latency_us, logits: Logits::new(self.logits), top }
     }
 
-    /// What `board` is and takes.
+    /// Describes `board`, the model, and the pictures that it takes.
     pub fn info<'a>(&'a self, board: &'a str) -> Info<'a> {
         let model = self.engine.model();
         let dims = model.dims();
@@ -100,33 +100,25 @@ impl<'m, P: ParallelFor> Classifier<'m, P> {
         }
     }
 
-    /// Bytes of the longest reply.
+    /// Returns the length of the longest reply, in bytes.
     pub fn longest_reply(&self) -> usize {
         let result = 4 * self.logits.len() + TOP * (12 + LABEL);
         result.max(DESCRIPTION + 2 * LABEL) + 64
     }
 }
 
-/// The best classes with their probabilities.
-pub fn guesses<'m>(model: &resmlp_runtime::Model<'m>, logits: &[f32]) -> heapless::Vec<Guess<'m>, TOP> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let weight = |logit: f32| libm::expf(logit - largest);
-    let sum: f32 = logits.iter().map(|&logit| weight(logit)).sum();
-    let best = top::<TOP>(logits);
-    let guess = |&(index, logit): &(usize, f32)| Guess {
-        index: index as u32,
-        probability: weight(logit) / sum,
-        label: model.labels().nth(index).unwrap_or_default(),
-    };
+/// Returns the most probable classes, most probable first.
+pub fn guesses<'m>(model: &Model<'m>, logits: &[f32]) -> heapless::Vec<Guess<'m>, TOP> {
     let mut guesses = heapless::Vec::new();
-    for guess in best.iter().map(guess) {
-        // There are no more than fit.
-        let _ = guesses.push(guess);
+    for (index, probability) in most_probable::<TOP>(logits, libm::exp) {
+        let label = model.labels().nth(index).unwrap_or_default();
+        // `most_probable` returns at most `TOP` classes, all of which fit.
+        let _ = guesses.push(Guess { index: index as u32, probability: probability as f32, label });
     }
     guesses
 }
 
-/// The first bytes of a text, no more than `most`.
+/// Returns the longest beginning of `text` that has at most `most` bytes.
 fn shortened(text: &str, most: usize) -> &str {
     (0..=most).rev().find_map(|end| text.get(..end.min(text.len()))).unwrap_or_default()
 }

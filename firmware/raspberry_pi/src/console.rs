@@ -13,38 +13,40 @@ use crate::gpio::Pins;
 pub struct Console(Uart<'static>);
 
 impl Console {
-    /// Sets the line up.
+    /// Sets up the serial line. Returns `None` for a board whose address is 0.
     ///
     /// # Safety
-    /// There is one console at a time.
+    /// No other console exists at the same time.
     pub unsafe fn new(board: &Board) -> Option<Self> {
-        // SAFETY: as this function demands.
+        // SAFETY: the caller guarantees that there is no other console.
         let mut console = unsafe { Self::take_over(board)? };
         if let (Some(clock), Some(pins)) = (board.uart_clock, Pins::of(board)) {
             pins.select_serial_line();
             let config = LineConfig { data_bits: DataBits::Bits8, parity: Parity::None, stop_bits: StopBits::One };
-            // Fails for impossible rates only.
+            // This fails only for rates that the clock cannot make, and 115200 baud is none of them.
             let _ = console.0.enable(config, BAUD, clock);
         }
         Some(console)
     }
 
-    /// The line as it is, for the exception handler.
+    /// Takes the serial line as it is, without setting it up. The exception handler prints through it.
     ///
     /// # Safety
-    /// Whoever had the console before uses it no more.
+    /// The former owner of the console does not use it any more.
     pub unsafe fn take_over(board: &Board) -> Option<Self> {
         let registers = NonNull::new(core::ptr::with_exposed_provenance_mut::<PL011Registers>(board.uart))?;
-        // SAFETY: the board's PL011, mapped as a device, and not used elsewhere as this function demands.
+        // SAFETY: the address is that of the board's PL011, the page tables map it as a device for ever, and the caller
+        // guarantees that nothing else uses it.
         Some(Self(Uart::new(unsafe { UniqueMmioPointer::new(registers) })))
     }
 
-    /// A received byte, if there is one. Bytes that arrived damaged are left out: checksums of frames find that.
+    /// Returns a received byte, if there is one. A byte that arrived damaged is left out; the checksum of its frame
+    /// shows that.
     pub fn read(&mut self) -> Option<u8> {
         self.0.read_word().ok().flatten()
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes unchanged.
     pub fn write(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             while self.0.is_tx_fifo_full() {}
@@ -52,7 +54,7 @@ impl Console {
         }
     }
 
-    /// Waits until everything is on the line.
+    /// Waits until the last byte has been sent.
     pub fn flush(&mut self) {
         while self.0.is_busy() {}
     }

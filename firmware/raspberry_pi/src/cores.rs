@@ -1,7 +1,8 @@
-//! The other cores, as the engine's workers.
+//! Runs the engine's tasks on all cores.
 //!
-//! Core 0 publishes a task and calls the others by `sev`; they wait by `wfe`, run their share of the indices, and count themselves
-//! done. An event that comes before the wait is not lost: the core keeps it in a flag that `wfe` reads.
+//! Core 0 publishes a task and wakes the other cores by `sev`. The others wait by `wfe`, run their share of the
+//! indices, and increment a counter when they are done. An event that arrives before the wait is not lost, because the
+//! core keeps it in a flag that `wfe` reads.
 
 use core::cell::UnsafeCell;
 use core::fmt::{self, Write};
@@ -18,22 +19,22 @@ use crate::board::{Board, Start};
 use crate::console::Console;
 use crate::{mailbox, time};
 
-/// Most cores of any board.
+/// Largest number of cores of any board.
 const MOST: usize = 4;
 
-/// How long a core may take to start.
+/// A core that has not started after this time is not used.
 const PATIENCE_MS: u64 = 200;
 
-/// Added to the number of started cores when no more are waited for.
+/// This bit is set in the number of started cores when core 0 stops waiting for more.
 const TOO_LATE: usize = 1 << 16;
 
-/// What the cores share. Counters are apart, each on a cache line of its own.
+/// Memory that the cores share. Each counter has a cache line of its own.
 struct Shared {
-    /// Raised by one for each task.
+    /// Number of the current task; each new task increments it.
     task_number: Line<AtomicUsize>,
-    /// Workers that have ended the current task.
+    /// Number of workers that have ended the current task.
     done: Line<AtomicUsize>,
-    /// Cores that have started, core 0 not counted.
+    /// Number of cores that have started, without core 0.
     started: Line<AtomicUsize>,
     task: UnsafeCell<Task>,
 }
@@ -41,16 +42,18 @@ struct Shared {
 #[repr(align(64))]
 struct Line<T>(T);
 
-/// A task, as long as [`ParallelFor::for_each`] runs.
+/// A task. It is valid while [`ParallelFor::for_each`] runs.
 #[derive(Clone, Copy)]
 struct Task {
     function: *const (dyn Fn(usize) + Sync),
     count: usize,
-    /// Cores that take part.
+    /// Number of cores that take part.
     workers: usize,
 }
 
-// SAFETY: `task` is written by core 0 while the others wait for its number to change, and read after it has.
+// SAFETY: the only field that is not atomic is `task`. Core 0 writes it while all workers wait for `task_number` to
+// change; the workers read it after the change, which core 0 stores with release and they load with acquire ordering.
+// Core 0 writes it again only after all of them have incremented `done`.
 unsafe impl Sync for Shared {}
 
 static SHARED: Shared = Shared {
@@ -60,16 +63,19 @@ static SHARED: Shared = Shared {
     task: UnsafeCell::new(Task { function: &|_| {}, count: 0, workers: 0 }),
 };
 
-/// Core 0 and the others that have started.
+/// The cores that have started, core 0 among them.
 #[derive(Debug)]
 pub struct Cores {
     workers: usize,
-    /// The task that they share is core 0's to write.
+    /// Keeps this value on core 0 (it is not `Send`), because only core 0 may write the shared task.
     of_core_0: PhantomData<*const ()>,
 }
 
 impl Cores {
-    /// Starts up to `wanted` cores, core 0 among them; says so if some do not start. Called once, by core 0.
+    /// Starts up to `wanted` cores, core 0 among them, and prints a line if some do not start. Core 0 calls this once.
+    ///
+    /// # Errors
+    /// Returns an error where the console takes no text.
     pub fn start(board: &Board, info: &BootInfo, wanted: usize, console: &mut Console) -> Result<Self, fmt::Error> {
         wake_regularly();
         let wanted = wanted.clamp(1, MOST);
@@ -97,13 +103,14 @@ impl Cores {
         Ok(Self { workers, of_core_0: PhantomData })
     }
 
-    /// How many there are.
+    /// Returns the number of cores.
     pub fn count(&self) -> usize {
         self.workers
     }
 }
 
-// SAFETY: core `c` calls the task with `c`, `c + workers`, …, so each index is used once; `for_each` waits for all cores.
+// SAFETY: core `c` calls the function with `c`, `c + workers`, and so on, so that each index is used exactly once.
+// `for_each` returns only after all cores are done.
 unsafe impl ParallelFor for Cores {
     fn workers(&self) -> usize {
         self.workers
@@ -115,7 +122,8 @@ unsafe impl ParallelFor for Cores {
             return (0..count).for_each(function);
         }
         SHARED.done.0.store(0, Ordering::Relaxed);
-        // SAFETY: the others wait for a new number, so only this core uses `task`. The function outlives its use: we wait below.
+        // SAFETY: the workers wait for a new number, so no other core reads `task` now. The transmute only extends the
+        // lifetime of the function; the loop below keeps the function alive until every worker is done with it.
         unsafe {
             let function = core::mem::transmute::<&(dyn Fn(usize) + Sync), *const (dyn Fn(usize) + Sync)>(function);
             *SHARED.task.get() = Task { function, count, workers: self.workers };
@@ -129,13 +137,14 @@ unsafe impl ParallelFor for Cores {
     }
 }
 
-/// Where the other cores come to from boot.s. In which order they start is open, so each takes the next number as a worker.
+/// The entry of the other cores, called by boot.s. They may start in any order, so each takes the next number as a
+/// worker.
 #[unsafe(no_mangle)]
 extern "C" fn secondary_main(_core: usize) -> ! {
     wake_regularly();
     let worker = 1 + SHARED.started.0.fetch_add(1, Ordering::AcqRel);
     call_cores();
-    // Core 0 makes tasks only when it has counted those who have started; who comes later is in none of them.
+    // Core 0 publishes no task before it has counted the workers. A core that starts later takes part in no task.
     if worker < TOO_LATE {
         work(worker);
     }
@@ -144,7 +153,7 @@ extern "C" fn secondary_main(_core: usize) -> ! {
     }
 }
 
-/// Takes part in every task.
+/// Waits for tasks and takes part in each of them.
 fn work(worker: usize) -> ! {
     let mut number = 0;
     loop {
@@ -152,7 +161,8 @@ fn work(worker: usize) -> ! {
             asm::wfe();
         }
         number = number.wrapping_add(1);
-        // SAFETY: published before the number changed, and not written again before this core is done.
+        // SAFETY: core 0 wrote the task before it changed the number, and does not write it again before this core is
+        // done.
         let task = unsafe { *SHARED.task.get() };
         // SAFETY: core 0 keeps the function alive until all cores are done.
         let function = unsafe { &*task.function };
@@ -162,50 +172,53 @@ fn work(worker: usize) -> ! {
     }
 }
 
-/// The indices of one worker.
+/// Returns the indices of one worker.
 fn share(worker: usize, workers: usize, count: usize) -> impl Iterator<Item = usize> {
     (worker..count).step_by(workers.max(1))
 }
 
-/// Wakes all waiting cores once everything stored so far can be seen.
+/// Wakes all waiting cores, after all earlier stores have become visible to them.
 fn call_cores() {
     dsb(ISHST);
     asm::sev();
 }
 
-/// Wakes this core some thousand times a second, so that no wait is endless.
+/// Makes the counter wake this core several thousand times a second, so that no wait is endless.
 fn wake_regularly() {
-    // Event stream on, from bit 12 of the counter.
+    // Bit 12 of the counter triggers the event stream.
     CNTKCTL_EL1.write(CNTKCTL_EL1::EVNTEN::SET + CNTKCTL_EL1::EVNTI.val(12));
 }
 
-/// Writes the address of our start code to where a core looks for it; false where that can be no such place.
+/// Writes the address of the start code to `place`, where a core looks for it. Returns false where `place` cannot be
+/// such a place.
 fn release(place: usize) -> bool {
     unsafe extern "C" {
         static secondary_start: u8;
     }
-    // Boot firmware has it in the first page.
+    // All boot firmware has these places in the first page.
     if place == 0 || place >= 0x1000 || !place.is_multiple_of(8) {
         return false;
     }
-    // SAFETY: memory of the boot firmware for this very purpose.
+    // SAFETY: `place` is aligned and lies in the first page, which the page tables map as writable memory. The boot
+    // firmware reserves the word for this purpose, and nothing of this program lies in that page.
     unsafe {
         let entry = (&raw const secondary_start).addr() as u64;
         core::ptr::with_exposed_provenance_mut::<u64>(place).write_volatile(entry);
     }
-    // The core looks with its cache off.
+    // The waiting core reads memory with its cache off.
     mailbox::clean(place);
     call_cores();
     true
 }
 
-/// PSCI's CPU_ON (Arm DEN 0022). UNTESTED, as all of the Raspberry Pi 5.
+/// Starts a core by PSCI's CPU_ON (Arm DEN 0022). UNTESTED, as is everything for the Raspberry Pi 5.
 fn call_firmware(core: usize) {
     unsafe extern "C" {
         static secondary_start: u8;
     }
     const CPU_ON: u64 = 0xc400_0003;
-    // SAFETY: the boot firmware starts a core that sleeps, at code that expects it.
+    // SAFETY: the call follows the convention of Arm DEN 0022 and may change only the registers that are declared. It
+    // starts a stopped core at `secondary_start`, which sets up a stack of its own before any Rust code runs.
     unsafe {
         core::arch::asm!(
             "smc #0",

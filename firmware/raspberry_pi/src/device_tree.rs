@@ -1,15 +1,15 @@
-//! Flattened device trees (Devicetree Specification 0.4, chapter 5): just enough to look properties up.
+//! Looks up properties in flattened device trees (Devicetree Specification 0.4, chapter 5).
 //!
-//! The crates that read them panic where a tree is damaged, which the image's link would refuse.
+//! The published crates for this panic on damaged trees, and an image with a reachable panic does not link.
 
-/// A view of a tree's bytes. What is damaged reads as missing.
+/// A view of a tree's bytes. A damaged part of the tree reads as missing.
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceTree<'a> {
     structure: &'a [u8],
     strings: &'a [u8],
 }
 
-/// The first four bytes, big-endian.
+/// The first four bytes of a tree, big-endian.
 const MAGIC: u32 = 0xd00d_feed;
 
 enum Token<'a> {
@@ -18,23 +18,24 @@ enum Token<'a> {
     Property(&'a [u8], &'a [u8]),
 }
 
-/// Bytes of the tree that begins with these 8 bytes; `None` where none does.
+/// Returns the length in bytes of the tree that begins with these 8 bytes, or `None` where no tree begins so.
 pub fn length(start: &[u8]) -> Option<usize> {
     (number(start, 0)? == MAGIC).then_some(number(start, 4)? as usize)
 }
 
 impl<'a> DeviceTree<'a> {
-    /// `None` where `bytes` are no device tree.
+    /// Creates a view of the tree in `bytes`, or returns `None` where they hold none.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let tree = bytes.get(..length(bytes)?)?;
         let block = |offset, size| tree.get(number(tree, offset)? as usize..)?.get(..number(tree, size)? as usize);
         Some(Self { structure: block(8, 36)?, strings: block(12, 32)? })
     }
 
-    /// The property `name` of the node at `path`, from the root downwards; names without `@address` match any address.
+    /// Returns the property `name` of the node at `path`, which goes from the root downwards. A name without `@address`
+    /// matches any address.
     pub fn property(&self, path: &[&str], name: &str) -> Option<&'a [u8]> {
         let mut tokens = Tokens { rest: self.structure, strings: self.strings };
-        // The root, which has no name, is at depth 1; so a node on the path is at depth `matched + 1`.
+        // The root has no name and is at depth 1. So the last matched node of the path is at depth `matched + 1`.
         let (mut depth, mut matched) = (0usize, 0usize);
         while let Some(token) = tokens.next() {
             match token {
@@ -60,7 +61,7 @@ impl<'a> DeviceTree<'a> {
         None
     }
 
-    /// As [`DeviceTree::property`], for a number of 4 or 8 bytes.
+    /// Returns a property that is a number of 4 or 8 bytes. See [`DeviceTree::property`].
     pub fn number(&self, path: &[&str], name: &str) -> Option<u64> {
         let value = self.property(path, name)?;
         match value.len() {
@@ -70,14 +71,14 @@ impl<'a> DeviceTree<'a> {
         }
     }
 
-    /// As [`DeviceTree::property`], for a text.
+    /// Returns a property that is a text. See [`DeviceTree::property`].
     pub fn text(&self, path: &[&str], name: &str) -> Option<&'a str> {
         let (text, _) = until_zero(self.property(path, name)?)?;
         core::str::from_utf8(text).ok()
     }
 }
 
-/// The number in `count` cells of 4 bytes, behind `first` others.
+/// Returns the number in `count` cells of 4 bytes, after the first `first` cells.
 pub fn cells(value: &[u8], first: usize, count: usize) -> Option<u64> {
     (first..first.checked_add(count)?)
         .try_fold(0u64, |sum, cell| Some(sum << 32 | u64::from(number(value, cell.checked_mul(4)?)?)))
@@ -103,7 +104,7 @@ struct Tokens<'a> {
 }
 
 impl<'a> Tokens<'a> {
-    /// The next token; `None` at the end, or where the tree is damaged.
+    /// Returns the next token, or `None` at the end and where the tree is damaged.
     fn next(&mut self) -> Option<Token<'a>> {
         loop {
             match self.number()? {
@@ -132,7 +133,7 @@ impl<'a> Tokens<'a> {
         Some(number)
     }
 
-    /// Skips `length` bytes and what fills the last four up.
+    /// Skips `length` bytes and the padding to a multiple of four.
     fn skip(&mut self, length: usize) -> Option<()> {
         self.rest = self.rest.get(length.checked_next_multiple_of(4)?..)?;
         Some(())

@@ -1,4 +1,4 @@
-//! Pins, as embedded-hal sees them.
+//! The processor's pins, and the activity LED as an embedded-hal pin.
 
 use core::convert::Infallible;
 
@@ -13,9 +13,9 @@ use crate::registers::Registers;
 #[derive(Clone, Copy, Debug)]
 pub struct Pins(Registers);
 
-/// Ten pins a register, three bits each.
+/// Function of the pins: ten pins in each register, three bits each.
 const SELECT: usize = 0x00;
-/// 32 pins a register.
+/// The registers from here on have 32 pins each.
 const SET: usize = 0x1c;
 const CLEAR: usize = 0x28;
 const LEVEL: usize = 0x34;
@@ -25,14 +25,15 @@ const OUTPUT: u32 = 0b001;
 const ALTERNATIVE_0: u32 = 0b100;
 
 impl Pins {
-    /// The board's, if it has any that we know.
+    /// Returns the pins of a board whose address is known.
     pub fn of(board: &Board) -> Option<Self> {
-        // SAFETY: the address of this board's GPIO block, which controls pins only.
+        // SAFETY: the address is that of this board's GPIO block, which the page tables map as a device. Its registers
+        // control pins and cannot touch memory.
         board.gpio.map(|address| Self(unsafe { Registers::new(address) }))
     }
 
-    /// Connects pins 14 and 15 to the PL011, and takes it from the Bluetooth chip at 32 and 33, should it be connected to that: it
-    /// would hear both.
+    /// Connects the PL011 to pins 14 and 15, and disconnects it from pins 32 and 33, where the Bluetooth chip is.
+    /// Connected to both, it would hear both.
     pub fn select_serial_line(self) {
         self.select(32, INPUT);
         self.select(33, INPUT);
@@ -55,12 +56,12 @@ impl Pins {
     }
 }
 
-/// The activity LED; high is lit, whatever the pin's level is then.
+/// The activity LED. As an output pin it is lit when it is set high, whatever the level of the real pin is then.
 #[derive(Debug)]
 pub struct Led {
     place: Option<Place>,
     pin: LedPin,
-    /// What was set last.
+    /// The last state that was set.
     lit: Option<bool>,
 }
 
@@ -71,9 +72,9 @@ enum Place {
 }
 
 impl Led {
-    /// The LED at `pin`, or none, which takes everything and lights nothing.
+    /// Creates the LED at `pin`. Without a pin, the LED takes every call and does nothing.
     pub fn new(board: &Board, pin: Option<LedPin>) -> Self {
-        // Every processor has 54 pins, every expander 8.
+        // Every processor has 54 pins, and every expander has 8.
         let fits = |pin: &LedPin| pin.pin < if pin.on_expander { 8 } else { 54 };
         let Some(pin) = pin.filter(fits) else {
             return Self { place: None, pin: LedPin { pin: 0, on_expander: false, active_low: false }, lit: None };
@@ -88,7 +89,7 @@ impl Led {
         Self { place, pin, lit: None }
     }
 
-    /// Whether it is lit, where that can be read back.
+    /// Returns whether the LED is lit, or `None` where that cannot be read back.
     pub fn is_lit(&self) -> Option<bool> {
         match self.place {
             Some(Place::Processor(pins)) => Some(pins.is_high(self.pin.pin) != self.pin.active_low),
@@ -97,7 +98,7 @@ impl Led {
     }
 
     fn light(&mut self, on: bool) {
-        // To ask the boot firmware takes time.
+        // A request to the boot firmware takes time, so nothing is done where nothing changes.
         if self.lit.replace(on) == Some(on) {
             return;
         }

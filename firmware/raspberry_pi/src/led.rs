@@ -1,4 +1,4 @@
-//! What the activity LED tells somebody who has no serial cable.
+//! Flashes the activity LED, for people without a serial cable.
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::digital::OutputPin;
@@ -6,28 +6,29 @@ use resmlp_runtime::ModelError;
 
 use crate::payload::PayloadError;
 
-/// Why the board cannot go on. The LED flashes as often as the number says, and again after a second.
+/// The reason why the board cannot go on. The LED flashes as often as the number says, pauses for a second, and begins
+/// again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The boot firmware loaded no model.
     NoModel = 1,
-    /// The model is cut off: copied incompletely.
+    /// The model was copied incompletely.
     CutOff = 2,
-    /// The model is damaged, or no model.
+    /// The file is a damaged model, or no model.
     Damaged = 3,
-    /// The model does not run: too little memory, or a mistake in the engine.
+    /// The model does not run, because of too little memory or a fault in the engine.
     NotRun = 4,
-    /// An exception: the program itself is at fault.
+    /// The processor took an exception, which is a fault of this program.
     Fault = 5,
 }
 
 impl Failure {
-    /// Flashes of the LED.
+    /// Returns the number of flashes.
     pub fn flashes(self) -> u32 {
         self as u32
     }
 
-    /// With which an emulator ends.
+    /// Returns the exit code of an emulator.
     pub fn exit_code(self) -> u32 {
         10 + self.flashes()
     }
@@ -43,10 +44,10 @@ impl From<PayloadError> for Failure {
     }
 }
 
-/// Flashes `count` times, a fifth of a second on and a fifth off, and stays off for a second.
+/// Flashes `count` times, each time a fifth of a second on and a fifth off, and then stays off for a second.
 ///
 /// # Errors
-/// Those of the pin.
+/// Returns the errors of the pin.
 pub fn flash<P: OutputPin>(led: &mut P, delay: &mut impl DelayNs, count: u32) -> Result<(), P::Error> {
     for _ in 0..count {
         led.set_high()?;

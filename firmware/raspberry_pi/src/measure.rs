@@ -1,84 +1,36 @@
-//! How long a forward pass takes: cold, warm, and stage by stage.
+//! Measures how long a forward pass takes: cold, warm, and stage by stage.
 
-use bytemuck::{Pod, Zeroable};
 use resmlp_runtime::{ParallelFor, RunError};
 
 use crate::arena::Arena;
 use crate::classify::Classifier;
+use crate::clock::{Clock, Span};
 
-/// Runs between the cold one and the timed ones.
+/// Number of runs between the cold one and the timed ones.
 pub const WARM_UP: usize = 3;
 
-/// Runs that are watched stage by stage, after the timed ones.
+/// Largest number of extra runs that are timed stage by stage, after the timed ones.
 pub const WATCHED: usize = 10;
 
-/// Time, cycles, and the watchdog.
-pub trait Clock {
-    /// A counter that runs on at a constant rate.
-    fn ticks(&self) -> u64;
-    /// The rate of [`Clock::ticks`], in Hz.
-    fn frequency(&self) -> u64;
-    /// Cycles of the core that asks.
-    fn cycles(&self) -> u64;
-    /// Called every now and then: the program has not hung.
-    fn alive(&self);
-}
-
-/// A length of time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Span {
-    /// Of the [`Clock`].
-    pub ticks: u64,
-    /// Of the core that calls.
-    pub cycles: u64,
-}
-
-// SAFETY: two numbers without padding, of which any bits are a value.
-unsafe impl Zeroable for Span {}
-// SAFETY: as above.
-unsafe impl Pod for Span {}
-
-impl Span {
-    /// What the clock shows.
-    pub fn now(clock: &impl Clock) -> Self {
-        Self { ticks: clock.ticks(), cycles: clock.cycles() }
-    }
-
-    /// The time between `start` and this.
-    pub fn since(self, start: Self) -> Self {
-        Self { ticks: self.ticks.wrapping_sub(start.ticks), cycles: self.cycles.wrapping_sub(start.cycles) }
-    }
-
-    /// Microseconds.
-    pub fn microseconds(self, clock: &impl Clock) -> u64 {
-        self.ticks.saturating_mul(1_000_000).checked_div(clock.frequency()).unwrap_or(0)
-    }
-
-    fn least(self, other: Self) -> Self {
-        Self { ticks: self.ticks.min(other.ticks), cycles: self.cycles.min(other.cycles) }
-    }
-}
-
-/// The fastest run of a stage.
+/// Least time of a stage.
 pub type StageTime = Span;
 
-/// What [`measure`] found.
+/// The result of [`measure`].
 #[derive(Debug)]
 pub struct Measured<'a> {
-    /// The very first run.
+    /// Time of the very first run.
     pub cold: Span,
-    /// The timed runs.
+    /// Time of each timed run.
     pub runs: &'a [Span],
-    /// The fastest run of each stage, in the order of the stages.
+    /// Least time of each stage, in the order of the stages.
     pub stages: &'a [StageTime],
 }
 
-/// Runs the network on `picture`, which has run once and `cold`: some times to warm up, `runs` times timed, and some watched
-/// stage by stage.
+/// Runs the network on `picture`: [`WARM_UP`] times to warm up, `runs` times timed, and up to [`WATCHED`] times timed
+/// stage by stage. `cold` is the time of the very first run, which has happened before.
 ///
 /// # Errors
-/// Those of the engine; [`RunError::Scratch`] where there is too little memory for the times.
+/// Returns the errors of the engine, and [`RunError::Scratch`] where there is too little memory for the times.
 pub fn measure<'m, P: ParallelFor, C: Clock>(
     classifier: &mut Classifier<'m, P>,
     picture: &[u8],
@@ -113,19 +65,8 @@ pub fn measure<'m, P: ParallelFor, C: Clock>(
     Ok(Measured { cold, runs: times, stages })
 }
 
-/// The core's clock, Hz: its cycles are counted for a hundredth of a second, in which it never waits.
-pub fn core_clock(clock: &impl Clock) -> u64 {
-    let start = Span::now(clock);
-    loop {
-        let passed = Span::now(clock).since(start);
-        if passed.ticks >= clock.frequency() / 100 {
-            clock.alive();
-            return passed.cycles.saturating_mul(clock.frequency()).checked_div(passed.ticks).unwrap_or(0);
-        }
-    }
-}
-
-/// The least of `spans` that `percent` % of them do not exceed; ticks and cycles apart. Zeros where there are none.
+/// Returns the least of `spans` that `percent` % of them do not exceed, for ticks and cycles separately. Without spans
+/// both are 0.
 pub fn percentile(spans: &[Span], percent: usize) -> Span {
     let rank = (spans.len() * percent).div_ceil(100).max(1);
     let of = |key: fn(&Span) -> u64| {

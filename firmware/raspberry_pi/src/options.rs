@@ -1,25 +1,27 @@
-//! Options: words of the kernel's command line, which is `cmdline.txt` on a card. Other words are ignored.
+//! Reads the options among the words of the kernel's command line, which is `cmdline.txt` on a card. Other words are
+//! ignored.
 
-/// What the command line asks for.
+/// The options of the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// `cores=N`: how many to use.
+    /// `cores=N`: number of cores to use.
     pub cores: usize,
-    /// `runs=N`: how many are timed, at most [`Options::MOST_RUNS`].
+    /// `runs=N`: number of timed runs, at most [`Options::MOST_RUNS`].
     pub runs: usize,
-    /// `emulator`: the run ends by itself with an exit code, by semihosting, and the watchdog stays off. Never on a board.
+    /// `emulator`: the run ends by itself with an exit code, by semihosting, and the watchdog stays off. A board would
+    /// take an exception.
     pub emulator: bool,
-    /// `frames=N`: in an emulator, the run ends after so many frames.
+    /// `frames=N`: in an emulator, the run ends after this many frames.
     pub frames: usize,
-    /// `test-fault`: reads an address that is not there, to show what is printed then.
+    /// `test-fault`: reads an address that is not mapped, to show what an exception prints.
     pub test_fault: bool,
 }
 
 impl Options {
-    /// Most timed runs.
+    /// Largest number of timed runs.
     pub const MOST_RUNS: usize = 1000;
 
-    /// Reads the words of `line`; what is no number leaves the default.
+    /// Reads the words of `line`. A value that is no number leaves the default.
     pub fn parse(line: &str) -> Self {
         let mut options = Self { cores: usize::MAX, runs: 100, emulator: false, frames: 0, test_fault: false };
         for word in line.split_ascii_whitespace() {

@@ -1,24 +1,26 @@
-//! Which memory is what: addresses stay as they are.
+//! Builds the page tables. Virtual addresses equal physical ones.
 //!
-//! The first 2 MiB are mapped in pages: the image's code is read-only and executable, its constants are read-only, and below each
-//! stack one page is missing. The rest of the first gibibyte is mapped in blocks of 2 MiB: memory that is there, and on a
-//! Raspberry Pi 3 the devices. Other boards' devices are in a gibibyte of their own, of which nothing else is used.
+//! The first 2 MiB are mapped in pages: the image's code is read-only and executable, its constants are read-only, and
+//! the page below each stack is not mapped. The rest of the first gibibyte is mapped in blocks of 2 MiB, as memory or,
+//! on a Raspberry Pi 3, as devices. The devices of the other boards lie in another gibibyte, which is mapped as a
+//! whole.
 
 use crate::board::Board;
+use crate::boards;
 
 const PAGE: usize = 1 << 12;
 const BLOCK: usize = 1 << 21;
 const GIBIBYTE: usize = 1 << 30;
 
-/// Entries of a table.
+/// Number of entries of a table.
 const ENTRIES: usize = 512;
 
-/// Kinds of descriptors.
+/// Low bits of a descriptor, which state its kind.
 const TABLE: u64 = 0b11;
 const PAGE_ENTRY: u64 = 0b11;
 const BLOCK_ENTRY: u64 = 0b01;
 
-/// Bits of descriptors: accessed, inner shareable, read-only, executable by nobody, attribute 1 of MAIR_EL1 (see boot.s).
+/// Bits of descriptors. `MEMORY` selects attribute 1 of MAIR_EL1, and `DEVICE` attribute 0 (see boot.s).
 const ACCESSED: u64 = 1 << 10;
 const SHAREABLE: u64 = 3 << 8;
 const READ_ONLY: u64 = 1 << 7;
@@ -36,11 +38,11 @@ unsafe extern "C" {
     static __guard_size: u8;
 }
 
-/// Writes the tables, before there is an MMU or a cache. Called once, by boot.s.
+/// Writes the tables. boot.s calls it once, before it turns MMU and caches on.
 #[unsafe(no_mangle)]
 extern "C" fn build_page_tables() {
-    let Some(board) = Board::current() else { return };
-    // Symbols of the linker script are addresses.
+    let Some(board) = boards::current() else { return };
+    // The values of the linker script's symbols are their addresses.
     let tables = (&raw const __tables).expose_provenance();
     let [first, second, third] = [0, 1, 2].map(|table| tables + table * PAGE);
     let layout = Layout {
@@ -59,8 +61,9 @@ extern "C" fn build_page_tables() {
 
 fn put(table: usize, entry: usize, descriptor: u64) {
     let place = core::ptr::with_exposed_provenance_mut::<u64>(table + entry * 8);
-    // SAFETY: inside the three pages that the linker script keeps for the tables. Volatile, so that it stays a loop of aligned
-    // stores: there is no MMU yet.
+    // SAFETY: `table` is one of the three pages that the linker script reserves for the tables, and `entry` is below
+    // 512. The write is volatile so that the compiler keeps aligned stores of 8 bytes: without the MMU, others would
+    // fault.
     unsafe { place.write_volatile(descriptor) };
 }
 
@@ -69,12 +72,12 @@ struct Layout {
     text_end: usize,
     rodata_end: usize,
     stacks: usize,
-    /// A stack with the page below it.
+    /// Size of a stack and the page below it.
     stack: usize,
 }
 
 impl Layout {
-    /// The descriptor of a page of the first 2 MiB.
+    /// Returns the descriptor of a page of the first 2 MiB.
     fn page(&self, address: usize) -> u64 {
         let stacks = self.stacks..self.stacks + 4 * self.stack;
         let kind = if stacks.contains(&address) && (address - self.stacks).checked_rem(self.stack) == Some(0) {
@@ -90,12 +93,13 @@ impl Layout {
     }
 }
 
-/// The descriptor of 2 MiB of the first gibibyte. Which memory is there is known only later, so all is mapped.
+/// Returns the descriptor of a block of 2 MiB of the first gibibyte. All of it is mapped, because the size of the
+/// memory is known only later.
 fn block(board: &Board, address: usize) -> u64 {
     address as u64 | BLOCK_ENTRY | if address < board.devices { MEMORY | NOT_EXECUTABLE } else { DEVICE }
 }
 
-/// The descriptor of a gibibyte: devices, or nothing.
+/// Returns the descriptor of a gibibyte, which maps devices or nothing.
 fn gibibyte(board: &Board, address: usize) -> u64 {
     if address == board.devices / GIBIBYTE * GIBIBYTE { address as u64 | BLOCK_ENTRY | DEVICE } else { 0 }
 }

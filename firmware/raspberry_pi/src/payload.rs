@@ -1,4 +1,4 @@
-//! The initramfs: a packed model, and behind it any number of pictures of its size, nothing between them.
+//! Reads the initramfs: a packed model, followed by any number of pictures of its size, with nothing between them.
 //!
 //! ```text
 //! cat new.rmlp first.rgb second.rgb > model.rmlp
@@ -10,30 +10,30 @@ use core::fmt;
 use resmlp_runtime::format::{HEADER_LEN, field};
 use resmlp_runtime::{Model, ModelError};
 
-/// A validated model and the pictures behind it.
+/// A validated model and the pictures that follow it.
 #[derive(Clone, Debug)]
 pub struct Payload<'a> {
     /// The model.
     pub model: Model<'a>,
-    /// Whole pictures, one behind the other.
+    /// Whole pictures, one after the other.
     pub pictures: &'a [u8],
-    /// Bytes behind the last whole picture.
+    /// Number of bytes after the last whole picture.
     pub leftover: usize,
 }
 
-/// Why there is no model.
+/// The reason why there is no model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PayloadError {
     /// The boot firmware loaded no initramfs.
     Missing,
-    /// It lies where there is no memory.
+    /// The initramfs lies where there is no memory.
     Outside {
-        /// Its first address.
+        /// First address of the initramfs.
         start: usize,
-        /// The address behind it.
+        /// Address after its last byte.
         end: usize,
     },
-    /// It holds no valid model.
+    /// The initramfs holds no valid model.
     Model(ModelError),
 }
 
@@ -52,10 +52,10 @@ impl fmt::Display for PayloadError {
 impl core::error::Error for PayloadError {}
 
 impl<'a> Payload<'a> {
-    /// Validates the model at the beginning of `bytes`, which start at a multiple of 64.
+    /// Validates the model at the beginning of `bytes`, which must start at a multiple of 64.
     ///
     /// # Errors
-    /// Those of [`Model::parse`]; a model that is longer than `bytes` is cut off.
+    /// Returns the errors of [`Model::parse`]. A model that is longer than `bytes` counts as cut off.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, PayloadError> {
         let length = model_length(bytes).unwrap_or(0).max(HEADER_LEN).min(bytes.len());
         let (model, rest) = bytes.split_at_checked(length).unwrap_or((bytes, &[]));
@@ -66,19 +66,19 @@ impl<'a> Payload<'a> {
         Ok(Self { model, pictures, leftover })
     }
 
-    /// The pictures, each of the model's size.
+    /// Returns the pictures, each of the model's size.
     pub fn pictures(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
         self.pictures.chunks_exact(picture_length(&self.model).max(1))
     }
 }
 
-/// Bytes of a picture for this model.
+/// Returns the length in bytes of a picture for this model.
 pub fn picture_length(model: &Model) -> usize {
     let [height, width] = model.dims().image;
     height * width * 3
 }
 
-/// What the model's header says of its own length.
+/// Returns the length that the model's header states.
 fn model_length(bytes: &[u8]) -> Option<usize> {
     let length = bytes.get(field::FILE_LEN..)?.first_chunk()?;
     usize::try_from(u64::from_le_bytes(*length)).ok()

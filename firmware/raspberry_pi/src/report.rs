@@ -1,16 +1,17 @@
-//! What is printed: everything by integers, as the formatting of floating-point numbers can panic.
+//! Prints the results. All numbers are printed as integers, because formatting floating-point numbers can panic.
 
 use core::fmt::{Result, Write};
 
 use resmlp_protocol::Guess;
 use resmlp_runtime::{Model, Stage};
 
-use crate::measure::{Clock, Measured, Span, WARM_UP, percentile};
+use crate::clock::{Clock, Span};
+use crate::measure::{Measured, WARM_UP, percentile};
 
-/// Logits that are printed one by one; of more only the first and a checksum.
+/// Largest number of logits that are printed. Of more logits the first ones and a checksum of all are printed.
 const SHOWN: usize = 16;
 
-/// Shapes and size of a model.
+/// Prints shapes and size of a model.
 pub fn describe_model(out: &mut dyn Write, model: &Model) -> Result {
     let dims = model.dims();
     let precision = dims.weights.name();
@@ -27,10 +28,10 @@ pub fn describe_model(out: &mut dyn Write, model: &Model) -> Result {
     )
 }
 
-/// The best classes, and the bits of the logits: they are the same on every machine.
+/// Prints the most probable classes, and the bits of the logits, which are the same on every machine.
 pub fn print_classes(out: &mut dyn Write, top: &[Guess], logits: &[f32]) -> Result {
     for guess in top {
-        // Probabilities are from 0 to 1; NaN becomes 0.
+        // Probabilities are from 0 to 1, and the cast makes NaN 0.
         let permille = (guess.probability * 1000.0 + 0.5) as u32;
         write!(out, "  {:>3}.{} %  ", permille / 10, permille % 10)?;
         match guess.label {
@@ -46,7 +47,7 @@ pub fn print_classes(out: &mut dyn Write, top: &[Guess], logits: &[f32]) -> Resu
     writeln!(out, "{} crc {checksum:08x}", if logits.len() > SHOWN { " ..." } else { "" })
 }
 
-/// Latency of a whole forward pass.
+/// Prints the latency of a whole forward pass.
 pub fn print_latency(out: &mut dyn Write, measured: &Measured, clock: &impl Clock, cores: usize) -> Result {
     let runs = measured.runs;
     let columns = [0, 50, 99, 100].map(|percent| percentile(runs, percent));
@@ -76,7 +77,7 @@ pub fn print_latency(out: &mut dyn Write, measured: &Measured, clock: &impl Cloc
     writeln!(out, "  of {} Hz", clock.frequency())
 }
 
-/// The core's clock before the runs and after them, Hz.
+/// Prints the core's clock before the runs and after them, which is given in Hz.
 pub fn print_core_clock(out: &mut dyn Write, [before, after]: [u64; 2]) -> Result {
     let [before, after] = [before, after].map(|clock| clock.saturating_add(500_000) / 1_000_000);
     writeln!(out, "clock {before:>12} MHz before these runs, {after} MHz after them")?;
@@ -89,7 +90,7 @@ pub fn print_core_clock(out: &mut dyn Write, [before, after]: [u64; 2]) -> Resul
     Ok(())
 }
 
-/// The fastest run of each stage.
+/// Prints the least time of each stage.
 pub fn print_layers(out: &mut dyn Write, measured: &Measured, clock: &impl Clock, depth: usize) -> Result {
     writeln!(out, "{:16}{:>12}{:>14}  the fastest run of each", "layer", "ms", "cycles")?;
     for (stage, &time) in Stage::all(depth).zip(measured.stages) {
@@ -105,7 +106,7 @@ pub fn print_layers(out: &mut dyn Write, measured: &Measured, clock: &impl Clock
     Ok(())
 }
 
-/// Milliseconds with three decimals, `width` places before the point.
+/// Prints milliseconds with three decimals and `width` places before the point.
 fn print_milliseconds(out: &mut dyn Write, span: Span, clock: &impl Clock, width: usize) -> Result {
     let microseconds = span.microseconds(clock);
     write!(out, "{:>width$}.{:03}", microseconds / 1000, microseconds % 1000)

@@ -1,4 +1,4 @@
-//! The run: find the model, classify the pictures behind it, measure, and serve.
+//! Runs the program: finds the model, classifies the pictures that follow it, measures, and answers frames.
 
 use core::convert::Infallible;
 use core::fmt::{self, Write};
@@ -14,6 +14,7 @@ use resmlp_runtime::format::ALIGNMENT;
 use resmlp_runtime::{Engine, Kernels, ModelError, RunError};
 
 use crate::board::Board;
+use crate::boards;
 use crate::console::Console;
 use crate::cores::Cores;
 use crate::gpio::Led;
@@ -25,19 +26,19 @@ unsafe extern "C" {
     static __image_end: u8;
 }
 
-/// The boot firmware leaves its things in the first gibibyte; what else there is, is not mapped.
+/// End of the memory in which the boot firmware may leave a device tree or ATAGs.
 const LEAST_GIBIBYTE: usize = 0x3f00_0000;
 
-/// The longest device tree that we look at, bytes.
+/// Longest device tree that is read, in bytes.
 const LONGEST_TREE: usize = 2 << 20;
 
-/// Words of ATAGs that we look at.
+/// Number of words that are searched for ATAGs.
 const MOST_ATAGS: usize = 1024;
 
-/// How long the LED flashes for a failure before its message is repeated.
+/// After this many sequences of flashes, the message is printed again.
 const REPEAT: u32 = 8;
 
-/// Everything that the run has to tell with.
+/// The outputs of the program.
 struct Outputs {
     console: Console,
     led: Led,
@@ -45,18 +46,18 @@ struct Outputs {
     emulator: bool,
 }
 
-/// What the boot firmware left in memory.
+/// The information that the boot firmware has left in memory.
 struct LeftBehind {
     info: BootInfo<'static>,
-    /// Where the device tree lies.
+    /// Addresses of the device tree; empty where there is none.
     tree: Range<usize>,
 }
 
-/// Called by boot.s on core 0, with what the boot firmware left in x0.
+/// The entry of core 0. boot.s calls it with the value that the boot firmware has left in x0.
 #[unsafe(no_mangle)]
 extern "C" fn primary_main(x0: usize) {
-    let Some(board) = Board::current() else { return };
-    // SAFETY: called once, so this is the only console.
+    let Some(board) = boards::current() else { return };
+    // SAFETY: boot.s calls this function once, so this is the only console.
     let Some(mut console) = (unsafe { Console::new(board) }) else { return };
     let left = left_behind(x0);
     let options = Options::parse(left.info.command_line);
@@ -64,32 +65,35 @@ extern "C" fn primary_main(x0: usize) {
     assert!(options.runs != 77);
     let led = left.info.led.or(board.led);
     exception::prepare(options.emulator, led);
-    // An emulator would reset at once.
+    // QEMU's watchdog would reset the machine at once.
     let watchdog = Watchdog::of(board).filter(|_| !options.emulator);
     if let Some(watchdog) = &watchdog {
         watchdog.start();
     }
-    // The console takes everything.
+    // Writing to the console cannot fail.
     let _ = writeln!(console, "\nResMLP on bare metal: {}, started with {}", board.name, left.info.source);
     let timer = Timer::new(board, watchdog);
     let mut out = Outputs { console, led: Led::new(board, led), timer, emulator: options.emulator };
     let Ok(()) = out.led.set_high();
     if options.test_fault {
-        // SAFETY: not safe, and meant so: what happens then is what is to be shown.
+        // SAFETY: this read breaks the rule that its address must be mapped, because the option is there to show what
+        // an exception prints. The page tables do not map 0x7_0000_0000, so the processor takes a data abort before
+        // anything is read, and the exception handler does not return here.
         unsafe { core::ptr::with_exposed_provenance::<u32>(0x7_0000_0000).read_volatile() };
     }
     let Err((failure, message)) = run(board, &left, &options, &mut out);
     out.tell(failure, &message)
 }
 
-/// Reads what lies at `x0`: a device tree, or ATAGs.
+/// Reads the device tree or the ATAGs at `x0`.
 fn left_behind(x0: usize) -> LeftBehind {
     let nothing = LeftBehind { info: BootInfo::nothing(), tree: 0..0 };
     let readable = |start: usize| start != 0 && start.is_multiple_of(8) && start < LEAST_GIBIBYTE;
     if !readable(x0) {
         return nothing;
     }
-    // SAFETY: memory of the boot firmware, mapped and readable, whatever lies there.
+    // SAFETY: `x0` lies in the first gibibyte, which is mapped as readable memory with 2 MiB of mapped addresses or
+    // more after it, and neither the firmware nor another core writes there now. Any bytes are valid.
     let bytes = |length| unsafe { core::slice::from_raw_parts(core::ptr::with_exposed_provenance::<u8>(x0), length) };
     if let Some(length) = BootInfo::device_tree_length(bytes(8)).filter(|&length| length <= LONGEST_TREE) {
         return match BootInfo::from_device_tree(bytes(length)) {
@@ -102,7 +106,7 @@ fn left_behind(x0: usize) -> LeftBehind {
 }
 
 impl Outputs {
-    /// Says for ever what is wrong, by flashes and by text; an emulator ends after the first time.
+    /// Reports a failure by flashes and by text, for ever. An emulator ends after the first report.
     fn tell(&mut self, failure: Failure, message: &Message) -> ! {
         loop {
             let _ = writeln!(self.console, "error: {message}");
@@ -117,7 +121,7 @@ impl Outputs {
         }
     }
 
-    /// Answers frames for ever; an emulator ends after `frames` of them.
+    /// Answers frames for ever. An emulator ends after `frames` of them.
     fn serve(&mut self, mut server: Server, classifier: &mut Classifier<Cores>, frames: usize) -> Outcome<Infallible> {
         let mut served = 0;
         loop {
@@ -151,7 +155,7 @@ impl Outputs {
     }
 }
 
-/// The LED; in an emulator its level is read back and told.
+/// The LED. In an emulator its level is read back and printed.
 struct Shown<'a> {
     led: &'a mut Led,
     console: Option<&'a mut Console>,
@@ -165,7 +169,7 @@ impl Shown<'_> {
                 Some(false) => "off",
                 None => "unknown",
             };
-            // The console takes everything.
+            // Writing to the console cannot fail.
             let _ = writeln!(console, "LED {state}");
         }
     }
@@ -189,7 +193,7 @@ impl OutputPin for Shown<'_> {
     }
 }
 
-/// Why the run cannot go on.
+/// The reason why the program cannot go on.
 enum Message {
     Payload(PayloadError),
     Text(&'static str),
@@ -261,14 +265,14 @@ fn run(board: &'static Board, left: &LeftBehind, options: &Options, out: &mut Ou
     print_core_clock(&mut out.console, [before, after]).map_err(told)?;
     print_layers(&mut out.console, &measured, &out.timer, depth).map_err(told)?;
 
-    // Emulators hand bytes over as they find the time.
+    // An emulator may be slow to hand over the bytes of a frame.
     let silence = if out.emulator { 60_000 } else { SILENCE_MS };
     let server = Server::new(board.name, silence, &classifier, &mut arena).ok_or_else(no_memory)?;
     writeln!(out.console, "ready for frames").map_err(told)?;
     out.serve(server, &mut classifier, options.frames)
 }
 
-/// The initramfs, and the memory that nothing uses.
+/// Returns the initramfs, and an arena over the largest part of the memory that nothing uses.
 fn memory(board: &Board, left: &LeftBehind) -> Outcome<(&'static [u8], Arena<'static>)> {
     let image_end = (&raw const __image_end).addr();
     let memory = image_end..left.info.memory_end.min(board.devices);
@@ -277,16 +281,19 @@ fn memory(board: &Board, left: &LeftBehind) -> Outcome<(&'static [u8], Arena<'st
     if start < memory.start || end < start || end > memory.end {
         return Err(no_model(PayloadError::Outside { start, end }));
     }
-    // SAFETY: memory that the boot firmware filled for us, behind the image, and that nothing else uses.
+    // SAFETY: the checks above place the initramfs in memory after the image. The boot firmware has filled it, and
+    // nothing writes to it: the arena below leaves it out.
     let bytes = unsafe { core::slice::from_raw_parts(core::ptr::with_exposed_provenance(start), end - start) };
     let free = largest_gap(memory, &[initramfs, left.tree.clone()]);
     let start = core::ptr::with_exposed_provenance_mut(free.start);
-    // SAFETY: memory behind the image, in which nothing lies that the boot firmware left.
+    // SAFETY: this memory lies after the image and overlaps neither the initramfs nor the device tree, so nothing else
+    // refers to it.
     let free = unsafe { core::slice::from_raw_parts_mut(start, free.len()) };
     Ok((bytes, Arena::new(free)))
 }
 
-/// Classifies the pictures behind the model, or one of stripes where there is none; returns the first and its time.
+/// Classifies the pictures that follow the model, or a picture of stripes where there is none. Returns the first
+/// picture and the time of its run.
 fn classify(
     payload: &Payload<'static>,
     classifier: &mut Classifier<'static, Cores>,

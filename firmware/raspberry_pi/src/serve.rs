@@ -5,23 +5,23 @@ use resmlp_runtime::ParallelFor;
 
 use crate::arena::Arena;
 use crate::classify::Classifier;
-use crate::measure::Clock;
+use crate::clock::Clock;
 
-/// What the board keeps between two bytes of the line.
+/// The state between two bytes of the line.
 #[derive(Debug)]
 pub struct Server<'m> {
     board: &'static str,
     decoder: Decoder<'m>,
     reply: &'m mut [u8],
-    /// When the last byte came.
+    /// Ticks at which the last byte arrived.
     last: u64,
-    /// After how long a silence an incomplete frame is forgotten, milliseconds.
+    /// An incomplete frame is dropped after this many milliseconds of silence.
     silence: u32,
 }
 
 impl<'m> Server<'m> {
-    /// Takes what it needs from `arena`; `None` where there is too little. An incomplete frame is forgotten after `silence`
-    /// milliseconds.
+    /// Creates a server with memory from `arena`, or returns `None` where there is too little. An incomplete frame is
+    /// dropped after `silence` milliseconds without a byte.
     pub fn new<P: ParallelFor>(
         board: &'static str,
         silence: u32,
@@ -33,12 +33,12 @@ impl<'m> Server<'m> {
         Some(Self { board, decoder, reply, last: 0, silence })
     }
 
-    /// Whether a frame has begun and not ended: bytes come, and wait for nothing.
+    /// Returns whether a frame has begun and not ended. Further bytes may arrive at any time then.
     pub fn is_receiving(&self) -> bool {
         self.decoder.is_waiting()
     }
 
-    /// Takes a byte of the line, or none if there is none now; returns the reply if one is due.
+    /// Takes a byte of the line, or `None` where none has arrived, and returns the reply where one is due.
     pub fn poll<P: ParallelFor, C: Clock>(
         &mut self,
         byte: Option<u8>,
@@ -60,7 +60,7 @@ impl<'m> Server<'m> {
     }
 }
 
-/// Serves one message; `None` where it wants no reply.
+/// Answers one message. Returns `None` where the reply does not fit the buffer.
 fn reply<'b, P: ParallelFor, C: Clock>(
     message: Result<Message, FrameError>,
     board: &str,

@@ -1,4 +1,4 @@
-//! Time, cycles, waiting.
+//! Measures time and cycles, and waits.
 
 use aarch64_cpu::asm::barrier::{SY, isb};
 use aarch64_cpu::registers::{CNTFRQ_EL0, CNTPCT_EL0, Readable};
@@ -6,6 +6,7 @@ use embedded_hal::delay::DelayNs;
 use resmlp_raspberry_pi::Clock;
 
 use crate::board::Board;
+use crate::boards;
 use crate::watchdog::Watchdog;
 
 /// The system counter, this core's cycle counter, and the watchdog.
@@ -16,7 +17,7 @@ pub struct Timer {
 }
 
 impl Timer {
-    /// Turns this core's cycle counter on; `watchdog`, if any, is kept from barking.
+    /// Creates a timer and starts this core's cycle counter. The timer feeds `watchdog`, if there is one.
     pub fn new(board: &Board, watchdog: Option<Watchdog>) -> Self {
         start_cycle_counter();
         Self { frequency: frequency(board), watchdog }
@@ -35,7 +36,7 @@ impl Clock for Timer {
 
     fn cycles(&self) -> u64 {
         let cycles;
-        // SAFETY: reads a counter.
+        // SAFETY: the instructions read a counter and change nothing else.
         unsafe { core::arch::asm!("isb", "mrs {}, pmccntr_el0", out(reg) cycles, options(nomem, nostack)) };
         cycles
     }
@@ -57,13 +58,13 @@ impl DelayNs for &Timer {
     }
 }
 
-/// Milliseconds since some moment.
+/// Returns milliseconds since an unspecified moment.
 pub fn milliseconds() -> u64 {
-    let frequency = Board::current().map_or(0, frequency);
+    let frequency = boards::current().map_or(0, frequency);
     CNTPCT_EL0.get().saturating_mul(1000).checked_div(frequency).unwrap_or(0)
 }
 
-/// Rate of the system counter, Hz: what the boot firmware says, or else what the board has.
+/// Returns the rate of the system counter in Hz, as the boot firmware states it, or else the board's rate.
 fn frequency(board: &Board) -> u64 {
     match CNTFRQ_EL0.get() {
         0 => board.counter,
@@ -71,9 +72,9 @@ fn frequency(board: &Board) -> u64 {
     }
 }
 
-/// Counts this core's cycles in EL1, all 64 bits of them.
+/// Starts this core's cycle counter, with 64 bits, for EL1.
 fn start_cycle_counter() {
-    // SAFETY: configures a counter and nothing else.
+    // SAFETY: the instructions configure the cycle counter and change nothing else.
     unsafe {
         core::arch::asm!(
             "msr pmccfiltr_el0, xzr",

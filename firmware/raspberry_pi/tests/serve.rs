@@ -1,4 +1,4 @@
-//! From an initramfs to replies on the line, with a small model of random weights.
+//! Goes from an initramfs to replies on the line, with a small model of random weights.
 
 #[path = "../../../runtime/examples/random_model/model.rs"]
 mod model;
@@ -25,7 +25,7 @@ const DIMS: Dims = Dims {
 
 const PICTURE: usize = 16 * 8 * 3;
 
-/// A model, and `bytes` behind it.
+/// Returns a model followed by `bytes`.
 fn initramfs(bytes: &[u8]) -> AlignedBytes {
     let model = random_model(&DIMS);
     let mut file = AlignedBytes::zeroed(model.len() + bytes.len());
@@ -38,7 +38,7 @@ fn pictures(count: usize) -> Vec<u8> {
     random(9).take(count * PICTURE).map(|value| value as u8).collect()
 }
 
-/// A clock that counts how often it is read: a thousand times are a second.
+/// A clock that counts how often it is read. A thousand readings are a second.
 #[derive(Default)]
 struct Counting {
     ticks: Cell<u64>,
@@ -68,7 +68,7 @@ impl Clock for Counting {
 fn the_clock_is_what_the_cycles_of_a_while_say() {
     let clock = Counting::default();
     assert_eq!(core_clock(&clock), 7 * 1000);
-    // For ten ticks, a hundredth of a second, and no longer.
+    // It counts for ten ticks, a hundredth of a second, and no longer.
     assert_eq!(clock.ticks.get(), 11);
 }
 
@@ -101,7 +101,7 @@ fn what_is_cut_off_or_damaged_is_named() {
     assert_eq!(zeros, Err((Failure::Damaged, PayloadError::Model(ModelError::NotAModel))));
 }
 
-/// The replies to `line`, which is received byte by byte, and followed by `silence` polls without one.
+/// Returns the replies to `line`, which arrives byte by byte and is followed by `silence` polls without a byte.
 fn replies(line: &[u8], silence: usize) -> Vec<u8> {
     let file = initramfs(&[]);
     let mut memory = vec![0; 1 << 20];
@@ -189,7 +189,7 @@ fn an_incomplete_frame_is_forgotten_after_half_a_second() {
     let hello = frame(&Message::Hello);
     let line = [&hello[..19], &[0; 1]].concat();
     assert!(replies(&line[..19], 600).is_empty());
-    // The last byte of a frame that was forgotten completes nothing.
+    // After its frame was dropped, the last byte completes nothing.
     let answered = |pause: usize| {
         let file = initramfs(&[]);
         let mut memory = vec![0; 1 << 20];
@@ -219,8 +219,8 @@ fn measuring_keeps_the_watchdog_fed_and_times_every_stage() {
     let measured = measure(&mut classifier, &picture, cold, &clock, 4, &mut arena).unwrap();
     assert_eq!((measured.runs.len(), measured.stages.len()), (4, 2 * DIMS.depth + 2));
     assert!(measured.runs.iter().all(|run| run.ticks == 1 && run.cycles == 7));
-    // The first has the beginning of the run in it, at which the clock is read as well.
+    // The first stage has one tick more, because the clock is also read at the beginning of the run.
     assert_eq!(measured.stages.iter().map(|stage| stage.ticks).collect::<Vec<_>>(), [2, 1, 1, 1, 1, 1]);
-    // One cold run, three to warm up, four timed, four watched; six stages each.
+    // There are one cold run, three to warm up, four timed ones, and four timed by stage, of six stages each.
     assert_eq!(clock.alive.get(), 12 * 6);
 }

@@ -1,4 +1,4 @@
-//! Arm's MPS2 boards, as QEMU emulates them with `-icount shift=0`: semihosting, and a count of instructions.
+//! Arm's MPS2 boards, as QEMU emulates them with `-icount shift=0`. They print by semihosting and count instructions.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -10,7 +10,7 @@ use cortex_m_rt::exception;
 use cortex_m_semihosting::debug;
 use cortex_m_semihosting::hio::{HostStream, hstdout};
 
-/// QEMU's name of the machine.
+/// QEMU's name of the machine, and its core.
 #[cfg(feature = "mps2-an386")]
 pub const NAME: &str = "mps2-an386 (Cortex-M4), emulated";
 #[cfg(feature = "mps2-an500")]
@@ -18,12 +18,13 @@ pub const NAME: &str = "mps2-an500 (Cortex-M7), emulated";
 #[cfg(feature = "mps2-an505")]
 pub const NAME: &str = "mps2-an505 (Cortex-M33), emulated";
 
-/// What [`Board::count`] counts.
+/// Unit of [`Board::count`].
 pub const COUNTED: &str = "instructions";
 
-/// An instruction takes a nanosecond, and the system timer counts the board's clock: 25 MHz, and 20 MHz on the an505.
+/// Instructions per tick of the system timer. An emulated instruction takes a nanosecond, and the timer counts the
+/// board's clock, which is 20 MHz on the an505 and 25 MHz on the others.
 const PER_TICK: u64 = if cfg!(feature = "mps2-an505") { 50 } else { 40 };
-/// The system timer's largest value: it has 24 bits, and counts down.
+/// Largest value of the system timer, which has 24 bits and counts down.
 const RELOAD: u32 = 0xff_ffff;
 
 static WRAPS: AtomicU32 = AtomicU32::new(0);
@@ -33,15 +34,16 @@ fn SysTick() {
     WRAPS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Standard output of the emulator.
+/// The board, with the emulator's standard output.
 pub struct Board {
     out: Option<HostStream>,
 }
 
 impl Board {
-    /// Starts to count.
+    /// Starts the count.
     pub fn start() -> Self {
-        // SAFETY: called once, and no one else uses the system timer.
+        // SAFETY: the programs call this once, or again from the panic handler after which nothing else runs, and
+        // nothing else uses the system timer.
         let mut timer = unsafe { Peripherals::steal() }.SYST;
         timer.set_clock_source(SystClkSource::Core);
         timer.set_reload(RELOAD);
@@ -51,12 +53,12 @@ impl Board {
         Self { out: hstdout().ok() }
     }
 
-    /// Instructions since the start.
+    /// Returns the number of instructions since the start.
     pub fn count(&mut self) -> u64 {
         loop {
             let wraps = WRAPS.load(Ordering::Relaxed);
             let left = SYST::get_current();
-            // At zero it may or may not have been counted yet.
+            // A timer at zero may or may not have counted its wrap yet, so such a reading is dropped.
             if left != 0 && wraps == WRAPS.load(Ordering::Relaxed) {
                 let ticks = u64::from(wraps) * u64::from(RELOAD + 1) + u64::from(RELOAD - left);
                 return ticks * PER_TICK;

@@ -1,28 +1,14 @@
-//! How much of what the cores could do at best a model makes use of.
-
-use serde::Serialize;
+//! Computes which share of the cores' peak rate a model reaches.
 
 use crate::machine::Cores;
 use crate::observe::Sample;
+use crate::report::Peak;
 
-/// The int8 multiply-accumulates that the cores in use could do.
-#[derive(Debug, PartialEq, Serialize)]
-pub struct Peak {
-    pub macs_per_cycle_and_core: u32,
-    pub cores: usize,
-    /// While measuring.
-    pub mhz: f64,
-    /// Who says so: the cycle counter or the kernel.
-    pub mhz_from: &'static str,
-    pub gmac_per_s: f64,
-    /// What the model made use of, 1 being all.
-    pub share: f64,
-}
-
-/// The peak of `threads` cores, those of `cpus` where there are any.
+/// Returns the peak rate of `threads` cores and the share that `found_gmac_per_s` is of it. The cores are those of
+/// `cpus`, or any where `cpus` is empty.
 ///
 /// # Errors
-/// Why it is not known.
+/// Returns the reason where the rate of these cores or their clock is not known.
 pub fn peak(
     cores: &Cores,
     cpus: &[usize],

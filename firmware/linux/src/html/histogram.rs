@@ -1,30 +1,31 @@
-//! How often a run took how long.
+//! Draws a histogram of the latencies.
 
 use std::fmt::Write;
 
 use super::scale::Scale;
-use crate::bench::Outcome;
+use crate::report::Outcome;
 
 const BINS: usize = 48;
 
-/// The drawing, and in it the place of the axes.
+/// Size of the drawing, and the places of its axes.
 const SIZE: [f64; 2] = [720.0, 250.0];
 const LEFT: f64 = 48.0;
 const RIGHT: f64 = 704.0;
 const TOP: f64 = 52.0;
 const BOTTOM: f64 = 212.0;
 
-/// What the drawing shows.
+/// Returns the sentence above the drawing.
 pub fn caption(outcome: &Outcome) -> String {
     let (runs, warmup) = (outcome.runs, outcome.warmup);
     let (cold, warm) = (outcome.warmup_ms.first, outcome.warmup_ms.median);
     format!("{runs} runs, after {warmup} to warm up (the first of them {cold:.3} ms, their median {warm:.3} ms).")
 }
 
-/// Bars, with lines at the median and the percentiles. Runs beyond the drawing's right end are its last bar, in grey.
+/// Draws bars, and lines at the median and the percentiles. The last bar, in grey, counts the runs beyond the right end
+/// of the axis.
 pub fn svg(outcome: &Outcome) -> String {
     let latency = &outcome.latency_ms;
-    // One run that was interrupted would squeeze all others into one bar.
+    // Were the axis to end at the slowest run, one interrupted run would squeeze all others into one bar.
     let end = latency.max.min(latency.p99 + 0.5 * (latency.p99 - latency.min).max(0.01 * latency.p99));
     let x = Scale::new([latency.min, end], [LEFT, RIGHT]);
     let (bins, beyond) = bins(&outcome.times_ms, [latency.min, end]);
@@ -33,7 +34,7 @@ pub fn svg(outcome: &Outcome) -> String {
 
     let mut svg =
         format!("<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"Latency histogram\">", SIZE[0], SIZE[1]);
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     for (value, label) in y.ticks(4).into_iter().filter(|(value, _)| value.fract() == 0.0) {
         let at = y.place(value);
         let _ = write!(svg, "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>");
@@ -76,11 +77,11 @@ fn bar(svg: &mut String, class: &str, left: f64, width: f64, top: f64, title: &s
     let _ = write!(svg, "<rect class=\"{class}\" {shape}><title>{title}</title></rect>");
 }
 
-/// How many values fall into each part of the span, and how many lie beyond its end.
+/// Counts the values in each of [`BINS`] equal parts of the span, and those beyond its end.
 fn bins(values: &[f64], [least, most]: [f64; 2]) -> ([usize; BINS], usize) {
     let (mut bins, mut beyond) = ([0; BINS], 0);
     for value in values {
-        // The cast saturates.
+        // A quotient beyond the range of `usize` becomes its largest value.
         let index = ((value - least) / (most - least).max(f64::MIN_POSITIVE) * BINS as f64) as usize;
         match bins.get_mut(index) {
             Some(bin) => *bin += 1,

@@ -1,6 +1,6 @@
-//! From values to places on a page, and round numbers for the axes.
+//! Maps values to places on a page, and finds round numbers for the axes.
 
-/// A span of values that is drawn between two places.
+/// A span of values and the two places between which it is drawn.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
     least: f64,
@@ -10,24 +10,24 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// `least..=most` between the places `start` and `end`; a span without a length is widened.
+    /// Creates a scale that draws `least..=most` between the places `start` and `end`. A span of length 0 is widened.
     pub fn new([least, most]: [f64; 2], [start, end]: [f64; 2]) -> Self {
         let half = if most > least { 0.0 } else { (least.abs() * 0.05).max(0.5) };
         Self { least: least - half, most: most + half, start, end }
     }
 
-    /// The place of a value.
+    /// Returns the place of a value.
     pub fn place(&self, value: f64) -> f64 {
         self.start + (value - self.least) / (self.most - self.least) * (self.end - self.start)
     }
 
-    /// Round values in the span, some `count` of them, with as many decimals as they need.
+    /// Returns about `count` round values of the span, and each as text with as many decimals as it needs.
     pub fn ticks(&self, count: usize) -> Vec<(f64, String)> {
         let rough = (self.most - self.least) / count.max(1) as f64;
         let power = 10f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power).into_iter().find(|step| *step >= rough);
         let step = step.unwrap_or(rough);
-        // The cast saturates: a step is some power of ten that a latency or a clock has.
+        // A step of a latency, a clock or a temperature has few decimals, so the cast does not truncate.
         let decimals = (-step.log10().floor()).max(0.0) as usize;
         let first = (self.least / step).ceil();
         let values = (0..=2 * count).map(|index| (first + index as f64) * step);

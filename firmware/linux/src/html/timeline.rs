@@ -1,4 +1,4 @@
-//! Clock and temperature while measuring, one below the other over the same time.
+//! Draws clock and temperature, one below the other over the same time.
 
 use std::fmt::Write;
 
@@ -10,14 +10,14 @@ use crate::observe::Sample;
 const WIDTH: f64 = 720.0;
 const LEFT: f64 = 56.0;
 const RIGHT: f64 = 640.0;
-/// Top and bottom of the two drawings.
+/// Top and bottom of each of the two drawings.
 const PANELS: [[f64; 2]; 2] = [[34.0, 124.0], [160.0, 250.0]];
 const HEIGHT: f64 = 286.0;
 
-/// The most groups of cores that have a colour of their own.
+/// Number of colours for groups of cores; further groups repeat them.
 const COLOURS: usize = 3;
 
-/// Two drawings; where nothing is known, a sentence.
+/// Draws clock and temperature. A sentence takes the place of each that is not known.
 pub fn svg(samples: &[Sample]) -> String {
     let groups = samples.iter().map(|sample| sample.mhz.len()).max().unwrap_or(0);
     let clocks = (0..groups).map(|group| curve(samples, |sample| sample.mhz.get(group).copied())).collect();
@@ -29,7 +29,7 @@ pub fn svg(samples: &[Sample]) -> String {
     phases(&mut svg, samples, x, end);
     panel(&mut svg, PANELS[0], x, "clock", "MHz", clocks);
     panel(&mut svg, PANELS[1], x, "temperature", "°C", temperatures);
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     for (value, label) in x.ticks(8) {
         let _ =
             write!(svg, "<text class=\"middle\" x=\"{:.1}\" y=\"{}\">{label}</text>", x.place(value), HEIGHT - 18.0);
@@ -40,12 +40,12 @@ pub fn svg(samples: &[Sample]) -> String {
 
 type Curve = Vec<[f64; 2]>;
 
-/// Seconds and value of every sample that has one.
+/// Returns time in seconds and value of every sample that has a value.
 fn curve(samples: &[Sample], value: impl Fn(&Sample) -> Option<f64>) -> Curve {
     samples.iter().filter_map(|sample| Some([sample.seconds, value(sample)?])).collect()
 }
 
-/// Shades the measured runs behind both drawings, and names what came before and after.
+/// Shades the time of the measured runs behind both drawings, and labels the phases.
 fn phases(svg: &mut String, samples: &[Sample], x: Scale, end: f64) {
     let start_of = |phase| samples.iter().find(|sample| sample.phase == phase).map_or(end, |sample| sample.seconds);
     let (start, stop) = (x.place(start_of(Phase::Measured)), x.place(start_of(Phase::Layers)));
@@ -60,11 +60,12 @@ fn panel(svg: &mut String, [top, bottom]: [f64; 2], x: Scale, name: &str, unit: 
     let values = || curves.iter().flatten().map(|[_, value]| *value);
     let _ = write!(svg, "<text class=\"strong\" x=\"{LEFT}\" y=\"{}\">{name}, {unit}</text>", top - 7.0);
     if values().next().is_none() {
-        let _ = write!(svg, "<text x=\"{LEFT}\" y=\"{}\">This machine does not tell.</text>", (top + bottom) / 2.0);
+        let _ =
+            write!(svg, "<text x=\"{LEFT}\" y=\"{}\">This machine does not report it.</text>", (top + bottom) / 2.0);
         return;
     }
     let (least, most) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
-    // Round enough that noise in the last digit does not fill the drawing.
+    // The axis spans at least this much, so that noise in the last digit does not fill the drawing.
     let margin = (0.1 * (most - least)).max(0.05 * most.abs());
     let y = Scale::new([least - margin, most + margin], [bottom, top]);
     for (value, label) in y.ticks(3) {

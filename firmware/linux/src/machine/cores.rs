@@ -1,27 +1,27 @@
-//! The processor's cores: their names, and how many int8 products each can do in a cycle.
+//! The processor's cores: their names, and how many int8 multiply-accumulates each can do in a cycle.
 
 use crate::files::Files;
 
-/// Everything that is known about the cores of a machine.
+/// The cores of a machine.
 #[derive(Clone, Debug, Default)]
 pub struct Cores {
-    /// What x86 calls the whole processor.
+    /// Name of the whole processor, which x86 states.
     model: Option<String>,
-    /// ARM's cores by their numbers.
+    /// Kind of each core by its number, which ARM states.
     cores: Vec<Core>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 struct Core {
     number: usize,
-    /// As its maker calls it, or its ID where it is not in [`KINDS`].
+    /// Name by its maker, or the ID of a core that is not in [`KINDS`].
     name: String,
     macs_per_cycle: Option<u32>,
 }
 
-/// ARM's implementer and part numbers, the core's name, and the int8 multiply-accumulates that its vector units can
-/// retire in a cycle: 8 by SMLAL where there are no dot products; with them 16 for each unit that has SDOT.
-/// `None`: its maker has not published enough to tell.
+/// For each kind of core its implementer and part numbers in MIDR_EL1, its name, and the int8 multiply-accumulates that
+/// its vector units can retire in a cycle. A core without dot products does 8 of them, by SMLAL; a core with dot
+/// products does 16 in each unit that has SDOT. `None` stands for cores whose maker has not published enough to tell.
 const KINDS: [(&str, &str, &str, Option<u32>); 21] = [
     ("0x41", "0xd03", "Cortex-A53", Some(8)),
     ("0x41", "0xd04", "Cortex-A35", None),
@@ -40,7 +40,7 @@ const KINDS: [(&str, &str, &str, Option<u32>); 21] = [
     ("0x41", "0xd4b", "Cortex-A78C", Some(32)),
     ("0x4e", "0x003", "Denver 2", None),
     ("0x4e", "0x004", "Carmel", None),
-    // Qualcomm's names for cores of Arm's: A53, A55 without dot products, A76 and A55.
+    // Qualcomm sells Arm's cores under names of its own: A53, A55 without dot products, A76 and A55.
     ("0x51", "0x801", "Kryo-2xx-Silver", Some(8)),
     ("0x51", "0x803", "Kryo-3xx-Silver", None),
     ("0x51", "0x804", "Kryo-4xx-Gold", Some(32)),
@@ -48,16 +48,16 @@ const KINDS: [(&str, &str, &str, Option<u32>); 21] = [
 ];
 
 impl Cores {
-    /// What `/proc/cpuinfo` tells on a machine of this architecture.
+    /// Reads `/proc/cpuinfo` of a machine of this architecture.
     pub fn read(files: &Files, architecture: &str) -> Self {
         let cpuinfo = files.text("proc/cpuinfo").unwrap_or_default();
         let is_arm = matches!(architecture, "aarch64" | "arm");
-        // An emulator of ARM shows the processor that it runs on.
+        // A user-mode emulator of ARM shows the `/proc/cpuinfo` of the machine that it runs on.
         let model = value(&cpuinfo, "model name").filter(|_| !is_arm).map(str::to_owned);
         Self { model, cores: arm(&cpuinfo) }
     }
 
-    /// The processor's name: `4 × Cortex-A55, 4 × Cortex-A76` where its cores are of several kinds.
+    /// Returns the processor's name, such as `4 × Cortex-A55, 4 × Cortex-A76` where its cores are of several kinds.
     pub fn name(&self) -> Option<String> {
         let mut kinds: Vec<(&str, usize)> = Vec::new();
         for core in &self.cores {
@@ -70,10 +70,12 @@ impl Cores {
         self.model.clone().or_else(|| (!kinds.is_empty()).then(|| kinds.join(", ")))
     }
 
-    /// int8 multiply-accumulates a cycle of one of the cores with these numbers, all cores where there are none.
+    /// Returns the int8 multiply-accumulates that one of the cores `cpus` can do in a cycle, or one of all cores where
+    /// `cpus` is empty.
     ///
     /// # Errors
-    /// Why that is not known: the cores have no name or one without a figure, or are of several kinds.
+    /// Returns the reason where the rate is not known: a core without a name or without a figure, or cores of several
+    /// kinds.
     pub fn macs_per_cycle(&self, numbers: &[usize]) -> Result<u32, String> {
         let mut used = self.cores.iter().filter(|core| numbers.is_empty() || numbers.contains(&core.number));
         let first = used.next().ok_or("the kind of core is not known")?;
@@ -98,7 +100,7 @@ fn arm(cpuinfo: &str) -> Vec<Core> {
     cpuinfo.split("\n\n").filter_map(core).collect()
 }
 
-/// The value of the first line `KEY : VALUE`.
+/// Returns the value of the first line `KEY : VALUE`.
 fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     let mut pairs = text.lines().filter_map(|line| line.split_once(':'));
     pairs.find(|(name, _)| name.trim() == key).map(|(_, value)| value.trim())

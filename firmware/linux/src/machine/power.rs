@@ -1,35 +1,36 @@
-//! What the board's own sensors say about power.
+//! Reads the power sensors that boards have.
 
 use std::path::{Path, PathBuf};
 
 use crate::files::Files;
 
-/// Rails through which everything else of a Jetson is fed, by the names that its models give them.
+/// Names of the rail through which a Jetson feeds everything else; they differ between its models.
 const WHOLE_BOARD: [&str; 2] = ["VDD_IN", "POM_5V_IN"];
 
-/// Something that measures power, and what of.
+/// A power sensor, and the rails that it measures.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Sensor {
-    /// The Raspberry Pi 5's power management chip: all rails that it feeds, which leaves out what hangs on 5 V (USB, HATs).
+    /// The power management chip of the Raspberry Pi 5. It measures the rails that it feeds, and not what is connected
+    /// to 5 V (USB, HATs).
     Pmic,
-    /// One or several INA3221 of a Jetson: volts and amperes by file.
+    /// One or several INA3221 chips of a Jetson, with files for voltage and current.
     Ina3221 {
-        /// What is measured: the rails' names.
+        /// Names of the measured rails.
         rails: String,
-        /// Millivolts and milliamperes of each rail.
+        /// Files with millivolts and milliamperes of each rail.
         files: Vec<[PathBuf; 2]>,
     },
-    /// The same of older Jetson software: milliwatts by file.
+    /// INA3221 chips of a Jetson with older software, which has files for the power.
     OldIna3221 {
-        /// What is measured: the rails' names.
+        /// Names of the measured rails.
         rails: String,
-        /// Milliwatts of each rail.
+        /// Files with milliwatts of each rail.
         files: Vec<PathBuf>,
     },
 }
 
 impl Sensor {
-    /// This machine's sensor, if it has one.
+    /// Finds this machine's sensor, if it has one.
     pub fn find(files: &Files) -> Option<Self> {
         let rails = whole_board(ina3221(files));
         if !rails.is_empty() {
@@ -46,15 +47,15 @@ impl Sensor {
         Self::Pmic.watts(files).map(|_| Self::Pmic)
     }
 
-    /// What it measures.
+    /// Returns the name of the sensor and of what it measures.
     pub fn name(&self) -> String {
         match self {
-            Self::Pmic => "PMIC: the rails that it feeds, not what hangs on 5 V".to_owned(),
+            Self::Pmic => "PMIC: the rails that it feeds, not what is connected to 5 V".to_owned(),
             Self::Ina3221 { rails, .. } | Self::OldIna3221 { rails, .. } => format!("INA3221: {rails}"),
         }
     }
 
-    /// The power now.
+    /// Reads the power, in watts. Returns `None` where any rail cannot be read.
     pub fn watts(&self, files: &Files) -> Option<f64> {
         match self {
             Self::Pmic => pmic_watts(&files.told_by("vcgencmd", "pmic_read_adc")?),
@@ -66,7 +67,7 @@ impl Sensor {
     }
 }
 
-/// Label, millivolts and milliamperes of every connected channel.
+/// Returns for every connected channel its label and its files with millivolts and milliamperes.
 fn ina3221(files: &Files) -> Vec<(String, [PathBuf; 2])> {
     let channels = files.monitors("ina3221").into_iter().flat_map(|folder| (1..=3).map(move |n| (folder.clone(), n)));
     let channel = |(folder, n): (PathBuf, usize)| {
@@ -87,12 +88,12 @@ fn old_ina3221(files: &Files) -> Vec<(String, PathBuf)> {
     channels.filter_map(channel).collect()
 }
 
-/// A channel's label; none for one that is not connected.
+/// Returns a channel's label, or `None` for a channel that is not connected.
 fn label(files: &Files, path: &Path) -> Option<String> {
     files.text(path).filter(|label| !label.is_empty() && label != "NC")
 }
 
-/// The rail that feeds all others where there is one, else all of them.
+/// Returns the rail that feeds all others where there is one, and otherwise all rails.
 fn whole_board<T>(rails: Vec<(String, T)>) -> Vec<(String, T)> {
     let (whole, parts): (Vec<_>, Vec<_>) =
         rails.into_iter().partition(|(label, _)| WHOLE_BOARD.contains(&label.as_str()));
@@ -103,7 +104,8 @@ fn names<T>(rails: &[(String, T)]) -> String {
     rails.iter().map(|(label, _)| label.as_str()).collect::<Vec<_>>().join(" + ")
 }
 
-/// The sum over all rails with a current `NAME_A current(3)=0.1A` and a voltage `NAME_V volt(11)=3.3V`.
+/// Sums the power of all rails that have a line for the current, such as `NAME_A current(3)=0.1A`, and one for the
+/// voltage, such as `NAME_V volt(11)=3.3V`.
 fn pmic_watts(text: &str) -> Option<f64> {
     let values = |suffix: &'static str, unit: char| {
         text.lines().filter_map(move |line| {
@@ -131,7 +133,7 @@ mod tests {
 
     #[test]
     fn the_boards_sensors_are_read() {
-        // 5 V × 1.2 A: the other rails are fed through that one.
+        // VDD_IN has 5 V × 1.2 A. The other rails are fed through it and do not count again.
         assert_eq!(watts("jetson-orin-nano"), Some(("INA3221: VDD_IN".into(), 6.0)));
         let (name, watts_of_rails) = watts("raspberry-pi-5").unwrap();
         assert!(name.starts_with("PMIC") && (watts_of_rails - 3.177_19).abs() < 1e-6, "{name} {watts_of_rails}");

@@ -1,4 +1,4 @@
-//! What changes while a model runs: clocks, temperature, throttling.
+//! Reads what changes while a model runs: clocks, temperature, throttling, load.
 
 use std::path::PathBuf;
 
@@ -7,55 +7,55 @@ use serde::Serialize;
 use crate::affinity;
 use crate::files::Files;
 
-/// The machine at one moment.
+/// The state of the machine at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct State {
-    /// One entry for each group of cores that share a clock; empty where the kernel tells of none.
+    /// One entry for each group of cores that share a clock; empty where the kernel states none.
     pub clocks: Vec<Clock>,
-    /// Of the hottest CPU sensor.
+    /// Temperature of the hottest CPU sensor.
     pub temperature_c: Option<f64>,
-    /// The Raspberry Pi firmware's `get_throttled`: see [`super::trust`].
+    /// `get_throttled` of the Raspberry Pi's firmware; [`crate::trust`] explains its bits.
     pub throttled: Option<u32>,
-    /// The Raspberry Pi's alarm for too low a supply.
+    /// Whether the Raspberry Pi has raised its alarm for too low a supply voltage.
     pub under_voltage: Option<bool>,
-    /// How often a Jetson has throttled itself because it drew too much, since it was started.
+    /// How often a Jetson has throttled itself for drawing too much current since it was started.
     pub over_current_events: Option<u64>,
-    /// Programs that wanted to run, mean of the last minute.
+    /// Mean number of programs that were ready to run in the last minute.
     pub load: Option<f64>,
 }
 
 /// The clock of a group of cores.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Clock {
-    /// Their numbers, such as `0 1 2 3`.
+    /// Numbers of the cores, such as `0 1 2 3`.
     pub cpus: Option<String>,
-    /// What sets the clock: `performance` keeps it at its highest.
+    /// Policy that sets the clock; `performance` keeps it at its highest.
     pub governor: Option<String>,
-    /// Now.
+    /// The current clock.
     pub mhz: Option<f64>,
-    /// The lowest that the governor may choose; `jetson_clocks` raises it to the highest.
+    /// The lowest clock that the governor may choose; `jetson_clocks` raises it to the highest.
     pub least_mhz: Option<f64>,
-    /// The highest that the governor may choose.
+    /// The highest clock that the governor may choose.
     pub limit_mhz: Option<f64>,
-    /// The highest that the hardware has.
+    /// The highest clock of the hardware.
     pub max_mhz: Option<f64>,
 }
 
 impl Clock {
-    /// Whether it is the clock of one of these cores, or may be; of none is of any.
+    /// Returns whether this may be the clock of one of `cpus`, or of any core where `cpus` is empty.
     pub fn is_of(&self, cpus: &[usize]) -> bool {
         let numbers = self.cpus.as_deref().and_then(|text| affinity::parse(text).ok());
         cpus.is_empty() || numbers.is_none_or(|numbers| numbers.iter().any(|number| cpus.contains(number)))
     }
 
-    /// Whether the governor has no choice, whatever its name.
+    /// Returns whether the governor, whatever its name, has only one clock to choose from.
     pub fn is_fixed(&self) -> bool {
         self.least_mhz.is_some() && self.least_mhz == self.limit_mhz
     }
 }
 
 impl State {
-    /// The state now.
+    /// Reads the current state.
     pub fn now(files: &Files) -> Self {
         let monitored = |driver: &str, suffix: &str| {
             let paths = files.monitors(driver).into_iter().flat_map(|folder| files.entries(folder, ""));
@@ -68,19 +68,19 @@ impl State {
             temperature_c: temperature(files),
             throttled: throttled.as_deref().and_then(hex).or_else(|| ask_firmware(files)),
             under_voltage: monitored("rpi_volt", "in0_lcrit_alarm").map(|alarm| alarm > 0.0),
-            // The cast saturates.
+            // A count beyond the range of `u64` becomes its largest value.
             over_current_events: monitored("soctherm_oc", "_event_cnt").map(|events| events as u64),
             load: files.number("proc/loadavg"),
         }
     }
 }
 
-/// Folders of all groups of cores that share a clock.
+/// Returns the folders of all groups of cores that share a clock.
 fn policies(files: &Files) -> Vec<PathBuf> {
     files.entries("sys/devices/system/cpu/cpufreq", "policy")
 }
 
-/// `None` where nothing can be read of it: all its cores are off.
+/// Reads the clock of a group. Returns `None` where nothing can be read, because all cores of the group are off.
 fn clock(files: &Files, policy: &std::path::Path) -> Option<Clock> {
     let mhz = |name| files.number(policy.join(name)).map(|kilohertz| kilohertz / 1000.0);
     let clock = Clock {
@@ -94,25 +94,25 @@ fn clock(files: &Files, policy: &std::path::Path) -> Option<Clock> {
     (clock != Clock::default()).then_some(clock)
 }
 
-/// The clocks of some cores, to be read again and again: one file for each group of cores.
+/// The files of some cores' clocks, one for each group, which are read again and again.
 #[derive(Debug, Default)]
 pub struct Clocks(Vec<PathBuf>);
 
 impl Clocks {
-    /// Of the groups with one of these cores, or of all where there are none.
+    /// Finds the clocks of all groups with one of `cpus`, or of all groups where `cpus` is empty.
     pub fn of(files: &Files, cpus: &[usize]) -> Self {
         let mut policies = policies(files);
         policies.retain(|policy| clock(files, policy).is_some_and(|clock| clock.is_of(cpus)));
         Self(policies.into_iter().map(|policy| policy.join("scaling_cur_freq")).collect())
     }
 
-    /// All of them now, MHz.
+    /// Reads all these clocks, in MHz.
     pub fn mhz(&self, files: &Files) -> Vec<f64> {
         self.0.iter().filter_map(|path| files.number(path)).map(|kilohertz| kilohertz / 1000.0).collect()
     }
 }
 
-/// The hottest of the sensors that are named after the CPU, °C.
+/// Returns the highest temperature of the sensors that are named after the CPU, in °C.
 pub fn temperature(files: &Files) -> Option<f64> {
     let is_cpus = |kind: String| ["cpu", "x86_pkg"].iter().any(|name| kind.to_ascii_lowercase().contains(name));
     let zones = files.entries("sys/class/thermal", "thermal_zone");
@@ -120,12 +120,12 @@ pub fn temperature(files: &Files) -> Option<f64> {
     zones.filter_map(|zone| files.number(zone.join("temp"))).map(|thousandths| thousandths / 1000.0).reduce(f64::max)
 }
 
-/// Asks a Raspberry Pi's firmware by its own program, where the kernel has no file for it.
+/// Asks the firmware of a Raspberry Pi by its own program. This is for kernels that have no file for the answer.
 fn ask_firmware(files: &Files) -> Option<u32> {
     hex(files.told_by("vcgencmd", "get_throttled")?.trim().strip_prefix("throttled=")?)
 }
 
-/// A hexadecimal number, with or without `0x`.
+/// Parses a hexadecimal number with or without `0x`.
 fn hex(text: &str) -> Option<u32> {
     u32::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).ok()
 }
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn cores_that_are_off_have_no_clock() {
         let (folder, files) = board("jetson-orin-nano");
-        // Where a group's cores are off, the kernel keeps its folder, and every read of it fails.
+        // The kernel keeps the folder of a group whose cores are off, but every read in it fails.
         for file in files.entries("sys/devices/system/cpu/cpufreq/policy4", "") {
             std::fs::remove_file(folder.path().join(file)).unwrap();
         }

@@ -1,4 +1,4 @@
-//! A camera that may be unplugged and plugged in again.
+//! Takes frames from a camera that may be unplugged and plugged in again.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -6,27 +6,28 @@ use std::time::Duration;
 use resmlp_picture::Picture;
 
 use crate::error::Result;
-use crate::say;
+use crate::output::say;
 
-/// Why there is no frame.
+/// The reason why there is no frame.
 #[derive(Debug, PartialEq)]
 pub enum Failure {
-    /// This frame is damaged; the next may not be.
+    /// This frame is damaged. The next one may be whole.
     Damaged(String),
-    /// The camera gives no frames any more.
+    /// The camera delivers no frames any more.
     Gone(String),
 }
 
-/// Something that is open and gives one frame after another.
+/// An open camera that delivers one frame after another.
 pub trait Camera {
-    /// The newest frame.
+    /// Returns the newest frame.
     fn frame(&mut self) -> std::result::Result<Picture, Failure>;
 }
 
-/// Shows every frame until `show` says false. A camera that is gone is opened again as soon as it is back.
+/// Passes every frame to `show` until that returns false. A camera that was unplugged is opened again as soon as it is
+/// back.
 ///
 /// # Errors
-/// Where the camera cannot be opened the first time, and those of `show`.
+/// Returns the errors of `show`, and an error where the camera cannot be opened the first time.
 pub fn frames<C: Camera>(
     name: &str,
     mut open: impl FnMut() -> std::result::Result<C, String>,
@@ -41,12 +42,10 @@ pub fn frames<C: Camera>(
                     return Ok(());
                 }
             }
-            Err(Failure::Damaged(problem)) => {
-                say("note", &format!("{name}: a damaged frame is passed over: {problem}"))
-            }
+            Err(Failure::Damaged(problem)) => say("note", &format!("{name}: passed over a damaged frame: {problem}")),
             Err(Failure::Gone(problem)) => {
                 say("warning", &format!("{name}: {problem}; waiting for the camera to come back"));
-                // The old one is closed first: a driver may let itself be opened once only.
+                // The old handle is closed first, because a driver may allow only one.
                 drop(camera);
                 camera = loop {
                     sleep(pause);
@@ -67,7 +66,7 @@ mod tests {
 
     use super::*;
 
-    /// Plays what happens to a camera; `None` is an attempt to open it that fails.
+    /// A camera that follows a script. `None` in the script is a failing attempt to open the camera.
     struct Played<'a>(&'a RefCell<VecDeque<Option<std::result::Result<u8, Failure>>>>);
 
     impl Camera for Played<'_> {

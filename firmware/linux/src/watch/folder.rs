@@ -1,4 +1,4 @@
-//! Files that arrive in a folder, when they are whole.
+//! Waits for files that arrive in a folder, until they are whole.
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,19 +8,23 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
 
-use crate::say;
+use crate::output::say;
 
-/// Tells of each file when its writer closes it, or when it is moved into the folder: never of a half-written one.
+/// The files that arrive in a folder. A file arrives when its writer closes it or when it is moved into the folder, so
+/// that it is never half-written.
 pub struct Arrivals {
     folder: PathBuf,
     inotify: Inotify,
-    /// Told of already, oldest first.
+    /// Files that the kernel has reported and that were not returned yet, oldest first.
     waiting: VecDeque<PathBuf>,
     is_gone: bool,
 }
 
 impl Arrivals {
-    /// Of this folder, from now on; not of its sub-folders.
+    /// Watches `folder` from now on, without its sub-folders.
+    ///
+    /// # Errors
+    /// Returns the system's error where `folder` is no folder or cannot be watched.
     pub fn of(folder: &Path) -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC)?;
         let files = AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO;
@@ -29,8 +33,11 @@ impl Arrivals {
         Ok(Self { folder: folder.to_owned(), inotify, waiting: VecDeque::new(), is_gone: false })
     }
 
-    /// Waits for the next file; `None` when the folder is gone. Hidden files, which is how copying programs name what
-    /// they have not finished, are left out.
+    /// Waits for the next file and returns its path, or `None` when the folder is gone. Hidden files are left out,
+    /// because copying programs give unfinished files hidden names.
+    ///
+    /// # Errors
+    /// Returns the system's error where the folder cannot be watched any more.
     pub fn next(&mut self) -> io::Result<Option<PathBuf>> {
         loop {
             if let Some(path) = self.waiting.pop_front() {
@@ -48,7 +55,10 @@ impl Arrivals {
 
     fn take(&mut self, event: InotifyEvent) {
         if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
-            say("warning", "more files arrived than the kernel could remember: some are passed over");
+            say(
+                "warning",
+                "files arrived faster than they were classified, and the kernel has dropped some of them: those are not classified",
+            );
         }
         let gone = AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_IGNORED;
         self.is_gone |= event.mask.intersects(gone);

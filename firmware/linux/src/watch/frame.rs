@@ -1,26 +1,26 @@
-//! From a camera's bytes to a picture.
+//! Decodes a camera's frames.
 
 use resmlp_picture::Picture;
 
-/// The Huffman tables that the JPEG standard gives as examples (ITU-T T.81, annex K). Cameras leave them out of their
-/// frames, as each would have the same ones.
+/// The Huffman tables of the JPEG standard's annex K (ITU-T T.81). Cameras leave them out of their frames, since every
+/// frame would carry the same tables.
 const STANDARD_TABLES: &[u8] = include_bytes!("standard_huffman_tables.bin");
 
-/// Markers of a JPEG: its start, a definition of Huffman tables, the start of the coded data.
+/// Markers of a JPEG: start of image, definition of Huffman tables, start of scan.
 const START: [u8; 2] = [0xff, 0xd8];
 const TABLES: u8 = 0xc4;
 const SCAN: u8 = 0xda;
 
-/// How a camera's frames lie in memory.
+/// Format of a camera's frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Two pixels in four bytes: brightness, blue, brightness, red; ITU-R BT.601 with 16 to 235, as USB cameras have it.
+    /// Two pixels in four bytes: Y0, U, Y1, V, by ITU-R BT.601 with Y from 16 to 235, which USB cameras use.
     Yuyv,
-    /// Each frame a JPEG, with or without its Huffman tables.
+    /// Each frame is a JPEG with or without Huffman tables.
     Mjpeg,
 }
 
-/// Height, width and bytes from one row to the next.
+/// Height and width in pixels, and bytes from one row to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     pub height: u32,
@@ -28,7 +28,10 @@ pub struct Shape {
     pub stride: u32,
 }
 
-/// Decodes a frame; the error says what is wrong with it.
+/// Decodes a frame.
+///
+/// # Errors
+/// Returns a message that says what is wrong with the frame.
 pub fn decode(kind: Kind, shape: Shape, bytes: &[u8]) -> Result<Picture, String> {
     match kind {
         Kind::Yuyv => yuyv(shape, bytes),
@@ -41,17 +44,17 @@ fn yuyv(shape: Shape, bytes: &[u8]) -> Result<Picture, String> {
     let [rows, row, stride] = [height, width.div_ceil(2).saturating_mul(4), stride].map(|v| v as usize);
     let needed = rows.saturating_sub(1).saturating_mul(stride).saturating_add(row);
     if stride < row || bytes.len() < needed {
-        return Err(format!("{} bytes of YUYV, expected {needed} for {height} × {width} pixels", bytes.len()));
+        return Err(format!("found {} bytes of YUYV, expected {needed} for {height} × {width} pixels", bytes.len()));
     }
     let mut rgb = Vec::with_capacity(rows * row / 2 * 3);
     for line in bytes.chunks(stride.max(1)).take(rows) {
         let pixels = line.as_chunks::<4>().0.iter().flat_map(|&[y0, u, y1, v]| [[y0, u, v], [y1, u, v]]);
         rgb.extend(pixels.take(width as usize).flat_map(to_rgb));
     }
-    Picture::from_rgb(height, width, rgb).ok_or_else(|| format!("a frame of {height} × {width} pixels"))
+    Picture::from_rgb(height, width, rgb).ok_or_else(|| format!("the frame has {height} × {width} pixels"))
 }
 
-/// BT.601 with 16 to 235, in fixed point: exact to half a level.
+/// Converts a pixel from BT.601 to RGB in fixed point. The result is exact to half a level.
 fn to_rgb([y, u, v]: [u8; 3]) -> [u8; 3] {
     let [y, u, v] = [i32::from(y) - 16, i32::from(u) - 128, i32::from(v) - 128];
     let (grey, half) = (76_309 * y, 1 << 15);
@@ -59,10 +62,11 @@ fn to_rgb([y, u, v]: [u8; 3]) -> [u8; 3] {
     channels.map(|channel| ((channel + half) >> 16).clamp(0, 255) as u8)
 }
 
-/// The JPEG with Huffman tables in it.
+/// Returns the JPEG with the standard Huffman tables inserted where it has none.
 fn with_tables(jpeg: &[u8]) -> Result<Vec<u8>, String> {
-    let Some(mut rest) = jpeg.strip_prefix(&START) else { return Err("a frame that is no JPEG".into()) };
-    // Segments follow each other up to the coded data: 0xff, what it is, its length with these two bytes.
+    let Some(mut rest) = jpeg.strip_prefix(&START) else { return Err("the frame is no JPEG".into()) };
+    // Each segment before the coded data begins with 0xff, its marker, and its length, which includes the two bytes of
+    // the length.
     while let &[0xff, marker, high, low, ..] = rest {
         match marker {
             TABLES => return Ok(jpeg.to_vec()),
@@ -73,7 +77,7 @@ fn with_tables(jpeg: &[u8]) -> Result<Vec<u8>, String> {
             _ => rest = rest.get(2 + usize::from(u16::from_be_bytes([high, low]))..).unwrap_or_default(),
         }
     }
-    Err("a JPEG that was cut off".into())
+    Err("the JPEG is cut off".into())
 }
 
 #[cfg(test)]
@@ -84,7 +88,7 @@ mod tests {
 
     #[test]
     fn colours_come_out_right() {
-        // White, black, and the primaries at their full levels.
+        // White, black, and the primaries at full level.
         for (yuv, rgb) in [
             ([235, 128, 128], [255, 255, 255]),
             ([16, 128, 128], [0, 0, 0]),
@@ -120,13 +124,13 @@ mod tests {
 
     #[test]
     fn rows_end_where_they_end() {
-        // Three pixels in eight bytes, and two bytes that are not looked at.
+        // Each row has three pixels in eight bytes, and two bytes of padding.
         let row = |y: u8| [y, 128, y, 128, y, 128, 0, 128, 9, 9];
         let bytes = [row(16), row(235)].concat();
         let picture = decode(Kind::Yuyv, SHAPE, &bytes).unwrap();
         assert_eq!((picture.height(), picture.width()), (2, 3));
         assert_eq!(picture.rgb(), [[0; 9], [255; 9]].concat());
-        // The last row need not be filled up.
+        // The last row may lack its padding.
         assert_eq!(decode(Kind::Yuyv, SHAPE, &bytes[..18]).as_ref(), Ok(&picture));
         for (shape, len) in [
             (SHAPE, 17),

@@ -1,6 +1,7 @@
-//! Frames of a camera through Video4Linux: the few calls that streaming takes.
+//! Takes a camera's frames through Video4Linux, with the few calls that streaming needs.
 //!
-//! The layouts are those of `linux/videodev2.h` on 64-bit machines, which are part of the kernel's stable interface.
+//! The structs have the layouts of `linux/videodev2.h` on 64-bit machines, which belong to the kernel's stable
+//! interface.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -18,22 +19,28 @@ use resmlp_picture::Picture;
 
 use super::camera::{Camera, Failure};
 use super::frame::{Kind, Shape, decode};
+use crate::contain;
 
-/// Frames that the driver may fill while one is looked at.
+/// Number of buffers: the driver fills the others while one frame is decoded.
 const BUFFERS: u32 = 4;
 
-/// Smallest picture that is asked for; a driver takes the nearest that it has.
+/// Smallest height and width that are asked for. A driver chooses the nearest size that the camera has.
 const ASKED: [u32; 2] = [480, 640];
 
-/// Seconds after which a camera that gives no frame is taken for gone.
+/// A camera that delivers no frame for this many seconds counts as disconnected.
 const PATIENCE: u16 = 5;
 
-/// `V4L2_BUF_TYPE_VIDEO_CAPTURE`, `V4L2_MEMORY_MMAP`, and bits of capabilities and of a buffer's flags.
+/// `V4L2_BUF_TYPE_VIDEO_CAPTURE`
 const CAPTURE: u32 = 1;
+/// `V4L2_MEMORY_MMAP`
 const MMAP: u32 = 1;
+/// `V4L2_CAP_VIDEO_CAPTURE`
 const CAN_CAPTURE: u32 = 1;
+/// `V4L2_CAP_STREAMING`
 const CAN_STREAM: u32 = 0x0400_0000;
+/// `V4L2_CAP_DEVICE_CAPS`
 const HAS_DEVICE_CAPABILITIES: u32 = 0x8000_0000;
+/// `V4L2_BUF_FLAG_ERROR`
 const DAMAGED: u32 = 0x40;
 
 const YUYV: u32 = u32::from_le_bytes(*b"YUYV");
@@ -84,7 +91,7 @@ struct Buffer {
     timecode: [u32; 4],
     sequence: u32,
     memory: u32,
-    /// The place to map it from, in the lower half.
+    /// Offset at which the buffer is mapped; a union in the kernel's header, of which the lower half counts.
     offset: u64,
     length: u32,
     rest: [u32; 3],
@@ -93,7 +100,8 @@ struct Buffer {
 const _: () = assert!(size_of::<Capability>() == 104 && size_of::<Format>() == 208);
 const _: () = assert!(size_of::<RequestBuffers>() == 20 && size_of::<Buffer>() == 88);
 
-/// The calls, unsafe as any call of a driver: each takes the type that its number is made from.
+/// The calls of the driver. Each is unsafe, as the kernel trusts the pointer; its number encodes the size of the type
+/// behind it.
 mod calls {
     use super::{Buffer, Capability, Format, RequestBuffers};
 
@@ -106,22 +114,24 @@ mod calls {
     nix::ioctl_write_ptr!(stream_on, b'V', 18, i32);
 }
 
-/// A camera that streams into mapped memory. Closing it stops the stream.
+/// A camera that streams into mapped memory. Dropping it closes the device, which stops the stream.
 pub struct Capture {
     kind: Kind,
     shape: Shape,
-    // Unmapped before the device is closed.
+    // Fields are dropped in this order, so that the buffers are unmapped before the device is closed.
     buffers: Vec<Mapped>,
     device: File,
 }
 
 impl Capture {
-    /// Opens a camera for pictures no smaller than `least` (height, width), if it has them.
+    /// Opens a camera and starts its stream. The pictures are no smaller than `least` (height, width), if the camera
+    /// has such a size.
     ///
-    /// The error says what `path` is instead, or what the camera lacks.
+    /// # Errors
+    /// Returns a message that says what `path` is instead of a camera, or what the camera lacks.
     pub fn open(path: &Path, least: [u32; 2]) -> Result<Self, String> {
         let told = |error: io::Error| error.to_string();
-        // A frame is waited for by `poll`, with a limit.
+        // With O_NONBLOCK, only `poll` waits for a frame, and it has a time limit.
         let without_waiting = OFlag::O_NONBLOCK.bits();
         let mut device = OpenOptions::new();
         let device = device.read(true).write(true).custom_flags(without_waiting).open(path).map_err(told)?;
@@ -141,7 +151,7 @@ impl Capture {
         Ok(Self { kind, shape, buffers, device })
     }
 
-    /// Waits until a frame is there, or `patience` is over.
+    /// Waits at most `patience` for a frame, and returns whether there is one.
     fn is_ready(&self, patience: PollTimeout) -> io::Result<bool> {
         loop {
             let mut files = [PollFd::new(self.device.as_fd(), PollFlags::POLLIN)];
@@ -152,7 +162,7 @@ impl Capture {
         }
     }
 
-    /// The newest frame's buffer; older ones go back to the driver unseen.
+    /// Takes the buffer of the newest frame from the driver. The buffers of older frames go back to the driver unseen.
     fn newest(&self) -> io::Result<Buffer> {
         if !self.is_ready(PollTimeout::from(1000 * PATIENCE))? {
             return Err(io::Error::other(format!("no frame for {PATIENCE} seconds")));
@@ -175,9 +185,9 @@ impl Camera for Capture {
         let mut buffer = self.newest().map_err(gone)?;
         let bytes = self.buffers.get(buffer.index as usize).and_then(|b| b.bytes().get(..buffer.bytes_used as usize));
         let picture = match bytes {
-            _ if buffer.flags & DAMAGED != 0 => Err("the camera says so".to_owned()),
-            Some(bytes) => decode(self.kind, self.shape, bytes),
-            None => Err("longer than its buffer".to_owned()),
+            _ if buffer.flags & DAMAGED != 0 => Err("the camera marked it as damaged".to_owned()),
+            Some(bytes) => contain::panics(|| decode(self.kind, self.shape, bytes)).flatten(),
+            None => Err("it is longer than its buffer".to_owned()),
         };
         call(calls::queue, &self.device, &mut buffer).map_err(gone)?;
         picture.map_err(Failure::Damaged)
@@ -191,10 +201,14 @@ fn require_camera(device: &File) -> Result<(), String> {
     let of_device = found.capabilities & HAS_DEVICE_CAPABILITIES != 0;
     let can = if of_device { found.device_capabilities } else { found.capabilities };
     let needed = CAN_CAPTURE | CAN_STREAM;
-    if can & needed == needed { Ok(()) } else { Err("a video device that captures no frames, try another".to_owned()) }
+    if can & needed == needed {
+        Ok(())
+    } else {
+        Err("this video device captures no frames; try another /dev/videoN".to_owned())
+    }
 }
 
-/// Uncompressed frames where the camera has them, else JPEG.
+/// Chooses uncompressed frames where the camera has them, and otherwise JPEG.
 fn choose_format(device: &File, [height, width]: [u32; 2]) -> Result<(Kind, Shape), String> {
     let mut found = Vec::new();
     for (pixel_format, kind) in [(YUYV, Kind::Yuyv), (MJPEG, Kind::Mjpeg)] {
@@ -208,7 +222,8 @@ fn choose_format(device: &File, [height, width]: [u32; 2]) -> Result<(Kind, Shap
             bytes_per_line: 0,
             rest: [0; 45],
         };
-        call(calls::set_format, device, &mut format).map_err(|error| format!("the camera takes no format: {error}"))?;
+        call(calls::set_format, device, &mut format)
+            .map_err(|error| format!("the camera accepts no format: {error}"))?;
         if format.pixel_format == pixel_format {
             let (height, width, stride) = (format.height, format.width, format.bytes_per_line.max(2 * format.width));
             return Ok((kind, Shape { height, width, stride }));
@@ -216,7 +231,7 @@ fn choose_format(device: &File, [height, width]: [u32; 2]) -> Result<(Kind, Shap
         found.push(String::from_utf8_lossy(&format.pixel_format.to_le_bytes()).into_owned());
     }
     found.dedup();
-    Err(format!("the camera gives {} frames, expected YUYV or MJPG", found.join(" and ")))
+    Err(format!("the camera delivers {} frames, expected YUYV or MJPG", found.join(" and ")))
 }
 
 impl Buffer {
@@ -239,7 +254,7 @@ impl Buffer {
     }
 }
 
-/// A driver's buffer in this program's memory.
+/// One of the driver's buffers, mapped into this program's memory.
 struct Mapped {
     start: NonNull<u8>,
     len: usize,
@@ -248,31 +263,34 @@ struct Mapped {
 impl Mapped {
     fn new(device: &File, buffer: &Buffer) -> io::Result<Self> {
         let (len, offset) = (buffer.length as usize, buffer.offset & u64::from(u32::MAX));
-        let size = NonZeroUsize::new(len).ok_or_else(|| io::Error::other("an empty buffer"))?;
-        // SAFETY: a new mapping, at a place that the kernel chooses.
+        let size = NonZeroUsize::new(len).ok_or_else(|| io::Error::other("the driver has an empty buffer"))?;
+        // SAFETY: the kernel chooses the address of the new mapping, so it overlaps no memory that is in use.
         let start = unsafe { mmap(None, size, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, device, offset as i64)? };
         Ok(Self { start: start.cast(), len })
     }
 
-    /// To be read only while the buffer is not the driver's.
+    /// Returns the bytes of the buffer. They hold a whole frame only while the buffer is not queued at the driver.
     fn bytes(&self) -> &[u8] {
-        // SAFETY: `len` bytes are mapped as long as `self` lives. The driver writes no buffer that was taken from it,
-        // and should one do so nevertheless, the bytes are a picture: any value is one.
+        // SAFETY: `len` bytes are mapped readable for as long as `self` lives. The driver does not write to a buffer
+        // that is not queued, and this program reads only such buffers, so the bytes do not change behind the
+        // reference.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
 
 impl Drop for Mapped {
     fn drop(&mut self) {
-        // SAFETY: mapped in `new`, and nothing borrows from it any more. Failing leaves it mapped: nothing is lost.
+        // SAFETY: `new` made this mapping with this length, and `&mut self` proves that no slice of it is in use. A
+        // failure only leaves the memory mapped.
         let _ = unsafe { munmap(self.start.cast(), self.len) };
     }
 }
 
-/// A call that reads and writes `value`.
+/// Makes a call of the driver that reads and writes `value`, again where a signal interrupts it.
 fn call<T>(function: unsafe fn(RawFd, *mut T) -> nix::Result<i32>, device: &File, value: &mut T) -> io::Result<()> {
     loop {
-        // SAFETY: `value` is of the type that the call takes, all of which are plain numbers.
+        // SAFETY: `value` is a live, exclusive reference to the type that the call's number is made from. The types are
+        // `repr(C)` and hold only integers, so whatever the kernel writes is a valid value.
         match unsafe { function(device.as_raw_fd(), value) } {
             Err(Errno::EINTR) => {}
             result => return Ok(result.map(|_| ())?),
@@ -282,7 +300,7 @@ fn call<T>(function: unsafe fn(RawFd, *mut T) -> nix::Result<i32>, device: &File
 
 fn stream_on(device: &File) -> io::Result<()> {
     let kind = CAPTURE as i32;
-    // SAFETY: the call reads one number.
+    // SAFETY: the call reads one `i32` through the pointer, and `kind` lives until the call returns.
     unsafe { calls::stream_on(device.as_raw_fd(), &kind)? };
     Ok(())
 }

@@ -1,4 +1,4 @@
-/// Writes the files of a board below `root`: in its text a line `=== PATH` comes before the lines of each file.
+/// Writes the files of a board below `root`. In `text` a line `=== PATH` comes before the lines of each file.
 pub fn unpack(text: &str, root: &std::path::Path) {
     let mut path = std::path::PathBuf::new();
     for line in text.lines() {

@@ -1,4 +1,4 @@
-//! The program from outside: what `resmlp deploy` and people's scripts rely on.
+//! The program from outside, as `resmlp deploy` and people's scripts see it.
 
 use std::io::Write;
 use std::process::{Output, Stdio};
@@ -55,19 +55,19 @@ fn pictures_come_as_bytes_or_ppm_or_through_a_pipe() {
 
 #[test]
 fn an_embedding_has_no_top() {
-    let place = Place::new(&Dims { has_head: false, outputs: DIMS.dim, ..DIMS });
+    let place = Place::new(&Dims { has_head: false, outputs: DIMS.dim, ..*DIMS });
     let found = place.json("run m.rmlp p.rgb --json");
     assert_eq!(found["results"][0]["top"], Value::Array(vec![]));
     assert_eq!(logits(&found["results"][0]), place.expected_logits());
     let output = place.program("run m.rmlp p.rgb").output().unwrap();
-    assert!(text(&output.stdout).contains("embedding of 20 channels"));
+    assert!(text(&output.stdout).contains(&format!("embedding of {} channels", DIMS.dim)));
 }
 
 #[test]
 fn bench_has_the_fields_that_scripts_read() {
     for weights in [WeightStorage::Int8, WeightStorage::F16] {
         let layout = if weights == WeightStorage::Int8 { Layout::DEFAULT } else { Layout::F16 };
-        let place = Place::new(&Dims { weights, layout, ..DIMS });
+        let place = Place::new(&Dims { weights, layout, ..*DIMS });
         let found = place.json("bench m.rmlp --runs 7 --warmup 2 --threads 2 --kernels scalar --json");
         for (field, expected) in [
             ("model", Value::from("m.rmlp")),
@@ -86,7 +86,10 @@ fn bench_has_the_fields_that_scripts_read() {
         let layers = found["layers"].as_array().unwrap();
         assert_eq!(layers.len(), 2 + 2 * DIMS.depth);
         assert_eq!(layers.iter().map(|layer| layer["macs"].as_u64().unwrap()).sum::<u64>(), DIMS.macs());
-        assert!(layers.iter().all(|layer| layer["ms"].as_f64().unwrap() > 0.0 && layer["name"].is_string()));
+        // The clock of a fast machine may not see how long a head of a hundred operations takes.
+        let is_timed = |layer: &Value| layer["ms"].as_f64().unwrap() > 0.0 || layer["name"] == "head";
+        assert!(layers.iter().all(|layer| is_timed(layer) && layer["gmac_per_s"].as_f64().unwrap() > 0.0));
+        assert!(layers.iter().all(|layer| layer["name"].is_string()));
         assert_eq!(found["trusted"], found["warnings"].as_array().unwrap().is_empty());
         assert_eq!(found["machine"]["architecture"], std::env::consts::ARCH);
         assert!(found["before"]["clocks"].is_array() && found["after"].get("throttled").is_some());
@@ -98,7 +101,7 @@ fn bench_without_json_is_for_people() {
     let place = Place::new(&DIMS);
     let output = place.program("bench m.rmlp --runs 3 --threads 2000").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    // More threads than any machine that runs this test has cores.
+    // No machine that runs this test has as many cores.
     let output = place.program("bench m.rmlp --runs 3 --threads 1000").output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("warning: 1000 threads share"), "{}", text(&output.stderr));
@@ -127,7 +130,7 @@ fn errors_name_the_file_and_what_was_expected() {
     ] {
         for json in ["", " --json"] {
             let stderr = place.fails(&format!("{words}{json}"), 1);
-            // Before it there may be a note that the weights are rearranged for this CPU.
+            // A note that the weights are rearranged for this CPU may come before the error.
             let error = stderr.lines().find(|line| !line.starts_with("note: ")).unwrap_or_default();
             assert!(error.starts_with("error: ") && error.contains(told), "{words}: {stderr}");
         }
@@ -140,7 +143,7 @@ fn errors_name_the_file_and_what_was_expected() {
 #[test]
 fn weights_in_another_layout_are_rearranged_with_a_note() {
     let layout = Layout { rows: 3, columns: 5, group: 2, offset: 0 };
-    let place = Place::new(&Dims { layout, ..DIMS });
+    let place = Place::new(&Dims { layout, ..*DIMS });
     let Output { status, stdout, stderr } = place.program("run m.rmlp p.rgb --json").output().unwrap();
     assert!(status.success(), "{}", text(&stderr));
     let found: Value = serde_json::from_slice(&stdout).unwrap();

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::boards::place;
 use crate::place::{DIMS, text};
 
-/// A browser that this machine has.
+/// Returns the name of a browser that this machine has.
 fn browser() -> Option<&'static str> {
     let works = |name: &&str| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success());
     ["chromium", "chromium-browser", "google-chrome"].into_iter().find(works)
@@ -20,7 +20,7 @@ fn the_page_is_shown_by_a_browser() {
         return;
     };
     let (place, root) = place("jetson-orin-nano");
-    // A name that would be markup were it not escaped.
+    // Were this name not escaped, it would be markup.
     let mut command = place.program("bench m.rmlp --name <b>m.rmlp --runs 40 --threads 1 --json --html report.html");
     let output = command.env("RESMLP_DEVICE_ROOT", root).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -38,7 +38,7 @@ fn the_page_is_shown_by_a_browser() {
     let output = command.arg(format!("file://{}", place.path("report.html").display())).output().unwrap();
     let (dom, log) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{log}");
-    // Everything that a page complains of, the content policy's refusals among it, is a console message.
+    // Errors of the page and refusals of its content policy are console messages.
     assert!(!log.contains("CONSOLE"), "{log}");
     let visible = dom.split_once("<script").unwrap().0;
     assert!(visible.contains("<h1>&lt;b&gt;m.rmlp</h1>") && visible.contains("NVIDIA Jetson Orin Nano"), "{visible}");
@@ -54,7 +54,7 @@ fn the_page_is_shown_by_a_browser() {
     assert!(visible.contains(&energy) && visible.contains("47.5 °C") && visible.contains("1510 MHz"), "{visible}");
     assert_eq!(visible.matches("<svg").count(), 3);
     assert!(visible.matches("<rect class=\"bar\"").count() > 2 + 2 * DIMS.depth);
-    // The report for programs is the same.
+    // The JSON within the page is the report on stdout.
     let inside = dom.split_once("id=\"report\">").and_then(|(_, rest)| rest.split_once("</script>")).unwrap().0;
     assert_eq!(serde_json::from_str::<Value>(inside).unwrap(), report);
 }

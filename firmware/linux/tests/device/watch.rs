@@ -1,4 +1,4 @@
-//! `watch`, and pictures as people have them: JPEG, of any size.
+//! `watch`, and pictures as people have them: JPEG files of any size.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -11,9 +11,9 @@ use serde_json::Value;
 use crate::cli::logits;
 use crate::place::{DIMS, Place};
 
-const JPEG: &[u8] = include_bytes!("../frames/camera.jpg");
+pub const JPEG: &[u8] = include_bytes!("../frames/camera.jpg");
 
-/// What the library says about a picture file.
+/// Returns the logits that the library computes for a picture file.
 fn expected(place: &Place, file: &[u8]) -> Vec<f32> {
     let bytes = AlignedBytes::from(&*place.model);
     let engine = Engine::new(Model::parse(&bytes).unwrap(), Kernels::scalar(), Serial).unwrap();
@@ -55,13 +55,13 @@ fn pictures_are_classified_as_they_arrive() {
     assert_eq!((&first["top"][0]["index"], first["top"].as_array().unwrap().len()), (&best.into(), 5));
     assert!(first["latency_ms"].as_f64().unwrap() > 0.0 && first["prepare_ms"].as_f64().unwrap() > 0.0);
 
-    // A file that gets its last name only now was classified already.
+    // A renamed file was classified under its first name and is not classified again.
     fs::rename(folder.join("first.jpg"), folder.join("renamed.jpg")).unwrap();
-    // Half a file is no picture until its other half is there.
+    // A file that is still being written does not arrive before it is closed.
     let mut slow = File::create(folder.join("slow.jpg")).unwrap();
     slow.write_all(&JPEG[..600]).unwrap();
     fs::write(folder.join("notes.txt"), "no picture").unwrap();
-    // A pipe that nobody writes to is not waited for.
+    // The program does not wait for a pipe that nobody writes to.
     assert!(Command::new("mkfifo").arg(place.path("pipe")).status().unwrap().success());
     fs::rename(place.path("pipe"), folder.join("pipe.jpg")).unwrap();
     fs::write(place.path("copied.jpg"), JPEG).unwrap();

@@ -1,39 +1,39 @@
-//! What `bench` found: the JSON report, field by field.
+//! The report of `bench`, field by field as it stands in the JSON.
+
+pub mod text;
 
 use std::time::Duration;
 
+use resmlp_command_line::Milliseconds;
 use resmlp_runtime::measure::{self, Latency};
 use serde::Serialize;
 
-use super::energy::Energy;
-use super::milliseconds;
-use super::peak::Peak;
 use crate::machine::{Machine, State};
 use crate::observe::Sample;
 use crate::pmu::Counted;
 
-/// Everything that there is to report.
+/// The whole report.
 #[derive(Serialize)]
 pub struct Outcome {
     pub model: String,
     pub kernels: &'static str,
     pub threads: usize,
-    /// The core of each thread; empty where the system chose.
+    /// The core of each thread; empty where the threads were not pinned.
     pub pinned_to: Vec<usize>,
     pub runs: usize,
-    /// Runs before the measured ones.
+    /// Number of runs before the measured ones.
     pub warmup: usize,
     pub warmup_ms: WarmUp,
     pub latency_ms: Milliseconds,
-    /// Every measured run, in their order.
+    /// Time of every measured run, in the order of the runs.
     pub times_ms: Vec<f64>,
     pub gmac_per_s: f64,
     pub macs: u64,
     pub model_bytes: usize,
     pub scratch_bytes: usize,
-    /// All of this program's memory.
+    /// Largest resident set of this program so far.
     pub peak_memory_bytes: Option<u64>,
-    /// Whether the weights were rearranged at load.
+    /// Whether the weights were rearranged for the kernels when the model was loaded.
     pub repacked: bool,
     pub peak: Option<Peak>,
     pub cycles: Option<Cycles>,
@@ -43,31 +43,21 @@ pub struct Outcome {
     pub cool_down: Option<CoolDown>,
     pub before: State,
     pub after: State,
-    /// Clock and temperature while measuring.
+    /// Clock and temperature during the runs.
     pub timeline: Vec<Sample>,
-    /// Figures that are missing, and why.
+    /// For each figure that is missing, its name and the reason.
     pub not_known: Vec<String>,
-    /// Whether there are no warnings.
+    /// Whether there is no warning.
     pub trusted: bool,
     pub warnings: Vec<String>,
 }
 
-/// How long the runs before the measured ones took.
+/// Times of the runs before the measured ones, in milliseconds.
 #[derive(Serialize)]
 pub struct WarmUp {
-    /// The first run, which finds the caches cold.
+    /// Time of the first run, which finds the caches cold.
     pub first: f64,
     pub median: f64,
-}
-
-/// Of a whole forward pass.
-#[derive(Serialize)]
-pub struct Milliseconds {
-    pub min: f64,
-    pub median: f64,
-    pub p90: f64,
-    pub p99: f64,
-    pub max: f64,
 }
 
 #[derive(Serialize)]
@@ -78,16 +68,45 @@ pub struct Layer {
     pub gmac_per_s: f64,
 }
 
-/// What the processor's counters say about one run, outside the kernel, on the thread that begins it.
+/// Means of one run by the processor's counters. They count the calling thread alone, outside the kernel.
 #[derive(Serialize)]
 pub struct Cycles {
     pub cycles_per_run: f64,
     pub instructions_per_run: f64,
-    /// The clock that follows.
+    /// The clock that follows from the cycles and the time.
     pub mhz: f64,
 }
 
-/// How it went to wait for a cooler processor.
+/// Power, and the energy of one run.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Energy {
+    /// Name of the sensor and of the rails that it measures.
+    pub sensor: String,
+    /// Mean power before the runs, in watts.
+    pub idle_w: Option<f64>,
+    /// Mean power during the runs, in watts.
+    pub load_w: f64,
+    /// Energy of one run: everything that the sensor measures, the idle power included.
+    pub millijoules_per_run: f64,
+    /// Readings of the sensor during the runs.
+    pub looks: usize,
+}
+
+/// The rate of int8 multiply-accumulates that the cores in use could reach.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Peak {
+    pub macs_per_cycle_and_core: u32,
+    pub cores: usize,
+    /// Mean clock during the measured runs.
+    pub mhz: f64,
+    /// Source of the clock: `cycle counter` or `kernel`.
+    pub mhz_from: &'static str,
+    pub gmac_per_s: f64,
+    /// The share of the peak that the model reached, from 0 to 1.
+    pub share: f64,
+}
+
+/// The outcome of waiting for a cooler processor.
 #[derive(Serialize)]
 pub struct CoolDown {
     pub wanted_c: f64,
@@ -112,22 +131,28 @@ impl Cycles {
 
 impl From<measure::Layer> for Layer {
     fn from(measure::Layer { name, ms, macs }: measure::Layer) -> Self {
-        Self { name, ms, macs, gmac_per_s: macs as f64 / (ms * 1e6).max(f64::MIN_POSITIVE) }
+        // A clock that ticks slowly may see a short stage take no time. The rate of such a stage is that of one nanosecond.
+        let nanoseconds = (ms * 1e6).max(1.0);
+        Self { name, ms, macs, gmac_per_s: macs as f64 / nanoseconds }
     }
 }
 
 impl CoolDown {
-    /// Why the processor is not as cool as was asked for.
+    /// Returns the reason why the processor is not as cool as the user asked for, or `None` where it is.
     pub fn warning(&self) -> Option<String> {
         match self.to_c {
-            None => Some("there is no temperature to wait for".to_owned()),
+            None => Some("this machine tells no temperature, so there was no waiting for it to cool down".to_owned()),
             Some(to_c) if to_c > self.wanted_c => {
                 let Self { wanted_c, seconds, .. } = self;
-                Some(format!("still {to_c:.1} °C after {seconds:.0} s of waiting for {wanted_c} °C"))
+                Some(format!("the processor still had {to_c:.1} °C after {seconds:.0} s of waiting for {wanted_c} °C"))
             }
             Some(_) => None,
         }
     }
+}
+
+pub fn milliseconds(time: &Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 #[cfg(test)]
@@ -139,6 +164,12 @@ mod tests {
         let counted = Counted { cycles: 6_000_000, instructions: 9_000_000 };
         let Cycles { cycles_per_run, instructions_per_run, mhz } = Cycles::of(counted, &[Duration::from_millis(2); 2]);
         assert_eq!([cycles_per_run, instructions_per_run, mhz], [3e6, 4.5e6, 1500.0]);
+    }
+
+    #[test]
+    fn a_stage_too_short_to_be_timed_has_a_finite_rate() {
+        let layer = |ms| Layer::from(measure::Layer { name: "head".to_owned(), ms, macs: 5_000_000 });
+        assert_eq!([layer(0.0).gmac_per_s, layer(2.0).gmac_per_s], [5e6, 2.5]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Raspberry Pi 4, 400 and Compute Module 4: BCM2711, four Cortex-A72. Has run in an emulator only.
+//! Raspberry Pi 4, 400 and Compute Module 4: BCM2711, four Cortex-A72. The image has run in an emulator only.
 
 use resmlp_raspberry_pi::LedPin;
 
-use super::{Board, Start};
+use crate::board::{Board, Start};
 
 pub static BOARD: Board = Board {
     name: "Raspberry Pi 4",

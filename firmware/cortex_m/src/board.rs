@@ -1,4 +1,4 @@
-//! The boards: each says what it is, prints, counts, and ends.
+//! The boards. Each module names its board, prints, counts what it can, and ends the program.
 
 #[cfg(feature = "pico2")]
 mod pico2;

@@ -1,16 +1,16 @@
-//! The report for people.
+//! The report as text for people.
 
 use std::fmt::Write;
 
-use super::outcome::{Milliseconds, Outcome};
+use super::{Milliseconds, Outcome};
 use crate::machine::State;
 
-/// Lines of a name and a value, then one for each layer.
+/// Returns a line with name and value for each figure, then a line for each layer.
 pub fn text(outcome: &Outcome) -> String {
     let doubt = if outcome.trusted { "" } else { " (not to be trusted)" };
     let mut text = String::new();
     for (name, value) in board_rows(outcome).into_iter().chain(figure_rows(outcome, doubt)) {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(text, "{name:12} {value}");
     }
     for missing in &outcome.not_known {
@@ -26,7 +26,7 @@ pub fn text(outcome: &Outcome) -> String {
 
 pub type Rows = Vec<(&'static str, String)>;
 
-/// What the machine is, and what state it was in.
+/// Returns names and values of the machine and its state.
 pub fn board_rows(outcome: &Outcome) -> Rows {
     let unknown = || "not known".to_owned();
     let machine = &outcome.machine;
@@ -37,7 +37,7 @@ pub fn board_rows(outcome: &Outcome) -> Rows {
     let cpu = machine.cpu.clone().unwrap_or_else(unknown);
     let mut rows = vec![
         ("board", machine.board.clone().unwrap_or_else(unknown)),
-        ("cpu", format!("{cpu}; {} {} to use", machine.cores, if machine.cores == 1 { "core" } else { "cores" })),
+        ("cpu", format!("{cpu}; {} {} available", machine.cores, if machine.cores == 1 { "core" } else { "cores" })),
         ("clock", both(clocks)),
         ("temperature", both(|state| known(state.temperature_c, |celsius| format!("{celsius:.1} °C")))),
     ];
@@ -60,7 +60,7 @@ pub fn board_rows(outcome: &Outcome) -> Rows {
     rows
 }
 
-/// What was measured; `doubt` stands behind what depends on the clock.
+/// Returns names and values of what was measured. `doubt` is appended to each value that depends on the clock.
 pub fn figure_rows(outcome: &Outcome, doubt: &str) -> Rows {
     let Milliseconds { min, median, p90, p99, max } = outcome.latency_ms;
     let (warmup, cold, warm) = (outcome.warmup, outcome.warmup_ms.first, outcome.warmup_ms.median);
@@ -71,22 +71,25 @@ pub fn figure_rows(outcome: &Outcome, doubt: &str) -> Rows {
     let mut rows = vec![
         ("kernels", outcome.kernels.to_owned()),
         ("threads", format!("{}, {pinned}", outcome.threads)),
-        ("warm-up", format!("{warmup} runs, {cold:.3} ms the first, {warm:.3} ms median")),
+        ("warm-up", format!("{warmup} runs: the first {cold:.3} ms, median {warm:.3} ms")),
         ("runs", outcome.runs.to_string()),
-        ("latency", format!("{median:.3} ms median, {min:.3} least, {p90:.3} p90, {p99:.3} p99, {max:.3} most{doubt}")),
+        ("latency", format!("{median:.3} ms median, {min:.3} min, {p90:.3} p90, {p99:.3} p99, {max:.3} max{doubt}")),
         ("rate", format!("{:.2} GMAC/s{doubt}", outcome.gmac_per_s)),
     ];
     if let Some(peak) = &outcome.peak {
         let (share, all, mhz) = (100.0 * peak.share, peak.gmac_per_s, peak.mhz);
         let (macs, cores) = (peak.macs_per_cycle_and_core, peak.cores);
-        let of = format!("{macs} a cycle × {mhz:.0} MHz × {cores}");
+        let of = format!("{macs} per cycle × {mhz:.0} MHz × {cores} {}", if cores == 1 { "core" } else { "cores" });
         rows.push(("of the peak", format!("{share:.1} % of {all:.1} GMAC/s int8 = {of}{doubt}")));
     }
     if let Some(cycles) = &outcome.cycles {
         let (count, instructions) = (cycles.cycles_per_run, cycles.instructions_per_run);
         rows.push((
             "cycles",
-            format!("{count:.0}, {instructions:.0} instructions a run, first thread; {:.0} MHz", cycles.mhz),
+            format!(
+                "{count:.0} cycles and {instructions:.0} instructions per run on the first thread, {:.0} MHz",
+                cycles.mhz
+            ),
         ));
     }
     if let Some(energy) = &outcome.energy {
@@ -94,7 +97,7 @@ pub fn figure_rows(outcome: &Outcome, doubt: &str) -> Rows {
         let (millijoules, load) = (energy.millijoules_per_run, energy.load_w);
         rows.push((
             "energy",
-            format!("{millijoules:.2} mJ a run at {load:.2} W, idle {idle} ({}){doubt}", energy.sensor),
+            format!("{millijoules:.2} mJ per run at {load:.2} W, idle {idle} ({}){doubt}", energy.sensor),
         ));
     }
     rows.push(("model", format!("{} bytes", outcome.model_bytes)));

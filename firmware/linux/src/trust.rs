@@ -1,18 +1,19 @@
-//! Whether a latency can be trusted, and if not, why.
+//! Judges whether a latency can be trusted, and says why not.
 
-use super::{Machine, State};
+use crate::machine::{Machine, State};
 use crate::observe::Sample;
 
-/// Load from which on other programs are in the way.
+/// A load above this means that other programs disturbed the measurement.
 const BUSY: f64 = 0.5;
 
-/// Relative change of a clock that is more than how exactly it is told.
+/// A larger relative change of a clock is more than the inaccuracy of the reading.
 const CLOCK_CHANGE: f64 = 0.01;
 
-/// Relative difference between the first and the last runs that is more than noise.
+/// A larger relative difference between the first and the last runs is more than noise.
 const DRIFT: f64 = 0.05;
 
-/// What the low four bits of `get_throttled` mean. The same bits 16 higher: so it has been since the board was started.
+/// Meanings of the low four bits of `get_throttled`. Bits 16 to 19 say that the same has happened at any time since the
+/// board was started.
 const THROTTLED: [&str; 4] = [
     "the supply's voltage is too low",
     "the clock is capped",
@@ -20,35 +21,35 @@ const THROTTLED: [&str; 4] = [
     "the temperature limit is reached",
 ];
 
-/// What there is to judge by.
+/// The facts by which a measurement is judged.
 #[derive(Clone, Debug)]
 pub struct Evidence<'a> {
     pub machine: &'a Machine,
     pub threads: usize,
-    /// The cores that the threads are pinned to; empty where they are not.
+    /// The cores that the threads are pinned to; empty where they are not pinned.
     pub cpus: &'a [usize],
     pub before: &'a State,
     pub after: &'a State,
-    /// Clocks during the measured runs.
+    /// Samples of the clocks during the measured runs.
     pub samples: &'a [Sample],
-    /// Median of the first and of the last quarter of the measured runs, milliseconds.
+    /// Median of the first and of the last quarter of the measured runs, in milliseconds.
     pub drift_ms: [f64; 2],
-    /// Clock by the cycle counter, where the calling thread never waited for others.
+    /// Clock in MHz by the cycle counter. It is known where the calling thread never waited for others.
     pub counted_mhz: Option<f64>,
 }
 
-/// Everything that speaks against figures taken between two states; empty where nothing does.
+/// Returns a sentence for each fact that speaks against the figures.
 pub fn warnings(evidence: &Evidence) -> Vec<String> {
     let Evidence { machine, threads, before, after, .. } = *evidence;
     let mut warnings = Vec::new();
     if machine.cpu.is_none() {
-        warnings.push("the processor has no name: this may be an emulator".to_owned());
+        warnings.push("the machine does not tell which processor it has: it may be an emulator".to_owned());
     }
     if threads > machine.cores {
         warnings.push(format!("{threads} threads share {} cores", machine.cores));
     }
     if let Some(load) = before.load.filter(|&load| load > BUSY) {
-        warnings.push(format!("other programs were running: the load was {load}"));
+        warnings.push(format!("other programs were running before the measurement: the load was {load}"));
     }
     warnings.extend(governor_warnings(before, evidence.cpus));
     warnings.extend(clock_warnings(evidence));
@@ -56,17 +57,17 @@ pub fn warnings(evidence: &Evidence) -> Vec<String> {
     warnings.extend(throttle_warnings(before.throttled, after.throttled));
     let [first, last] = evidence.drift_ms;
     if (last - first).abs() > DRIFT * first {
-        let hint = "warm up for longer, or see what else runs";
+        let hint = "use a larger --warmup, or find out which other programs run";
         warnings.push(format!("the latency drifted from {first:.3} to {last:.3} ms while measuring: {hint}"));
     }
     warnings
 }
 
-/// Of the cores in use.
+/// Returns the warnings about governors and limits of the clocks of the cores in use.
 fn governor_warnings(state: &State, cpus: &[usize]) -> Vec<String> {
     let mut warnings = Vec::new();
     if state.clocks.is_empty() {
-        warnings.push("the clock and its governor are not known".to_owned());
+        warnings.push("the kernel does not tell the clock and its governor".to_owned());
     }
     for clock in state.clocks.iter().filter(|clock| clock.is_of(cpus)) {
         let cpus = clock.cpus.as_deref().unwrap_or("?");
@@ -83,7 +84,8 @@ fn governor_warnings(state: &State, cpus: &[usize]) -> Vec<String> {
     warnings
 }
 
-/// What the clocks did during the measured runs; the counter tells what the kernel's figure may hide.
+/// Returns the warnings about clocks that changed during the measured runs. The cycle counter shows what the kernel's
+/// figures may hide.
 fn clock_warnings(evidence: &Evidence) -> Vec<String> {
     let mut warnings = Vec::new();
     let groups = evidence.samples.iter().map(|sample| sample.mhz.len()).max().unwrap_or(0);
@@ -99,7 +101,7 @@ fn clock_warnings(evidence: &Evidence) -> Vec<String> {
     if let Some(counted) = evidence.counted_mhz
         && counted < (1.0 - DRIFT) * told
     {
-        warnings.push(format!("the cycle counter says {counted:.0} MHz, the kernel {told:.0}: capped, or interrupted"));
+        warnings.push(format!("the clock is {counted:.0} MHz by the cycle counter and {told:.0} MHz by the kernel: it is capped, or the runs were interrupted"));
     }
     warnings
 }
@@ -113,12 +115,16 @@ fn supply_warnings(before: &State, after: &State) -> Vec<String> {
     if let (Some(then), Some(now)) = (before.over_current_events, after.over_current_events)
         && now > then
     {
-        warnings.push(format!("while measuring: throttled {} times for drawing too much current", now - then));
+        warnings.push(format!(
+            "while measuring: the board throttled itself {} times for drawing too much current",
+            now - then
+        ));
     }
     warnings
 }
 
-/// The firmware tells what is the case and what has been; a thing that had been before may have been again, unseen.
+/// Returns the warnings about throttling. The firmware says what is the case now and what has been the case since the
+/// start. What had been the case before the measurement may have happened again during it, unseen.
 fn throttle_warnings(before: Option<u32>, after: Option<u32>) -> Vec<String> {
     let (Some(before), Some(after)) = (before, after) else { return vec![] };
     let mut warnings = Vec::new();
@@ -137,12 +143,11 @@ fn throttle_warnings(before: Option<u32>, after: Option<u32>) -> Vec<String> {
 mod tests {
     use resmlp_runtime::measure::Phase;
 
-    use super::super::Cores;
-    use super::super::state::Clock;
     use super::*;
     use crate::files::tests::board;
+    use crate::machine::{Clock, Cores};
 
-    /// What a board's files say, as if nothing changed while measuring.
+    /// The facts of a board's committed files, with equal states before and after the runs.
     struct Case {
         machine: Machine,
         before: State,
@@ -220,11 +225,11 @@ mod tests {
             (Case::with(|c| c.machine.cpu = None), "emulator"),
             (Case::with(|c| c.threads = 5), "5 threads share 4 cores"),
             (Case::with(|c| c.before.load = Some(2.5)), "load was 2.5"),
-            (Case::with(|c| c.before.clocks.clear()), "not known"),
+            (Case::with(|c| c.before.clocks.clear()), "does not tell the clock"),
             (Case::with(|c| c.before.clocks[0].governor = Some("ondemand".into())), "CPU 0 1 2 3 is ondemand"),
             (Case::with(|c| c.before.clocks[0].limit_mhz = Some(600.0)), "limited to 600 of 1500 MHz"),
             (Case::with(|c| c.samples[1].mhz = vec![1000.0]), "between 1000 and 1500 MHz"),
-            (Case::with(|c| c.counted_mhz = Some(1200.0)), "counter says 1200 MHz, the kernel 1500"),
+            (Case::with(|c| c.counted_mhz = Some(1200.0)), "1200 MHz by the cycle counter and 1500 MHz by the kernel"),
             (Case::with(|c| c.drift_ms = [10.0, 11.0]), "drifted from 10.000 to 11.000"),
             (Case::with(|c| c.after.over_current_events = Some(3)), ""),
         ] {
@@ -238,7 +243,10 @@ mod tests {
     fn over_current_and_under_voltage_are_told() {
         let mut jetson = Case::of("jetson-orin-nano");
         jetson.after.over_current_events = Some(5);
-        assert_eq!(jetson.warnings(), ["while measuring: throttled 3 times for drawing too much current"]);
+        assert_eq!(
+            jetson.warnings(),
+            ["while measuring: the board throttled itself 3 times for drawing too much current"]
+        );
         let alarmed = Case::with(|c| {
             (c.before.throttled, c.after.throttled) = (None, None);
             c.after.under_voltage = Some(true);

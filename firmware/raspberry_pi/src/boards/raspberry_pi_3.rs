@@ -1,6 +1,6 @@
-//! Raspberry Pi 3 and Zero 2 W: BCM2837, four Cortex-A53. Has run in an emulator only.
+//! Raspberry Pi 3 and Zero 2 W: BCM2837, four Cortex-A53. The image has run in an emulator only.
 
-use super::{Board, Start};
+use crate::board::{Board, Start};
 
 pub static BOARD: Board = Board {
     name: "Raspberry Pi 3 or Zero 2 W",
@@ -12,7 +12,7 @@ pub static BOARD: Board = Board {
     gpio: Some(0x3f20_0000),
     mailbox: Some(0x3f00_b880),
     watchdog: Some(0x3f10_0000),
-    // Each model has it elsewhere; the device tree says where.
+    // The pin differs between models; the device tree states it.
     led: None,
     counter: 19_200_000,
     start: Start::SpinTable,

@@ -1,0 +1,22 @@
+//! Writes results to stdout, and notes, warnings and errors to stderr.
+
+use std::io::{ErrorKind, Write, stderr, stdout};
+
+use crate::error::{Error, Result};
+
+/// Prints `text` and a line's end on stdout. Returns false where the reader has gone away (`| head`), which is no
+/// error.
+pub fn print(text: &str) -> Result<bool> {
+    let mut out = stdout().lock();
+    match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Error::about("stdout", &error)),
+        Ok(()) => Ok(true),
+    }
+}
+
+/// Writes a line to stderr: `kind`, which is `note`, `warning` or `error`, and `text`.
+pub fn say(kind: &str, text: &str) {
+    // Where stderr is closed there is no other place to report that.
+    let _ = writeln!(stderr().lock(), "{kind}: {text}");
+}
