@@ -18,6 +18,8 @@ mod cortex_m;
 mod debian;
 mod demo;
 mod device;
+#[cfg(test)]
+mod documents;
 mod firmware_tests;
 mod fuzz;
 mod needs;
