@@ -163,7 +163,8 @@ mod tests {
             let picture = Picture::from_rgb(height, width, rgb.collect()).unwrap();
             let (rows, columns) = (random.span(height), random.span(width));
             // Sizes that are the span's own take the resizer's short cuts.
-            let own = |length: f64, other: u32| if length >= 1.0 && other % 5 == 0 { length as u32 } else { other };
+            let own =
+                |length: f64, other: u32| if length >= 1.0 && other.is_multiple_of(5) { length as u32 } else { other };
             let to = [own(rows.length, 1 + random.below(90)), own(columns.length, 1 + random.below(90))];
             for filter in [FilterType::CatmullRom, FilterType::Bilinear] {
                 let ours = resample(&picture, rows, columns, to, filter).unwrap();

@@ -94,7 +94,8 @@ fn blank_pictures_are_refused_where_they_are_much_larger_than_their_files() {
     let reason = "bytes of memory, expected at most";
     for kind in [BLACK_AND_WHITE, png_files::GREY, RGB, RGBA16] {
         for interlaced in [false, true] {
-            refused("blank PNG", &black([9000, 9000], kind, interlaced), reason);
+            // The header alone decides, so that data for all rows would only take time to make.
+            refused("blank PNG", &png([9000, 9000], kind, interlaced, &[], &zeros(1 << 20)), reason);
             accepted("smaller blank PNG", &black([2000, 1500], kind, interlaced), [2000, 1500]);
         }
     }
@@ -114,7 +115,7 @@ fn blank_pictures_are_refused_where_they_are_much_larger_than_their_files() {
 fn metadata_of_png_files_are_not_decompressed() {
     let _alone = memory::alone();
     let rows = zeros(8 * 25);
-    let bomb = zeros(64 << 20);
+    let bomb = zeros(32 << 20);
     let texts = |text: &[u8]| [b"Title\0\0", text].concat();
     let international = [&b"Title\0\x01\0\0\0"[..], &bomb].concat();
     for (what, before) in [
@@ -150,7 +151,7 @@ fn large_exif_is_bounded() {
 #[test]
 fn compressed_data_beyond_the_last_row_are_not_decompressed() {
     let _alone = memory::alone();
-    for length in [201, 64 << 20, 512 << 20] {
+    for length in [201, 1 << 20, 64 << 20] {
         accepted("excess data", &png([8, 8], RGB, false, &[], &zeros(length)), [8, 8]);
     }
     let empty = chunk(b"IDAT", b"").repeat(100_000);
