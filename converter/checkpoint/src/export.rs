@@ -60,9 +60,7 @@ pub fn to_onnx(network: &Network, batch: Batch, stages: bool) -> ModelProto {
             initializer: graph.initializers,
             input: vec![value_info(INPUT, batch, &[3, height, width])],
             output: outputs,
-            ..Default::default()
         }),
-        ..Default::default()
     }
 }
 
@@ -200,7 +198,7 @@ impl GraphBuilder {
     /// `(x / 2) · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`.
     fn gelu_tanh(&mut self, name: &str, input: &str) -> String {
         let cubic = self.scalar(&format!("{name}.cubic"), 0.044_715);
-        let root = self.scalar(&format!("{name}.root"), 0.797_884_56);
+        let root = self.scalar(&format!("{name}.root"), 0.797_884_6);
         let one = self.scalar(&format!("{name}.one"), 1.0);
         let half = self.scalar(&format!("{name}.half"), 0.5);
         let square = self.node("Mul", &format!("{name}.square"), &[input, input], vec![]);

@@ -46,10 +46,15 @@ impl Machine {
             board: text("proc/device-tree/model").or_else(|| text("sys/firmware/devicetree/base/model")),
             cpu: cores.name(),
             cores: available_parallelism().map_or(1, NonZeroUsize::get),
-            memory_bytes: files.kilobytes("proc/meminfo", "MemTotal:"),
+            memory_bytes: memory_bytes(files),
             power_mode: files.told_by("nvpmodel", "-q").and_then(power_mode),
         }
     }
+}
+
+/// Returns the machine's memory in bytes, where the system tells.
+pub fn memory_bytes(files: &Files) -> Option<u64> {
+    files.kilobytes("proc/meminfo", "MemTotal:")
 }
 
 /// Returns the largest resident set of this program so far, in bytes.

@@ -5,10 +5,12 @@ use std::fs::File;
 use std::io::{Read, stdin};
 use std::path::Path;
 
-use resmlp_picture::{MAX_FILE_BYTES, Picture, Preprocess};
+use resmlp_picture::{Limits, Picture, Preprocess};
 
 use crate::contain;
 use crate::error::{Error, Result};
+use crate::files::Files;
+use crate::machine;
 
 /// Longest header of a PPM, in bytes.
 const MAX_HEADER: usize = 4096;
@@ -17,6 +19,11 @@ const MAX_HEADER: usize = 4096;
 const JPEG: &[u8] = b"\xff\xd8\xff";
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 const BMP: &[u8] = b"BM";
+
+/// Returns what one picture may cost on this machine: a share of its memory, where the system tells how much there is.
+pub fn limits() -> Limits {
+    machine::memory_bytes(&Files::here()).map_or(Limits::desktop(), Limits::for_machine)
+}
 
 /// Reads a picture from a file, or from standard input where `path` is `-`. Returns `[height, width, 3]` of u8 in the
 /// model's size.
@@ -34,14 +41,15 @@ pub fn read(path: &Path, preprocess: &Preprocess) -> Result<Vec<u8>> {
     };
     let [height, width] = size;
     let len = height * width * 3;
+    let limits = limits();
     let mut bytes = Vec::new();
     // One byte more than the longest accepted picture is read, so that a longer one is recognised.
-    let most = MAX_FILE_BYTES.max((len + MAX_HEADER) as u64) + 1;
+    let most = limits.longest_file().max((len + MAX_HEADER) as u64) + 1;
     let read = source.and_then(|source| source.take(most).read_to_end(&mut bytes));
     read.map_err(|error| Error::about(path.display(), &error))?;
     let is_file = [JPEG, PNG, BMP].iter().any(|start| bytes.starts_with(start));
     let prepare = || {
-        let picture = Picture::decode(&bytes)?;
+        let picture = Picture::decode_within(&bytes, &limits)?;
         preprocess.apply(&picture).map_err(|error| error.to_string())
     };
     let pixels = match is_file.then(|| contain::panics(prepare).flatten()) {

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use resmlp_command_line::{Guess, SHOWN, guesses};
-use resmlp_picture::{Picture, Preprocess};
+use resmlp_picture::{Limits, Picture, Preprocess};
 use resmlp_runtime::{Engine, Threads};
 use serde::Serialize;
 
@@ -20,6 +20,7 @@ use crate::contain;
 use crate::error::{Error, Result};
 use crate::model::{self, Opened};
 use crate::output::{print, say};
+use crate::picture;
 
 /// Time between two attempts to open a camera that was unplugged.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
@@ -77,6 +78,8 @@ struct Viewer<'a> {
     opened: &'a Opened,
     engine: &'a Engine<'a, Threads>,
     preprocess: Preprocess,
+    /// Memory and work that one picture may cost.
+    limits: Limits,
     labels: Vec<&'a str>,
     scratch: Vec<u8>,
     logits: Vec<f32>,
@@ -114,6 +117,7 @@ impl<'a> Viewer<'a> {
             opened,
             engine,
             preprocess,
+            limits: picture::limits(),
             labels: model.labels().collect(),
             scratch: vec![0; engine.scratch_len()],
             logits: vec![0.0; model.dims().outputs],
@@ -141,7 +145,7 @@ impl<'a> Viewer<'a> {
         let source = path.display().to_string();
         let about = |problem: String| format!("{source}: {problem}");
         let prepared = contain::panics(|| {
-            let picture = Picture::open(path).map_err(|error| error.to_string())?;
+            let picture = Picture::open_within(path, &self.limits).map_err(|error| error.to_string())?;
             self.preprocess.apply(&picture).map_err(|error| about(error.to_string()))
         });
         match prepared.map_err(about).flatten() {
