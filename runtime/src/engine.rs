@@ -1,4 +1,4 @@
-//! The forward pass. It reads like the paper:
+//! The forward pass of a network, as the folded formulas of the paper state it:
 //!
 //! ```text
 //! y[n,:]  = We · patch[n] + be
@@ -30,7 +30,7 @@ pub struct Engine<'m, P> {
     plan: Plan,
 }
 
-/// A step of the forward pass that has just ended.
+/// A stage of the forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Patch embedding.
@@ -55,7 +55,7 @@ impl fmt::Display for Stage {
 }
 
 impl Stage {
-    /// The steps of a network of `depth` blocks, in their order.
+    /// Returns the stages of a network of `depth` blocks, in their order.
     pub fn all(depth: usize) -> impl Iterator<Item = Stage> + Clone {
         let blocks = (0..depth).flat_map(|block| [Stage::Mix(block), Stage::Mlp(block)]);
         core::iter::once(Stage::Stem).chain(blocks).chain(core::iter::once(Stage::Head))
@@ -66,28 +66,28 @@ impl Stage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RunError {
-    /// The picture has the wrong number of bytes.
+    /// The picture has a wrong number of bytes.
     Image {
         /// Bytes found.
         found: usize,
         /// Height × width × 3.
         expected: usize,
     },
-    /// Too little scratch memory.
+    /// The scratch memory is too short.
     Scratch {
         /// Bytes found.
         found: usize,
         /// [`Engine::scratch_len`].
         expected: usize,
     },
-    /// Room for the wrong number of results.
+    /// There is room for a wrong number of results.
     Logits {
         /// Values found.
         found: usize,
         /// The model's outputs.
         expected: usize,
     },
-    /// A mistake in this library: two lengths do not fit.
+    /// Two lengths do not fit together, which is a mistake in this library.
     Internal,
 }
 
@@ -110,7 +110,7 @@ impl From<Mismatch> for RunError {
     }
 }
 
-/// What the steps of one forward pass share.
+/// Everything that the stages of one forward pass share.
 struct Pass<'r, 'm, P> {
     model: &'r Model<'m>,
     kernels: &'static Kernels,
@@ -124,7 +124,8 @@ impl<'m, P: ParallelFor> Engine<'m, P> {
     /// Binds a model to kernels and cores.
     ///
     /// # Errors
-    /// Where the kernels do not read the model's layout, or the model needs more memory than there are addresses.
+    /// Returns an error where the kernels do not read the model's layout, or where the model needs more memory than
+    /// there are addresses.
     pub fn new(model: Model<'m>, kernels: &'static Kernels, parallel: P) -> Result<Self, ModelError> {
         if !kernels.reads(model.dims()) {
             return Err(ModelError::Layout { kernels: kernels.name() });
@@ -134,34 +135,35 @@ impl<'m, P: ParallelFor> Engine<'m, P> {
         Ok(Self { model, kernels, parallel, plan })
     }
 
-    /// The model.
+    /// Returns the model.
     pub fn model(&self) -> &Model<'m> {
         &self.model
     }
 
-    /// The kernels in use.
+    /// Returns the kernels in use.
     pub fn kernels(&self) -> &'static Kernels {
         self.kernels
     }
 
-    /// Bytes of scratch memory that [`Engine::run`] needs, wherever they start.
+    /// Returns the bytes of scratch memory that [`Engine::run`] needs. The memory may start at any address.
     pub fn scratch_len(&self) -> usize {
         self.plan.len()
     }
 
-    /// Runs the network on one picture of height × width × RGB bytes.
+    /// Runs the network on one picture of height × width × RGB bytes, and writes one number for each of the model's
+    /// outputs to `logits`.
     ///
     /// # Errors
-    /// Where a length is wrong.
+    /// Returns an error where a length is wrong.
     pub fn run(&self, image: &[u8], scratch: &mut [u8], logits: &mut [f32]) -> Result<(), RunError> {
         self.run_observed(image, scratch, logits, &mut |_, _| {})
     }
 
-    /// As [`Engine::run`]; `observe` is told of every stage that ends, and sees the residual stream
-    /// (tokens × channels, the channels padded with zeros).
+    /// Does what [`Engine::run`] does, and calls `observe` after every stage with the residual stream: tokens ×
+    /// channels, the channels padded with zeros.
     ///
     /// # Errors
-    /// Where a length is wrong.
+    /// Returns an error where a length is wrong.
     pub fn run_observed(
         &self,
         image: &[u8],
@@ -209,8 +211,9 @@ impl<P: ParallelFor> Pass<'_, '_, P> {
         }
     }
 
-    /// Runs `task` on all workers, with a share of the logits each, cut at multiples of `width`: the first one's number, the logits, the
-    /// stream, and memory of the worker's own.
+    /// Runs `task` on all workers, each with a share of the logits, which are cut at multiples of `width`.
+    ///
+    /// The task is given the index of its first logit, its logits, the stream, and memory of the worker's own.
     fn for_each_output(
         &mut self,
         width: usize,
@@ -232,7 +235,7 @@ struct Cores<'r, P> {
 }
 
 impl<P: ParallelFor> Cores<'_, P> {
-    /// Runs `task` over blocks of `matrix` on all workers; see [`parallel::for_each_block`].
+    /// Runs `task` over blocks of `matrix` on all workers, as [`parallel::for_each_block`] does.
     fn for_each_block<T: Send + Sync>(
         &self,
         matrix: Block<'_, T>,
@@ -242,7 +245,7 @@ impl<P: ParallelFor> Cores<'_, P> {
         self.for_each_block_with(matrix, cut, &mut [], |part, block, _| task(part, block))
     }
 
-    /// The same, each worker with a share of `scratch`.
+    /// Runs `task` over blocks of `matrix` on all workers, each with a share of `scratch`.
     fn for_each_block_with<T: Send + Sync>(
         &self,
         matrix: Block<'_, T>,
@@ -257,8 +260,8 @@ impl<P: ParallelFor> Cores<'_, P> {
         })
     }
 
-    /// Runs `task` on all workers, with a share of `stream` each and the same share of `panels` of it; see
-    /// [`parallel::for_each_share`].
+    /// Runs `task` on all workers, each with a share of `stream` and the share of `panels` that belongs to it, as
+    /// [`parallel::for_each_share`] does.
     fn for_each_share<T: Send + Sync>(
         &self,
         stream: Block,
@@ -274,7 +277,7 @@ impl<P: ParallelFor> Cores<'_, P> {
     }
 }
 
-/// Whether any of the workers' tasks has failed.
+/// A flag that says whether a task of any worker has failed.
 struct Failed(core::sync::atomic::AtomicBool);
 
 impl Failed {
@@ -285,13 +288,14 @@ impl Failed {
     }
 }
 
+/// Runs `run`, and returns an error where it notes a failure.
 fn all_succeed(run: impl FnOnce(&Failed)) -> Result<(), RunError> {
     let failed = Failed(core::sync::atomic::AtomicBool::new(false));
     run(&failed);
     if failed.0.into_inner() { Err(RunError::Internal) } else { Ok(()) }
 }
 
-/// Multiplies every row of `block`, which has these channels, by `gain`, up to the limit; models without gains have an empty one.
+/// Multiplies every row of `block` by the gains of its `channels`. Models without gains have an empty `gain`.
 fn rescale(block: &mut Block, gain: &[f32], channels: &Range<usize>) {
     let gain = part_of(gain, channels);
     if !gain.is_empty() {
@@ -301,7 +305,7 @@ fn rescale(block: &mut Block, gain: &[f32], channels: &Range<usize>) {
     }
 }
 
-/// Sums of the stream's columns from `first` on, in the order of the tokens, into `sums`.
+/// Sums the stream's columns from `first` on into `sums`, in the order of the tokens.
 fn sum_over_tokens(stream: &[f32], dim: usize, first: usize, sums: &mut [f32]) {
     sums.fill(0.0);
     for row in stream.chunks_exact(dim.max(1)) {
@@ -311,7 +315,7 @@ fn sum_over_tokens(stream: &[f32], dim: usize, first: usize, sums: &mut [f32]) {
     }
 }
 
-/// What a network without a classifier gives, from channel `first` on: the means over the tokens.
+/// Computes the results of a network without a classifier, the means over the tokens, from channel `first` on.
 fn embed(stream: &[f32], dim: usize, [scale, bias]: [&[f32]; 2], first: usize, out: &mut [f32]) {
     sum_over_tokens(stream, dim, first, out);
     let coefficients = scale.iter().zip(bias).skip(first);

@@ -1,7 +1,8 @@
 //! The only place that knows where things lie in a packed file; reader and writer share it. See `FORMAT.md`.
 //!
 //! A file is a header, the labels, the provenance, and then tensors whose positions follow from the header's dimensions
-//! alone. No offset is stored, so none can be wrong: there is nothing that could overlap, leave a hole or point outside.
+//! alone. No offset is stored, so none can be wrong: there is nothing that could overlap, leave a hole or point
+//! outside.
 
 pub use crate::storage::{Arithmetic, WeightStorage};
 
@@ -19,7 +20,8 @@ pub const GELU_ENTRIES: usize = 256;
 pub const MAX_MULTIPLIER: f32 = (1u32 << 30) as f32;
 /// Fixed-point multipliers, fractions of 2^31, are below it: under 1/2, so that twice a multiplier is an `i32` too.
 pub const MAX_FIXED: i32 = 1 << 30;
-/// Largest number of classes, channels, hidden units, blocks, tokens, pixels in a row or column, and numbers in a patch.
+/// Largest number of classes, channels, hidden units, blocks, tokens, pixels in a row or column, and numbers in a
+/// patch.
 pub const MAX_LENGTH: usize = 1 << 15;
 
 /// Byte offsets of the header's fields; all are little-endian.
@@ -89,7 +91,8 @@ pub struct Layout {
     pub columns: u32,
     /// Neighbouring `k` that lie together.
     pub group: u32,
-    /// 0 or 128: added to every 8-bit activation when it is stored (as `u8`), for instructions that want one operand unsigned.
+    /// 0 or 128: added to every 8-bit activation when it is stored (as `u8`), for instructions that want one operand
+    /// unsigned.
     pub offset: u32,
 }
 

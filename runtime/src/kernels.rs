@@ -1,12 +1,13 @@
-//! The inner loops. [`scalar`] says in plain Rust what each of them computes; every other file makes one instruction set do the same.
+//! The inner loops. [`scalar`] says in plain Rust what each of them computes; every other file makes one instruction
+//! set do the same.
 //!
-//! A kernel computes a portion of a result: it never allocates and never schedules. A [`Kernels`] value is a table of such functions.
-//! The folder is divided by architecture, and an architecture's main file lists its tables:
+//! A kernel computes a portion of a result: it never allocates and never schedules. A [`Kernels`] value is a table of
+//! such functions. The folder is divided by architecture, and an architecture's main file lists its tables:
 //!
 //! * `table` is the type of the tables and the checked way to call them, `operands` what their functions are given;
 //! * `scalar` reads every layout on every CPU and is what the tests compare all other tables with;
-//! * `aarch64`, `x86_64` and `thumb` (Cortex-M) hold a file for each instruction set, `detect` for what the CPU has, and what
-//!   their tables share.
+//! * `aarch64`, `x86_64` and `thumb` (Cortex-M) hold a file for each instruction set, `detect` for what the CPU has,
+//!   and what their tables share.
 //!
 //! A new instruction set is a new file and a line in its architecture's `TABLES`.
 

@@ -10,7 +10,8 @@
 //! * [`Model`] is a validated view of such a file; nothing is copied.
 //! * [`Kernels`] is a table of functions for one instruction set; to hold one proves that this CPU has it.
 //! * [`ParallelFor`] is how the caller lends its cores: [`Serial`], [`Threads`], or the firmware's own.
-//! * [`Engine`] is the forward pass. `NUMERICS.md` states its arithmetic exactly, and [`numerics`] is that document in code.
+//! * [`Engine`] is the forward pass. `NUMERICS.md` states its arithmetic exactly, and [`numerics`] is that document in
+//!   code.
 //! * `measure` (with `std`) says how long it takes.
 //!
 //! A core needs at most 256 KiB of stack; kernels for x86-64 take most.

@@ -178,7 +178,8 @@ impl<'m> Model<'m> {
 
     /// The tensor in `slot` of block `block`.
     pub(crate) fn tensor<T: AnyBitPattern>(&self, slot: Slot, block: usize) -> &'m [T] {
-        // Neither fallback is ever taken: `parse` has compared the map with the file's length, and every tensor is aligned.
+        // Neither fallback is ever taken: `parse` has compared the map with the file's length, and every tensor is
+        // aligned.
         let bytes = self.bytes.get(self.map.range(slot, block)).unwrap_or(&[]);
         bytemuck::try_cast_slice(bytes).unwrap_or(&[])
     }
@@ -236,7 +237,8 @@ fn text<'a>(bytes: &'a [u8], len: usize, name: &'static str) -> Result<(&'a str,
     Ok((core::str::from_utf8(text).map_err(|_| ModelError::Field { name })?, rest))
 }
 
-/// The lines of a text, each ended by `\n`, but perhaps the last; unlike `str::lines` without a panic that the compiler cannot rule out.
+/// The lines of a text, each ended by `\n`, but perhaps the last; unlike `str::lines` without a panic that the compiler
+/// cannot rule out.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text.as_bytes();
     core::iter::from_fn(move || {

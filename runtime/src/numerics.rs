@@ -1,8 +1,8 @@
 //! The arithmetic of `NUMERICS.md`, number by number: every rounding rule is here and nowhere else.
 //!
-//! The scalar kernels and the engine compute with these functions, the vector kernels are compared with them bit for bit, and whoever
-//! imitates the engine (a quantiser, quantisation-aware training) calls them too. Each `f32` operation is rounded by itself to
-//! nearest, ties to even; nothing is fused or reassociated.
+//! The scalar kernels and the engine compute with these functions, the vector kernels are compared with them bit for
+//! bit, and whoever imitates the engine (a quantiser, quantisation-aware training) calls them too. Each `f32` operation
+//! is rounded by itself to nearest, ties to even; nothing is fused or reassociated.
 
 use crate::format::GELU_ENTRIES;
 
@@ -14,8 +14,8 @@ pub const HEAD_RANGE: [f32; 2] = [-32768.0, 32639.0];
 
 /// Largest magnitude to which a gain may bring the residual stream: 2^96.
 ///
-/// Everything else that is added to the stream is far smaller, and a sum over all tokens is still finite. So there is neither
-/// infinity nor NaN to be rounded.
+/// Everything else that is added to the stream is far smaller, and a sum over all tokens is still finite. So there is
+/// neither infinity nor NaN to be rounded.
 pub const STREAM_LIMIT: f32 = (1u128 << 96) as f32;
 
 /// Rounds `x` to the nearest integer, ties to even, and limits it to `low..=high`.
@@ -25,13 +25,15 @@ pub const STREAM_LIMIT: f32 = (1u128 << 96) as f32;
 pub fn round_clamp(x: f32, [low, high]: [f32; 2]) -> i32 {
     // 1.5 · 2^23: a sum with this number has no bits left for a fraction.
     const MAGIC: f32 = 12_582_912.0;
-    // The limits are integers, so limiting before rounding gives the same as limiting afterwards. The comparisons let no NaN through.
+    // The limits are integers, so limiting before rounding gives the same as limiting afterwards. The comparisons let
+    // no NaN through.
     let x = if x < high { x } else { high };
     let x = if x > low { x } else { low };
     ((x + MAGIC) - MAGIC) as i32
 }
 
-/// Quantises a number of the residual stream to an 8-bit activation: `round(x · scale + offset)`, limited to [`INT8_RANGE`].
+/// Quantises a number of the residual stream to an 8-bit activation: `round(x · scale + offset)`, limited to
+/// [`INT8_RANGE`].
 #[inline]
 pub fn quantise(x: f32, scale: f32, offset: f32) -> i32 {
     round_clamp(x * scale + offset, INT8_RANGE)
@@ -64,7 +66,8 @@ pub fn scaled(sum: i32, scale: f32) -> f32 {
 
 /// Computes what patch mixing adds to the residual stream.
 ///
-/// `of_row` is the scale, sum and bias of a row of the weights, `of_channel` the scale, sum gain and bias gain of a channel.
+/// `of_row` is the scale, sum and bias of a row of the weights, `of_channel` the scale, sum gain and bias gain of a
+/// channel.
 #[inline]
 pub fn mixed(sum: f32, of_row: [f32; 3], of_channel: [f32; 3]) -> f32 {
     let ([row_scale, row_sum, row_bias], [scale, sum_gain, bias_gain]) = (of_row, of_channel);
@@ -80,7 +83,8 @@ pub fn rescaled(y: f32, gain: f32) -> f32 {
 /// Computes `x · fraction / 2^31`, rounded to the nearest integer, ties upwards.
 #[inline]
 pub fn times_fraction(x: i32, fraction: i32) -> i32 {
-    // The product of the two least numbers alone, 2^62, would give more than an `i32` holds; `fraction` is never the least one.
+    // The product of the two least numbers alone, 2^62, would give more than an `i32` holds; `fraction` is never the
+    // least one.
     ((i64::from(x) * i64::from(fraction) + (1 << 30)) >> 31) as i32
 }
 
@@ -109,7 +113,8 @@ pub fn requantise(y: i32, scale: i16, zero: i8) -> i32 {
 
 /// Numerator and denominator of erf(x) / x as polynomials in (x / 4)², for |x| ≤ 4.
 ///
-/// The largest error is 2.2e-8; the coefficients were fitted to it by reweighted least squares. Beyond, erf is within 1.6e-8 of ±1.
+/// The largest error is 2.2e-8; the coefficients were fitted to it by reweighted least squares. Beyond, erf is within
+/// 1.6e-8 of ±1.
 #[expect(clippy::approx_constant, reason = "fitted, like the others")]
 pub(crate) const ERF_NUMERATOR: [f32; 6] = [1.128_379, 3.139_976_7, 13.687_659, 16.398_85, 18.877_026, 2.070_757_9];
 pub(crate) const ERF_DENOMINATOR: [f32; 6] = [1.0, 8.116_031, 29.817_919, 63.260_19, 79.714_97, 39.301_468];

@@ -1,4 +1,4 @@
-//! How the scratch memory is divided. `scratch_len` and `run` share one plan, so they cannot disagree.
+//! How the scratch memory is divided. `scratch_len` and `run` share one plan, so that they cannot disagree.
 
 use core::ops::Range;
 
@@ -7,36 +7,43 @@ use crate::kernels::{TileBytes, TileSizes};
 use crate::parallel::{Cut, WHOLE};
 use crate::storage::Arithmetic;
 
-/// Largest size of a block's channel-MLP weights, in bytes, at which they stay in a cache from one tile of tokens to the next.
+/// Largest size of a block's channel-MLP weights, in bytes, at which they stay in a cache from one tile of tokens to
+/// the next.
 const CACHED_WEIGHTS: usize = 5 << 18;
 
-/// Lengths in bytes unless said otherwise; every part starts at a multiple of [`ALIGNMENT`].
+/// The division of the scratch memory. Lengths are in bytes unless a field says otherwise, and every part starts at a
+/// multiple of [`ALIGNMENT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
+    /// Number of workers that share the memory.
     pub workers: usize,
     /// Rows of the residual stream: tokens.
     pub tokens: usize,
     /// Columns of the residual stream: channels, padded.
     pub dim: usize,
-    /// How the tokens are cut into tiles, which go through a layer one after the other: each reads all weights of the channel MLP, so
-    /// they are few.
+    /// How the tokens are cut into tiles, which go through a layer one after the other. Every tile reads all weights of
+    /// the channel MLP, so the tiles are few.
     tiles: Cut,
-    /// Tokens of a patch-mixing task, 8-bit, in panels: their weights stay in a cache from one channel to the next.
+    /// Largest number of left panels of a patch-mixing task in 8-bit arithmetic. The weights of so many panels stay in
+    /// a cache from one channel to the next.
     pub mixed_panels: usize,
-    /// The stream: `tokens * dim` times 4.
+    /// Length of the residual stream: four bytes for each of `tokens * dim` numbers, padded.
     pub stream: usize,
-    /// What all workers share, or each has a part of, in turn.
+    /// Length of the memory that follows. In some stages all workers share it, in others every worker has a part of its
+    /// own.
     pub shared: usize,
 }
 
 impl Plan {
-    /// Lays out the memory of a forward pass with tiles of these sizes on `workers` workers; `None` where it exceeds an address space.
+    /// Lays out the memory of a forward pass with tiles of these sizes on `workers` workers; `None` where it exceeds an
+    /// address space.
     pub fn new(dims: &Dims, sizes: &TileSizes, workers: usize) -> Option<Self> {
         let [rows, columns] = [dims.layout.rows, dims.layout.columns].map(|v| (v as usize).max(1));
         let [dim, hidden, patch] = [Extent::Dim, Extent::Hidden, Extent::Patch].map(|e| dims.padded(e));
         let [tokens, tokens_k] = [dims.tokens(), dims.padded(Extent::Tokens)];
         let size = dims.arithmetic().activation_len();
-        // A tile holds its tokens' patches, or the channel MLP's input, which is the stream itself for f16, and hidden activations.
+        // In the stem, a tile holds its tokens' patches. In the channel MLP, it holds the hidden activations and the
+        // layer's input, which in floating-point arithmetic is the stream itself.
         let per_token = match dims.arithmetic() {
             Arithmetic::Int8 => patch.max(dim + hidden),
             Arithmetic::Float => patch.max(hidden),
@@ -46,7 +53,7 @@ impl Plan {
         let per_panel = (rows * per_token).checked_mul(size)?.max(1);
         let tiles = panels.div_ceil((tile_bytes(dims, sizes) / per_panel).max(1)).max(1);
         let tile_panels = panels.div_ceil(tiles);
-        // All quantised tokens; f16, a block of a worker's channels.
+        // Patch mixing holds all quantised tokens, or in floating-point arithmetic a block of channels for each worker.
         let (mix, block) = match dims.arithmetic() {
             Arithmetic::Int8 => (tokens_k.checked_mul(dim)?, 0),
             Arithmetic::Float => {
@@ -63,13 +70,16 @@ impl Plan {
             tiles: Cut { unit: [rows, WHOLE], most: [tile_panels, WHOLE] },
             mixed_panels: (sizes.int8.cached / rows.checked_mul(tokens_k)?.max(1)).max(1),
             stream: tokens.checked_mul(dim)?.checked_mul(4)?.checked_next_multiple_of(ALIGNMENT)?,
-            // So that an equal share of it for each worker is aligned.
+            // The multiple makes the workers' equal shares aligned.
             shared: shared.checked_next_multiple_of(ALIGNMENT * workers)?,
         };
         plan.checked_len().map(|_| plan)
     }
 
-    /// Bytes that the head needs: the sums over tokens; then, 8-bit, those in panels and one tile of results, or all results.
+    /// Returns the bytes that a worker needs in the head.
+    ///
+    /// These are the sums over tokens and, in 8-bit arithmetic, the quantised sums in panels and one tile of results,
+    /// or else all results.
     fn head_len(dims: &Dims) -> usize {
         let [rows, columns] = [dims.layout.rows, dims.layout.columns].map(|v| v as usize);
         let dim = dims.padded(Extent::Dim);
@@ -84,12 +94,12 @@ impl Plan {
         self.shared.checked_add(self.stream)?.checked_add(ALIGNMENT - 1)
     }
 
-    /// Bytes of scratch memory, wherever it starts.
+    /// Returns the bytes of scratch memory, which may start at any address.
     pub fn len(&self) -> usize {
         self.checked_len().unwrap_or(usize::MAX)
     }
 
-    /// Cuts `scratch` into the stream and what is shared; `None` where it is too short.
+    /// Cuts `scratch` into the stream and the memory behind it; `None` where it is too short.
     pub fn cut<'s>(&self, scratch: &'s mut [u8]) -> Option<(&'s mut [f32], &'s mut [u8])> {
         let skip = scratch.as_ptr().align_offset(ALIGNMENT);
         let (stream, rest) = scratch.get_mut(skip..)?.split_at_mut_checked(self.stream)?;
@@ -97,7 +107,7 @@ impl Plan {
         Some((stream, rest.get_mut(..self.shared)?))
     }
 
-    /// The tiles of tokens.
+    /// Returns the tiles of tokens, in their order.
     pub fn tiles(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         self.tiles.blocks(0, 0..self.tokens)
     }
@@ -113,7 +123,7 @@ fn tile_bytes(dims: &Dims, sizes: &TileSizes) -> usize {
     if weights <= CACHED_WEIGHTS { cached } else { streamed }
 }
 
-/// `n` rounded up to [`ALIGNMENT`].
+/// Rounds `n` up to a multiple of [`ALIGNMENT`].
 pub(crate) fn aligned(n: usize) -> usize {
     n.next_multiple_of(ALIGNMENT)
 }

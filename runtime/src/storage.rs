@@ -1,8 +1,8 @@
 //! How weights are stored, apart from how products with them are computed.
 //!
-//! A kind of storage says how panels of weights lie in a file; its arithmetic says what activations are and which kernels multiply them.
-//! Several kinds can share one arithmetic: weights of fewer bits, say, are 8-bit weights once they are decoded. Everything that
-//! depends on the storage alone is in this file.
+//! A kind of storage says how panels of weights lie in a file; its arithmetic says what activations are and which
+//! kernels multiply them. Several kinds can share one arithmetic: weights of fewer bits, say, are 8-bit weights once
+//! they are decoded. Everything that depends on the storage alone is in this file.
 
 /// What activations are and how products are summed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The forward pass with 16-bit floating-point weights: sums and activations are `f32`.
+//! The stages of the forward pass in floating-point arithmetic, with weights of 16 bits.
 
 use core::ops::Range;
 
@@ -9,6 +9,7 @@ use crate::model::Model;
 use crate::parallel::{Block, Cut, ParallelFor, Side, WHOLE};
 use crate::plan::aligned;
 
+/// Embeds the patches: `y[n,:] = We · patch[n] + be`.
 pub(super) fn stem<P: ParallelFor>(pass: &mut Pass<P>, image: &[u8]) -> Result<(), RunError> {
     let (kernels, dims) = (pass.kernels, pass.model.dims());
     let (panel, k) = (dims.layout.rows as usize, dims.patch_len());
@@ -37,6 +38,9 @@ pub(super) fn stem<P: ParallelFor>(pass: &mut Pass<P>, image: &[u8]) -> Result<(
     Ok(())
 }
 
+/// Mixes the patches: `y[n,d] += s[d] · Σ_m Wt[n,m] · y[m,d] + p[d] · r[n] + q[d] · bt[n]`.
+///
+/// Every worker copies a block of channels before it changes them.
 pub(super) fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
     let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
     let panel = dims.layout.rows as usize;
@@ -66,6 +70,7 @@ pub(super) fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
     })
 }
 
+/// Applies the channel MLP: `y[n,:] += W2 · gelu(W1 · y[n,:] + b1) + b2`, one tile of tokens after the other.
 pub(super) fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
     let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
     let (panel, hidden) = (dims.layout.rows as usize, dims.padded(Extent::Hidden));
@@ -93,7 +98,9 @@ pub(super) fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
     Ok(())
 }
 
-/// As the 8-bit one: every worker sums up for itself and reads its share of the weights.
+/// Classifies: `logits = Wh · mean_n(y) + bh`.
+///
+/// Every worker sums over the tokens by itself and reads its share of the classifier's weights.
 pub(super) fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Result<(), RunError> {
     let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
     let (dim, width) = (dims.padded(Extent::Dim), dims.layout.columns as usize);
@@ -119,11 +126,12 @@ pub(super) fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Re
     })
 }
 
+/// Returns the first `len` numbers that lie in `bytes`.
 fn floats(bytes: &mut [u8], len: usize) -> Result<&mut [f32], Mismatch> {
     bytemuck::try_cast_slice_mut(bytes.get_mut(..4 * len).ok_or(Mismatch)?).map_err(|_| Mismatch)
 }
 
-/// A linear layer in right panels.
+/// A linear layer whose weights are in right panels.
 struct Layer<'m> {
     weights: RightHalves<'m>,
     columns: FloatColumns<'m>,

@@ -1,4 +1,4 @@
-//! The forward pass with 8-bit weights and activations.
+//! The stages of the forward pass in 8-bit arithmetic.
 
 use super::{Cores, Pass, RunError, embed, patches, rescale, sum_over_tokens};
 use crate::format::{Dims, Extent, Layout, Slot};
@@ -8,7 +8,7 @@ use crate::numerics::{head_digits, logit, quantise_head};
 use crate::parallel::{Block, Cut, ParallelFor, Side, WHOLE};
 use crate::plan::aligned;
 
-/// `y[n,:] = We · patch[n] + be`
+/// Embeds the patches: `y[n,:] = We · patch[n] + be`.
 pub(super) fn stem<P: ParallelFor>(pass: &mut Pass<P>, image: &[u8]) -> Result<(), RunError> {
     let (model, dims) = (pass.model, pass.model.dims());
     let (layout, k) = (dims.layout, dims.padded(Extent::Patch));
@@ -33,7 +33,7 @@ pub(super) fn stem<P: ParallelFor>(pass: &mut Pass<P>, image: &[u8]) -> Result<(
     Ok(())
 }
 
-/// `stream += scale · (product + bias)`, for a tile of tokens.
+/// Computes `stream += scale · (product + bias)` for a tile of tokens, on all workers.
 fn add<P: ParallelFor>(
     cores: &Cores<P>,
     kernels: &Kernels,
@@ -47,7 +47,7 @@ fn add<P: ParallelFor>(
     })
 }
 
-/// Puts the pixels of `token` into row `row` of left panels, as 8-bit activations `pixel - 128`.
+/// Writes the pixels of `token` to row `row` of left panels, as 8-bit activations `pixel - 128`.
 fn pack_pixels(dims: &Dims, image: &[u8], token: usize, row: usize, panels: &mut [u8]) {
     let (layout, k) = (dims.layout, dims.padded(Extent::Patch));
     let shift = (layout.offset as u8).wrapping_sub(128);
@@ -66,7 +66,7 @@ fn pack_pixels(dims: &Dims, image: &[u8], token: usize, row: usize, panels: &mut
     }
 }
 
-/// Puts whole groups of pixels at every `step` bytes of `places`.
+/// Writes whole groups of pixels to `places`, one every `step` bytes.
 fn pack_groups<'a, const GROUP: usize>(
     places: &mut [u8],
     step: usize,
@@ -84,8 +84,10 @@ fn pack_groups<'a, const GROUP: usize>(
     }
 }
 
-/// `y[n,d] += s[d] · Σ_m Wt[n,m] · y[m,d] + p[d] · r[n] + q[d] · bt[n]`: every worker quantises a share of the channels and then, where
-/// there are enough of them, sums up for the same share. So cores hardly need each other's parts of the stream.
+/// Mixes the patches: `y[n,d] += s[d] · Σ_m Wt[n,m] · y[m,d] + p[d] · r[n] + q[d] · bt[n]`.
+///
+/// Every worker quantises a share of the channels. Where there are channels enough, it then multiplies for the same
+/// share, so that cores hardly need each other's parts of the stream.
 pub(super) fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
     let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
     let layout = dims.layout;
@@ -119,8 +121,10 @@ pub(super) fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
     })
 }
 
-/// `y[n,:] += W2 · gelu(W1 · y[n,:] + b1) + b2`, one tile of tokens after the other, whose hidden activations stay in cache. Every worker
-/// computes a share of the hidden units and then of the channels, so that each reads other weights.
+/// Applies the channel MLP: `y[n,:] += W2 · gelu(W1 · y[n,:] + b1) + b2`.
+///
+/// The tiles of tokens follow one another, so that a tile's hidden activations stay in a cache. Every worker computes a
+/// share of the hidden units and then a share of the channels, so that no two workers read the same weights.
 pub(super) fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
     let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
     let layout = dims.layout;
@@ -165,8 +169,10 @@ pub(super) fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
     Ok(())
 }
 
-/// `logits = Wh · mean_n(y) + bh`, with the mean in 16 bits: two rows of 8 bits. Every worker sums up for itself, which is little, and
-/// reads its share of the weights.
+/// Classifies: `logits = Wh · mean_n(y) + bh`.
+///
+/// The mean has 16 bits, as two rows of 8 bits. Every worker sums over the tokens by itself, which is little work, and
+/// reads its share of the classifier's weights.
 pub(super) fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Result<(), RunError> {
     let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
     let layout = dims.layout;
@@ -203,7 +209,8 @@ pub(super) fn head<P: ParallelFor>(pass: &mut Pass<P>, logits: &mut [f32]) -> Re
     })
 }
 
-/// 16-bit activations as `256 · row 0 + row 1` of left panels.
+/// Quantises sums over tokens to 16 bits, and writes their high digits to row 0 of left panels and their low digits to
+/// row 1.
 fn quantise_sums(layout: Layout, sums: &[f32], quantiser: &Quantiser, panels: &mut [u8]) {
     let (rows, k_len) = (layout.rows as usize, sums.len());
     for (k, ((&sum, &scale), &offset)) in sums.iter().zip(quantiser.scale).zip(quantiser.offset).enumerate() {
@@ -215,12 +222,12 @@ fn quantise_sums(layout: Layout, sums: &[f32], quantiser: &Quantiser, panels: &m
     }
 }
 
-/// `rows` rounded up to whole left panels.
+/// Rounds `rows` up to whole left panels.
 fn panel_rows(dims: &Dims, rows: usize) -> usize {
     rows.next_multiple_of((dims.layout.rows as usize).max(1))
 }
 
-/// Of all channels.
+/// Returns the quantiser of all channels that lies in these two slots.
 fn quantiser<'m>(model: &Model<'m>, [scale, offset]: [Slot; 2], block: usize) -> Quantiser<'m> {
     Quantiser { scale: model.tensor(scale, block), offset: model.tensor(offset, block) }
 }

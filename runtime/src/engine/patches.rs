@@ -1,8 +1,8 @@
-//! Cuts a picture into patches.
+//! How a picture is cut into patches.
 
 use crate::format::Dims;
 
-/// The bytes of patch `token`, one pixel row of the patch after the other, each `3 · patch` bytes.
+/// Returns the bytes of patch `token`, one pixel row of the patch after the other, each of `3 · patch` bytes.
 pub(super) fn rows<'i>(dims: &Dims, image: &'i [u8], token: usize) -> impl Iterator<Item = &'i [u8]> + use<'i> {
     let [width, patch] = [dims.image[1], dims.patch];
     let per_line = (width / patch.max(1)).max(1);
@@ -10,7 +10,7 @@ pub(super) fn rows<'i>(dims: &Dims, image: &'i [u8], token: usize) -> impl Itera
     (top..top + patch).map(move |y| image.get((y * width + left) * 3..).and_then(|r| r.get(..patch * 3)).unwrap_or(&[]))
 }
 
-/// The values of patch `token`, flattened as (row, column, colour).
+/// Returns the values of patch `token`, flattened as (row, column, colour).
 pub(super) fn values(dims: &Dims, image: &[u8], token: usize) -> impl Iterator<Item = u8> {
     rows(dims, image, token).flatten().copied()
 }

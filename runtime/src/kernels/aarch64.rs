@@ -1,9 +1,10 @@
 //! 64-bit ARM: the tables, and what they share.
 //!
-//! * `tile` holds everything that an 8-bit table does besides the products themselves, `tile_8x12` the loop of the tables with
-//!   tiles of eight rows and twelve columns, and `gelu` what becomes of the sums of hidden units.
+//! * `tile` holds everything that an 8-bit table does besides the products themselves, `tile_8x12` the loop of the
+//!   tables with tiles of eight rows and twelve columns, and `gelu` what becomes of the sums of hidden units.
 //! * Each `int8_…` file is a table. Cores that issue instructions in order have tables of their own.
-//! * `f16_widening` and `f16_native` multiply 16-bit weights as `f32` and as 16-bit numbers; the tables choose one of them.
+//! * `f16_widening` and `f16_native` multiply 16-bit weights as `f32` and as 16-bit numbers; the tables choose one of
+//!   them.
 
 mod detect;
 mod f16_native;

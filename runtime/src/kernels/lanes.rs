@@ -6,12 +6,14 @@ use super::operands::{MixColumns, MixRows};
 use crate::numerics::mixed;
 use crate::parallel::Block;
 
-/// Returns the first `N` fours of `values`. The checked calls of [`Kernels`](super::Kernels) see to it that there are as many.
+/// Returns the first `N` fours of `values`. The checked calls of [`Kernels`](super::Kernels) see to it that there are
+/// as many.
 pub(super) fn fours<T: Copy + Default, const N: usize>(values: &[T]) -> [[T; 4]; N] {
     values.as_chunks().0.first_chunk().copied().unwrap_or([[T::default(); 4]; N])
 }
 
-/// Adds the patch-mixing sums of up to eight rows, from `first` on, to eight columns of the stream. The weights have 16 bits.
+/// Adds the patch-mixing sums of up to eight rows, from `first` on, to eight columns of the stream. The weights have 16
+/// bits.
 #[inline]
 pub(super) fn add_mixed(first: usize, sums: [[f32; 8]; 8], rows: MixRows, columns: MixColumns, stream: &mut Block) {
     let gains = [columns.scale, columns.sum_gain, columns.bias_gain].map(|gains| gains.first_chunk::<8>());

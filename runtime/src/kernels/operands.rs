@@ -1,28 +1,29 @@
-//! What the kernels are given: matrices in panels, and numbers for their rows and columns.
+//! The operands of the kernels: matrices in panels, and numbers for their rows and columns.
 
 use core::ops::Range;
 
 use crate::format::{GELU_ENTRIES, Layout};
 use crate::parallel::Block;
 
-/// The product of a left and a right matrix in panels; both are 8-bit, one of them is weights.
+/// The product of a left and a right matrix of 8-bit numbers in panels. One of them is weights, the other activations.
 ///
-/// Activations are stored with [`Layout::offset`] added; the bias or the row correction takes its effect away again.
+/// Activations are stored with [`Layout::offset`] added. The bias or the row correction takes the effect of that away
+/// again.
 #[derive(Clone, Copy)]
 pub(crate) struct Product<'a> {
     pub layout: Layout,
     /// Padded length of the contraction.
     pub k: usize,
-    /// Rows wanted; the left matrix may have more, to fill its last panel.
+    /// Rows of the result. The left matrix may have more rows, which fill its last panel up.
     pub rows: usize,
-    /// Whole panels of `k` columns.
+    /// Whole left panels of `k` columns.
     pub left: &'a [u8],
-    /// Whole panels of `k` columns.
+    /// Whole right panels of `k` columns.
     pub right: &'a [u8],
 }
 
 impl<'a> Product<'a> {
-    /// The product of `rows`, which begin at a left panel, and `columns`, which begin at a right one.
+    /// Returns the product of `rows`, which begin at a left panel, and `columns`, which begin at a right panel.
     pub fn part(self, rows: Range<usize>, columns: &Range<usize>) -> Self {
         let Self { layout, k, .. } = self;
         let end = rows.end.next_multiple_of((layout.rows as usize).max(1));
@@ -34,7 +35,8 @@ impl<'a> Product<'a> {
         }
     }
 
-    /// The products with `count` right panels at a time, or what is left of them, and their columns.
+    /// Returns the products with `count` right panels each, the last one with the rest of them, and the columns of each
+    /// product.
     pub(super) fn right_panels(self, count: usize) -> impl Iterator<Item = (Range<usize>, Product<'a>)> {
         let columns = count.max(1) * self.layout.columns as usize;
         self.right.chunks((columns * self.k).max(1)).enumerate().map(move |(i, right)| {
@@ -43,11 +45,12 @@ impl<'a> Product<'a> {
         })
     }
 
+    /// Returns the rows of all left panels.
     pub(super) fn padded_rows(&self) -> usize {
         self.rows.next_multiple_of((self.layout.rows as usize).max(1))
     }
 
-    /// Whether the right matrix has this many columns, and all lengths are right.
+    /// Returns whether the right matrix has this many columns and all lengths fit.
     pub(super) fn fits(&self, columns: usize) -> bool {
         self.layout.is_valid()
             && columns.is_multiple_of(self.layout.columns as usize)
@@ -58,7 +61,7 @@ impl<'a> Product<'a> {
     }
 }
 
-/// Per column: how 8-bit sums are added to the residual stream.
+/// Numbers for each column: how 8-bit sums are added to the residual stream.
 #[derive(Clone, Copy)]
 pub(crate) struct StreamColumns<'a> {
     pub bias: &'a [i32],
@@ -71,7 +74,7 @@ impl StreamColumns<'_> {
     }
 }
 
-/// Per row: the patch mixing's weights.
+/// Numbers for each row of the weights of patch mixing.
 #[derive(Clone, Copy)]
 pub(crate) struct MixRows<'a> {
     pub correction: &'a [i32],
@@ -86,13 +89,13 @@ impl MixRows<'_> {
         Self { correction: part_of(self.correction, rows), scale, sum, bias }
     }
 
-    /// A row's scale, sum and bias.
+    /// Returns a row's scale, sum and bias.
     pub fn of(&self, row: usize) -> [f32; 3] {
         [self.scale, self.sum, self.bias].map(|values| values.get(row).copied().unwrap_or(0.0))
     }
 }
 
-/// Per column: the patch mixing's gains.
+/// Numbers for each column: the gains of patch mixing.
 #[derive(Clone, Copy)]
 pub(crate) struct MixColumns<'a> {
     pub scale: &'a [f32],
@@ -108,7 +111,7 @@ impl MixColumns<'_> {
     }
 }
 
-/// Per column: how 8-bit sums become 8-bit hidden activations.
+/// Numbers for each column: how 8-bit sums become 8-bit hidden activations.
 #[derive(Clone, Copy)]
 pub(crate) struct GeluColumns<'a> {
     pub bias: &'a [i32],
@@ -117,7 +120,7 @@ pub(crate) struct GeluColumns<'a> {
     pub requantise: &'a [i16],
     pub zero: &'a [i8],
     pub table: &'a [u8; GELU_ENTRIES],
-    /// Makes an index of `|x|`; at most 7.
+    /// Shift that makes a table index of `|x|`, at most 7.
     pub shift: u32,
 }
 
@@ -129,14 +132,14 @@ impl GeluColumns<'_> {
     }
 }
 
-/// Where hidden activations go: left panels of the next product, or a part of them, a panel a row.
+/// The place of hidden activations: left panels of the next product, or a part of them. A row of the block is a panel.
 pub(crate) struct Hidden<'a, 'b> {
     pub panels: &'a mut Block<'b, u8>,
-    /// Where the first one goes: a column of the left panels.
+    /// Column of the left panels that the first activation goes to.
     pub first: usize,
 }
 
-/// Per channel: stream to 8 bits.
+/// Numbers for each channel: how the stream is quantised to 8 bits.
 #[derive(Clone, Copy)]
 pub(crate) struct Quantiser<'a> {
     pub scale: &'a [f32],
@@ -153,9 +156,9 @@ impl Quantiser<'_> {
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
     pub data: &'a [f32],
-    /// Distance between two rows.
+    /// Numbers from the start of a row to the start of the next.
     pub stride: usize,
-    /// How many.
+    /// Number of rows.
     pub rows: usize,
 }
 
@@ -166,7 +169,7 @@ impl Rows<'_> {
     }
 }
 
-/// Right panels, `[k][column]` each.
+/// Right panels, each of which is `[k][column]`.
 #[derive(Clone, Copy)]
 pub(crate) struct RightPanels<'a, T> {
     pub data: &'a [T],
@@ -180,7 +183,7 @@ pub(crate) type RightHalves<'a> = RightPanels<'a, u16>;
 pub(crate) type RightFloats<'a> = RightPanels<'a, f32>;
 
 impl<T: Copy> RightPanels<'_, T> {
-    /// `columns` of `all`, which begin at a panel.
+    /// Returns the panels of `columns`, which begin at a panel, out of `all` columns.
     pub fn part(self, columns: &Range<usize>, all: usize) -> Self {
         let k = self.data.len().checked_div(all).unwrap_or(0);
         Self { data: part_of(self.data, &(columns.start * k..columns.end * k)), ..self }
@@ -198,7 +201,7 @@ impl<T: Copy> RightPanels<'_, T> {
     }
 }
 
-/// Per column: what is done to the sums of 16-bit weights.
+/// Numbers for each column: what is done to sums with 16-bit weights.
 #[derive(Clone, Copy)]
 pub(crate) struct FloatColumns<'a> {
     pub bias: &'a [f32],
@@ -211,12 +214,13 @@ impl FloatColumns<'_> {
     }
 }
 
-/// A part, empty where it would reach outside: the kernels check all lengths.
+/// Returns a part of `values`, or nothing where the part would reach outside. The checked calls of the kernels then
+/// find the wrong length.
 pub(crate) fn part_of<'a, T>(values: &'a [T], part: &Range<usize>) -> &'a [T] {
     values.get(part.clone()).unwrap_or(&[])
 }
 
-/// Whether all lengths are right.
+/// Returns whether all lengths fit.
 pub(super) fn float_fits(left: &Rows, right: &RightHalves, columns: &FloatColumns, out: &Block) -> bool {
     let width = out.columns();
     let k = right.data.len().checked_div(width).unwrap_or(0);

@@ -1,6 +1,6 @@
-//! What every kernel means, in plain Rust: the executable form of `NUMERICS.md` and the oracle of the tests.
+//! Every kernel in plain Rust. This is `NUMERICS.md` in executable form, and all other tables are compared with it.
 //!
-//! It reads panels of any shape, and what it computes does not depend on that shape.
+//! The kernels read panels of any shape, and their results do not depend on the shape.
 
 use half::f16;
 
@@ -39,12 +39,13 @@ pub(super) const PLAIN: F16 = F16 {
     tiles: F16Tiles { bytes: 210 << 10, mix_panels: 1 },
 };
 
-/// The stored form of an 8-bit activation.
+/// Returns the stored form of an 8-bit activation.
 fn stored(activation: i32, layout: Layout) -> u8 {
     (activation as u8).wrapping_add(layout.offset as u8)
 }
 
-/// Sum over `k` of row `row` of the left matrix times column `column` of the right panel.
+/// Sums the products of row `row` of the left matrix and column `column` of the right panel. `value` multiplies two
+/// stored bytes.
 fn sum(p: &Product, row: usize, column: usize, value: impl Fn(u8, u8) -> i32) -> i32 {
     let [panel, columns, group] = [p.layout.rows, p.layout.columns, p.layout.group].map(|v| (v as usize).max(1));
     let left = p.left.chunks_exact((panel * p.k).max(1)).nth(row / panel).unwrap_or(&[]);
@@ -54,7 +55,7 @@ fn sum(p: &Product, row: usize, column: usize, value: impl Fn(u8, u8) -> i32) ->
     products.fold(0, i32::wrapping_add)
 }
 
-/// Activations left, weights right.
+/// Sums a row's and a column's products, with activations on the left and weights on the right.
 fn activations_by_weights(p: &Product, row: usize, column: usize) -> i32 {
     match p.layout.offset {
         0 => sum(p, row, column, |l, r| i32::from(l as i8) * i32::from(r as i8)),
@@ -62,7 +63,7 @@ fn activations_by_weights(p: &Product, row: usize, column: usize) -> i32 {
     }
 }
 
-/// Weights left, activations right.
+/// Sums a row's and a column's products, with weights on the left and activations on the right.
 fn weights_by_activations(p: &Product, row: usize, column: usize) -> i32 {
     match p.layout.offset {
         0 => sum(p, row, column, |l, r| i32::from(l as i8) * i32::from(r as i8)),
@@ -70,6 +71,7 @@ fn weights_by_activations(p: &Product, row: usize, column: usize) -> i32 {
     }
 }
 
+/// Implements `Int8::quantise_rows`.
 pub(super) fn quantise_rows(layout: Layout, stream: &Block, q: Quantiser, out: &mut Block<u8>) {
     let rows = (layout.rows as usize).max(1);
     for row in 0..stream.rows() {
@@ -82,6 +84,7 @@ pub(super) fn quantise_rows(layout: Layout, stream: &Block, q: Quantiser, out: &
     }
 }
 
+/// Implements `Int8::quantise_columns`.
 pub(super) fn quantise_columns(layout: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
     for row in 0..stream.rows() {
         for (column, ((&x, &scale), &offset)) in stream.row(row).iter().zip(q.scale).zip(q.offset).enumerate() {
@@ -92,6 +95,7 @@ pub(super) fn quantise_columns(layout: Layout, stream: &Block, q: Quantiser, out
     }
 }
 
+/// Implements `Int8::add`.
 pub(super) fn add(p: Product, columns: StreamColumns, stream: &mut Block) {
     for row in 0..stream.rows() {
         let coefficients = columns.bias.iter().zip(columns.scale);
@@ -102,6 +106,7 @@ pub(super) fn add(p: Product, columns: StreamColumns, stream: &mut Block) {
     }
 }
 
+/// Implements `Int8::mix`.
 pub(super) fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
     let per_row = rows.correction.iter().zip(rows.scale).zip(rows.sum).zip(rows.bias).take(p.rows);
     for (row, (((&correction, &row_scale), &row_sum), &row_bias)) in per_row.enumerate() {
@@ -113,6 +118,7 @@ pub(super) fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut B
     }
 }
 
+/// Implements `Int8::gelu`.
 pub(super) fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
     for row in 0..p.rows {
         let coefficients = columns.bias.iter().zip(columns.scale).zip(columns.requantise).zip(columns.zero);
@@ -128,6 +134,7 @@ pub(super) fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
     }
 }
 
+/// Implements `Int8::sums`.
 pub(super) fn sums(p: Product, out: &mut [i32]) {
     let columns = (p.layout.columns as usize).max(1);
     for (row, out) in out.chunks_exact_mut(columns).enumerate() {
@@ -137,9 +144,10 @@ pub(super) fn sums(p: Product, out: &mut [i32]) {
     }
 }
 
-/// Tile sums of 16-bit models: `[row][column]` for as many columns as fit.
+/// Most columns of a panel: the sums of a row of 16-bit weights are held for that many.
 const WIDTH: usize = 64;
 
+/// Sums the products of a row and the columns of a right panel.
 fn float_sums(left: &[f32], right: &[u16], width: usize) -> [f32; WIDTH] {
     let mut sums = [0.0; WIDTH];
     for (l, r) in left.iter().zip(right.chunks_exact(width.max(1))) {
@@ -150,6 +158,7 @@ fn float_sums(left: &[f32], right: &[u16], width: usize) -> [f32; WIDTH] {
     sums
 }
 
+/// Calls `store` with each output and `scale · (left · right) + bias`.
 fn affine_rows(left: Rows, right: RightHalves, columns: FloatColumns, out: &mut Block, store: impl Fn(&mut f32, f32)) {
     right.for_each_panel(out, |panel, part, out| {
         let columns = columns.part(&part);
@@ -163,14 +172,17 @@ fn affine_rows(left: Rows, right: RightHalves, columns: FloatColumns, out: &mut 
     });
 }
 
+/// Implements `F16::add`.
 pub(super) fn add_f16(left: Rows, right: RightHalves, columns: FloatColumns, stream: &mut Block) {
     affine_rows(left, right, columns, stream, |y, x| *y += x);
 }
 
+/// Implements `F16::gelu`.
 pub(super) fn gelu_f16(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Block) {
     affine_rows(left, right, columns, hidden, |y, x| *y = numerics::gelu(x));
 }
 
+/// Implements `F16::mix`.
 pub(super) fn mix_f16(
     panel: usize,
     left: &[u16],
@@ -197,6 +209,7 @@ pub(super) fn mix_f16(
     });
 }
 
+/// Adds a row's patch-mixing sums to the stream.
 fn add_mixed(row: usize, sums: &[f32], rows: MixRows, columns: MixColumns, stream: &mut Block) {
     let of_row = rows.of(row);
     let gains = columns.scale.iter().zip(columns.sum_gain).zip(columns.bias_gain);

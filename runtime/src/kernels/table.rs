@@ -1,7 +1,7 @@
 //! The table of functions that an instruction set's file fills in, and the checked way to call it.
 //!
-//! The functions in a table rely on lengths that fit. The methods of [`Kernels`] trust no caller: they check every length once and
-//! then call the table.
+//! The functions in a table rely on lengths that fit. The methods of [`Kernels`] trust no caller: they check every
+//! length once and then call the table.
 
 use super::operands::{
     FloatColumns, GeluColumns, Hidden, MixColumns, MixRows, Product, Quantiser, RightFloats, RightHalves, Rows,
@@ -17,7 +17,8 @@ pub struct Kernels {
     pub(super) layout: Option<Layout>,
     /// Whether this CPU has the table's instructions.
     pub(super) supported: fn() -> bool,
-    /// Whether the table is fast on this CPU, given that it is supported. Tables that do not suit a CPU come after those that do.
+    /// Whether the table is fast on this CPU, given that it is supported. Tables that do not suit a CPU come after
+    /// those that do.
     pub(super) suits: fn() -> bool,
     pub(super) int8: Int8,
     pub(super) f16: F16,
@@ -27,7 +28,8 @@ pub struct Kernels {
 pub(super) struct Int8 {
     /// Quantises rows of the stream into left panels.
     pub quantise_rows: unsafe fn(Layout, &Block, Quantiser, &mut Block<u8>),
-    /// Quantises columns of the stream into one right panel. The elements of the contraction behind the last row stay as they are.
+    /// Quantises columns of the stream into one right panel. The elements of the contraction behind the last row stay
+    /// as they are.
     pub quantise_columns: unsafe fn(Layout, &Block, Quantiser, &mut [u8]),
     /// Computes `stream += scale · (product + bias)`.
     pub add: unsafe fn(Product, StreamColumns, &mut Block),
@@ -73,7 +75,8 @@ pub(super) struct F16 {
     pub add: unsafe fn(Rows, RightHalves, FloatColumns, &mut Block),
     /// Computes `hidden = gelu(scale · (left · right) + bias)`.
     pub gelu: unsafe fn(Rows, RightHalves, FloatColumns, &mut Block),
-    /// Does what [`Int8::mix`] does. The weights are the left matrix, in panels of as many rows as the first argument says.
+    /// Does what [`Int8::mix`] does. The weights are the left matrix, in panels of as many rows as the first argument
+    /// says.
     pub mix: unsafe fn(usize, &[u16], RightFloats, MixRows, MixColumns, &mut Block),
     /// Whether the kernels keep sums as 16-bit numbers for a while.
     pub rounds_sums: bool,
@@ -100,6 +103,7 @@ pub(crate) struct TileSizes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mismatch;
 
+/// Turns a comparison of lengths into a result.
 fn check(fits: bool) -> Result<(), Mismatch> {
     debug_assert!(fits, "lengths do not fit");
     if fits { Ok(()) } else { Err(Mismatch) }
@@ -116,7 +120,8 @@ impl Kernels {
         self.layout
     }
 
-    /// Returns whether sums of 16-bit models are rounded to 16 bits on the way, which costs some accuracy (NUMERICS.md, f16).
+    /// Returns whether sums of 16-bit models are rounded to 16 bits on the way, which costs some accuracy (NUMERICS.md,
+    /// f16).
     pub fn rounds_sums_of_16_bit_models(&self) -> bool {
         self.f16.rounds_sums
     }
@@ -143,8 +148,8 @@ impl core::fmt::Debug for Kernels {
 }
 
 impl Kernels {
-    /// Quantises all rows of `stream` into left panels, or a part of them, a panel a row. Rows that only fill a panel up hold anything
-    /// afterwards.
+    /// Quantises all rows of `stream` into left panels, or a part of them. A row of `out` is a panel. Rows that only
+    /// fill a panel up hold arbitrary numbers afterwards.
     pub(crate) fn quantise_rows(
         &self,
         layout: Layout,
@@ -161,12 +166,12 @@ impl Kernels {
                 && [quantiser.scale.len(), quantiser.offset.len()] == [columns; 2]
                 && [out.rows(), out.columns()] == [stream.rows().div_ceil(rows), rows * columns],
         )?;
-        // SAFETY: to hold `self` proves the instructions; the lengths were checked.
+        // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths were checked.
         unsafe { (self.int8.quantise_rows)(layout, stream, quantiser, out) };
         Ok(())
     }
 
-    /// Quantises one right panel's columns of `stream`; `out` holds `columns` × the padded number of rows.
+    /// Quantises the columns of `stream` into one right panel; `out` holds `columns` × the padded number of rows.
     pub(crate) fn quantise_columns(
         &self,
         layout: Layout,
@@ -181,12 +186,12 @@ impl Kernels {
                 && [stream.columns(), quantiser.scale.len(), quantiser.offset.len()] == [columns; 3]
                 && out.len() == columns * stream.rows().next_multiple_of((layout.group as usize).max(1)),
         )?;
-        // SAFETY: to hold `self` proves the instructions; the lengths were checked.
+        // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths were checked.
         unsafe { (self.int8.quantise_columns)(layout, stream, quantiser, out) };
         Ok(())
     }
 
-    /// `stream += scale · (product + bias)`.
+    /// Computes `stream += scale · (product + bias)`.
     pub(crate) fn add(&self, product: Product, columns: StreamColumns, stream: &mut Block) -> Result<(), Mismatch> {
         let (rows, width) = (stream.rows(), stream.columns());
         check(
@@ -197,13 +202,13 @@ impl Kernels {
         )?;
         for (part, product) in product.right_panels(self.int8.tiles.right_panels) {
             let columns = columns.part(&part);
-            // SAFETY: to hold `self` proves the instructions; the lengths were checked.
+            // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths were checked.
             unsafe { (self.int8.add)(product, columns, &mut stream.part(0..rows, part)) };
         }
         Ok(())
     }
 
-    /// `stream += scale · (product + correction) + sum_gain · sum + bias_gain · bias`.
+    /// Computes `stream += scale · (product + correction) + sum_gain · sum + bias_gain · bias`.
     pub(crate) fn mix(
         &self,
         product: Product,
@@ -222,13 +227,14 @@ impl Kernels {
         )?;
         for (part, product) in product.right_panels(self.int8.tiles.right_panels) {
             let columns = columns.part(&part);
-            // SAFETY: to hold `self` proves the instructions; the lengths were checked.
+            // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths were checked.
             unsafe { (self.int8.mix)(product, of_rows, columns, &mut stream.part(0..rows, part)) };
         }
         Ok(())
     }
 
-    /// Hidden activations, into left panels of the next product. Rows that only fill a panel up hold anything afterwards.
+    /// Computes hidden activations, into left panels of the next product. Rows that only fill a panel up hold arbitrary
+    /// numbers afterwards.
     pub(crate) fn gelu(&self, product: Product, columns: GeluColumns, hidden: Hidden) -> Result<(), Mismatch> {
         let Hidden { panels, first } = hidden;
         let rows = (product.layout.rows as usize).max(1);
@@ -246,22 +252,22 @@ impl Kernels {
         for (part, product) in product.right_panels(self.int8.tiles.right_panels) {
             let first = first + part.start;
             let columns = columns.part(&part);
-            // SAFETY: to hold `self` proves the instructions; the lengths were checked.
+            // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths were checked.
             unsafe { (self.int8.gelu)(product, columns, Hidden { panels: &mut *panels, first }) };
         }
         Ok(())
     }
 
-    /// The sums alone, `[row][column]`.
+    /// Computes the sums alone, `[row][column]`.
     pub(crate) fn sums(&self, product: Product, out: &mut [i32]) -> Result<(), Mismatch> {
         let width = product.layout.columns as usize;
         check(self.reads_layout(product.layout) && product.fits(width) && out.len() == product.rows * width)?;
-        // SAFETY: to hold `self` proves the instructions; the lengths were checked.
+        // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths were checked.
         unsafe { (self.int8.sums)(product, out) };
         Ok(())
     }
 
-    /// `stream += scale · (left · right) + bias` with 16-bit weights.
+    /// Computes `stream += scale · (left · right) + bias` with 16-bit weights.
     pub(crate) fn add_f16(
         &self,
         left: Rows,
@@ -270,12 +276,12 @@ impl Kernels {
         stream: &mut Block,
     ) -> Result<(), Mismatch> {
         check(float_fits(&left, &right, &columns, stream))?;
-        // SAFETY: to hold `self` proves the instructions; the lengths were checked.
+        // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths were checked.
         unsafe { (self.f16.add)(left, right, columns, stream) };
         Ok(())
     }
 
-    /// `hidden = gelu(scale · (left · right) + bias)` with 16-bit weights.
+    /// Computes `hidden = gelu(scale · (left · right) + bias)` with 16-bit weights.
     pub(crate) fn gelu_f16(
         &self,
         left: Rows,
@@ -284,12 +290,12 @@ impl Kernels {
         hidden: &mut Block,
     ) -> Result<(), Mismatch> {
         check(float_fits(&left, &right, &columns, hidden))?;
-        // SAFETY: to hold `self` proves the instructions; the lengths were checked.
+        // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths were checked.
         unsafe { (self.f16.gelu)(left, right, columns, hidden) };
         Ok(())
     }
 
-    /// Patch mixing with 16-bit weights: `left` in panels of `panel` rows over the tokens in `right`.
+    /// Mixes patches with 16-bit weights: `left` in panels of `panel` rows, over the tokens in `right`.
     pub(crate) fn mix_f16(
         &self,
         panel: usize,
@@ -317,7 +323,7 @@ impl Kernels {
             let part = start..width.min(start + most);
             let (right, columns) = (right.part(&part, width), columns.part(&part));
             let stream = &mut stream.part(0..count, part);
-            // SAFETY: to hold `self` proves the instructions; the lengths were checked.
+            // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths were checked.
             unsafe { (self.f16.mix)(panel, left, right, rows, columns, stream) };
         }
         Ok(())

@@ -32,7 +32,8 @@ macro_rules! comparisons {
             }
         )+)+)+
 
-        /// All comparisons with their names, for programs on machines without a test harness. They panic where tables differ.
+        /// All comparisons with their names, for programs on machines without a test harness. They panic where tables
+        /// differ.
         #[cfg(feature = "kernel-tests")]
         pub const COMPARISONS: &[(&str, fn())] =
             &[$($($((stringify!($comparison), $module::$comparison as fn())),+),+),+];
@@ -58,7 +59,8 @@ comparisons! {
 /// Random cases of each comparison and table. Bare machines are emulated, and slowly.
 const CASES: u64 = if cfg!(test) { 300 } else { 40 };
 
-/// Returns every table that this CPU can run but the scalar one. The tests beside an architecture's tables say which ones a CPU has.
+/// Returns every table that this CPU can run but the scalar one. The tests beside an architecture's tables say which
+/// ones a CPU has.
 fn others() -> impl Iterator<Item = &'static Kernels> {
     Kernels::supported().filter(|&kernels| !core::ptr::eq(kernels, &scalar::KERNELS))
 }

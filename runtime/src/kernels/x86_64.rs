@@ -1,7 +1,7 @@
 //! x86-64: the tables, and what they share.
 //!
-//! * `tile_256` holds everything that the 8-bit tables with 256-bit registers do besides the products themselves; `int8_pairs` holds
-//!   the products of the two AVX2 tables.
+//! * `tile_256` holds everything that the 8-bit tables with 256-bit registers do besides the products themselves;
+//!   `int8_pairs` holds the products of the two AVX2 tables.
 //! * `tile_512` and `gelu_512` hold what the tables with 512-bit registers share.
 //! * `int8_amx`, `int8_avx512_vnni`, `int8_avx_vnni`, `int8_avx2_winograd` and `int8_avx2` are the tables.
 //! * `f16_f16c` and `f16_avx512` multiply 16-bit weights; the tables choose one of them.

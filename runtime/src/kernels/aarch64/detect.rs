@@ -6,9 +6,11 @@ use core::ffi::c_ulong;
 enum Source {
     /// The kernel, through the C library.
     Linux,
-    /// The core's own ID registers, which can be read at EL1 and higher: whoever turns `bare-metal` on vouches for that.
+    /// The core's own ID registers, which can be read at EL1 and higher: whoever turns `bare-metal` on vouches for
+    /// that.
     Registers,
-    /// The standard library, which knows how to ask other systems, or without it the features that the compiler was told of.
+    /// The standard library, which knows how to ask other systems, or without it the features that the compiler was
+    /// told of.
     Compiler,
 }
 
@@ -35,7 +37,8 @@ pub(super) enum Extension {
 macro_rules! id_register {
     ($name:literal) => {{
         let value: u64;
-        // SAFETY: reading the register changes nothing. It can be read at EL1 and higher, and where Linux answers for it.
+        // SAFETY: reading the register changes nothing. It can be read at EL1 and higher, and where Linux answers for
+        // it.
         unsafe {
             core::arch::asm!(concat!("mrs {}, ", $name), out(reg) value, options(pure, nomem, nostack, preserves_flags));
         }
@@ -81,7 +84,8 @@ pub(super) fn has(extension: Extension) -> bool {
     }
 }
 
-/// Returns whether the core that runs this is a Cortex-A53 or A55, which issue instructions in their order, under whatever name.
+/// Returns whether the core that runs this is a Cortex-A53 or A55, which issue instructions in their order, under
+/// whatever name.
 ///
 /// The answer is no where the core cannot be known. A machine can have other cores beside this one.
 pub(super) fn issues_in_order() -> bool {
@@ -100,8 +104,8 @@ fn main_id() -> Option<u64> {
 
 /// Returns whether a main ID register is that of a Cortex-A53 or A55.
 ///
-/// Bits 31 to 24 are the implementer and bits 15 to 4 the part. Arm has one number for each core; Qualcomm's Kryo 2xx Silver is an A53,
-/// and Kryo 3xx and 4xx Silver are A55 (Linux, arch/arm64/include/asm/cputype.h).
+/// Bits 31 to 24 are the implementer and bits 15 to 4 the part. Arm has one number for each core; Qualcomm's Kryo 2xx
+/// Silver is an A53, and Kryo 3xx and 4xx Silver are A55 (Linux, arch/arm64/include/asm/cputype.h).
 fn is_a53_or_a55(main_id: u64) -> bool {
     matches!((main_id >> 24 & 0xff, main_id >> 4 & 0xfff), (0x41, 0xd03 | 0xd05) | (0x51, 0x801 | 0x803 | 0x805))
 }
@@ -125,8 +129,8 @@ mod tests {
 
     #[test]
     fn cores_that_issue_in_order_are_told_from_others() {
-        // The first four are Cortex-A53 r0p4, A55 r1p0 and r2p0, and Kryo 4xx Silver. The others are Cortex-A72, A76, Kryo 4xx Gold,
-        // and parts of the same numbers by other implementers.
+        // The first four are Cortex-A53 r0p4, A55 r1p0 and r2p0, and Kryo 4xx Silver. The others are Cortex-A72, A76,
+        // Kryo 4xx Gold, and parts of the same numbers by other implementers.
         assert!([0x410f_d034, 0x411f_d050, 0x412f_d050, 0x51df_805e].into_iter().all(is_a53_or_a55));
         assert!(![0x410f_d083, 0x414f_d0b1, 0x51df_804d, 0x511f_d050, 0x410f_8050, 0].into_iter().any(is_a53_or_a55));
     }

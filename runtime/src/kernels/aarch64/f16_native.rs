@@ -1,8 +1,9 @@
-//! Kernels for 16-bit weights on cores with arithmetic in that format (Cortex-A55, A76 and later): `fmla` on eight numbers.
+//! Kernels for 16-bit weights on cores with arithmetic in that format (Cortex-A55, A76 and later): `fmla` on eight
+//! numbers.
 //!
-//! Activations become 16-bit numbers too, row by row (patch mixing: channel by channel) divided by a power of two that makes them
-//! no larger than 2^[`LARGEST`], so that no sum overflows. A sum of [`SHORT`] products is a 16-bit number, and so is a sum of four of
-//! those; what these add up to is `f32`.
+//! Activations become 16-bit numbers too. Each row, and in patch mixing each channel, is first divided by a power of
+//! two that makes its numbers no larger than 2^[`LARGEST`], so that no sum overflows. A sum of [`SHORT`] products is a
+//! 16-bit number, and so is the sum of four of those; longer sums are `f32`.
 
 use core::arch::aarch64::*;
 use core::arch::asm;
@@ -17,22 +18,24 @@ use crate::parallel::Block;
 
 pub(super) const FP16: F16 = F16 { add, gelu, mix, rounds_sums: true, tiles: TILES_OF_TOKENS };
 
-/// Products in a 16-bit sum. Four such sums are added up in 16 bits before they are widened: the converter's weights are at most 2,
-/// so they stay below 2^14.
+/// Products in a 16-bit sum. Four such sums are added up in 16 bits before they are widened. The converter's weights
+/// are at most 2, so that the sums stay below 2^14.
 const SHORT: usize = 16;
-/// Activations are at most this power of two: what is 2^19 times smaller than a row's largest keeps all its bits.
+/// Exponent of the power of two that bounds activations. A number that is 2^19 times smaller than its row's largest
+/// keeps all its bits.
 const LARGEST: i32 = 6;
-/// Elements of the contraction that are converted at a time, of so many panels: 24 KB.
+/// Elements of the contraction that are converted at a time. Those of all [`PANELS`] take 24 KB.
 const CHUNK: usize = 384;
+/// Left panels that are converted at a time.
 const PANELS: usize = 4;
 
-/// Of eight rows or columns, for one element of the contraction.
+/// Numbers of eight rows or columns, for one element of the contraction.
 type Halves = [u16; 8];
 
 #[inline]
 #[target_feature(enable = "neon")]
 fn load_halves(halves: &Halves) -> float16x8_t {
-    // SAFETY: 16 bytes.
+    // SAFETY: reads the 16 bytes of the array.
     vreinterpretq_f16_u16(unsafe { vld1q_u16(halves.as_ptr()) })
 }
 
@@ -41,12 +44,12 @@ fn load_halves(halves: &Halves) -> float16x8_t {
 fn to_halves(v: Eight) -> Halves {
     let mut halves = [0; 8];
     let v = vreinterpretq_u16_f16(vcvt_high_f16_f32(vcvt_f16_f32(v[0]), v[1]));
-    // SAFETY: 16 bytes.
+    // SAFETY: writes the 16 bytes of the array.
     unsafe { vst1q_u16(halves.as_mut_ptr(), v) };
     halves
 }
 
-/// Adds the products of eight rows and eight columns to 16-bit sums.
+/// Adds the products of eight rows and eight columns to 16-bit sums, for one element of the contraction.
 #[inline]
 #[target_feature(enable = "neon,fp16")]
 fn add_products([a, b, c, d, e, f, g, h]: &mut [float16x8_t; ROWS], left: &Halves, right: &Halves) {
@@ -61,21 +64,23 @@ fn add_products([a, b, c, d, e, f, g, h]: &mut [float16x8_t; ROWS], left: &Halve
     *h = vfmaq_laneq_f16::<7>(*h, right, left);
 }
 
-/// `$op` of an element of eight rows in register `$left` and of a right panel in `$right`, and its sums.
+/// Applies `$op` to an element of eight rows, in register `$left`, an element of a right panel, in `$right`, and the
+/// rows' sums.
 macro_rules! element {
     ($op:literal, $left:literal, $right:literal, [$($row:literal $sum:literal),*]) => {
         concat!($($op, " v", $sum, ".8h, v", $right, ".8h, v", $left, ".h[", $row, "]\n",)*)
     };
 }
 
-/// Two elements, from the registers behind `$left` and `$right`; `$load` is what the next two need.
+/// Multiplies two elements of the contraction, and loads with `$load` what the next two need.
 macro_rules! pair {
     ($op:literal, $load:expr, [$left:literal $next_left:literal], [$right:literal $next_right:literal], $sums:tt) => {
         concat!(element!($op, $left, $right, $sums), $load, element!("fmla", $next_left, $next_right, $sums))
     };
 }
 
-/// The sum of [`SHORT`] products, which are sixteen. The first two elements are in v0 and v1, v4 and v5; `$last` loads those behind.
+/// Sums [`SHORT`] products, which are sixteen. The first two elements are in v0 and v1 and in v4 and v5; `$last` loads
+/// the two behind.
 macro_rules! short_sum {
     ($last:expr, $sums:tt) => {
         concat!(
@@ -91,21 +96,21 @@ macro_rules! short_sum {
     };
 }
 
-/// The next two elements.
+/// Loads the next two elements of both operands.
 macro_rules! load {
     ($a:literal $b:literal, $c:literal $d:literal) => {
         concat!("ldp q", $a, ", q", $b, ", [{left}], #32\n", "ldp q", $c, ", q", $d, ", [{right}], #32\n")
     };
 }
 
-/// Adds registers to others.
+/// Adds 16-bit numbers of registers to those of others.
 macro_rules! add {
     ($($to:literal $from:literal),*) => {
         concat!($("fadd v", $to, ".8h, v", $to, ".8h, v", $from, ".8h\n",)*)
     };
 }
 
-/// Adds a row's 16-bit sums in register `$short` to its 32-bit ones, which are `$at` bytes behind `{sums}`.
+/// Adds a row's 16-bit sums, in register `$short`, to its `f32` sums, which lie `$at` bytes behind `{sums}`.
 macro_rules! widen {
     ($($short:literal $at:literal),*) => {
         concat!($(
@@ -127,7 +132,7 @@ fn add_fours(left: &[[Halves; 4 * SHORT]], right: &[[Halves; 4 * SHORT]], sums: 
     if count == 0 {
         return;
     }
-    // SAFETY: reads as many elements of both operands; reads and writes the sums.
+    // SAFETY: the instructions read `count` elements of both operands, and read and write the sums.
     unsafe {
         asm!(
             ".arch_extension fp16",
@@ -156,7 +161,7 @@ fn add_fours(left: &[[Halves; 4 * SHORT]], right: &[[Halves; 4 * SHORT]], sums: 
     }
 }
 
-/// The products of eight rows and eight columns; what is longer in one operand than in the other is not looked at.
+/// Multiplies eight rows by eight columns. Elements that one operand has beyond the other are not read.
 #[inline]
 #[target_feature(enable = "neon,fp16")]
 fn multiply(left: &[Halves], right: &[Halves]) -> [Eight; ROWS] {
@@ -178,23 +183,25 @@ fn multiply(left: &[Halves], right: &[Halves]) -> [Eight; ROWS] {
     sums
 }
 
-/// The power of two that makes numbers up to `largest` less than 2^`LARGEST`, and its inverse. 1 for what is not finite, which
-/// stays so.
+/// Returns the power of two that brings numbers up to `largest` below 2^[`LARGEST`], and its inverse.
+///
+/// Both are 1 where `largest` is not finite, so that such numbers stay as they are.
 fn normaliser(largest: f32) -> [f32; 2] {
     let exponent = (largest.to_bits() >> 23 & 0xff) as i32 - 127;
-    // Both are normal numbers; smaller ones than 2^-100 are as good as zero.
+    // The bound keeps both powers normal numbers. Activations below 2^-100 are as good as zero.
     let exponent = if exponent == 128 { 0 } else { (LARGEST - 1 - exponent).min(100) };
     [exponent, -exponent].map(|exponent| f32::from_bits(((exponent + 127) as u32) << 23))
 }
 
-/// Left panels of `ROWS` rows, converted: a part of the contraction, and by what the products have to be multiplied.
+/// Left panels of [`ROWS`] rows, converted to 16-bit numbers, for a part of the contraction.
 struct Left {
     panels: [[Halves; CHUNK]; PANELS],
+    /// Factors by which the sums of each row have to be multiplied.
     scale: [[f32; ROWS]; PANELS],
 }
 
 impl Left {
-    /// Converts elements `part` of rows from `first` on. Where there is no such row, its numbers stay as they are.
+    /// Converts elements `part` of the rows from `first` on. The places of rows that do not exist stay as they are.
     #[target_feature(enable = "neon")]
     fn convert(&mut self, left: &Rows, first: usize, part: Range<usize>) {
         for row in 0..(left.rows - first).min(ROWS * PANELS) {
@@ -221,14 +228,15 @@ impl Left {
     }
 }
 
-/// Which part of the contraction a sum is of.
+/// The place of a part in the contraction.
 #[derive(Clone, Copy)]
 struct Part {
     is_first: bool,
     is_last: bool,
 }
 
-/// Calls `store` with each row's output and, part by part of the contraction, `scale · (left · right) + bias`.
+/// Calls `store` with each row's output and `scale · (left · right) + bias`, once for each part of the contraction. The
+/// bias is in the first part.
 #[inline]
 #[target_feature(enable = "neon,fp16")]
 fn affine(
@@ -269,6 +277,7 @@ fn affine(
     }
 }
 
+/// Implements `F16::add`.
 #[target_feature(enable = "neon,fp16")]
 fn add(left: Rows, right: RightHalves, columns: FloatColumns, stream: &mut Block) {
     if right.width != COLUMNS {
@@ -277,6 +286,7 @@ fn add(left: Rows, right: RightHalves, columns: FloatColumns, stream: &mut Block
     affine(left, right, columns, stream, |y, x, _| y.iter_mut().zip(x).for_each(|(y, x)| *y += x));
 }
 
+/// Implements `F16::gelu`.
 #[target_feature(enable = "neon,fp16")]
 fn gelu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Block) {
     if right.width != COLUMNS {
@@ -291,9 +301,11 @@ fn gelu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Bloc
     });
 }
 
+/// Implements `F16::mix`.
 #[target_feature(enable = "neon,fp16")]
 fn mix(panel: usize, left: &[u16], right: RightFloats, rows: MixRows, columns: MixColumns, stream: &mut Block) {
-    /// Most tokens that are converted, 16 KB. Where there are more, it is the weights that are.
+    /// Largest number of tokens that are converted, which takes 16 KB. Where there are more, the weights are widened
+    /// instead.
     const TOKENS: usize = 1024;
     let channels = right.data.as_chunks::<COLUMNS>().0;
     if right.width != COLUMNS || stream.columns() != COLUMNS || panel != ROWS || channels.len() > TOKENS {

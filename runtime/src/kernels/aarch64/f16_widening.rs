@@ -1,5 +1,5 @@
-//! Kernels for 16-bit weights on aarch64 cores without arithmetic in that format: weights are converted (`fcvtl`) once for a block
-//! of rows, sums are `f32`.
+//! Kernels for 16-bit weights on cores without arithmetic in that format. Weights are widened (`fcvtl`) once for a
+//! block of rows, and sums are `f32`.
 
 use core::arch::aarch64::*;
 use core::arch::asm;
@@ -16,10 +16,12 @@ pub(super) const NEON: F16 = F16 { add, gelu, mix, rounds_sums: false, tiles: TI
 /// A tile of tokens takes as much memory as an L2 cache holds.
 pub(super) const TILES_OF_TOKENS: F16Tiles = F16Tiles { bytes: 420 << 10, mix_panels: 1 };
 
+/// Columns of a right panel.
 pub(super) const COLUMNS: usize = 8;
+/// Rows of a left panel, and of a tile.
 pub(super) const ROWS: usize = 8;
 
-/// Eight columns.
+/// Numbers of eight columns.
 pub(super) type Eight = [float32x4_t; 2];
 
 #[inline]
@@ -31,7 +33,7 @@ pub(super) fn zeros() -> [Eight; ROWS] {
 #[inline]
 #[target_feature(enable = "neon")]
 fn load_halves(halves: &[u16; 8]) -> Eight {
-    // SAFETY: 16 bytes.
+    // SAFETY: reads the 16 bytes of the array.
     let halves = vreinterpretq_f16_u16(unsafe { vld1q_u16(halves.as_ptr()) });
     [vcvt_f32_f16(vget_low_f16(halves)), vcvt_high_f32_f16(halves)]
 }
@@ -39,7 +41,7 @@ fn load_halves(halves: &[u16; 8]) -> Eight {
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) fn load(floats: &[f32; 8]) -> Eight {
-    // SAFETY: 16 bytes each.
+    // SAFETY: reads both 16-byte halves of the array.
     unsafe { [vld1q_f32(floats.as_ptr()), vld1q_f32(floats.as_ptr().add(4))] }
 }
 
@@ -48,7 +50,7 @@ pub(super) fn load(floats: &[f32; 8]) -> Eight {
 pub(super) fn floats(v: Eight) -> [f32; 8] {
     bytemuck::cast(v.map(|half| {
         let mut floats = [0.0f32; 4];
-        // SAFETY: 16 bytes.
+        // SAFETY: writes the 16 bytes of the array.
         unsafe { vst1q_f32(floats.as_mut_ptr(), half) };
         floats
     }))
@@ -62,15 +64,16 @@ fn fma<const LANE: i32>(sums: &mut Eight, left: float32x4_t, right: &Eight) {
     }
 }
 
-/// An element of the contraction, of a right panel's columns.
+/// The widened weights of a right panel's columns, for one element of the contraction.
 type Wide = [f32; COLUMNS];
 
-/// Elements of the contraction that are converted at a time: 8 KB, and as much of eight rows, so that the L1 cache holds both.
+/// Elements of the contraction that are widened at a time. They take 8 KB, and as many elements of eight rows take 8 KB
+/// too, so that the L1 cache holds both.
 const CHUNK: usize = 256;
-/// Tiles of rows whose sums are held while converted weights are in the L1 cache.
+/// Tiles of rows whose sums are held while widened weights are in the L1 cache.
 const TILES: usize = 8;
 
-/// A row's products with both halves of the columns.
+/// Multiplies a row's element by both halves of the columns.
 macro_rules! row {
     ($lane:literal, $low:literal, $high:literal, $left:literal, $a:literal, $b:literal) => {
         concat!(
@@ -80,7 +83,7 @@ macro_rules! row {
     };
 }
 
-/// Eight rows' products with an element of the right panel, and what is loaded in between.
+/// Multiplies eight rows by an element of the right panel, with the loads `$load` in between.
 macro_rules! element {
     ($lane:literal, $low:literal, $high:literal, $($load:expr),*) => {
         concat!(
@@ -96,7 +99,7 @@ macro_rules! element {
     };
 }
 
-/// Adds the products of eight rows and a right panel. In assembly, since the loop needs every register there is.
+/// Adds the products of eight rows and a right panel. The loop is in assembly since it needs every vector register.
 ///
 /// # Safety
 /// Each row has as many elements as `right`.
@@ -106,7 +109,8 @@ unsafe fn multiply(rows: [*const f32; ROWS], right: &[Wide], sums: &mut [Eight; 
     let [[a0, a1], [b0, b1], [c0, c1], [d0, d1], [e0, e1], [f0, f1], [g0, g1], [h0, h1]] = sums;
     let fours = right.len() & !3;
     let [a, b, c, d, e, f, g, h] = rows.map(|row| row.wrapping_add(fours));
-    // SAFETY: reads all elements of `right` and as many of each row: four at a time up to these places, then one by one.
+    // SAFETY: the instructions read all elements of `right` and as many of each row: four at a time up to the addresses
+    // `a` to `h`, then one by one.
     unsafe {
         asm!(
             "cbz {k}, 3f",
@@ -158,7 +162,7 @@ unsafe fn multiply(rows: [*const f32; ROWS], right: &[Wide], sums: &mut [Eight; 
     }
 }
 
-/// Converts weights, no more than fit, and asks for the same of what comes behind them.
+/// Widens weights, at most as many as fit, and asks for the weights of the next chunk.
 #[inline]
 #[target_feature(enable = "neon")]
 fn convert<'c>(halves: &[[u16; COLUMNS]], converted: &'c mut [Wide; CHUNK]) -> &'c [Wide] {
@@ -173,7 +177,7 @@ fn convert<'c>(halves: &[[u16; COLUMNS]], converted: &'c mut [Wide; CHUNK]) -> &
     converted.get(..halves.len()).unwrap_or(&[])
 }
 
-/// Calls `store` with each row's output and `scale · (left · right) + bias`.
+/// Calls `store` with each row's output and `scale · (left · right) + bias`, for one right panel.
 #[inline]
 #[target_feature(enable = "neon")]
 fn affine(
@@ -193,10 +197,11 @@ fn affine(
         for (right, start) in right.chunks(CHUNK).zip((0..).step_by(CHUNK)) {
             let right = convert(right, &mut converted);
             for (first, sums) in (first..end).step_by(ROWS).zip(&mut sums) {
-                // Where rows are missing, the last one takes their place.
+                // The last row takes the place of rows that a tile lacks; their sums are not stored.
                 let rows = [0, 1, 2, 3, 4, 5, 6, 7].map(|i| (first + i).min(left.rows - 1) * left.stride + start);
                 let rows = rows.map(|at| left.data.as_ptr().wrapping_add(at));
-                // SAFETY: `data` holds `rows` rows of `stride` elements, and a column of weights is no longer than that.
+                // SAFETY: `data` holds `rows` rows of `stride` elements, and a column of weights has no more elements
+                // than a row.
                 unsafe { multiply(rows, right, sums) };
             }
         }
@@ -209,6 +214,7 @@ fn affine(
     }
 }
 
+/// Implements `F16::add`.
 #[target_feature(enable = "neon")]
 fn add(left: Rows, right: RightHalves, columns: FloatColumns, stream: &mut Block) {
     if right.width != COLUMNS {
@@ -219,6 +225,7 @@ fn add(left: Rows, right: RightHalves, columns: FloatColumns, stream: &mut Block
     });
 }
 
+/// Implements `F16::gelu`.
 #[target_feature(enable = "neon")]
 fn gelu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Block) {
     if right.width != COLUMNS {
@@ -229,7 +236,7 @@ fn gelu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Bloc
     });
 }
 
-/// Adds the products of a panel's tokens and eight channels.
+/// Adds the products of a left panel's rows and eight channels, for one element of the contraction.
 #[inline]
 #[target_feature(enable = "neon")]
 fn add_products(sums: &mut [Eight; ROWS], left: &[u16; ROWS], right: &[f32; COLUMNS]) {
@@ -243,6 +250,7 @@ fn add_products(sums: &mut [Eight; ROWS], left: &[u16; ROWS], right: &[f32; COLU
     }
 }
 
+/// Implements `F16::mix`.
 #[target_feature(enable = "neon")]
 pub(super) fn mix(
     panel: usize,

@@ -1,4 +1,4 @@
-//! GELU on aarch64: from the sums of hidden units to their 8-bit activations, by a table of 256 bytes in registers.
+//! GELU on 64-bit ARM: turns the sums of hidden units into 8-bit activations, with a table of 256 bytes in registers.
 
 use core::arch::aarch64::*;
 use core::array::from_fn;
@@ -8,6 +8,7 @@ use crate::format::GELU_ENTRIES;
 use crate::kernels::lanes::fours;
 use crate::kernels::operands::{GeluColumns, Hidden, Product};
 
+/// Implements `Int8::gelu`.
 #[target_feature(enable = "neon")]
 pub(super) fn gelu<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>(
     p: Product,
@@ -36,25 +37,25 @@ pub(super) fn gelu<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize
                 let place = row / rows * stride + layout.index(rows, 0, row % rows, 0);
                 let mut bytes = [vdupq_n_u8(0); ACROSS];
                 unroll!(C < ACROSS => { bytes[C] = coefficients[C].activations(x[D][C], corrections[D][C]) });
-                // SAFETY: the callers have checked that the hidden panels have these columns, and the row is in one of
-                // them: in the tile's first, or in one that has wanted rows.
+                // SAFETY: the callers have checked that the hidden panels have these columns. The row is in one of the
+                // panels: in the first of the tile, or in one that has wanted rows.
                 unsafe { store_units::<T, DOWN, ACROSS>(bytes, places, &order, panels.add(place)) };
             }
         });
     });
 }
 
-/// The coefficients of four columns, in each register as often as they fit.
+/// The coefficients of four columns, repeated to fill each register.
 #[derive(Clone, Copy)]
 struct Gelu {
-    /// Of a unit's first and third register, of its second and fourth.
+    /// Scales of a unit's first and third register, and scales of its second and fourth.
     scale: [int32x4_t; 2],
     requantise: int16x8_t,
     zero: int16x8_t,
 }
 
 impl Gelu {
-    /// For units of a row a register.
+    /// Returns the coefficients for units whose registers hold a row.
     #[inline]
     #[target_feature(enable = "neon")]
     fn of_rows(scale: [i32; 4], requantise: [i16; 4], zero: [i8; 4]) -> Self {
@@ -65,7 +66,7 @@ impl Gelu {
         }
     }
 
-    /// For units of two rows and columns a register.
+    /// Returns the coefficients for units whose registers hold two rows and two columns.
     #[inline]
     #[target_feature(enable = "neon")]
     fn of_pairs(scale: [i32; 4], requantise: [i16; 4], zero: [i8; 4]) -> Self {
@@ -82,7 +83,7 @@ impl Gelu {
         }
     }
 
-    /// In 16-bit GELU units.
+    /// Brings a unit's sums to GELU units of 16 bits.
     #[inline]
     #[target_feature(enable = "neon")]
     fn scaled(&self, [a, b, c, d]: Unit) -> [int16x8_t; 2] {
@@ -90,7 +91,7 @@ impl Gelu {
         narrowed([vqrdmulhq_s32(a, first), vqrdmulhq_s32(b, second), vqrdmulhq_s32(c, first), vqrdmulhq_s32(d, second)])
     }
 
-    /// As bytes, in the order of the sums.
+    /// Returns a unit's activations as bytes, in the order of its sums.
     #[inline]
     #[target_feature(enable = "neon")]
     fn activations(&self, x: [int16x8_t; 2], corrections: uint8x16_t) -> uint8x16_t {
@@ -101,28 +102,30 @@ impl Gelu {
     }
 }
 
+/// The table of corrections.
 struct Table<'a> {
     entries: &'a [u8; GELU_ENTRIES],
-    /// To the left: what makes the upper byte of `|x|` the index.
+    /// Shift to the left that makes the upper byte of `|x|` the index.
     shift: int16x8_t,
 }
 
 impl Table<'_> {
-    /// The entries at `|x|`. A quarter of the table after the other is held in registers.
+    /// Returns the entries at `|x|`. The quarters of the table are held in registers one after the other.
     #[inline]
     #[target_feature(enable = "neon")]
     fn corrections<const DOWN: usize, const ACROSS: usize>(
         &self,
         x: &[[[int16x8_t; 2]; ACROSS]; DOWN],
     ) -> [[uint8x16_t; ACROSS]; DOWN] {
-        // SAFETY: each of four quarters has 64 bytes.
+        // SAFETY: each of the four quarters has 64 bytes.
         let quarter = |index: usize| unsafe { vld1q_u8_x4(self.entries.as_ptr().add(64 * index)) };
         let first = quarter(0);
         let mut index = [[vdupq_n_u8(0); ACROSS]; DOWN];
         let mut found = index;
         unroll!(D < DOWN => {
             unroll!(C < ACROSS => {
-                // As unsigned numbers: |-32768| is 32768. What is shifted out leaves 65535, whose upper byte is the last index.
+                // The numbers are unsigned from here on, so that |-32768| is 32768. Where the shift overflows it leaves
+                // 65535, whose upper byte is the last index.
                 let [top, bottom] = x[D][C].map(|x| vqshlq_u16(vreinterpretq_u16_s16(vabsq_s16(x)), self.shift));
                 index[D][C] = vuzp2q_u8(vreinterpretq_u8_u16(top), vreinterpretq_u8_u16(bottom));
                 found[D][C] = vqtbl4q_u8(first, index[D][C]);
@@ -131,7 +134,7 @@ impl Table<'_> {
         let mut look_up = |quarter| {
             unroll!(D < DOWN => {
                 unroll!(C < ACROSS => {
-                    // What is out of a quarter's range keeps what was found before.
+                    // An index outside the quarter keeps the entry that was found before.
                     index[D][C] = vsubq_u8(index[D][C], vdupq_n_u8(64));
                     found[D][C] = vqtbx4q_u8(found[D][C], quarter, index[D][C]);
                 });
@@ -144,26 +147,29 @@ impl Table<'_> {
     }
 }
 
-/// Where the bytes of three units of pairs, one behind the other, go: two units make up a group of eight columns of each row, and
-/// one is half a group.
+/// The places of the bytes of three neighbouring units of pairs. Two of the units make up a group of eight columns of
+/// each row, and the third is half a group.
 struct Order {
-    /// Of the two units, rows 0 and 1; rows 2 and 3 are eight bytes further.
+    /// Order of the bytes of rows 0 and 1 of the two units. Those of rows 2 and 3 lie eight bytes further.
     two: uint8x16_t,
+    /// Order of the bytes of the third unit.
     one: uint8x16_t,
-    /// Where the two are stored, and where the one is.
+    /// Place of the two units and place of the third.
     places: [usize; 2],
 }
 
 impl Order {
-    /// The first unit is in the lower half of a group, or in the upper one, by itself.
+    /// Returns the order for units at `places`. The third unit comes last where the first unit begins a group, and
+    /// first elsewhere.
     #[inline]
     #[target_feature(enable = "neon")]
     fn new<const ACROSS: usize>(places: [usize; ACROSS]) -> Self {
-        // A unit has two columns of rows 0 and 1, the other two of these rows, and the same of rows 2 and 3.
+        // The bytes of a unit are two columns of rows 0 and 1, the other two columns of these rows, and then rows 2 and
+        // 3 likewise.
         const TWO: [u8; 16] = [0, 1, 4, 5, 16, 17, 20, 21, 2, 3, 6, 7, 18, 19, 22, 23];
         const ONE: [u8; 16] = [0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15];
         let (two, one) = if places[0].is_multiple_of(8) { (0, ACROSS - 1) } else { (1 % ACROSS, 0) };
-        // SAFETY: 16 bytes each.
+        // SAFETY: each array has 16 bytes.
         let [twos, ones] = [TWO, ONE].map(|order| unsafe { vld1q_u8(order.as_ptr()) });
         Self {
             two: vaddq_u8(twos, vdupq_n_u8(16 * two as u8)),
@@ -176,7 +182,7 @@ impl Order {
 /// Stores units of the same four rows at `places` from `out`.
 ///
 /// # Safety
-/// [`store_unit`]'s, for each of them.
+/// Each place fulfils the conditions of [`store_unit`].
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn store_units<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>(
@@ -186,7 +192,8 @@ unsafe fn store_units<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: us
     out: *mut u8,
 ) {
     let group = T::LAYOUT.group as usize;
-    // SAFETY: the caller's promise; two units take the four rows' whole groups.
+    // SAFETY: the caller promises room for each unit. Two units of pairs fill the four rows' whole groups, which are 32
+    // bytes.
     unsafe {
         if T::PAIRS {
             const { assert!(!T::PAIRS || (ACROSS == 3 && T::LAYOUT.group == 8)) }

@@ -1,4 +1,5 @@
-//! aarch64 with dot products (Cortex-A76 and later, Neoverse): `sdot` by element, twenty-four sums of four columns at a time.
+//! The table for cores with dot products (Cortex-A76 and later, Neoverse): `sdot` by element, on twenty-four registers
+//! of sums.
 
 use super::detect::{Extension, has};
 use super::tile::{self, Ahead, Tile, Unit};
@@ -10,7 +11,7 @@ use crate::kernels::table::{Int8, Int8Tiles, Kernels, TileBytes};
 pub(super) static KERNELS: Kernels = Kernels {
     name: "aarch64-dotprod",
     layout: Some(Dotprod::LAYOUT),
-    // Every core with these instructions has arithmetic with 16-bit floating-point numbers too.
+    // Every core with dot products has arithmetic with 16-bit floating-point numbers too.
     supported: || has(Extension::Dotprod) && has(Extension::Fp16),
     suits: || true,
     int8: Int8 {
@@ -25,10 +26,10 @@ pub(super) static KERNELS: Kernels = Kernels {
     f16: f16_native::FP16,
 };
 
-/// Eight rows and twelve columns.
+/// Tiles of eight rows and twelve columns.
 struct Dotprod;
 
-/// Twelve products of one row.
+/// Multiplies one row by twelve columns.
 macro_rules! row {
     ($left:literal [$lane:literal], $a:literal $b:literal $c:literal, $sum_a:literal $sum_b:literal $sum_c:literal) => {
         concat!(
@@ -39,7 +40,7 @@ macro_rules! row {
     };
 }
 
-/// Four rows of the left register times three right ones.
+/// Multiplies the top four rows, in a left register, by three right registers.
 macro_rules! top {
     ($left:literal, $a:literal $b:literal $c:literal) => {
         concat!(
@@ -51,6 +52,7 @@ macro_rules! top {
     };
 }
 
+/// Multiplies the bottom four rows, in a left register, by three right registers.
 macro_rules! bottom {
     ($left:literal, $a:literal $b:literal $c:literal) => {
         concat!(
@@ -62,7 +64,7 @@ macro_rules! bottom {
     };
 }
 
-/// Four columns of the contraction by themselves, of the top rows and of all.
+/// Multiplies four elements of the contraction for the top rows.
 macro_rules! top_step {
     () => {
         concat!(
@@ -74,6 +76,7 @@ macro_rules! top_step {
     };
 }
 
+/// Multiplies four elements of the contraction for all rows.
 macro_rules! step {
     () => {
         concat!(

@@ -1,10 +1,13 @@
-//! Dot products for cores that issue two instructions at a time, in order (Cortex-A55).
+//! The table for cores with dot products that issue two instructions at a time, in order: Cortex-A55.
 //!
-//! There, a dot product leaves room for one instruction beside it, such as a load of 64 bits or the insertion of a register's upper half. A
-//! load of 128 bits takes two cycles with nothing beside it. So, where the loop is unrolled, every 16 bytes but the very first ones are
-//! loaded in halves between the products, the upper half by way of a general register, and long before their use: 24 cycles for four
-//! columns of the contraction, where the loads of `int8_dotprod` make it 36. ncnn's `docs/developer-guide/arm-a53-a55-dual-issue.md` has
-//! the rules, and [ONNX Runtime](https://github.com/microsoft/onnxruntime/pull/10754), ruy and XNNPACK load so on these cores.
+//! On these cores a dot product shares its cycle with one other instruction, such as a load of 64 bits or the insertion
+//! of a register's upper half. A load of 128 bits takes two cycles and shares them with nothing. So the unrolled loop
+//! loads all but the very first 16 bytes in halves, long before their use and between the products; the upper half
+//! passes through a general register. Four elements of the contraction take 24 cycles in this way, and 36 with the
+//! loads of `int8_dotprod`.
+//!
+//! The rules are from ncnn's `docs/developer-guide/arm-a53-a55-dual-issue.md`. ONNX Runtime (its pull request 10754),
+//! ruy and XNNPACK load in this way on these cores.
 
 use super::detect::issues_in_order;
 use super::int8_dotprod::{self, bottom, row, step, top, top_step};
@@ -31,17 +34,19 @@ pub(super) static KERNELS: Kernels = Kernels {
     f16: f16_native::FP16,
 };
 
-/// Eight rows and twelve columns, as `Dotprod`.
+/// Tiles of eight rows and twelve columns, like those of `int8_dotprod`.
 struct InOrder;
 
+/// Multiplies one row by four columns.
 macro_rules! product {
     ($sum:literal, $right:literal, $left:literal, $lane:literal) => {
         concat!("sdot v", $sum, ".4s, v", $right, ".16b, v", $left, ".4b[", $lane, "]\n")
     };
 }
 
-/// One of the three instructions that load 16 bytes: the lower half, the upper one to a general register, and from there. In their place can
-/// be nothing, or what goes on to the next four steps.
+/// Emits one of the three instructions that load 16 bytes: a load of the lower half, a load of the upper half to a
+/// general register, and the insertion of the upper half. Their place can also be empty, or hold the advance to the
+/// next four steps.
 macro_rules! part {
     ($part:tt, $by_way_of:literal, ()) => {
         ""
@@ -66,7 +71,7 @@ macro_rules! part {
     };
 }
 
-/// A right register times the rows of two left ones, and what is loaded meanwhile of either side.
+/// Multiplies a right register by the rows of two left registers, and loads 16 bytes of either side meanwhile.
 macro_rules! four_columns {
     ([$top:literal $bottom:literal] $right:literal, [$a:literal $b:literal $c:literal $d:literal] [$e:literal $f:literal $g:literal $h:literal], $from_right:tt $from_left:tt) => {
         concat!(
@@ -88,7 +93,7 @@ macro_rules! four_columns {
     };
 }
 
-/// Four columns of the contraction, with what is loaded while each right register is in use.
+/// Multiplies four elements of the contraction. The arguments say what is loaded while each right register is in use.
 macro_rules! ahead {
     ($left:tt, $a:literal $b:literal $c:literal, [$($first:tt)*] [$($second:tt)*] [$($third:tt)*]) => {
         concat!(
@@ -99,8 +104,11 @@ macro_rules! ahead {
     };
 }
 
-/// Four steps. Left registers alternate between v24, v25 and v26, v27; v28 to v31 pass on to the right ones, of which two are loaded when
-/// this begins, as are v24 and v25. The arguments load those for what comes after it.
+/// Does four steps.
+///
+/// Left rows are in v24 and v25 and in v26 and v27 by turns, and right columns pass through v28 to v31. At the start
+/// v24, v25 and the first two right registers are loaded. The arguments load the same for the steps that come after
+/// these.
 macro_rules! four_steps {
     ($after_left:tt $after_right:tt $bottom_after_left:tt $second_after_right:tt) => {
         concat!(
@@ -141,7 +149,7 @@ impl Tile<2, 3> for InOrder {
                 ".rept 3\n",
                 four_steps!(("left" 24 128) ("right" 28 192) ("left" 25 144) ("right" 29 208)),
                 ".endr\n",
-                // Behind the last steps is nothing: theirs are loaded once more.
+                // Nothing lies behind the last steps, which therefore load their own operands once more.
                 "cmp {n}, #1\n",
                 "add {after_left}, {left}, #128\n",
                 "add {after_right}, {right}, #192\n",

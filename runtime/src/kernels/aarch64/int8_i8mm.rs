@@ -1,5 +1,5 @@
-//! aarch64 with matrix multiplication (Neoverse N2, V1, Cortex-A510, A710 and later): `smmla`, twenty-four products of two rows
-//! and two columns at a time.
+//! The table for cores with matrix multiplication (Neoverse N2, V1, Cortex-A510, A710 and later): `smmla`, on
+//! twenty-four registers of two rows and two columns each.
 
 use core::arch::aarch64::*;
 
@@ -13,7 +13,7 @@ use crate::kernels::table::{Int8, Int8Tiles, Kernels, TileBytes};
 pub(super) static KERNELS: Kernels = Kernels {
     name: "aarch64-i8mm",
     layout: Some(I8mm::LAYOUT),
-    // Every core with these instructions has arithmetic with 16-bit floating-point numbers too.
+    // Every core with matrix multiplication has arithmetic with 16-bit floating-point numbers too.
     supported: || has(Extension::I8mm) && has(Extension::Fp16),
     suits: || true,
     int8: Int8 {
@@ -28,17 +28,17 @@ pub(super) static KERNELS: Kernels = Kernels {
     f16: f16_native::FP16,
 };
 
-/// Eight rows and twelve columns.
+/// Tiles of eight rows and twelve columns.
 struct I8mm;
 
-/// Two rows times two columns.
+/// Multiplies two rows by two columns.
 macro_rules! product {
     ($sum:literal, $left:literal, $right:literal) => {
         concat!("smmla v", $sum, ".4s, v", $left, ".16b, v", $right, ".16b\n")
     };
 }
 
-/// Four rows times four columns, whose sums are in four registers.
+/// Multiplies four rows by four columns, whose sums are in four registers.
 macro_rules! unit {
     ($a:literal $b:literal $c:literal $d:literal, $top:literal $bottom:literal, $left:literal $right:literal) => {
         concat!(
@@ -50,7 +50,8 @@ macro_rules! unit {
     };
 }
 
-/// Eight columns of the contraction. The left rows are in v24 to v27, in pairs, and the right columns pass through v28 to v31.
+/// Multiplies eight elements of the contraction. The left rows are in v24 to v27, in pairs, and the right columns pass
+/// through v28 to v31.
 macro_rules! eight {
     () => {
         concat!(
@@ -67,7 +68,7 @@ macro_rules! eight {
     };
 }
 
-/// The same with four rows.
+/// Multiplies eight elements of the contraction for the top four rows.
 macro_rules! top_eight {
     () => {
         concat!(
@@ -85,11 +86,11 @@ impl Tile<2, 3> for I8mm {
     const LAYOUT: Layout = Layout::I8MM;
     const PAIRS: bool = true;
 
-    /// Rows of four columns become two rows and columns a register, and the other way round.
+    /// Turns registers that hold a row into registers that hold two rows and two columns, and the other way round.
     #[inline(always)]
     fn arrange(mut units: [[Unit; 3]; 2]) -> [[Unit; 3]; 2] {
         for unit in units.as_flattened_mut() {
-            // SAFETY: every aarch64 CPU has these instructions.
+            // SAFETY: every aarch64 CPU has NEON.
             *unit = unsafe { turn(*unit) };
         }
         units
@@ -102,6 +103,7 @@ impl Tile<2, 3> for I8mm {
     }
 }
 
+/// Turns a unit of rows into a unit of pairs, or the other way round.
 #[inline]
 #[target_feature(enable = "neon")]
 fn turn([a, b, c, d]: Unit) -> Unit {

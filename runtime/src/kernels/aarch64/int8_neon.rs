@@ -1,5 +1,7 @@
-//! Every aarch64 core, best on A57 and A72: two products of 8-bit numbers are summed in 16 bits, where weights down to -127 leave
-//! room for them, and such pairs in 32 bits.
+//! The table for every 64-bit ARM core. It suits Cortex-A57 and A72 best.
+//!
+//! Two products of 8-bit numbers are summed in 16 bits, which have room for them as no weight is -128, and such sums
+//! are added up in 32 bits.
 
 use core::arch::aarch64::*;
 use core::arch::asm;
@@ -26,33 +28,35 @@ pub(super) static KERNELS: Kernels = Kernels {
     f16: f16_widening::NEON,
 };
 
-/// Four panels of four rows, and four columns.
+/// Tiles of four panels of four rows, and of four columns.
 struct Neon;
 
-/// Products of the first eight numbers.
+/// Multiplies the first eight numbers.
 macro_rules! first {
     ($to:literal, $left:literal $right:literal) => {
         concat!("smull v", $to, ".8h, v", $left, ".8b, v", $right, ".8b\n")
     };
 }
 
-/// Adds those of the last eight.
+/// Multiplies the last eight numbers and adds the products to those of the first eight.
 macro_rules! second {
     ($to:literal, $left:literal $right:literal) => {
         concat!("smlal2 v", $to, ".8h, v", $left, ".16b, v", $right, ".16b\n")
     };
 }
 
-/// Adds neighbours to 32-bit sums.
+/// Adds neighbouring 16-bit sums to 32-bit sums.
 macro_rules! add {
     ($to:literal, $from:literal) => {
         concat!("sadalp v", $to, ".4s, v", $from, ".8h\n")
     };
 }
 
-/// Sixteen columns of the contraction. The left rows are in v16 to v19, the right columns in v20 to v23, and the sums of row
-/// `r` and column `c` in register `4 * r + c`. Three additions per product are in flight, for the sake of cores that execute in
-/// order; the last three of them are left to the next sixteen.
+/// Multiplies sixteen elements of the contraction.
+///
+/// The left rows are in v16 to v19, the right columns in v20 to v23, and the sums of row `r` and column `c` in register
+/// `4 * r + c`. Every addition comes three products after its own product, so that cores that execute in order need not
+/// wait. The last three additions are left to the next sixteen elements.
 macro_rules! sixteen {
     () => {
         concat!(
@@ -85,14 +89,16 @@ macro_rules! sixteen {
     };
 }
 
-/// Defines `panel`: the products of one left and one right panel, for each row and column four numbers to be added up.
+/// Defines `panel`, which multiplies one left and one right panel and gives four numbers to be added up for each row
+/// and column.
 ///
-/// The instructions find the panels at `{left}` and `{right}` and `{sixteens}` times sixteen columns of the contraction, and leave the four
-/// numbers of row `r` and column `c` in register `4 * r + c`, which are zero at first. They may use the other vector registers and `{n}`.
+/// The instructions find the panels at `{left}` and `{right}` and sixteen times `{sixteens}` elements of the
+/// contraction. They leave the four numbers of row `r` and column `c` in register `4 * r + c`, which is zero at first.
+/// They may use the other vector registers and `{n}`.
 macro_rules! define_panel {
     ([$($instructions:expr),* $(,)?], $($registers:tt)*) => {
         /// # Safety
-        /// At `left` and `right` are panels of `k` columns.
+        /// At `left` and `right` are panels of `k` elements of the contraction.
         #[inline]
         #[target_feature(enable = "neon")]
         unsafe fn panel(left: *const u8, right: *const u8, k: usize) -> Panel {
@@ -100,7 +106,7 @@ macro_rules! define_panel {
             let (b0, b1, b2, b3);
             let (c0, c1, c2, c3);
             let (d0, d1, d2, d3);
-            // SAFETY: reads 64 bytes of each panel for each sixteen columns, which is what they have.
+            // SAFETY: for each sixteen elements the instructions read 64 bytes of each panel, which has that many.
             unsafe {
                 asm!(
                     "movi v0.4s, #0", "movi v1.4s, #0", "movi v2.4s, #0", "movi v3.4s, #0",
@@ -130,7 +136,7 @@ macro_rules! define_panel {
 }
 
 define_panel!([
-    // What is in flight before the first step.
+    // The first step adds three products of the step before, which are zeros.
     "movi v29.4s, #0",
     "movi v30.4s, #0",
     "movi v31.4s, #0",
@@ -154,7 +160,8 @@ define_panel!([
 /// Four numbers to be added up for each row and column.
 pub(super) type Panel = [[int32x4_t; 4]; 4];
 
-/// Implements the products of a [`Tile`] of four units, a left panel each, with the `panel` that is defined beside it.
+/// Implements the products of a [`Tile`] of four units, each of which is a left panel, with the `panel` that the file
+/// defines.
 macro_rules! multiply_by_panels {
     () => {
         #[inline(always)]
@@ -170,7 +177,7 @@ macro_rules! multiply_by_panels {
             let (mut from, share) = (ahead.next(k), k / 64 * ahead.step / 4);
             for (index, [unit]) in sums.iter_mut().enumerate().take(rows.div_ceil(4)) {
                 from = prefetch(from, share);
-                // SAFETY: the caller's promise: so many panels are at `left`.
+                // SAFETY: the caller promises that many panels at `left`, and one at `right`.
                 unsafe { add_panel(unit, panel(left.add(index * 4 * k), right, k)) };
             }
             sums
@@ -184,7 +191,7 @@ impl Tile<4, 1> for Neon {
     multiply_by_panels!();
 }
 
-/// Adds the sums of four numbers each.
+/// Adds up the four numbers of each row and column, and adds them to a unit.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) fn add_panel(unit: &mut Unit, panel: Panel) {

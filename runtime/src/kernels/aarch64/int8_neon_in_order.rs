@@ -1,11 +1,14 @@
-//! Products of 8-bit numbers for cores without dot products that issue two instructions at a time, in order (Cortex-A53, and the first
-//! Cortex-A55).
+//! The table for cores without dot products that issue two instructions at a time, in order: Cortex-A53 and the first
+//! Cortex-A55.
 //!
-//! There, an instruction on 128 bits has a cycle to itself but for a load to a general register or an integer instruction behind it. A
-//! load of 128 bits takes two cycles with nothing beside it; one of 64 bits takes one, beside an insertion of the upper half of another
-//! register. So every 16 bytes are loaded in halves, the upper one by way of a general register: 56 cycles for sixteen columns of the
-//! contraction, where the loads of `int8_neon` make it 64. The rules were measured on a Cortex-A53: ncnn's
-//! `docs/developer-guide/arm-a53-a55-dual-issue.md`, and the instruction benchmarks of <https://github.com/daniestevez/qsdr>.
+//! On these cores an instruction on 128 bits shares its cycle only with a load to a general register or an integer
+//! instruction behind it. A load of 128 bits takes two cycles and shares them with nothing. A load of 64 bits takes one
+//! cycle, which it can share with the insertion of the upper half of another register. So every 16 bytes are loaded in
+//! halves, and the upper half passes through a general register. Sixteen elements of the contraction take 56 cycles in
+//! this way, and 64 with the loads of `int8_neon`.
+//!
+//! The rules were measured on a Cortex-A53. They are from ncnn's `docs/developer-guide/arm-a53-a55-dual-issue.md` and
+//! the instruction benchmarks of <https://github.com/daniestevez/qsdr>.
 
 use core::arch::asm;
 
@@ -33,10 +36,11 @@ pub(super) static KERNELS: Kernels = Kernels {
     f16: f16_widening::NEON,
 };
 
-/// Four panels of four rows, and four columns, as `Neon`.
+/// Tiles of four panels of four rows, and of four columns, like those of `int8_neon`.
 struct InOrder;
 
-/// Begins to load 16 bytes, and completes what was begun last: the upper halves of both pass through general registers.
+/// Begins to load 16 bytes, and completes the load that was begun before it. The upper halves of both pass through
+/// general registers.
 macro_rules! load {
     ($to:literal, $from:literal, $at:literal, $by_way_of:literal, completes $completed:literal $by_way_of_last:literal) => {
         concat!(
@@ -63,8 +67,9 @@ macro_rules! load {
     };
 }
 
-/// The products of a right column and four rows, in v16 to v19. What they leave to the next column are the last of the second halves and
-/// three additions; those of the column before are done here. `loads` are two loads: a right column and a left row.
+/// Multiplies a right column by four rows, in v16 to v19. The last of the second halves and three additions are left to
+/// the next column, and those of the column before are done here. `loads` are the loads of a right column and of a left
+/// row.
 macro_rules! column {
     (
         [$a:literal $b:literal $c:literal $d:literal] $right:literal, behind [$last:literal $last_right:literal],
@@ -84,23 +89,26 @@ macro_rules! column {
     };
 }
 
-/// Loads a right column, where a left row was loaded before.
+/// Begins to load a right column, and completes a left row.
 macro_rules! right {
     ($to:literal, $at:literal, completes $row:literal) => {
         load!($to, "{right}", $at, "{upper_right}", completes $row "{upper_left}")
     };
 }
 
-/// Loads a left row, where a right column was loaded before.
+/// Begins to load a left row, and completes a right column.
 macro_rules! left {
     ($to:literal, $at:literal, completes $column:literal) => {
         load!($to, "{left}", $at, "{upper_left}", completes $column "{upper_right}")
     };
 }
 
-/// Twice sixteen columns of the contraction. Left rows are in v20 to v23, then in v24 to v27, right columns in v28 to v31, and the sums of
-/// row `r` and column `c` in register `4 * r + c`. The first right column and the first four rows are there, but for the upper half of
-/// the second row, which is in `{upper_left}`; from the middle on those of the next 128 bytes are loaded. In the end, the same ones.
+/// Multiplies twice sixteen elements of the contraction.
+///
+/// Left rows are in v20 to v23, then in v24 to v27, right columns in v28 to v31, and the sums of row `r` and column `c`
+/// in register `4 * r + c`. At the start the first right column and the first four rows are loaded, except that the
+/// upper half of the second row is still in `{upper_left}`. From the middle on, those of the next 128 bytes are loaded;
+/// the last time, the same ones once more, so that nothing behind the panels is read.
 macro_rules! thirty_two {
     () => {
         concat!(
@@ -117,7 +125,7 @@ macro_rules! thirty_two {
             "add {left}, {left}, {step}\n",
             column!([24 25 26 27] 28, behind [23 31], sums: [7 11 15] 0,
                 loads: right!(29, 80, completes 25), left!(23, 48, completes 29)),
-            // Left panels come from the L2 cache.
+            // Left panels come from the L2 cache, so that the next lines are asked for early.
             "prfm pldl1keep, [{left}, #256]\n",
             column!([24 25 26 27] 29, behind [27 28], sums: [4 8 12] 1,
                 loads: right!(30, 96, completes 23), left!(22, 32, completes 30)),
@@ -135,7 +143,7 @@ define_panel!(
     [
         "lsr {n}, {sixteens}, #1",
         "cbz {n}, 3f",
-        // What the first column completes: products of zeros, and nothing in flight.
+        // The first column adds up and completes the products of a column before it, which are zeros.
         "movi v17.4s, #0", "movi v18.4s, #0", "movi v19.4s, #0", "movi v31.4s, #0",
         "ldp q20, q21, [{left}]",
         "ldp q22, q23, [{left}, #32]",

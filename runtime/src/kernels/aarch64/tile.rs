@@ -1,8 +1,8 @@
-//! What the 8-bit tables for aarch64 share: everything but the products themselves.
+//! Everything that an 8-bit table for 64-bit ARM does besides the products themselves.
 //!
-//! A table brings a [`Tile`]: the sums of a few rows and a right panel, as *units* of four rows and four columns. Loops over
-//! units are unrolled, so that the sums stay in registers. What becomes of hidden units' sums is in
-//! [`gelu`](super::gelu).
+//! A table implements [`Tile`]: the sums of a few rows and a right panel, as *units* of four rows and four columns.
+//! Loops over units are unrolled, so that the sums stay in registers. [`gelu`](super::gelu) holds what becomes of the
+//! sums of hidden units.
 
 use core::arch::aarch64::*;
 use core::arch::asm;
@@ -27,25 +27,27 @@ macro_rules! unroll {
 
 pub(super) use unroll;
 
-/// Four rows and four columns, a register a row.
+/// Sums of four rows and four columns. A register holds a row.
 pub(super) type Unit = [int32x4_t; 4];
 
-/// Where the next right panel is: it is brought into the L2 cache while this one is in use, a little with each tile. Where few tiles
-/// use a panel, that is not all of it.
+/// The place of the right panel that comes next.
+///
+/// It is brought into the L2 cache while the present panel is in use, a little with each tile. Where few tiles use a
+/// panel, only a part of the next one is brought in.
 #[derive(Clone, Copy)]
 pub(super) struct Ahead {
     from: *const u8,
-    /// Bytes for each 64 columns of the contraction.
+    /// Bytes to ask for with each 64 elements of the contraction.
     pub step: usize,
 }
 
 impl Ahead {
-    /// Behind a right panel that is used for so many tiles.
+    /// Returns the place behind a right panel that `tiles` tiles use.
     pub fn new(right: &[u8], columns: usize, tiles: usize) -> Self {
         Self { from: right.as_ptr_range().end, step: (64 * columns).div_ceil(tiles.max(1)) }
     }
 
-    /// What the next `k` columns of the contraction have to ask for.
+    /// Returns where the next `k` elements of the contraction start to ask for memory, and moves on.
     pub fn next(&mut self, k: usize) -> *const u8 {
         let from = self.from;
         self.from = from.wrapping_add(k / 64 * self.step);
@@ -53,11 +55,11 @@ impl Ahead {
     }
 }
 
-/// Asks for `len` bytes to be brought into the L2 cache, and says where they end.
+/// Asks for `len` bytes to be brought into the L2 cache, and returns where they end.
 #[inline]
 pub(super) fn prefetch(from: *const u8, len: usize) -> *const u8 {
     for at in (0..len).step_by(64) {
-        // SAFETY: a hint, which does nothing where there is no memory.
+        // SAFETY: the instruction is a hint, which does nothing where there is no memory.
         unsafe {
             asm!("prfm pldl2keep, [{}]", in(reg) from.wrapping_add(at), options(nostack, readonly, preserves_flags))
         };
@@ -67,24 +69,26 @@ pub(super) fn prefetch(from: *const u8, len: usize) -> *const u8 {
 
 /// Products of `4 * DOWN` rows and `4 * ACROSS` columns, which is all columns of a right panel.
 pub(super) trait Tile<const DOWN: usize, const ACROSS: usize> {
-    /// The panels it reads; their rows and groups are multiples of four.
+    /// The panels that the table reads. Their rows and groups are multiples of four.
     const LAYOUT: Layout;
 
-    /// Whether a unit is summed up as two rows and two columns a register: the left ones and the right ones of the upper rows, then of
-    /// the lower ones.
+    /// Whether a register of a unit holds two rows and two columns while products are summed: the left columns and the
+    /// right columns of the upper rows, then those of the lower rows.
     const PAIRS: bool = false;
 
-    /// Brings units into the order in which they are summed up, or back.
+    /// Brings units into the order in which products are summed, or from it back into rows.
     #[inline(always)]
     fn arrange(units: [[Unit; ACROSS]; DOWN]) -> [[Unit; ACROSS]; DOWN] {
         units
     }
 
-    /// The products of `rows` rows, at least one, added to `start`, both arranged; the units of rows behind may be anything. Asks
-    /// for what comes next on the way.
+    /// Adds the products of `rows` rows, at least one, to `start`, and asks for the next right panel on the way.
+    ///
+    /// The units are arranged, and those behind the wanted rows may hold arbitrary numbers afterwards.
     ///
     /// # Safety
-    /// At `left` are whole panels with these rows, but no more than `4 * DOWN`, and at `right` is one panel, of `k` columns.
+    /// At `left` are whole panels that contain these rows, at most `4 * DOWN` of them, and at `right` is one panel. All
+    /// panels have `k` elements of the contraction.
     unsafe fn multiply(
         left: *const u8,
         right: *const u8,
@@ -98,18 +102,19 @@ pub(super) trait Tile<const DOWN: usize, const ACROSS: usize> {
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) fn load_i32(v: [i32; 4]) -> int32x4_t {
-    // SAFETY: 16 bytes.
+    // SAFETY: reads the 16 bytes of the array.
     unsafe { vld1q_s32(v.as_ptr()) }
 }
 
 #[inline]
 #[target_feature(enable = "neon")]
 fn load_f32(v: [f32; 4]) -> float32x4_t {
-    // SAFETY: 16 bytes.
+    // SAFETY: reads the 16 bytes of the array.
     unsafe { vld1q_f32(v.as_ptr()) }
 }
 
-/// Stores bytes `[row][column]` of four rows and columns: a row's four bytes every `group` bytes.
+/// Stores bytes `[row][column]` of four rows and columns, so that a row's four bytes lie `group` bytes behind those of
+/// the row before.
 ///
 /// # Safety
 /// `out` has `3 * group + 4` bytes.
@@ -117,7 +122,7 @@ fn load_f32(v: [f32; 4]) -> float32x4_t {
 #[target_feature(enable = "neon")]
 pub(super) unsafe fn store_unit(group: usize, bytes: uint8x16_t, out: *mut u8) {
     let words = vreinterpretq_u32_u8(bytes);
-    // SAFETY: the caller's promise; nothing is asked of the address.
+    // SAFETY: the caller promises that the bytes are there, and the stores take any address.
     unsafe {
         if group == 4 {
             return vst1q_u8(out, bytes);
@@ -129,8 +134,9 @@ pub(super) unsafe fn store_unit(group: usize, bytes: uint8x16_t, out: *mut u8) {
     }
 }
 
-/// Runs `$use` with the first row and the sums of every tile, arranged, `$whole` where all its rows are wanted. The sums begin
-/// with what `$start` makes of the first row, or with the same as in the tile before.
+/// Runs `$use` with the first row and the arranged sums of every tile. `$whole` says whether all rows of the tile are
+/// wanted. The sums begin with what `$start` makes of the first row, or where that is `None`, with what the tile before
+/// began with.
 macro_rules! for_each_tile {
     ($tile:ty, $product:expr, $start:expr, |$first:ident, $sums:ident, $whole:ident| $use:block) => {
         let mut start = [[[vdupq_n_s32(0); 4]; ACROSS]; DOWN];
@@ -151,7 +157,7 @@ macro_rules! for_each_tile {
         if let Some(start) = $start($first) {
             $begin = <$tile>::arrange(start);
         }
-        // SAFETY: the product's lengths fit, as the table's callers have checked, and `first` is the first row of a panel.
+        // SAFETY: the table's callers have checked the product's lengths, and `first` is the first row of a panel.
         let $sums = unsafe {
             let left = $product.left.as_ptr().add($first * $product.k);
             <$tile>::multiply(left, $product.right.as_ptr(), $product.k, $rows, &$begin, &mut $ahead)
@@ -162,7 +168,8 @@ macro_rules! for_each_tile {
 
 pub(super) use for_each_tile;
 
-/// Adds `term(down, row of the unit, across)` to the rows of the stream that start at `first`; all are there if `whole`.
+/// Adds `term(down, row of the unit, across)` to the rows of the stream from `first` on. If `whole`, the stream has all
+/// rows of the tile.
 #[inline]
 #[target_feature(enable = "neon")]
 fn add_tile<const DOWN: usize, const ACROSS: usize>(
@@ -179,7 +186,8 @@ fn add_tile<const DOWN: usize, const ACROSS: usize>(
                 return;
             }
             unroll!(C < ACROSS => {
-                // SAFETY: the row is in the block, and the table's callers have checked that the block is as wide as a panel.
+                // SAFETY: the row is in the block, and the table's callers have checked that the block is as wide as a
+                // panel.
                 unsafe { vst1q_f32(y.add(4 * C), vaddq_f32(vld1q_f32(y.add(4 * C)), term(D, I, C))) };
             });
             y = y.wrapping_add(stride);
@@ -187,6 +195,7 @@ fn add_tile<const DOWN: usize, const ACROSS: usize>(
     });
 }
 
+/// Implements `Int8::add`.
 #[target_feature(enable = "neon")]
 pub(super) fn add<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>(
     p: Product,
@@ -204,6 +213,7 @@ pub(super) fn add<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>
     });
 }
 
+/// Implements `Int8::mix`.
 #[target_feature(enable = "neon")]
 pub(super) fn mix<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>(
     p: Product,
@@ -213,12 +223,12 @@ pub(super) fn mix<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>
 ) {
     let [scale, sum_gain, bias_gain]: [[_; ACROSS]; 3] =
         [columns.scale, columns.sum_gain, columns.bias_gain].map(|gains| fours(gains).map(|four| load_f32(four)));
-    // Where a tile has rows that no panel has, the last four take their place.
+    // A tile may have rows that no panel has; the last four rows take their place.
     let at = |row: usize| row.min(of_rows.scale.len() - 4);
     let start = |first| {
         let mut start = [[[vdupq_n_s32(0); 4]; ACROSS]; DOWN];
         unroll!(D < DOWN => {
-            // SAFETY: the vectors are as long as the panels' rows, as the callers have checked.
+            // SAFETY: the callers have checked that the vectors are as long as the panels have rows.
             let correction = unsafe { vld1q_s32(of_rows.correction.as_ptr().add(at(first + 4 * D))) };
             let rows = [
                 vdupq_laneq_s32::<0>(correction),
@@ -235,7 +245,7 @@ pub(super) fn mix<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>
         let mut factors = [[vdupq_n_f32(0.0); 3]; DOWN];
         unroll!(D < DOWN => {
             let at = at(first + 4 * D);
-            // SAFETY: as above.
+            // SAFETY: these vectors too are as long as the panels have rows.
             factors[D] = unsafe {
                 [
                     vld1q_f32(of_rows.scale.as_ptr().add(at)),
@@ -254,7 +264,7 @@ pub(super) fn mix<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>
     });
 }
 
-/// `x` times number `lane` of `factors`, the last where there is no such number.
+/// Multiplies `x` by number `lane` of `factors`, or by the last number where there is no such lane.
 #[inline]
 #[target_feature(enable = "neon")]
 fn times_lane(x: float32x4_t, factors: float32x4_t, lane: usize) -> float32x4_t {
@@ -266,6 +276,7 @@ fn times_lane(x: float32x4_t, factors: float32x4_t, lane: usize) -> float32x4_t 
     }
 }
 
+/// Implements `Int8::sums`.
 #[target_feature(enable = "neon")]
 pub(super) fn sums<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>(p: Product, out: &mut [i32]) {
     let start = [[[vdupq_n_s32(0); 4]; ACROSS]; DOWN];
@@ -274,35 +285,35 @@ pub(super) fn sums<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize
         let mut rows = out.as_chunks_mut::<4>().0.chunks_exact_mut(ACROSS).skip(first);
         for (units, i) in sums.iter().flat_map(|units| (0..4).map(move |i| (units, i))) {
             for (out, unit) in rows.next().unwrap_or(&mut []).iter_mut().zip(units) {
-                // SAFETY: 16 bytes.
+                // SAFETY: writes the 16 bytes of the array.
                 unsafe { vst1q_s32(out.as_mut_ptr(), unit[i]) };
             }
         }
     });
 }
 
-/// Limits to 16 bits: rows 0 and 1, rows 2 and 3.
+/// Limits numbers to 16 bits: rows 0 and 1, then rows 2 and 3.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) fn narrowed([a, b, c, d]: [int32x4_t; 4]) -> [int16x8_t; 2] {
     [vqmovn_high_s32(vqmovn_s32(a), b), vqmovn_high_s32(vqmovn_s32(c), d)]
 }
 
-/// Bytes `[row][column]` of four rows and columns of the stream.
+/// Returns the quantised bytes `[row][column]` of four rows and columns of the stream.
 ///
 /// # Safety
-/// Each row has four elements.
+/// At each address are four numbers.
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn quantised(rows: [*const f32; 4], scale: float32x4_t, offset: float32x4_t) -> uint8x16_t {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller promises four numbers at each address.
     let rows = rows.map(|x| unsafe { vld1q_f32(x) });
     let [top, bottom] = narrowed(rows.map(|x| vcvtnq_s32_f32(vaddq_f32(vmulq_f32(x, scale), offset))));
     vreinterpretq_u8_s8(vqmovn_high_s16(vqmovn_s16(top), bottom))
 }
 
-/// Runs `$use` with every four rows of the stream, and how many of them there are: where some are missing, the last one takes
-/// their place.
+/// Runs `$use` with every four rows of the stream and the number of those that exist. The last row takes the place of
+/// missing ones.
 macro_rules! for_each_four_rows {
     ($stream:expr, |$first:ident, $rows:ident, $found:ident| $use:block) => {
         let (count, stride) = ($stream.rows(), $stream.stride());
@@ -323,6 +334,7 @@ macro_rules! for_each_four_rows {
     };
 }
 
+/// Implements `Int8::quantise_rows`.
 #[target_feature(enable = "neon")]
 pub(super) fn quantise_rows<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>(
     _: Layout,
@@ -337,8 +349,8 @@ pub(super) fn quantise_rows<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACRO
         let mut place = out.wrapping_add(first / panel * stride + T::LAYOUT.index(panel, 0, first % panel, 0));
         for k in (0..columns).step_by(group) {
             unroll!(Q < group / 4 => {
-                // SAFETY: rows and quantiser have `columns` elements, a multiple of the group, and the panels have room for all
-                // rows, as the callers have checked.
+                // SAFETY: the callers have checked that rows and quantiser have `columns` elements, a multiple of the
+                // group, and that the panels have room for all rows.
                 unsafe {
                     let k = k + 4 * Q;
                     let bytes = quantised(rows.map(|row| row.add(k)), vld1q_f32(scale.add(k)), vld1q_f32(offset.add(k)));
@@ -350,6 +362,7 @@ pub(super) fn quantise_rows<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACRO
     });
 }
 
+/// Implements `Int8::quantise_columns`.
 #[target_feature(enable = "neon")]
 pub(super) fn quantise_columns<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>(
     _: Layout,
@@ -359,16 +372,17 @@ pub(super) fn quantise_columns<T: Tile<DOWN, ACROSS>, const DOWN: usize, const A
 ) {
     let (panel, group) = (4 * ACROSS, T::LAYOUT.group as usize);
     let [scale, offset]: [[_; ACROSS]; 2] = [q.scale, q.offset].map(|values| fours(values).map(|four| load_f32(four)));
-    // SAFETY: 16 bytes.
+    // SAFETY: reads the 16 bytes of the array.
     let transpose = unsafe { vld1q_u8([0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15].as_ptr()) };
     for_each_four_rows!(stream, |first, rows, found| {
         let at = T::LAYOUT.index(panel, 0, 0, first);
         unroll!(C < ACROSS => {
-            // SAFETY: the block has `4 * ACROSS` columns, as the callers have checked.
+            // SAFETY: the callers have checked that the block has `4 * ACROSS` columns.
             let bytes = unsafe { quantised(rows.map(|row| row.add(4 * C)), scale[C], offset[C]) };
             let bytes = vqtbl1q_u8(bytes, transpose);
             if found >= 4 {
-                // SAFETY: the panel has room for all rows, as the callers have checked: four bytes every `group` bytes.
+                // SAFETY: the callers have checked that the panel has room for all rows, which take four bytes every
+                // `group` bytes.
                 unsafe { store_unit(group, bytes, out.as_mut_ptr().add(at + 4 * C * group)) };
             } else {
                 store_part(bytes, found, out.get_mut(at + 4 * C * group..).unwrap_or(&mut []).chunks_mut(group));
@@ -377,11 +391,11 @@ pub(super) fn quantise_columns<T: Tile<DOWN, ACROSS>, const DOWN: usize, const A
     });
 }
 
-/// Stores the first `found` of four bytes of each column.
+/// Stores the first `found` of the four bytes of each column.
 #[inline(never)]
 fn store_part<'o>(bytes: uint8x16_t, found: usize, columns: impl Iterator<Item = &'o mut [u8]>) {
     let mut of_columns = [[0u8; 4]; 4];
-    // SAFETY: 16 bytes.
+    // SAFETY: writes the 16 bytes of the array.
     unsafe { vst1q_u8(of_columns.as_mut_ptr().cast(), bytes) };
     for (out, bytes) in columns.zip(of_columns) {
         out.iter_mut().zip(bytes).take(found).for_each(|(out, byte)| *out = byte);

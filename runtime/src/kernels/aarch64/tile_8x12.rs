@@ -1,12 +1,15 @@
-//! The loop around the products of eight rows and twelve columns, for the instruction sets that have instructions for them.
+//! The loop around products of eight rows and twelve columns, for instruction sets that multiply groups of a
+//! contraction.
 
 /// Implements the products of a [`Tile`](super::tile::Tile) of two by three units.
 ///
-/// The sums are in v0 to v23, a unit in four registers: three units of the top four rows, then three of the bottom ones. The
-/// bodies `many` go `2^log_many` steps of `step` columns of the contraction, and `one` is for the steps that are left; they use v24 to
-/// v31 for operands and advance `{left}` and `{right}`. A prefetch is a hint. There is one of each for the top rows alone and one for
-/// all rows, which may `begin` with something before the first `many`, and have general registers of their own. `{n}` counts `many` down to
-/// one.
+/// The sums are in v0 to v23. A unit takes four registers: three units of the top four rows come first, then three of
+/// the bottom rows. A body `many` does `2^log_many` steps of `step` elements of the contraction, and a body `one` does
+/// one of the steps that are left over. Both use v24 to v31 for operands and advance `{left}` and `{right}`. `{n}`
+/// counts the `many` down to one.
+///
+/// There are bodies for the top rows alone and bodies for all rows. The latter may `begin` with instructions before the
+/// first `many` and may have general registers of their own.
 macro_rules! multiply_8x12 {
     (
         extension: $extension:literal, step: $step:literal, log_many: $log_many:literal,
@@ -24,11 +27,12 @@ macro_rules! multiply_8x12 {
         ) -> [[Unit; 3]; 2] {
             let (from, half_step) = (ahead.next(k), ahead.step.div_ceil(2));
             if rows <= 4 {
-                // SAFETY: reads the start and as many columns of the panels as there are.
+                // SAFETY: the instructions read the start and the `k` elements that the panels have; prefetches are
+                // hints.
                 let top = unsafe { multiply_8x12!(@top $extension $step $log_many $top_many, $top_one, left right k start from half_step) };
                 return [top, start[1]];
             }
-            // SAFETY: the same.
+            // SAFETY: the instructions read the start and the `k` elements that the panels have; prefetches are hints.
             unsafe { multiply_8x12!(@all $extension $step $log_many concat!($($begin)?), $all_many, $all_one, left right k start from half_step, $($($general)*)?) }
         }
     };
@@ -113,7 +117,7 @@ macro_rules! multiply_8x12 {
     };
 }
 
-/// Instructions eight times.
+/// Repeats instructions eight times.
 macro_rules! eight_times {
     ($instructions:expr) => {
         concat!(".rept 8\n", $instructions, ".endr\n")

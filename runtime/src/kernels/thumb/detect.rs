@@ -2,7 +2,8 @@
 
 /// Returns whether the core has the DSP extension.
 ///
-/// The core's identification registers tell, which only privileged code may read: without the feature `bare-metal`, nothing is known.
+/// The core's identification registers tell, which only privileged code may read: without the feature `bare-metal`,
+/// nothing is known.
 pub(super) fn has_dsp() -> bool {
     const CPUID: usize = 0xe000_ed00;
     const ID_ISAR3: usize = 0xe000_ed6c;
@@ -10,8 +11,8 @@ pub(super) fn has_dsp() -> bool {
         return false;
     }
     let [cpuid, isar3] = [CPUID, ID_ISAR3].map(|register| {
-        // SAFETY: every ARMv7-M and ARMv8-M core has these registers, and whoever turns `bare-metal` on vouches that the code is
-        // privileged. Reading them changes nothing.
+        // SAFETY: every ARMv7-M and ARMv8-M core has these registers, and whoever turns `bare-metal` on vouches that
+        // the code is privileged. Reading them changes nothing.
         unsafe { core::ptr::with_exposed_provenance::<u32>(register).read_volatile() }
     });
     // Every Cortex-M4 and M7 has the extension; QEMU's M4 does not say so in ID_ISAR3.

@@ -1,7 +1,9 @@
-//! Arm M-profile cores with the DSP extension (Cortex-M4, M7, most M33): `smlad` adds two products of 16-bit numbers.
+//! The table for cores with the DSP extension (Cortex-M4, M7, most M33): `smlad` adds two products of 16-bit numbers to
+//! a sum.
 //!
-//! A tile is three rows and two columns: its six sums, the two columns' next weights and one row's activations fill the fourteen
-//! registers. `sxtb16` widens bytes 0 and 2, or 1 and 3, of a word; as it does so on both sides, the products still match.
+//! A tile is three rows and two columns. Its six sums, the two columns' next weights and one row's activations fill the
+//! fourteen registers. `sxtb16` widens bytes 0 and 2, or 1 and 3, of a word. It does so on both sides, so that the
+//! products match.
 
 use core::arch::{asm, naked_asm};
 
@@ -29,16 +31,20 @@ pub(super) static KERNELS: Kernels = Kernels {
     f16: scalar::PLAIN,
 };
 
+/// Rows of a left panel.
 const ROWS: usize = Layout::DSP.rows as usize;
+/// Columns of a right panel.
 const COLUMNS: usize = Layout::DSP.columns as usize;
+/// Elements of the contraction that lie together.
 const GROUP: usize = Layout::DSP.group as usize;
-/// Bytes from one group of a left panel to the next.
+/// Bytes from one group of a row of a left panel to the next.
 const STEP: usize = ROWS * GROUP;
 
 /// The sums of [`ROWS`] rows and [`COLUMNS`] columns.
 type Sums = [[i32; COLUMNS]; ROWS];
 
-/// A row of the tile, whose word is in r2: its products with both columns are added to two sums. `next` loads r2 again.
+/// Multiplies a row of the tile, whose word is in r2, by both columns and adds the products to two sums. `next` loads
+/// r2 again.
 #[rustfmt::skip]
 macro_rules! row {
     ($first:literal $second:literal, $next:expr) => {
@@ -54,7 +60,7 @@ macro_rules! row {
     };
 }
 
-/// Widens the columns' words, in r10 and r11, and works on `rows`: four columns of the contraction.
+/// Widens the columns' words, in r10 and r11, and multiplies `rows` by them, for four elements of the contraction.
 macro_rules! group {
     ($rows:expr) => {
         concat!(
@@ -67,7 +73,7 @@ macro_rules! group {
     };
 }
 
-/// The tile's three rows; `next` loads the next group's first words.
+/// Multiplies a group of the tile's three rows. `next` loads the next group's first words.
 macro_rules! three_rows {
     ($next:expr) => {
         group!(concat!(
@@ -78,25 +84,26 @@ macro_rules! three_rows {
     };
 }
 
-/// The first row alone.
+/// Multiplies a group of the first row alone.
 macro_rules! one_row {
     ($next:expr) => {
         group!(row!("r4" "r5", $next))
     };
 }
 
-/// Adds the products of a left panel (r0) and a right one (r1) of as many groups as r2 says to the sums at r3. `ahead` is how
-/// far the loads that begin a group move on in the left panel.
+/// Adds the products of a left panel (r0) and a right panel (r1), of as many groups as r2 says, to the sums at r3.
+/// `ahead` is how far the loads at the start of a group move on in the left panel.
 macro_rules! multiply {
     ($group:ident, $ahead:literal) => {
         multiply!($group, $ahead, concat!("ldrd r10, r11, [r1], #8\nldr r2, [r0], #", $ahead, "\n"))
     };
     ($group:ident, $ahead:literal, $load:expr) => {
         naked_asm!(
-            // Has these instructions, for the assembler's sake: targets for ARMv8-M leave them out.
+            // Targets for ARMv8-M leave these instructions out, so that the assembler has to be told of them.
             ".arch armv7e-m",
             "push {{r3-r11, lr}}",
-            // Where r0 is behind the groups that are worked on by fours, and behind all but the last.
+            // The stack keeps what r0 is behind the groups that are multiplied by fours, and what it is behind all
+            // groups but the last.
             "subs r2, #1",
             "bic r12, r2, #3",
             "add r12, r12, r12, lsl #1",
@@ -125,7 +132,7 @@ macro_rules! multiply {
             "ldr r3, [sp, #4]",
             "cmp r0, r3",
             "bne 4b",
-            // Nothing is read behind the panels' ends.
+            // The last group loads nothing more, so that nothing is read behind the panels' ends.
             $group!(""),
             "add sp, #8",
             "pop {{r3}}",
@@ -144,95 +151,98 @@ unsafe extern "C" fn multiply(left: *const u8, right: *const u8, groups: usize, 
     multiply!(three_rows, 4)
 }
 
-/// As [`multiply`], for the first row of the left panel alone: what is left over where the tokens are a square number that
-/// three does not divide.
+/// Adds the products of the first row of a left panel and a right panel, like [`multiply`]. The last panel has one row
+/// where the number of tokens is a square that three does not divide.
 ///
 /// # Safety
-/// As there.
+/// The core has the DSP extension; both panels have `groups` groups and start at multiples of four.
 #[unsafe(naked)]
 unsafe extern "C" fn multiply_one(left: *const u8, right: *const u8, groups: usize, sums: &mut Sums) {
     multiply!(one_row, 12)
 }
 
-/// Whether the panels can be read by words: the engine's always can.
+/// Returns whether the panels can be read by words. The engine's panels always can.
 fn is_aligned(p: &Product) -> bool {
     [p.left, p.right].iter().all(|panels| panels.as_ptr().addr().is_multiple_of(4))
 }
 
-/// Runs `store` with the sums of every tile; they begin with what `start` makes of the tile's number.
+/// Runs `store` with the sums of every tile. The sums begin with what `start` makes of the tile's index.
 #[inline(always)]
 fn for_each_tile(p: &Product, mut start: impl FnMut(usize) -> Sums, mut store: impl FnMut(usize, Sums)) {
     for (tile, left) in p.left.chunks_exact((ROWS * p.k).max(1)).enumerate() {
         let mut sums = start(tile);
         let multiply = if p.rows == ROWS * tile + 1 { multiply_one } else { multiply };
-        // SAFETY: to hold the table proves the instructions; these are whole panels of `k` columns, which the table's callers and
-        // `is_aligned` have checked.
+        // SAFETY: holding the table proves that the core has the instructions. The table's callers and `is_aligned`
+        // have checked that these are whole panels of `k` elements of the contraction, at multiples of four.
         unsafe { multiply(left.as_ptr(), p.right.as_ptr(), p.k / GROUP, &mut sums) };
         store(tile, sums);
     }
 }
 
-/// `values` as an array, zeros where it is shorter, which the table's callers have ruled out.
+/// Returns the first `N` values, or zeros where there are fewer, which the table's callers have ruled out.
 fn few<T: Copy + Default, const N: usize>(values: &[T]) -> [T; N] {
     values.first_chunk().copied().unwrap_or([T::default(); N])
 }
 
-/// `x` in units of 2^-15, rounded down and limited to 8 bits with their sign.
+/// Divides `x` by 2^15, rounds down and limits the result to 8 bits with their sign.
 #[inline(always)]
 fn shifted(x: i32) -> u8 {
     let limited: i32;
-    // SAFETY: only computes, with an instruction that every core of these targets has.
+    // SAFETY: the instruction only computes, and every core of these targets has it.
     unsafe { asm!("ssat {}, #8, {}, asr #15", out(reg) limited, in(reg) x, options(pure, nomem, nostack)) };
     limited as u8
 }
 
-/// `x` limited to the numbers that have `BITS` bits with their sign.
+/// Limits `x` to the numbers that have `BITS` bits with their sign.
 #[inline(always)]
 fn limited<const BITS: u32>(x: i32) -> i32 {
     let limited;
-    // SAFETY: as above.
+    // SAFETY: the instruction only computes, and every core of these targets has it.
     unsafe { asm!("ssat {}, #{}, {}", out(reg) limited, const BITS, in(reg) x, options(pure, nomem, nostack)) };
     limited
 }
 
-/// `x`, or 255 where it is more.
+/// Limits `x` to 255.
 #[inline(always)]
 fn byte(x: u32) -> u8 {
     let limited: u32;
-    // SAFETY: as above.
+    // SAFETY: the instruction only computes, and every core of these targets has it.
     unsafe { asm!("usat {}, #8, {}", out(reg) limited, in(reg) x, options(pure, nomem, nostack)) };
     limited as u8
 }
 
-/// `x · fraction / 2^32`, rounded to the nearest integer, ties upwards.
+/// Computes `x · fraction / 2^32`, rounded to the nearest integer, ties upwards.
 #[inline(always)]
 fn times_fraction(x: i32, fraction: i32) -> i32 {
     let upper;
-    // SAFETY: only computes. That the core has the instruction is what holding the table proves.
+    // SAFETY: the instruction only computes, and holding the table proves that the core has it.
     unsafe {
         asm!(".arch armv7e-m", "smmulr {}, {}, {}", out(reg) upper, in(reg) x, in(reg) fraction, options(pure, nomem, nostack))
     };
     upper
 }
 
-/// `x` rounded to the nearest integer, ties to even, and limited to 8 bits.
+/// Rounds `x` to the nearest integer, ties to even, and limits it to 8 bits.
 #[inline(always)]
 fn rounded(x: f32) -> i32 {
-    // 1.5 · 2^23: the sum's lowest bits are the integer wherever the limits let it pass; beyond, they grow with the sum.
+    // 1.5 · 2^23: within the limits, the lowest bits of the sum with this number are the integer. Beyond, they grow
+    // with the sum.
     const MAGIC: f32 = 12_582_912.0;
     let mut bits = (x + MAGIC).to_bits() as i32;
-    // A negative sum becomes zero, which is still below the limits, and NaN, whose sign is clear where an Arm core makes it, is
-    // above them. So written, since compilers prefer longer ways.
-    // SAFETY: only computes.
+    // A negative sum becomes zero, which is below the limits. NaN is above them, as its sign is clear where an Arm core
+    // makes it. The instruction is written out since compilers take more of them.
+    // SAFETY: the instruction only computes, and every core of these targets has it.
     unsafe { asm!("bic {0}, {0}, {0}, asr #31", inout(reg) bits, options(pure, nomem, nostack)) };
     limited::<8>(bits - MAGIC.to_bits() as i32)
 }
 
+/// Quantises a number of the stream to a stored byte.
 #[inline(always)]
 fn quantise(x: f32, scale: f32, offset: f32) -> u8 {
     rounded(x * scale + offset) as u8
 }
 
+/// Implements `Int8::quantise_rows`.
 fn quantise_rows(layout: Layout, stream: &Block, q: Quantiser, out: &mut Block<u8>) {
     let coefficients = q.scale.as_chunks::<GROUP>().0.iter().zip(q.offset.as_chunks::<GROUP>().0);
     for row in 0..stream.rows() {
@@ -246,6 +256,7 @@ fn quantise_rows(layout: Layout, stream: &Block, q: Quantiser, out: &mut Block<u
     }
 }
 
+/// Implements `Int8::quantise_columns`.
 fn quantise_columns(_: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
     let ([scale_a, scale_b], [offset_a, offset_b]) = (few(q.scale), few(q.offset));
     let groups = out.as_chunks_mut::<{ COLUMNS * GROUP }>().0;
@@ -259,6 +270,7 @@ fn quantise_columns(_: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
     }
 }
 
+/// Implements `Int8::add`.
 #[expect(clippy::needless_range_loop, reason = "unrolled, which zipped iterators are not")]
 fn add(p: Product, columns: StreamColumns, stream: &mut Block) {
     if !is_aligned(&p) {
@@ -281,6 +293,7 @@ fn add(p: Product, columns: StreamColumns, stream: &mut Block) {
     );
 }
 
+/// Implements `Int8::mix`.
 fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
     if !is_aligned(&p) {
         return scalar::mix(p, rows, columns, stream);
@@ -306,6 +319,7 @@ fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
     );
 }
 
+/// Implements `Int8::sums`.
 fn sums(p: Product, out: &mut [i32]) {
     if !is_aligned(&p) {
         return scalar::sums(p, out);
@@ -320,12 +334,12 @@ fn sums(p: Product, out: &mut [i32]) {
     );
 }
 
-/// What makes hidden activations of one column's sums.
+/// The coefficients that make hidden activations of one column's sums.
 struct Gelu<'a> {
-    /// As a fraction of 2^32.
+    /// Fraction of 2^32.
     scale: i32,
     requantise: i32,
-    /// The zero point, and what rounds to nearest, in units of 2^-15.
+    /// Zero point and one half, which rounds to nearest, in units of 2^-15.
     offset: i32,
     table: &'a [u8; GELU_ENTRIES],
     shift: u32,
@@ -342,6 +356,7 @@ impl Gelu<'_> {
     }
 }
 
+/// Implements `Int8::gelu`.
 fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
     if !is_aligned(&p) {
         return scalar::gelu(p, columns, hidden);
@@ -363,7 +378,7 @@ fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
             let panel = panels.next().unwrap_or(usize::MAX);
             let places = hidden.panels.row_mut(panel).get_mut(first..).unwrap_or_default();
             let [[sum_0a, sum_0b], [sum_1a, sum_1b], [sum_2a, sum_2b]] = sums;
-            // The panel's rows are a group apart, and an even number of columns lies before these in theirs.
+            // The panel's rows lie a group apart, and an even number of columns lies before these two in each group.
             if let [row_0a, row_0b, _, _, row_1a, row_1b, _, _, row_2a, row_2b, ..] = places {
                 (*row_0a, *row_0b) = (a.activation(sum_0a), b.activation(sum_0b));
                 (*row_1a, *row_1b) = (a.activation(sum_1a), b.activation(sum_1b));

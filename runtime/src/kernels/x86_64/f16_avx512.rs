@@ -1,4 +1,5 @@
-//! 16-bit weights with AVX-512: as [`f16_f16c`](super::f16_f16c), sixteen columns at a time. Shared by the tables for CPUs that have it.
+//! Kernels for 16-bit weights with AVX-512. They work like those in [`f16_f16c`](super::f16_f16c), on sixteen columns
+//! at a time.
 
 use core::arch::x86_64::*;
 use core::array::from_fn;
@@ -15,21 +16,22 @@ use crate::parallel::Block;
 
 pub(super) const AVX512: F16 = F16 { add, gelu, mix, ..F16C };
 
-/// Registers across, of two panels each.
+/// Registers that hold the columns of a tile. Each of them takes two panels.
 const ACROSS: usize = 3;
+/// Columns of a tile.
 const TILE_COLUMNS: usize = 2 * COLUMNS * ACROSS;
-/// Tiles below each other whose sums are held while a part of the right matrix is converted.
+/// Tiles above one another whose sums are held while a part of the right matrix is converted.
 const TILES: usize = 25;
-/// Elements of the contraction that are converted at a time: three registers across have 38 KB, and all 196 tokens of the official shape
-/// are mixed at once.
+/// Elements of the contraction that are converted at a time. Those of a tile's columns take 38 KB, and all 196 tokens
+/// of the official shape are mixed at once.
 const CHUNK: usize = 200;
 
-/// A part of a right matrix, register by register.
+/// A part of a right matrix, register after register across.
 type Right = [[__m512; CHUNK]; ACROSS];
 /// Sums of eight rows.
 type Sums = [[__m512; ACROSS]; ROWS];
 
-/// A row's element times the columns of a tile.
+/// Multiplies a row's element by the columns of a tile.
 macro_rules! row {
     ($row:literal, $a:literal, $b:literal, $c:literal) => {
         concat!(
@@ -46,24 +48,28 @@ macro_rules! row {
     };
 }
 
-/// Adds the products of a tile over the first `len` elements of `right`. Those of a row are `STEP` numbers apart: 1, or 8 in panels.
-/// In assembly, since the loop needs every row's address in a register.
+/// Adds the products of a tile over the first `len` elements of `right`. A row's elements are `STEP` numbers apart: 1,
+/// or 8 in panels.
+///
+/// The loop is in assembly since it needs every row's address in a register.
 ///
 /// # Safety
-/// At `rows` are as many elements, and `right` has them.
+/// At each of `rows` are `len` elements, and `right` has at least as many.
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn multiply<const STEP: usize>(rows: [*const f32; ROWS], right: &Right, len: usize, sums: &mut Sums) {
     if len == 0 {
         return;
     }
-    // Where they end, and how many bytes before that the first element of a row of step 1 is.
+    // The addresses are those behind the last elements, and `before` is how many bytes before them a row of step 1
+    // begins.
     let [row0, row1, row2, row3, row4, row5, row6, row7] = rows.map(|row| row.wrapping_add(STEP * len));
     let before = -4 * len as isize;
     let [s0, s1, s2, s3, s4, s5, s6, s7] = sums;
     let ([a0, b0, c0], [a1, b1, c1], [a2, b2, c2], [a3, b3, c3]) = (s0, s1, s2, s3);
     let ([a4, b4, c4], [a5, b5, c5], [a6, b6, c6], [a7, b7, c7]) = (s4, s5, s6, s7);
-    // SAFETY: reads `len` elements of each row and of each register across, which are aligned.
+    // SAFETY: the instructions read `len` elements of each row and `len` registers of each part of `right`, which are
+    // aligned.
     unsafe {
         core::arch::asm!(
             ".p2align 6",
@@ -98,11 +104,13 @@ unsafe fn multiply<const STEP: usize>(rows: [*const f32; ROWS], right: &Right, l
     }
 }
 
-/// Calls `fill` for the columns of a tile and a part of the contraction, `left` for where eight rows have that part, and `each` with the
-/// columns, the first row and the sums of up to 200 rows.
+/// Multiplies tile after tile.
+///
+/// `fill` converts the columns of a tile for a part of the contraction, `left` gives the addresses of that part in
+/// eight rows, and `each` is called with the columns, the first row and the sums of up to 200 rows.
 ///
 /// # Safety
-/// `left` gives addresses of as many elements as the part has, `STEP` numbers apart.
+/// At each address that `left` gives are as many elements as the part has, `STEP` numbers apart.
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn for_each_tile<const STEP: usize>(
@@ -119,7 +127,8 @@ unsafe fn for_each_tile<const STEP: usize>(
             for chunk in parts(k, CHUNK) {
                 fill(&columns, &chunk, &mut right);
                 for (first, sums) in rows.clone().step_by(ROWS).zip(&mut sums) {
-                    // SAFETY: the caller's promise; a part has no more elements than `right`.
+                    // SAFETY: the caller promises the elements of the rows, and a part has no more elements than
+                    // `right`.
                     unsafe { multiply::<STEP>(left(first, &chunk), &right, chunk.len(), sums) };
                 }
             }
@@ -128,7 +137,8 @@ unsafe fn for_each_tile<const STEP: usize>(
     }
 }
 
-/// Puts panels of eight columns side by side, for a part of the contraction. Where the last one has no neighbour it is its own.
+/// Puts panels of eight columns side by side, for a part of the contraction. A last panel without a neighbour stands
+/// beside itself.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn side_by_side<T>(
@@ -149,19 +159,22 @@ fn side_by_side<T>(
     }
 }
 
+/// Joins the weights of two panels in a register.
 #[inline]
 #[target_feature(enable = "avx512f,f16c")]
 fn of_halves(low: &[u16; COLUMNS], high: &[u16; COLUMNS]) -> __m512 {
     joined(load_halves(low), load_halves(high))
 }
 
+/// Joins the activations of two panels in a register.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn of_floats(low: &[f32; COLUMNS], high: &[f32; COLUMNS]) -> __m512 {
-    // SAFETY: 32 bytes each, at any address.
+    // SAFETY: reads the 32 bytes of both arrays; the loads take any address.
     joined(unsafe { _mm256_loadu_ps(low.as_ptr()) }, unsafe { _mm256_loadu_ps(high.as_ptr()) })
 }
 
+/// Joins two halves of a register.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn joined(low: __m256, high: __m256) -> __m512 {
@@ -169,22 +182,22 @@ fn joined(low: __m256, high: __m256) -> __m512 {
     _mm512_castpd_ps(_mm512_insertf64x4::<1>(low, _mm256_castps_pd(high)))
 }
 
-/// The sixteen values of a register across, and 0 for those that are missing.
+/// Returns the sixteen values of register number `across`, and 0 for those that are missing.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn lanes(values: &[f32], across: usize) -> __m512 {
     let values = values.get(16 * across..).unwrap_or(&[]);
-    // SAFETY: reads as many values as there are.
+    // SAFETY: the mask has no more lanes than there are values.
     unsafe { _mm512_maskz_loadu_ps(first_lanes(values.len()), values.as_ptr()) }
 }
 
-/// Replaces the values of a register across, as far as there are any.
+/// Replaces the values of register number `across`, as far as they exist.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn replace(values: &mut [f32], across: usize, by: impl Fn(__m512) -> __m512) {
     let x = by(lanes(values, across));
     let values = values.get_mut(16 * across..).unwrap_or(&mut []);
-    // SAFETY: writes as many values as there are.
+    // SAFETY: the mask has no more lanes than there are values.
     unsafe { _mm512_mask_storeu_ps(values.as_mut_ptr(), first_lanes(values.len()), x) };
 }
 
@@ -200,7 +213,7 @@ fn affine(
 ) {
     let (rows, width) = (out.rows(), out.columns());
     let k = right.data.len().checked_div(width).unwrap_or(0);
-    // A tile's weights are asked for while the ones before it are in use, a little with each eight rows.
+    // The weights of a tile are asked for while those of the tile before are in use, a little with each eight rows.
     let mut ahead = right.data.as_ptr().wrapping_add(TILE_COLUMNS * k).cast();
     let share = (2 * TILE_COLUMNS * k).div_ceil((k.div_ceil(CHUNK) * rows.div_ceil(ROWS)).max(1));
     let fill = |columns: &Range<usize>, part: &Range<usize>, converted: &mut Right| {
@@ -209,7 +222,7 @@ fn affine(
     };
     let rows_of = |first: usize, part: &Range<usize>| {
         ahead = prefetch(ahead, share);
-        // Where rows are missing, the last one takes their place.
+        // The last row takes the place of rows that a tile lacks; their sums are not stored.
         from_fn(|i| left.data.as_ptr().wrapping_add((first + i).min(left.rows - 1) * left.stride + part.start))
     };
     let each = |part: &Range<usize>, first, sums: &[[__m512; ACROSS]]| {
@@ -223,10 +236,11 @@ fn affine(
             }
         }
     };
-    // SAFETY: `data` holds `rows` rows of `stride` elements, and a row of weights is no longer than that.
+    // SAFETY: `data` holds `rows` rows of `stride` elements, and a column of weights has no more elements than a row.
     unsafe { for_each_tile::<1>([rows, width, k], fill, rows_of, each) };
 }
 
+/// Implements `F16::add`.
 #[target_feature(enable = "avx512f,f16c")]
 fn add(left: Rows, right: RightHalves, columns: FloatColumns, stream: &mut Block) {
     if right.width != COLUMNS {
@@ -235,6 +249,7 @@ fn add(left: Rows, right: RightHalves, columns: FloatColumns, stream: &mut Block
     affine(left, right, columns, stream, |y, x| _mm512_add_ps(y, x));
 }
 
+/// Implements `F16::gelu`.
 #[target_feature(enable = "avx512f,f16c")]
 fn gelu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Block) {
     if right.width != COLUMNS {
@@ -243,7 +258,7 @@ fn gelu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Bloc
     affine(left, right, columns, hidden, |_, x| gelu_of(x));
 }
 
-/// As [`numerics::gelu`], with sums fused with products.
+/// Computes [`numerics::gelu`] with fused products and sums.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn gelu_of(x: __m512) -> __m512 {
@@ -265,6 +280,7 @@ fn gelu_of(x: __m512) -> __m512 {
     _mm512_fmadd_ps(half, erf, half)
 }
 
+/// Implements `F16::mix`.
 #[target_feature(enable = "avx512f,f16c")]
 fn mix(panel: usize, left: &[u16], right: RightFloats, rows: MixRows, columns: MixColumns, stream: &mut Block) {
     if right.width != COLUMNS || panel != ROWS {
@@ -281,7 +297,7 @@ fn mix(panel: usize, left: &[u16], right: RightFloats, rows: MixRows, columns: M
         let start = first / ROWS * k;
         let halves = left.as_chunks().0.get(start + part.start..start + part.end).unwrap_or(&[]);
         for (weights, halves) in weights.iter_mut().zip(halves) {
-            // SAFETY: 32 bytes, at any address.
+            // SAFETY: writes the 32 bytes of the array; the store takes any address.
             unsafe { _mm256_storeu_ps(weights.as_mut_ptr(), load_halves(halves)) };
         }
         from_fn(|row| weights.as_ptr().cast::<f32>().wrapping_add(row))
@@ -298,6 +314,6 @@ fn mix(panel: usize, left: &[u16], right: RightFloats, rows: MixRows, columns: M
             }
         }
     };
-    // SAFETY: a part has no more elements than `weights`.
+    // SAFETY: the addresses are in `weights`, which has as many elements as a part can have.
     unsafe { for_each_tile::<ROWS>([count, width, k], fill, rows_of, each) };
 }

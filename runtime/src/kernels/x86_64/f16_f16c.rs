@@ -1,5 +1,6 @@
-//! F16C and FMA: 16-bit weights are converted once for a tile of tokens, those of patch mixing once for many channels. Shared by the
-//! x86-64 tables without AVX-512.
+//! Kernels for 16-bit weights with F16C and FMA, for CPUs without AVX-512.
+//!
+//! Weights are converted once for a tile of tokens, and in patch mixing once for many channels.
 
 use core::arch::x86_64::*;
 use core::array::from_fn;
@@ -16,27 +17,30 @@ pub(super) const F16C: F16 = F16 {
     gelu,
     mix,
     rounds_sums: false,
-    // A tile of tokens takes more than an L2 cache holds. Each tile converts all weights, which costs more than fetching its
-    // activations from the L3 cache does.
+    // A tile of tokens takes more than an L2 cache holds. Each tile converts all weights, which costs more than
+    // fetching its activations from the L3 cache does.
     tiles: F16Tiles { bytes: 2400 << 10, mix_panels: MIX_TILES * PANELS },
 };
 
-/// Columns of a right panel, and rows of a left one.
+/// Columns of a right panel.
 pub(super) const COLUMNS: usize = 8;
+/// Rows of a left panel.
 pub(super) const ROWS: usize = 8;
 
-/// A panel's eight rows or columns, for one element of the contraction.
+/// Numbers of a panel's eight rows or columns, for one element of the contraction.
 type Eight = [f32; 8];
 
-/// Rows and right panels of a tile: more independent sums than two multipliers of five cycles' latency need.
+/// Rows of a tile. With [`PANELS`] it has more independent sums than two multipliers with a latency of five cycles
+/// need.
 const TILE: usize = 4;
+/// Right panels of a tile.
 const PANELS: usize = 3;
-/// Tiles below each other whose sums are held while a part of the right panels is converted.
+/// Tiles above one another whose sums are held while a part of the right panels is converted.
 const TILES: usize = 49;
-/// Tiles side by side whose sums are held while weights of patch mixing are.
+/// Tiles side by side whose sums are held while converted weights of patch mixing are in use.
 const MIX_TILES: usize = 16;
-/// Elements of the contraction that are converted at a time: three panels have 36 KB. They come from the L2 cache in part, which costs
-/// less than to load and store all sums more often.
+/// Elements of the contraction that are converted at a time. Those of three panels take 36 KB, so that a part of them
+/// comes from the L2 cache. That costs less than loading and storing all sums more often.
 const CHUNK: usize = 384;
 
 /// Sums of a tile's rows.
@@ -45,14 +49,14 @@ type Sums = [[__m256; PANELS]; TILE];
 #[inline]
 #[target_feature(enable = "avx,f16c")]
 pub(super) fn load_halves(halves: &[u16; 8]) -> __m256 {
-    // SAFETY: 16 bytes, at any address.
+    // SAFETY: reads the 16 bytes of the array; the load takes any address.
     _mm256_cvtph_ps(unsafe { _mm_loadu_si128(halves.as_ptr().cast()) })
 }
 
 #[inline]
 #[target_feature(enable = "avx")]
 fn load(floats: &Eight) -> __m256 {
-    // SAFETY: 32 bytes, at any address.
+    // SAFETY: reads the 32 bytes of the array; the load takes any address.
     unsafe { _mm256_loadu_ps(floats.as_ptr()) }
 }
 
@@ -60,11 +64,12 @@ fn load(floats: &Eight) -> __m256 {
 #[target_feature(enable = "avx")]
 fn floats(v: __m256) -> Eight {
     let mut floats = [0.0; 8];
-    // SAFETY: 32 bytes, at any address.
+    // SAFETY: writes the 32 bytes of the array; the store takes any address.
     unsafe { _mm256_storeu_ps(floats.as_mut_ptr(), v) };
     floats
 }
 
+/// Converts weights, as many as both slices have.
 #[inline]
 #[target_feature(enable = "avx,f16c")]
 fn convert(halves: &[[u16; 8]], converted: &mut [Eight]) {
@@ -73,7 +78,7 @@ fn convert(halves: &[[u16; 8]], converted: &mut [Eight]) {
     }
 }
 
-/// A row's element times all panels.
+/// Multiplies a row's element by all panels.
 macro_rules! row {
     ($row:literal, $a:literal, $b:literal, $c:literal) => {
         concat!(
@@ -93,11 +98,13 @@ macro_rules! row {
     };
 }
 
-/// Adds the products of a tile over `len` elements of the contraction. Those of a row are `STEP` numbers apart: 1, or 8 in panels. In
-/// assembly, since the loop needs every register there is.
+/// Adds the products of a tile over `len` elements of the contraction. A row's elements are `STEP` numbers apart: 1, or
+/// 8 in panels.
+///
+/// The loop is in assembly since it needs every vector register.
 ///
 /// # Safety
-/// At `rows` and `panels` are as many elements.
+/// At each of `rows` and `panels` are `len` elements.
 #[inline]
 #[target_feature(enable = "avx,fma")]
 unsafe fn multiply<const STEP: usize>(
@@ -109,12 +116,13 @@ unsafe fn multiply<const STEP: usize>(
     if len == 0 {
         return;
     }
-    // Where they end, and how many bytes before that the first element of a row of step 1 is.
+    // The addresses are those behind the last elements, and `before` is how many bytes before them a row of step 1
+    // begins.
     let ([row0, row1, row2, row3], [right0, right1, right2]) =
         (rows.map(|row| row.wrapping_add(STEP * len)), panels.map(|panel| panel.wrapping_add(len)));
     let before = -4 * len as isize;
     let [[a, b, c], [d, e, f], [g, h, i], [j, k, l]] = sums;
-    // SAFETY: reads `len` elements of each row and panel.
+    // SAFETY: the instructions read `len` elements of each row and panel.
     unsafe {
         core::arch::asm!(
             ".p2align 6",
@@ -145,7 +153,7 @@ unsafe fn multiply<const STEP: usize>(
     }
 }
 
-/// Calls `store` with each row's outputs and `scale · (left · right) + bias`, for no more panels than a tile has.
+/// Calls `store` with each row's outputs and `scale · (left · right) + bias`, for at most as many panels as a tile has.
 #[inline]
 #[target_feature(enable = "avx,fma,f16c")]
 fn affine(left: Rows, right: &[u16], columns: FloatColumns, out: &mut Block, store: impl Fn(&mut Eight, __m256)) {
@@ -164,11 +172,12 @@ fn affine(left: Rows, right: &[u16], columns: FloatColumns, out: &mut Block, sto
             }
             for (first, sums) in (first..end).step_by(TILE).zip(&mut sums) {
                 ahead = prefetch(ahead, share);
-                // Where rows are missing, the last one takes their place.
+                // The last row takes the place of rows that a tile lacks; their sums are not stored.
                 let rows = [0, 1, 2, 3].map(|i| (first + i).min(left.rows - 1) * left.stride + start);
                 let rows = rows.map(|at| left.data.as_ptr().wrapping_add(at));
                 let panels = converted.each_ref().map(|panel| panel.as_ptr());
-                // SAFETY: `data` holds `rows` rows of `stride` elements, and a row of weights is no longer than that.
+                // SAFETY: `data` holds `rows` rows of `stride` elements, and a column of weights has no more elements
+                // than a row.
                 unsafe { multiply::<1>(rows, panels, len, sums) };
             }
         }
@@ -181,7 +190,8 @@ fn affine(left: Rows, right: &[u16], columns: FloatColumns, out: &mut Block, sto
     }
 }
 
-/// Calls `each` with a tile's panels at a time, their columns' numbers and their part of `out`, and then with those that are left.
+/// Calls `each` with as many panels as a tile has, the numbers of their columns and their part of `out`, and at last
+/// with the panels that are left.
 #[inline]
 fn for_each_tile(
     right: RightHalves,
@@ -201,6 +211,7 @@ fn for_each_tile(
     }
 }
 
+/// Implements `F16::add`.
 #[target_feature(enable = "avx,fma,f16c")]
 fn add(left: Rows, right: RightHalves, columns: FloatColumns, stream: &mut Block) {
     if right.width != COLUMNS {
@@ -211,6 +222,7 @@ fn add(left: Rows, right: RightHalves, columns: FloatColumns, stream: &mut Block
     });
 }
 
+/// Implements `F16::gelu`.
 #[target_feature(enable = "avx,fma,f16c")]
 fn gelu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Block) {
     if right.width != COLUMNS {
@@ -221,7 +233,7 @@ fn gelu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Bloc
     });
 }
 
-/// As [`numerics::gelu`], with sums fused with products.
+/// Computes [`numerics::gelu`] with fused products and sums.
 #[inline]
 #[target_feature(enable = "avx,fma")]
 fn gelu_of(x: __m256) -> __m256 {
@@ -243,6 +255,7 @@ fn gelu_of(x: __m256) -> __m256 {
     _mm256_fmadd_ps(half, erf, half)
 }
 
+/// Implements `F16::mix`.
 #[target_feature(enable = "avx,fma,f16c")]
 fn mix(panel: usize, left: &[u16], right: RightFloats, rows: MixRows, columns: MixColumns, stream: &mut Block) {
     if right.width != COLUMNS || panel != ROWS {
@@ -255,12 +268,13 @@ fn mix(panel: usize, left: &[u16], right: RightFloats, rows: MixRows, columns: M
         for (halves, start) in left.as_chunks().0.chunks(CHUNK).zip((0..).step_by(CHUNK)) {
             convert(halves, &mut converted);
             for (right, sums) in right.data.as_chunks().0.chunks((PANELS * k).max(1)).zip(&mut sums) {
-                // Where panels are missing, the first one takes their place.
+                // The first panel takes the place of panels that a tile lacks; their sums are not stored.
                 let panels = [0, k, 2 * k].map(|at| if at < right.len() { at + start } else { start });
                 let panels = panels.map(|at| right.as_ptr().wrapping_add(at));
                 for (sums, top) in sums.iter_mut().zip((0..).step_by(TILE)) {
                     let rows = [0, 1, 2, 3].map(|row| converted.as_ptr().cast::<f32>().wrapping_add(top + row));
-                    // SAFETY: as many elements are converted as there are halves, and each panel has `k`.
+                    // SAFETY: as many elements are converted as there are halves, and each panel has `k` of them, from
+                    // `start` on as many.
                     unsafe { multiply::<ROWS>(rows, panels, halves.len(), sums) };
                 }
             }

@@ -1,4 +1,5 @@
-//! GELU with 512-bit registers: from the sums of hidden units to their 8-bit activations, by a table of 256 bytes in registers.
+//! GELU with 512-bit registers: turns the sums of hidden units into 8-bit activations, with a table of 256 bytes in
+//! registers.
 
 use core::arch::x86_64::*;
 
@@ -7,7 +8,7 @@ use crate::format::GELU_ENTRIES;
 use crate::kernels::lanes::fours;
 use crate::kernels::operands::GeluColumns;
 
-/// The coefficients of sixteen columns; those of 16 bits twice, as two rows are packed.
+/// The coefficients of sixteen columns. Those of 16 bits are repeated, as a register then holds two rows.
 pub(super) struct Gelu {
     scale: Fractions,
     requantise: __m512i,
@@ -15,6 +16,7 @@ pub(super) struct Gelu {
 }
 
 impl Gelu {
+    /// Returns the coefficients of columns `16 * across..`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     pub fn new(columns: &GeluColumns, across: usize) -> Self {
@@ -32,7 +34,7 @@ impl Gelu {
         }
     }
 
-    /// Activations of four rows, a quad, from their sums.
+    /// Returns the activations of four rows, a quad, from their sums.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
     pub fn activations(&self, [a, b, c, d]: [__m512i; 4], table: &Table) -> __m512i {
@@ -41,7 +43,8 @@ impl Gelu {
         self.requantised(top, bottom, table.look_up(top, bottom))
     }
 
-    /// Sums of all rows and columns `16 * across..` as 16-bit numbers in GELU units, two rows each.
+    /// Brings the sums of eight rows and columns `16 * across..` to GELU units of 16 bits. A register of the result
+    /// holds two rows.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     pub fn scaled<const ACROSS: usize>(
@@ -55,7 +58,7 @@ impl Gelu {
         [pair(a, b), pair(c, d), pair(e, f), pair(g, h)]
     }
 
-    /// A quad of activations.
+    /// Returns a quad of activations from GELU units and corrections.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     pub fn requantised(&self, top: __m512i, bottom: __m512i, corrections: __m512i) -> __m512i {
@@ -73,13 +76,14 @@ impl Gelu {
 
 /// Factors of sixteen sums, as fractions of 2^32.
 struct Fractions {
-    /// Of the first, third … in the lower halves of 64 bits.
+    /// Factors of the first, third … sum, in the lower halves of 64 bits.
     even: __m512i,
+    /// Factors of the other sums, in the same places.
     odd: __m512i,
 }
 
 impl Fractions {
-    /// Of fractions of 2^31 below 2^30.
+    /// Returns the factors from fractions of 2^31 below 2^30.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn new(fractions: __m512i) -> Self {
@@ -87,7 +91,7 @@ impl Fractions {
         Self { even, odd: _mm512_srli_epi64::<32>(even) }
     }
 
-    /// Rounds to nearest, ties upwards.
+    /// Multiplies sixteen sums, and rounds to nearest, ties upwards.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn of(&self, x: __m512i) -> __m512i {
@@ -99,37 +103,38 @@ impl Fractions {
     }
 }
 
-/// A quarter of the entries in each register.
+/// The table of corrections. Each register holds a quarter of the entries.
 pub(super) struct Table {
     quarters: [__m512i; 4],
-    /// Of each 16-bit number.
+    /// Shift of each 16-bit number that makes an index of it.
     shift: __m512i,
 }
 
 impl Table {
+    /// Loads a table.
     #[inline]
     #[target_feature(enable = "avx512f")]
     pub fn new(table: &[u8; GELU_ENTRIES], shift: u32) -> Self {
         let mut quarters = [_mm512_setzero_si512(); 4];
         for (quarter, bytes) in quarters.iter_mut().zip(table.as_chunks::<64>().0) {
-            // SAFETY: 64 bytes, at any address.
+            // SAFETY: reads the 64 bytes of the array; the load takes any address.
             *quarter = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
         }
         Self { quarters, shift: _mm512_set1_epi16(shift as i16) }
     }
 
-    /// The entries of two quads.
+    /// Returns the entries for two quads.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
     pub fn corrections(&self, [a, b, c, d]: [__m512i; 4]) -> [__m512i; 2] {
         [self.look_up(a, b), self.look_up(c, d)]
     }
 
-    /// The entries at `|x|` of 16-bit numbers, packed.
+    /// Returns the entries at `|x|` of 16-bit numbers, packed.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
     fn look_up(&self, top: __m512i, bottom: __m512i) -> __m512i {
-        // As unsigned numbers: |-32768| is 32768.
+        // The numbers are unsigned from here on, so that |-32768| is 32768.
         let index = |x| _mm512_min_epu16(_mm512_srlv_epi16(_mm512_abs_epi16(x), self.shift), _mm512_set1_epi16(255));
         let index = _mm512_packus_epi16(index(top), index(bottom));
         let [a, b, c, d] = self.quarters;

@@ -1,8 +1,9 @@
-//! AMX (Sapphire Rapids and later): `tdpbusd` and `tdpbsud` on tiles of sixteen rows of 64 bytes.
+//! The table for CPUs with AMX (Sapphire Rapids and later): `tdpbusd` and `tdpbsud` on tiles of sixteen rows of 64
+//! bytes.
 //!
-//! A left panel has one row, so the left matrix lies row after row, and a tile takes sixteen rows of 64 numbers as they are; of a
-//! right panel it takes sixteen groups of sixteen columns. Sums leave the tiles through memory; what becomes of them then is
-//! AVX-512's work.
+//! A left panel has one row, so that the left matrix lies row after row and a tile loads sixteen rows of 64 numbers as
+//! they are. From a right panel a tile loads sixteen groups of sixteen columns. Sums leave the tiles through memory,
+//! and AVX-512 does the rest.
 
 mod tiles;
 
@@ -36,19 +37,21 @@ pub(super) static KERNELS: Kernels = Kernels {
     f16: f16_avx512::AVX512,
 };
 
+/// Implements `Int8::add`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 fn add(p: Product, columns: StreamColumns, stream: &mut Block) {
     let scale = [floats(columns.scale, 0), floats(columns.scale, 1)];
     for_each_block::<false>(p, &Start::of(columns.bias), |sums: Sums| {
         for row in sums.rows.clone() {
             for (across, (sum, scale)) in sums.of(row).into_iter().zip(scale).enumerate() {
-                // SAFETY: the stream has as many rows and columns as the product, as the callers have checked.
+                // SAFETY: the callers have checked that the stream has as many rows and columns as the product.
                 unsafe { add_to_row(stream, row, across, _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale)) };
             }
         }
     });
 }
 
+/// Implements `Int8::mix`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
     let gains = |across| [columns.scale, columns.sum_gain, columns.bias_gain].map(|gains| floats(gains, across));
@@ -58,26 +61,28 @@ fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
             let (correction, of_row) = (_mm512_set1_epi32(of_row(rows.correction, row)), everywhere(rows.of(row)));
             for (across, (sum, gains)) in sums.of(row).into_iter().zip(gains).enumerate() {
                 let x = mixed(_mm512_cvtepi32_ps(_mm512_add_epi32(sum, correction)), of_row, gains);
-                // SAFETY: the stream has as many rows and columns as the product, as the callers have checked.
+                // SAFETY: the callers have checked that the stream has as many rows and columns as the product.
                 unsafe { add_to_row(stream, row, across, x) };
             }
         }
     });
 }
 
+/// Implements `Int8::sums`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 fn sums(p: Product, out: &mut [i32]) {
     let out = out.as_chunks_mut::<COLUMNS>().0;
     for_each_block::<false>(p, &Start::ZERO, |sums: Sums| {
         for (row, out) in sums.rows.clone().zip(out.iter_mut().skip(sums.rows.start)) {
             for (out, sum) in out.as_chunks_mut::<16>().0.iter_mut().zip(sums.of(row)) {
-                // SAFETY: 64 bytes, at any address.
+                // SAFETY: writes the 64 bytes of the array; the store takes any address.
                 unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), sum) };
             }
         }
     });
 }
 
+/// Implements `Int8::gelu`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
     let table = Table::new(columns.table, columns.shift);
@@ -93,7 +98,7 @@ fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
     });
 }
 
-/// Stores two quads, as `quad` makes them, from `column` on of as many of the `wanted` rows.
+/// Stores two quads, as [`quad`] makes them, from `column` on in the `wanted` rows, at most four.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn store_rows(left: __m512i, right: __m512i, panels: &mut Block<u8>, wanted: Range<usize>, column: usize) {
@@ -107,11 +112,12 @@ fn store_rows(left: __m512i, right: __m512i, panels: &mut Block<u8>, wanted: Ran
         let Some(place) = panels.row_mut(row).get_mut(column..).and_then(|row| row.first_chunk_mut::<COLUMNS>()) else {
             return;
         };
-        // SAFETY: 32 bytes, at any address.
+        // SAFETY: writes the 32 bytes of the array; the store takes any address.
         unsafe { _mm256_storeu_si256(place.as_mut_ptr().cast(), *bytes) };
     }
 }
 
+/// Implements `Int8::quantise_rows`.
 #[target_feature(enable = "avx512f,avx512bw")]
 fn quantise_rows(_: Layout, stream: &Block, q: Quantiser, out: &mut Block<u8>) {
     let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
@@ -121,7 +127,7 @@ fn quantise_rows(_: Layout, stream: &Block, q: Quantiser, out: &mut Block<u8>) {
             let [a, b, c, d] = [0, 16, 32, 48].map(|from| {
                 let from = first + from;
                 let mask = first_lanes(row.len().saturating_sub(from));
-                // SAFETY: row and quantiser have the columns in the mask, as the callers have checked.
+                // SAFETY: the callers have checked that row and quantiser have the columns in the mask.
                 let [x, scale, offset] = [row, q.scale, q.offset]
                     .map(|values| unsafe { _mm512_maskz_loadu_ps(mask, values.as_ptr().wrapping_add(from)) });
                 round(_mm512_add_ps(_mm512_mul_ps(x, scale), offset), 127.0)
@@ -129,12 +135,13 @@ fn quantise_rows(_: Layout, stream: &Block, q: Quantiser, out: &mut Block<u8>) {
             let bytes = quad(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
             let bytes = _mm512_permutexvar_epi32(order, bytes);
             let mask = u64::MAX >> (64 - out.len().clamp(1, 64));
-            // SAFETY: as many bytes as `out` has.
+            // SAFETY: the mask has as many bytes as `out`.
             unsafe { _mm512_mask_storeu_epi8(out.as_mut_ptr().cast(), mask, bytes) };
         }
     }
 }
 
+/// Implements `Int8::quantise_columns`.
 #[target_feature(enable = "avx512f,avx512bw")]
 fn quantise_columns(_: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
     quantise_panel::<COLUMNS>(stream, q, out);

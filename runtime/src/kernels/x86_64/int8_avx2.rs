@@ -1,4 +1,5 @@
-//! AVX2: 8-bit numbers are widened to 16 bits and multiplied in pairs (`vpmaddwd`), which is exact for all of them.
+//! The table for CPUs with AVX2. 8-bit numbers are widened to 16 bits and multiplied in pairs (`vpmaddwd`), which is
+//! exact for all of them.
 
 use super::int8_pairs::{self, AT_ONCE, Left, Planes, Right, RowSums, Rows};
 use super::tile_256::{self, RIGHT_PANELS, Sums, Tile};
@@ -24,17 +25,17 @@ pub(super) static KERNELS: Kernels = Kernels {
     f16: f16_f16c::F16C,
 };
 
-/// Pairs of 16-bit numbers.
+/// Products of pairs of 16-bit numbers.
 struct Avx2;
 
-/// The even numbers of the first vector stay in a register: then loads do not outnumber multiplications by more than CPUs can bear.
+/// Keeps the even numbers of the first vector in a register, so that the loop does not wait for loads.
 macro_rules! vectors {
     ($at:literal) => {
         concat!("vmovdqa ymm14, [{vectors} + ", $at, "]\n")
     };
 }
 
-/// Even numbers are multiplied with even ones and odd ones with odd ones.
+/// Multiplies even numbers by even numbers, and odd numbers by odd numbers.
 macro_rules! number {
     ($broadcast:literal, $number:literal, $odd:literal, $at:literal, $a:literal, $b:literal, $c:literal) => {
         concat!(
@@ -58,7 +59,7 @@ macro_rules! number {
     };
 }
 
-/// The numbers in `ymm12` times a vector.
+/// Multiplies the numbers in `ymm12` by a vector, and adds the products to sums.
 macro_rules! sums {
     ($vector:literal, $sums:literal) => {
         sums!($vector, "", "", $sums)

@@ -1,12 +1,15 @@
-//! AVX2 with half of the multiplications, for CPUs that multiply once a cycle while they add three times: AMD's Zen to Zen 2.
+//! The table for AVX2 CPUs that multiply once a cycle and add three times: AMD's Zen to Zen 2. It needs half of the
+//! multiplications.
 //!
-//! Winograd's inner product (IEEE Transactions on Computers C-17, 1968): with `a` on the left and `b` on the right,
+//! The kernels compute Winograd's inner product (IEEE Transactions on Computers C-17, 1968). With `a` on the left and
+//! `b` on the right,
 //!
 //! ```text
 //! a0 b0 + a1 b1 = (a0 + b1) (a1 + b0) - a0 a1 - b0 b1
 //! ```
 //!
-//! where the products that are taken away belong to a row or a column alone. In 16 bits the sums are exact.
+//! where the products that are subtracted belong to a row or a column alone. The sums in parentheses are exact in 16
+//! bits.
 
 use super::int8_pairs::{self, AT_ONCE, Left, Planes, Right, RowSums, Rows};
 use super::tile_256::{self, RIGHT_PANELS, Sums, Tile};
@@ -32,17 +35,17 @@ pub(super) static KERNELS: Kernels = Kernels {
     f16: f16_f16c::F16C,
 };
 
-/// Sums of two, multiplied in pairs.
+/// Products of pairs of sums.
 struct Winograd;
 
-/// Vectors stay where they are, since there are no registers for them.
+/// Loads no vector beforehand, since no register is free.
 macro_rules! vectors {
     ($at:literal) => {
         ""
     };
 }
 
-/// Odd numbers are added to even ones in the vectors and even ones to odd ones.
+/// Adds odd numbers to the vectors' even numbers, and even numbers to their odd numbers.
 macro_rules! number {
     ($broadcast:literal, $number:literal, $odd:literal, $at:literal, $a:literal, $b:literal, $c:literal) => {
         concat!(
@@ -63,7 +66,8 @@ macro_rules! number {
     };
 }
 
-/// The numbers in `ymm12` and `ymm13` with a vector; `$x` and `$y` are overwritten.
+/// Adds the numbers in `ymm12` and `ymm13` to a vector's, multiplies, and adds the products to sums. `$x` and `$y` are
+/// overwritten.
 macro_rules! sums {
     ($at:literal, $vector:literal, $sums:literal, $x:literal, $y:literal) => {
         concat!(

@@ -1,7 +1,7 @@
-//! AVX-512 with VNNI and VBMI (Ice Lake, Zen 4 and later): `vpdpbusd` on eight rows and forty-eight columns at a time.
+//! The table for CPUs with AVX-512, VNNI and VBMI (Ice Lake, Zen 4 and later): `vpdpbusd` on eight rows and forty-eight
+//! columns at a time.
 //!
-//! The instruction wants one operand unsigned, so activations are stored with 128 added. A *quad* of rows and sixteen columns
-//! becomes bytes `[four columns][row][column]`: half a group of a left panel in each 128 bits.
+//! The instruction wants one operand unsigned, so activations are stored with 128 added.
 
 mod multiply;
 
@@ -37,11 +37,17 @@ pub(super) static KERNELS: Kernels = Kernels {
     f16: f16_avx512::AVX512,
 };
 
+/// The panels that the table reads.
 const LAYOUT: Layout = Layout::VNNI;
+/// Columns of a right panel.
 const COLUMNS: usize = LAYOUT.columns as usize;
+/// Elements of the contraction that lie together.
 const GROUP: usize = LAYOUT.group as usize;
-/// Runs `$use` with the first row and the sums of every left panel, on top of `$start` for each row. Weights are read once a tile,
-/// one right panel after the other: the next one is fetched while this one is in use, a little with each group.
+
+/// Runs `$use` with the first row and the sums of every left panel. The sums of each row begin with `$start`.
+///
+/// Every tile reads the weights once, one right panel after the other. The next panel is fetched while the present one
+/// is in use, a little with each group.
 macro_rules! for_each_panel {
     ($product:expr, $right:literal, $start:expr, $use:expr) => {
         let mut sums = MaybeUninit::uninit();
@@ -51,7 +57,7 @@ macro_rules! for_each_panel {
         for first in (0..$product.rows).step_by(ROWS) {
             let panels = [$product.left.as_ptr().wrapping_add(first * $product.k), $product.right.as_ptr()];
             let (rows, ahead) = ($product.rows - first, Ahead { from, step });
-            // SAFETY: the product's lengths fit, as the callers have checked, and `first` is the first row of a panel.
+            // SAFETY: the callers have checked the product's lengths, and `first` is the first row of a panel.
             let sums = unsafe { multiply::<$right>(panels, groups, rows, &$start, &mut sums, ahead) };
             from = from.wrapping_add(groups * step);
             $use(first, sums);
@@ -59,6 +65,7 @@ macro_rules! for_each_panel {
     };
 }
 
+/// Implements `Int8::add`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn add(p: Product, columns: StreamColumns, stream: &mut Block) {
     let bias = [integers(columns.bias, 0), integers(columns.bias, 1), integers(columns.bias, 2)];
@@ -66,13 +73,14 @@ fn add(p: Product, columns: StreamColumns, stream: &mut Block) {
     for_each_panel!(p, false, bias, |first, sums: &Sums| {
         for (row, sums) in (first..p.rows).zip(sums) {
             for (across, (&sum, scale)) in sums.iter().zip(scale).enumerate() {
-                // SAFETY: the stream has as many rows and columns as the product, as the callers have checked.
+                // SAFETY: the callers have checked that the stream has as many rows and columns as the product.
                 unsafe { add_to_row(stream, row, across, _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale)) };
             }
         }
     });
 }
 
+/// Implements `Int8::mix`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
     let gains = |across| [columns.scale, columns.sum_gain, columns.bias_gain].map(|gains| floats(gains, across));
@@ -83,26 +91,28 @@ fn mix(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
             let (correction, of_row) = (_mm512_set1_epi32(of_row(rows.correction, row)), everywhere(rows.of(row)));
             for (across, (&sum, gains)) in sums.iter().zip(gains).enumerate() {
                 let x = mixed(_mm512_cvtepi32_ps(_mm512_add_epi32(sum, correction)), of_row, gains);
-                // SAFETY: the stream has as many rows and columns as the product, as the callers have checked.
+                // SAFETY: the callers have checked that the stream has as many rows and columns as the product.
                 unsafe { add_to_row(stream, row, across, x) };
             }
         }
     });
 }
 
+/// Implements `Int8::sums`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn sums(p: Product, out: &mut [i32]) {
     let zeros = [_mm512_setzero_si512(); ACROSS];
     for_each_panel!(p, false, zeros, |first, sums: &Sums| {
         for (out, sums) in out.as_chunks_mut::<COLUMNS>().0.iter_mut().skip(first).zip(sums) {
             for (out, &sum) in out.as_chunks_mut::<16>().0.iter_mut().zip(sums) {
-                // SAFETY: 64 bytes, at any address.
+                // SAFETY: writes the 64 bytes of the array; the store takes any address.
                 unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), sum) };
             }
         }
     });
 }
 
+/// Implements `Int8::gelu`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx512vbmi")]
 fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
     let table = Table::new(columns.table, columns.shift);
@@ -113,7 +123,8 @@ fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
         let groups = panels.row_mut(first / ROWS).get_mut(column * ROWS..).unwrap_or(&mut []).as_chunks_mut().0;
         let [x, y, z] = &coefficients;
         let Some([x_out, y_out, z_out]) = groups.first_chunk_mut() else { return };
-        // Step by step for all six quads, as each step waits for the one before; loops would not become straight code.
+        // All six quads go through one step after the other, as each step waits for the one before. Loops would not be
+        // unrolled.
         let scaled = [x.scaled(sums, 0), y.scaled(sums, 1), z.scaled(sums, 2)];
         let corrections = [table.corrections(scaled[0]), table.corrections(scaled[1]), table.corrections(scaled[2])];
         store(x, scaled[0], corrections[0], x_out);
@@ -129,20 +140,21 @@ fn store(gelu: &Gelu, [a, b, c, d]: [__m512i; 4], [top, bottom]: [__m512i; 2], o
     store_quads(out, gelu.requantised(a, b, top), gelu.requantised(c, d, bottom));
 }
 
-/// Stores two quads as the four groups of a left panel that they are. A panel whose last four rows are not wanted gets anything
-/// there.
+/// Stores two quads as the four groups of a left panel that they are. The last four rows may be arbitrary where they
+/// are not wanted.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn store_quads(out: &mut [u8; 128], top: __m512i, bottom: __m512i) {
     let low = _mm512_permutex2var_epi64(top, _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), bottom);
     let high = _mm512_permutex2var_epi64(top, _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15), bottom);
-    // SAFETY: 128 bytes, at any address.
+    // SAFETY: writes both 64-byte halves of the array; the stores take any address.
     unsafe {
         _mm512_storeu_si512(out.as_mut_ptr().cast(), low);
         _mm512_storeu_si512(out.as_mut_ptr().add(64).cast(), high);
     }
 }
 
+/// Implements `Int8::quantise_rows`.
 #[target_feature(enable = "avx512f,avx512bw")]
 fn quantise_rows(_: Layout, stream: &Block, q: Quantiser, out: &mut Block<u8>) {
     let columns = stream.columns();
@@ -150,7 +162,7 @@ fn quantise_rows(_: Layout, stream: &Block, q: Quantiser, out: &mut Block<u8>) {
         for (column, out) in (0..columns).step_by(16).zip(out.row_mut(panel).chunks_mut(16 * ROWS)) {
             let mask = first_lanes(columns - column);
             let rows = [first, first + 4].map(|first| four_rows(stream, first, column));
-            // SAFETY: rows and quantiser have the columns in the mask, as the callers have checked.
+            // SAFETY: the callers have checked that rows and quantiser have the columns in the mask.
             let [top, bottom] = unsafe {
                 let scale = _mm512_maskz_loadu_ps(mask, q.scale.as_ptr().add(column));
                 let offset = _mm512_maskz_loadu_ps(mask, q.offset.as_ptr().add(column));
@@ -168,6 +180,7 @@ fn quantise_rows(_: Layout, stream: &Block, q: Quantiser, out: &mut Block<u8>) {
     }
 }
 
+/// Implements `Int8::quantise_columns`.
 #[target_feature(enable = "avx512f,avx512bw")]
 fn quantise_columns(_: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
     quantise_panel::<COLUMNS>(stream, q, out);

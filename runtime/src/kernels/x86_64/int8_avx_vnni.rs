@@ -1,7 +1,8 @@
-//! AVX-VNNI (Alder Lake and its small cores, Zen 5): `vpdpbusd` on eight rows and twelve columns at a time.
+//! The table for CPUs with AVX-VNNI (Alder Lake and its small cores, Zen 5): `vpdpbusd` on eight rows and twelve
+//! columns at a time.
 //!
-//! A group of a left panel is a register: four numbers of eight rows. A column's four numbers are broadcast to all rows. The
-//! instruction wants one operand unsigned, so activations are stored with 128 added.
+//! A register holds a group of a left panel, which is four numbers of eight rows. A column's four numbers are broadcast
+//! to all rows. The instruction wants one operand unsigned, so activations are stored with 128 added.
 
 use core::arch::x86_64::*;
 
@@ -28,10 +29,10 @@ pub(super) static KERNELS: Kernels = Kernels {
     f16: f16_f16c::F16C,
 };
 
-/// Dot products of four, one operand unsigned.
+/// Dot products of four numbers, with one operand unsigned.
 struct AvxVnni;
 
-/// A column's numbers times eight rows'. The first of two factors is unsigned: the activations.
+/// Multiplies a column's numbers by those of eight rows. The first factor is unsigned and holds the activations.
 macro_rules! column {
     (left, $column:literal) => {
         column!($column, "ymm12, ymm13")
@@ -52,7 +53,7 @@ macro_rules! column {
     };
 }
 
-/// The loop over groups, with the activations on one side.
+/// Runs the loop over groups, with activations on the side that `$activations` names.
 macro_rules! multiply {
     ($activations:tt, $left:ident, $right:ident, $sums:ident, $ahead:ident, $step:ident) => {{
         let [a, b, c, d, e, f, g, h, i, j, k, l] = $sums;
@@ -107,7 +108,8 @@ impl Tile for AvxVnni {
             if left.is_empty() {
                 continue;
             }
-            // SAFETY: whoever calls has the instructions; both sides have as many groups, at least one; a prefetch is a hint.
+            // SAFETY: the caller promises that the CPU has the instructions. Both sides have as many groups as `left`,
+            // which is at least one. A prefetch is a hint.
             unsafe {
                 match RIGHT {
                     false => multiply!(left, left, right, sums, ahead, step),

@@ -1,9 +1,10 @@
-//! What the tables that multiply 16-bit numbers in pairs (`vpmaddwd`) share: everything but the products themselves.
+//! What the tables share that multiply 16-bit numbers in pairs (`vpmaddwd`): everything but the products themselves.
 //!
-//! Both operands are widened to 16 bits, even and odd numbers of a group apart, which takes two instructions: a chunk of several right
-//! panels once for a block of left ones, and three left panels once for all of these. The L1 cache holds the left panels and the right
-//! one in use. Each number of the right operand is broadcast to the rows of three left panels, since a broadcast costs as much as an
-//! addition; rows that are left over are broadcast to the columns of a right panel.
+//! Both operands are widened to 16 bits, with the even and the odd numbers of a group apart, which takes two
+//! instructions. A chunk of several right panels is widened once for a block of left panels, and three left panels are
+//! widened once for all of these right panels. The L1 cache holds the three left panels and the right panel in use. A
+//! broadcast costs as much as an addition, so each number of the right operand is broadcast to the rows of three left
+//! panels. Rows that are left over are broadcast to the columns of a right panel.
 
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
@@ -16,8 +17,10 @@ const CHUNK: usize = 32;
 /// Left panels that are multiplied at the same time.
 pub(super) const AT_ONCE: usize = 3;
 
-/// Two groups of a right panel in 16 bits; of each column, two numbers of the first and two of the second group. The columns are in
-/// the order 0 1 4 5 2 3 6 7 8 …, in which unpacking leaves them, and so are their sums until they are settled.
+/// Two groups of a right panel in 16 bits: for each column, two numbers of the first group and two of the second.
+///
+/// The columns are in the order 0 1 4 5 2 3 6 7 8 …, in which unpacking leaves them. Their sums keep this order until
+/// they are settled.
 #[repr(C, align(64))]
 pub(super) struct Right {
     /// The numbers 0 and 2 of a group.
@@ -36,7 +39,7 @@ pub(super) struct Left {
     odd: [__m256i; AT_ONCE],
 }
 
-/// Two groups of four rows in 16 bits; of each row, two numbers of the first and two of the second group.
+/// Two groups of four rows in 16 bits: for each row, two numbers of the first group and two of the second.
 #[repr(C, align(64))]
 pub(super) struct Rows {
     /// The numbers 0 and 2 of a group.
@@ -45,45 +48,48 @@ pub(super) struct Rows {
     odd: __m256i,
 }
 
-/// Sums of [`Rows`] with the columns of [`Right`]: by unit of four columns and by row, one over the first groups of pairs and one over
-/// the second for each column.
+/// Sums of the products of [`Rows`] and [`Right`], by unit of four columns and by row. Each column has two sums: one
+/// over the first groups of pairs and one over the second groups.
 pub(super) type RowSums = [[__m256i; 4]; COLUMNS / 4];
 
-/// Even and odd numbers, which are multiplied in pairs and added up.
+/// Products of even and odd numbers, which are multiplied in pairs and added up.
 pub(super) trait Planes {
-    /// Whether the products of each row's and each column's own even and odd numbers are in the sums, and have to be taken away.
+    /// Whether the sums contain the products of each row's and each column's own even and odd numbers, which then have
+    /// to be subtracted.
     const OWN: bool;
 
-    /// Adds the products of three left panels and columns `FIRST..FIRST + 4` of a right one for a chunk of the contraction.
+    /// Adds the products of three left panels and columns `FIRST..FIRST + 4` of a right panel, for a chunk of the
+    /// contraction.
     ///
     /// # Safety
     /// The CPU has AVX2.
     unsafe fn three_panels<const FIRST: usize>(left: &[Left], right: &[Right], sums: &mut [Sums; AT_ONCE]);
 
-    /// Adds the products of four rows and a right panel for a chunk of the contraction.
+    /// Adds the products of four rows and a right panel, for a chunk of the contraction.
     ///
     /// # Safety
     /// The CPU has AVX2.
     unsafe fn four_rows(left: &[Rows], right: &[Right], sums: &mut RowSums);
 
-    /// The same for the first two of four rows.
+    /// Adds the products of the first two of four rows and a right panel, for a chunk of the contraction.
     ///
     /// # Safety
     /// The CPU has AVX2.
     unsafe fn two_rows(left: &[Rows], right: &[Right], sums: &mut RowSums);
 }
 
-/// Of each column, the products of its own numbers: a sum over the first groups of pairs, and one over the second.
+/// Sums of the products of each column's own numbers: one over the first groups of pairs, and one over the second
+/// groups.
 type ColumnTerms = [__m256i; COLUMNS / 4];
 /// A group of a left panel, eight rows.
 type LeftBytes = [u8; ROWS * GROUP];
 /// A group of a right panel.
 type RightBytes = [u8; COLUMNS * GROUP];
-/// Most fours of rows behind the panels that are multiplied three at a time.
+/// Largest number of fours of rows that remain behind the panels that are multiplied three at a time.
 const FOURS: usize = AT_ONCE * ROWS / 4 - 1;
 
-/// A loop over `$count` steps, whose instructions read vectors at `{vectors}` and numbers to be broadcast at `{numbers}`. Twelve sums
-/// are in `ymm0` to `ymm11`.
+/// Runs a loop of `$count` steps, whose instructions read vectors at `{vectors}` and numbers to be broadcast at
+/// `{numbers}`. Twelve sums are in `ymm0` to `ymm11`.
 macro_rules! multiply {
     ($count:expr, $vectors:expr, $numbers:expr, $step_of_vectors:literal, $step_of_numbers:literal, $sums:expr, $($body:expr,)*) => {
         let count: usize = $count;
@@ -110,9 +116,12 @@ macro_rules! multiply {
     };
 }
 
-/// The functions of [`Planes`] in terms of two macros of instructions. `$vectors!(at)` begins a group, whose three vectors of even
-/// numbers lie at `{vectors} + at` and whose odd ones lie 96 bytes behind; `$number!(instruction, number, odd, at, a, b, c)` broadcasts
-/// numbers at `{numbers} + number` and, odd ones, `odd` behind it, multiplies the vectors with them, and adds to sums `a`, `b` and `c`.
+/// Implements the functions of [`Planes`] with two macros of instructions.
+///
+/// `$vectors!(at)` begins a group. Its three vectors of even numbers lie at `{vectors} + at`, and those of odd numbers
+/// 96 bytes behind. `$number!(instruction, number, odd, at, a, b, c)` broadcasts the even numbers at `{numbers} +
+/// number` and the odd numbers `odd` bytes behind them, multiplies the vectors by them, and adds the products to sums
+/// `a`, `b` and `c`.
 macro_rules! functions {
     ($vectors:ident, $number:ident) => {
         #[inline]
@@ -120,8 +129,8 @@ macro_rules! functions {
         unsafe fn three_panels<const FIRST: usize>(left: &[Left], right: &[Right], sums: &mut [Sums; AT_ONCE]) {
             let fours = sums.each_mut().map(|sums| sums.as_chunks_mut::<4>().0.get_mut(FIRST / 4));
             let [Some(a), Some(b), Some(c)] = fours else { return };
-            // SAFETY: reads as many elements of the right slice, of which there are columns `FIRST..FIRST + 4`, and twice as many of
-            // the left one.
+            // SAFETY: the loop reads no more elements of the right slice than it has, and twice as many of the left
+            // slice, which has them too. Every element of the right slice has columns `FIRST..FIRST + 4`.
             unsafe {
                 int8_pairs::multiply!(
                     right.len().min(left.len() / 2),
@@ -149,13 +158,13 @@ macro_rules! functions {
     };
 }
 
-/// A function of [`Planes`] for rows: of each where its numbers are and which sums are its own.
+/// Implements a function of [`Planes`] for rows. Each row is given with the place of its numbers and its three sums.
 macro_rules! rows {
     ($name:ident, $vectors:ident, $number:ident, $(($at:literal, $a:literal, $b:literal, $c:literal)),*) => {
         #[inline]
         #[target_feature(enable = "avx2")]
         unsafe fn $name(left: &[Rows], right: &[Right], [a, b, c]: &mut RowSums) {
-            // SAFETY: reads as many elements of both slices.
+            // SAFETY: the loop reads no more elements than both slices have.
             unsafe {
                 int8_pairs::multiply!(
                     right.len().min(left.len()),
@@ -173,22 +182,24 @@ macro_rules! rows {
 }
 pub(super) use {functions, multiply, rows};
 
-/// Four rows or columns of two groups, those of a row side by side.
+/// Brings the groups of each of four rows or columns side by side.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn interleave(first: __m128i, second: __m128i) -> __m256i {
     _mm256_set_m128i(_mm_unpackhi_epi32(first, second), _mm_unpacklo_epi32(first, second))
 }
 
-/// The numbers 0 and 2 of groups, and the numbers 1 and 3, in 16 bits.
+/// Returns the numbers 0 and 2 of groups, and the numbers 1 and 3, in 16 bits.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn even_and_odd(numbers: __m256i) -> [__m256i; 2] {
-    // Times 1 and 0, and shifted: a multiplication and a shift can start at the same time, two shifts cannot.
+    // The even numbers are multiplied by 1 and the odd ones by 0. A multiplication and a shift can start in the same
+    // cycle, unlike two shifts.
     [_mm256_maddubs_epi16(_mm256_set1_epi16(1), numbers), _mm256_srai_epi16::<8>(numbers)]
 }
 
-/// Adds up rows' or columns' own products, if they are wanted.
+/// Accumulates the products of each row's or column's own even and odd numbers, for tables that need them as correction
+/// terms.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn add_own<P: Planes>(terms: &mut __m256i, [even, odd]: [__m256i; 2]) {
@@ -197,7 +208,7 @@ fn add_own<P: Planes>(terms: &mut __m256i, [even, odd]: [__m256i; 2]) {
     }
 }
 
-/// Sign-extends the groups of a right panel in `bytes`, no more than `2 * CHUNK`.
+/// Sign-extends the groups of a right panel in `bytes`, at most `2 * CHUNK` of them.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn widen_right<'b, P: Planes>(
@@ -212,16 +223,17 @@ fn widen_right<'b, P: Planes>(
     if let ([last], Some(wide)) = (last, buffer.get_mut(pairs.len())) {
         widen_pair::<P>(&[*last, [0; _]], wide, terms);
     }
-    // SAFETY: as many elements were written.
+    // SAFETY: the loop has written as many elements.
     unsafe { core::slice::from_raw_parts(buffer.as_ptr().cast(), bytes.len().div_ceil(2).min(CHUNK)) }
 }
 
+/// Sign-extends two groups of a right panel.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn widen_pair<P: Planes>(pair: &[RightBytes; 2], wide: &mut MaybeUninit<Right>, terms: &mut ColumnTerms) {
     let [first, second] = pair;
     let eight = |group: &RightBytes| {
-        // SAFETY: 32 of 48 bytes; a prefetch is a hint.
+        // SAFETY: the load reads 32 of the array's 48 bytes and takes any address; a prefetch is a hint.
         unsafe {
             _mm_prefetch::<_MM_HINT_T0>(group.as_ptr().wrapping_add(6 * size_of_val(pair)).cast());
             _mm256_loadu_si256(group.as_ptr().cast())
@@ -237,7 +249,7 @@ fn widen_pair<P: Planes>(pair: &[RightBytes; 2], wide: &mut MaybeUninit<Right>, 
     for (unit, (numbers, terms)) in units.into_iter().zip(terms).enumerate() {
         let [even, odd] = even_and_odd(numbers);
         add_own::<P>(terms, [even, odd]);
-        // SAFETY: a unit is four of the twelve columns, which are 32 bytes.
+        // SAFETY: each of the three units stores 32 bytes, which are four of the element's twelve columns.
         unsafe {
             _mm256_storeu_si256((&raw mut (*wide).even).cast::<__m256i>().add(unit), even);
             _mm256_storeu_si256((&raw mut (*wide).odd).cast::<__m256i>().add(unit), odd);
@@ -245,9 +257,10 @@ fn widen_pair<P: Planes>(pair: &[RightBytes; 2], wide: &mut MaybeUninit<Right>, 
     }
 }
 
-/// Sign-extends the groups of left panels, of which there are no more than `2 * CHUNK`, and one of zeros behind an odd number.
+/// Sign-extends the groups of left panels, at most `2 * CHUNK` of them, and adds a group of zeros behind an odd number
+/// of groups.
 ///
-/// The panels come from the L2 cache, which the loop would wait for.
+/// The panels come from the L2 cache, so that later groups are asked for on the way.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn widen_left<'b, P: Planes>(
@@ -259,7 +272,7 @@ fn widen_left<'b, P: Planes>(
     for (index, (panel, terms)) in panels.into_iter().zip(terms).enumerate() {
         let mut sum = *terms;
         for (bytes, wide) in panel.iter().take(groups).zip(buffer.iter_mut()) {
-            // SAFETY: 32 bytes; a prefetch is a hint.
+            // SAFETY: reads the 32 bytes of the array; a prefetch is a hint.
             let numbers = unsafe {
                 _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(512).cast());
                 _mm256_loadu_si256(bytes.as_ptr().cast())
@@ -267,7 +280,7 @@ fn widen_left<'b, P: Planes>(
             let [even, odd] = even_and_odd(numbers);
             add_own::<P>(&mut sum, [even, odd]);
             let wide = wide.as_mut_ptr();
-            // SAFETY: the index is below `AT_ONCE`.
+            // SAFETY: `index` is below `AT_ONCE`, the length of both arrays.
             unsafe {
                 (&raw mut (*wide).even).cast::<__m256i>().add(index).write(even);
                 (&raw mut (*wide).odd).cast::<__m256i>().add(index).write(odd);
@@ -279,11 +292,11 @@ fn widen_left<'b, P: Planes>(
         let none = [_mm256_setzero_si256(); AT_ONCE];
         behind.write(Left { even: none, odd: none });
     }
-    // SAFETY: as many elements were written.
+    // SAFETY: the loop has written as many elements.
     unsafe { core::slice::from_raw_parts(buffer.as_ptr().cast(), groups.next_multiple_of(2)) }
 }
 
-/// Sign-extends the first or the last four rows of a left panel, no more than `2 * CHUNK` groups.
+/// Sign-extends the first or the last four rows of a left panel, at most `2 * CHUNK` groups.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn widen_rows<'b, P: Planes>(
@@ -300,11 +313,11 @@ fn widen_rows<'b, P: Planes>(
         add_own::<P>(terms, [even, odd]);
         rows.write(Rows { even, odd });
     }
-    // SAFETY: as many elements were written.
+    // SAFETY: the loop has written as many elements.
     unsafe { core::slice::from_raw_parts(buffer.as_ptr().cast(), panel.len().div_ceil(2).min(CHUNK)) }
 }
 
-/// Takes the rows' and columns' own products away and brings rows and columns into order.
+/// Subtracts the rows' and columns' own products, and brings rows and columns into order.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn settle<P: Planes>(sums: &mut Sums, row_terms: __m256i, column_terms: &ColumnTerms) {
@@ -320,7 +333,8 @@ fn settle<P: Planes>(sums: &mut Sums, row_terms: __m256i, column_terms: &ColumnT
     sums.swap(3, 5);
 }
 
-/// The same for the first or the last four rows of a panel, whose sums go to their places in it.
+/// Subtracts own products from the sums of the first or the last four rows of a panel, and writes the sums to their
+/// places in `sums`.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn settle_rows<P: Planes>(
@@ -345,7 +359,7 @@ fn settle_rows<P: Planes>(
     let [a, b, c, d] = rows;
     let half = usize::from(is_last);
     for ((sums, top), bottom) in sums.iter_mut().zip(pairs_of_columns(a, b)).zip(pairs_of_columns(c, d)) {
-        // Of rows 0 1 | 4 5 | 2 3 | 6 7.
+        // The pairs belong to rows 0 1, 4 5, 2 3 and 6 7.
         let pairs: &mut [[i32; 2]; 4] = bytemuck::cast_mut(sums);
         for (pair, settled) in pairs.iter_mut().skip(half).step_by(2).zip([top, bottom]) {
             *pair = settled;
@@ -353,7 +367,8 @@ fn settle_rows<P: Planes>(
     }
 }
 
-/// Two rows' sums of columns 0 to 7, and of 8 9 8 9 | 10 11 10 11 as adding up neighbours leaves them, by column.
+/// Returns two rows' sums by column. They come as the sums of columns 0 to 7, and those of columns 8 9 8 9 | 10 11 10
+/// 11, as adding neighbours leaves them.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn pairs_of_columns([eight, last]: [__m256i; 2], [other_eight, other_last]: [__m256i; 2]) -> [[i32; 2]; COLUMNS] {
@@ -363,7 +378,7 @@ fn pairs_of_columns([eight, last]: [__m256i; 2], [other_eight, other_last]: [__m
     [a, b, c, d, e, f, g, h, i, j, k, l]
 }
 
-/// [`Tile::sum_up`](super::tile_256::Tile::sum_up) for signed activations.
+/// Implements [`Tile::sum_up`](super::tile_256::Tile::sum_up) for signed activations.
 #[target_feature(enable = "avx2")]
 pub(super) fn sum_up<P: Planes>(p: &Product, left: &[u8], rows: usize, sums: &mut [Sums]) {
     let mut right_buffers = [const { [const { MaybeUninit::uninit() }; CHUNK] }; RIGHT_PANELS];
@@ -374,7 +389,7 @@ pub(super) fn sum_up<P: Planes>(p: &Product, left: &[u8], rows: usize, sums: &mu
     let panels = (left.len() / (ROWS * p.k).max(1)).min(BLOCK);
     let chunks = (p.k / GROUP).div_ceil(2 * CHUNK);
     let rows = rows.min(panels * ROWS);
-    // Five fours of rows are less than three panels, six are as much.
+    // Five fours of rows take less time than three panels, and six take as much, so that six fours become three panels.
     let threes = (rows + 3) / (AT_ONCE * ROWS);
     let behind_threes = threes * AT_ONCE * ROWS;
     let fours = rows.saturating_sub(behind_threes).div_ceil(4);
@@ -397,7 +412,7 @@ pub(super) fn sum_up<P: Planes>(p: &Product, left: &[u8], rows: usize, sums: &mu
             let left = widen_left::<P>(left, &mut left_buffer, terms);
             for (right, sums) in wide.iter().zip(sums.chunks_exact_mut(panels.max(1))) {
                 let Some(sums) = sums.as_chunks_mut().0.get_mut(three) else { continue };
-                // SAFETY: this CPU has AVX2.
+                // SAFETY: the function is only called on a CPU with AVX2, as its attribute says.
                 unsafe {
                     P::three_panels::<0>(left, right, sums);
                     P::three_panels::<4>(left, right, sums);
@@ -412,7 +427,7 @@ pub(super) fn sum_up<P: Planes>(p: &Product, left: &[u8], rows: usize, sums: &mu
             let left = widen_rows::<P>(panel, is_last, &mut rows_buffer, terms);
             for (right, sums) in wide.iter().zip(sums) {
                 let multiply = if rows - first <= 2 { P::two_rows } else { P::four_rows };
-                // SAFETY: this CPU has AVX2.
+                // SAFETY: the function is only called on a CPU with AVX2, as its attribute says.
                 unsafe { multiply(left, right, sums) };
             }
         }
@@ -424,7 +439,8 @@ pub(super) fn sum_up<P: Planes>(p: &Product, left: &[u8], rows: usize, sums: &mu
     }
 }
 
-/// Settles a right panel's sums: those of the left panels that `row_terms` belong to, and behind them those of `fours` of rows.
+/// Settles a right panel's sums: first those of the left panels that `row_terms` belong to, and then those of `fours`
+/// of rows.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn settle_panel<'s, P: Planes>(
@@ -444,13 +460,16 @@ fn settle_panel<'s, P: Planes>(
     }
 }
 
-/// What is multiplied next, which is fetched in the meantime: the next chunk of the same right panels, or the first one of those behind.
+/// The right panels' part that is multiplied next, and fetched in the meantime: their next chunk, or the first chunk of
+/// the panels behind.
 struct Ahead {
-    /// Where a panel's next part lies, and the distance from there to the next panel's.
+    /// Where the first panel's next part lies.
     from: *const u8,
+    /// Bytes from a panel to the next.
     stride: usize,
+    /// Number of panels.
     panels: usize,
-    /// Bytes of a part.
+    /// Bytes of each panel that one step asks for.
     share: usize,
 }
 
@@ -478,7 +497,7 @@ impl Ahead {
     }
 }
 
-/// The first `count` of the sums, begun with 0.
+/// Sets the first `count` sums to 0 and returns them.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn zeros(sums: &mut [MaybeUninit<[RowSums; RIGHT_PANELS]>; FOURS], count: usize) -> &mut [[RowSums; RIGHT_PANELS]] {
@@ -486,11 +505,11 @@ fn zeros(sums: &mut [MaybeUninit<[RowSums; RIGHT_PANELS]>; FOURS], count: usize)
     for sums in sums.iter_mut().take(count) {
         sums.write([[[_mm256_setzero_si256(); 4]; COLUMNS / 4]; RIGHT_PANELS]);
     }
-    // SAFETY: as many elements were written.
+    // SAFETY: the loop has written as many elements.
     unsafe { core::slice::from_raw_parts_mut(sums.as_mut_ptr().cast(), count) }
 }
 
-/// The groups of a chunk of the contraction.
+/// Returns the groups of a panel that are in a chunk of the contraction.
 #[inline]
 fn part<const LEN: usize>(panel: &[u8], chunk: usize) -> &[[u8; LEN]] {
     panel.as_chunks().0.chunks(2 * CHUNK).nth(chunk).unwrap_or(&[])

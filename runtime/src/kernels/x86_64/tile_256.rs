@@ -1,8 +1,8 @@
-//! What the tables with 256-bit registers share: everything but the products themselves.
+//! Everything that an 8-bit table with 256-bit registers does besides the products themselves.
 //!
-//! A table brings a [`Tile`]: the sums of left panels and right ones. They come out with the rows side by side, one register a
-//! column, in the order 0 1 4 5 | 2 3 6 7 in which `vphaddd` leaves them; [`unit`] turns four columns' sums round. Four columns
-//! and eight rows, a *unit*, are also one group of a left panel.
+//! A table implements [`Tile`]: the sums of left panels and right panels. A register holds the sums of one column, with
+//! the rows in the order 0 1 4 5 | 2 3 6 7. Four columns and eight rows are a *unit*, which is also one group of a left
+//! panel; [`unit`] transposes the sums of a unit into rows.
 
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
@@ -12,31 +12,37 @@ use crate::kernels::lanes::fours;
 use crate::kernels::operands::{GeluColumns, Hidden, MixColumns, MixRows, Product, Quantiser, StreamColumns};
 use crate::parallel::Block;
 
-/// Rows of a left panel, columns of a right one and the numbers of a group, in all tables' layouts.
+/// Rows of a left panel in the layouts of all these tables.
 pub(super) const ROWS: usize = Layout::DEFAULT.rows as usize;
+/// Columns of a right panel.
 pub(super) const COLUMNS: usize = Layout::DEFAULT.columns as usize;
+/// Elements of the contraction that lie together.
 pub(super) const GROUP: usize = Layout::DEFAULT.group as usize;
+/// Units of a right panel.
 const UNITS: usize = COLUMNS / 4;
-/// Left panels whose sums are held while a part of the right panels is in a cache; a multiple of three, which are multiplied at once.
+/// Left panels whose sums are held while a part of the right panels is in a cache. Three of them are multiplied at
+/// once, so that the number is a multiple of three.
 pub(super) const BLOCK: usize = 15;
-/// Right panels that a table may ask for at a time.
+/// Largest number of right panels that a table may ask for at a time.
 pub(super) const RIGHT_PANELS: usize = 8;
-/// The rows in the lower half of a unit's registers; the upper half has those two behind.
+/// The rows in the lower halves of a unit's registers. The upper half of each register has the second row behind.
 const FIRST_ROWS: [usize; 4] = [0, 1, 4, 5];
 
-/// Sums of a left and a right panel, a register a column.
+/// Sums of a left and a right panel. A register holds a column.
 pub(super) type Sums = [__m256i; COLUMNS];
-/// Sums of a unit: rows `FIRST_ROWS[i]` and, in the upper half, the second row behind.
+/// Sums of a unit. Register `i` holds row `FIRST_ROWS[i]` and, in its upper half, the second row behind.
 type Unit = [__m256i; 4];
 
-/// Products of left panels and right ones.
+/// Products of left panels and right panels.
 pub(super) trait Tile {
-    /// The panels it reads: [`ROWS`], [`COLUMNS`], [`GROUP`], and an offset of its own.
+    /// The panels that the table reads: [`ROWS`], [`COLUMNS`], [`GROUP`], and an offset of its own.
     const LAYOUT: Layout;
 
-    /// Sums up the products of the left panels in `left`, at most [`BLOCK`], and `p`'s right panels, for each of which there are as
-    /// many of the sums as left panels. The first `rows` rows are wanted, or all; sums are 0 before, and those of other rows may be
-    /// anything afterwards. Activations are the left matrix, or if `RIGHT`, the right one.
+    /// Sums the products of the left panels in `left`, at most [`BLOCK`], and the right panels of `p`.
+    ///
+    /// For each right panel there are as many `sums` as left panels. They are 0 before the call. The first `rows` rows
+    /// are wanted, or all if there are fewer; the sums of other rows may be arbitrary afterwards. Activations are the
+    /// left matrix, or if `RIGHT`, the right matrix.
     ///
     /// # Safety
     /// The CPU has the table's instructions.
@@ -46,18 +52,18 @@ pub(super) trait Tile {
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn load(bytes: &[u8; 16]) -> __m128i {
-    // SAFETY: 16 bytes, at any address.
+    // SAFETY: reads the 16 bytes of the array; the load takes any address.
     unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
 fn load_floats(floats: &[f32; 4]) -> __m128 {
-    // SAFETY: 16 bytes, at any address.
+    // SAFETY: reads the 16 bytes of the array; the load takes any address.
     unsafe { _mm_loadu_ps(floats.as_ptr()) }
 }
 
-/// The same four numbers in both halves.
+/// Returns the same four numbers in both halves of a register.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn twice(floats: &[f32; 4]) -> __m256 {
@@ -65,18 +71,20 @@ fn twice(floats: &[f32; 4]) -> __m256 {
     _mm256_set_m128(floats, floats)
 }
 
-/// Asks for `len` bytes to be brought into the L2 cache, and says where they end: weights are read once a tile, one right panel
-/// after the other, and the next one comes while this one is in use.
+/// Asks for `len` bytes to be brought into the L2 cache, and returns where they end.
+///
+/// Every tile reads the weights once, one right panel after the other, and the next panel is fetched while the present
+/// one is in use.
 #[inline]
 pub(super) fn prefetch(from: *const u8, len: usize) -> *const u8 {
     for at in (0..len).step_by(64) {
-        // SAFETY: a hint, which does nothing where there is no memory.
+        // SAFETY: the instruction is a hint, which does nothing where there is no memory.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(at).cast()) };
     }
     from.wrapping_add(len)
 }
 
-/// As many of the sums as there are panels, at most all, begun with 0.
+/// Sets the first `panels` sums, at most all of them, to 0 and returns them.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn zeros(sums: &mut [MaybeUninit<Sums>], panels: usize) -> &mut [Sums] {
@@ -84,11 +92,12 @@ fn zeros(sums: &mut [MaybeUninit<Sums>], panels: usize) -> &mut [Sums] {
     for sums in sums.iter_mut().take(panels) {
         sums.write([_mm256_setzero_si256(); COLUMNS]);
     }
-    // SAFETY: as many elements were written.
+    // SAFETY: the loop has written the first `panels` elements.
     unsafe { core::slice::from_raw_parts_mut(sums.as_mut_ptr().cast(), panels) }
 }
 
-/// Runs `$use` with the index of each right panel and, in an iterator, the index and the sums of each left panel, a block at a time.
+/// Runs `$use` with the index of each right panel and an iterator over the index and the sums of each left panel, a
+/// block of left panels at a time.
 macro_rules! for_each_panel {
     ($tile:ty, $right:literal, $product:expr, |$index:ident, $panels:ident| $use:block) => {
         let mut sums = [const { MaybeUninit::uninit() }; BLOCK * RIGHT_PANELS];
@@ -98,7 +107,7 @@ macro_rules! for_each_panel {
             let end = panels.min(first + BLOCK);
             let left = $product.left.get(first * ROWS * $product.k..end * ROWS * $product.k).unwrap_or(&[]);
             let sums = zeros(&mut sums, (end - first) * rights);
-            // SAFETY: whoever calls a table's kernels has its instructions.
+            // SAFETY: a table's kernels are only called on a CPU that has the table's instructions.
             unsafe { <$tile>::sum_up::<$right>(&$product, left, $product.rows - first * ROWS, sums) };
             for ($index, sums) in sums.chunks_exact((end - first).max(1)).enumerate() {
                 let $panels = (first..end).zip(sums);
@@ -108,7 +117,7 @@ macro_rules! for_each_panel {
     };
 }
 
-/// Turns the sums of columns `4 * unit..` round.
+/// Transposes the sums of columns `4 * unit..` into rows.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn unit(sums: &Sums, unit: usize) -> Unit {
@@ -123,12 +132,13 @@ fn unit(sums: &Sums, unit: usize) -> Unit {
     ]
 }
 
-/// The numbers of a right panel's columns.
+/// Returns the numbers of the columns of right panel `right`, and those behind.
 #[inline]
 fn of_panel<V>(columns: &[V], right: usize) -> &[V] {
     columns.get(right * COLUMNS..).unwrap_or(&[])
 }
 
+/// Implements `Int8::add`.
 #[target_feature(enable = "avx2")]
 pub(super) fn add<T: Tile>(p: Product, columns: StreamColumns, stream: &mut Block) {
     for_each_panel!(T, false, p, |right, panels| {
@@ -151,14 +161,15 @@ fn twice_i32([a, b, c, d]: [i32; 4]) -> __m256i {
     _mm256_setr_epi32(a, b, c, d, a, b, c, d)
 }
 
-/// Adds the halves of `x` to columns `4 * unit..` of `row` and of the second row behind it, where there are such rows.
+/// Adds the halves of `x` to columns `4 * unit..` of `row` and of the second row behind it, where these rows exist.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn add_to_rows(stream: &mut Block, row: usize, unit: usize, x: __m256) {
     let (rows, stride, start) = (stream.rows(), stream.stride(), stream.as_mut_ptr());
     for (row, x) in [(row, _mm256_castps256_ps128(x)), (row + 2, _mm256_extractf128_ps::<1>(x))] {
         if row < rows {
-            // SAFETY: the row is in the block, and the table's callers have checked that the block is as wide as a panel.
+            // SAFETY: the row is in the block, and the table's callers have checked that the block has the panels'
+            // columns.
             unsafe {
                 let y = start.add(row * stride + 4 * unit);
                 _mm_storeu_ps(y, _mm_add_ps(_mm_loadu_ps(y), x));
@@ -167,6 +178,7 @@ fn add_to_rows(stream: &mut Block, row: usize, unit: usize, x: __m256) {
     }
 }
 
+/// Implements `Int8::mix`.
 #[target_feature(enable = "avx2")]
 pub(super) fn mix<T: Tile>(p: Product, rows: MixRows, columns: MixColumns, stream: &mut Block) {
     for_each_panel!(T, true, p, |right, panels| {
@@ -195,6 +207,7 @@ pub(super) fn mix<T: Tile>(p: Product, rows: MixRows, columns: MixColumns, strea
     });
 }
 
+/// Implements `Int8::sums`.
 #[target_feature(enable = "avx2")]
 pub(super) fn sums<T: Tile>(p: Product, out: &mut [i32]) {
     let rows = out.as_chunks_mut::<COLUMNS>().0;
@@ -206,7 +219,7 @@ pub(super) fn sums<T: Tile>(p: Product, out: &mut [i32]) {
                     for (row, sums) in [row, row + 2].into_iter().zip(halves) {
                         let Some(row) = rows.get_mut(panel * ROWS + row) else { continue };
                         let Some(out) = row.as_chunks_mut::<4>().0.get_mut(u) else { continue };
-                        // SAFETY: 16 bytes, at any address.
+                        // SAFETY: writes the 16 bytes of the array; the store takes any address.
                         unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), sums) };
                     }
                 }
@@ -215,6 +228,7 @@ pub(super) fn sums<T: Tile>(p: Product, out: &mut [i32]) {
     });
 }
 
+/// Implements `Int8::gelu`.
 #[target_feature(enable = "avx2")]
 pub(super) fn gelu<T: Tile>(p: Product, columns: GeluColumns, hidden: Hidden) {
     let table = Table::new(columns.table, columns.shift);
@@ -231,19 +245,19 @@ pub(super) fn gelu<T: Tile>(p: Product, columns: GeluColumns, hidden: Hidden) {
     });
 }
 
-/// What turns a signed byte into a stored one by exclusive or.
+/// Returns the bits that turn a signed byte into a stored byte by exclusive or.
 const fn sign<T: Tile>() -> i8 {
     T::LAYOUT.offset as u8 as i8
 }
 
-/// Stores 16-bit numbers of rows 0 1 | 2 3 and 4 5 | 6 7 as a group of 8-bit ones.
+/// Stores 16-bit numbers of rows 0 1 | 2 3 and 4 5 | 6 7 as a group of 8-bit numbers.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn store_group<T: Tile>(out: &mut [u8; 32], [top, bottom]: [__m256i; 2]) {
     let order = _mm256_setr_epi32(0, 1, 4, 5, 2, 3, 6, 7);
     let bytes = _mm256_xor_si256(_mm256_packs_epi16(top, bottom), _mm256_set1_epi8(sign::<T>()));
     let bytes = _mm256_permutevar8x32_epi32(bytes, order);
-    // SAFETY: 32 bytes, at any address.
+    // SAFETY: writes the 32 bytes of the array; the store takes any address.
     unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), bytes) };
 }
 
@@ -257,8 +271,9 @@ struct Gelu {
 
 /// Factors of eight sums, as fractions of 2^32.
 struct Fractions {
-    /// Of the first, third, fifth and seventh, in the lower halves of 64 bits.
+    /// Factors of the first, third, fifth and seventh sum, in the lower halves of 64 bits.
     even: __m256i,
+    /// Factors of the other sums, in the same places.
     odd: __m256i,
 }
 
@@ -277,7 +292,7 @@ impl Gelu {
         })
     }
 
-    /// Rows 0 1 | 2 3 and 4 5 | 6 7 of a unit as 16-bit numbers that packing limits to 8 bits.
+    /// Returns rows 0 1 | 2 3 and 4 5 | 6 7 of a unit as 16-bit numbers, which packing limits to 8 bits.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn activations(&self, [a, b, c, d]: Unit, table: &Table) -> [__m256i; 2] {
@@ -297,7 +312,7 @@ impl Gelu {
 }
 
 impl Fractions {
-    /// Of four columns, as fractions of 2^31 below 2^30.
+    /// Returns the factors of four columns from fractions of 2^31 below 2^30.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn new(fractions: [i32; 4]) -> Self {
@@ -305,7 +320,7 @@ impl Fractions {
         Self { even, odd: _mm256_srli_epi64::<32>(even) }
     }
 
-    /// Rounds to nearest, ties upwards.
+    /// Multiplies eight sums, and rounds to nearest, ties upwards.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn of(&self, x: __m256i) -> __m256i {
@@ -316,7 +331,10 @@ impl Fractions {
     }
 }
 
-/// Sixteen entries in each half of a register, and all but the first and the ninth as the difference (xor) from those before.
+/// The table of corrections.
+///
+/// Each half of a register holds the same sixteen entries. All but the first and the ninth register hold their entries'
+/// exclusive or with the entries before.
 struct Table {
     entries: [__m256i; GELU_ENTRIES / 16],
     shift: __m128i,
@@ -335,24 +353,26 @@ impl Table {
         Self { entries, shift: _mm_cvtsi32_si128(shift as i32) }
     }
 
-    /// The entries at `|x|` of 16-bit numbers, as such.
+    /// Returns the entries at `|x|` of 16-bit numbers, as 16-bit numbers.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn corrections(&self, top: __m256i, bottom: __m256i) -> [__m256i; 2] {
-        // As unsigned numbers: |-32768| is 32768.
+        // The numbers are unsigned from here on, so that |-32768| is 32768.
         let index = |x| _mm256_min_epu16(_mm256_srl_epi16(_mm256_abs_epi16(x), self.shift), _mm256_set1_epi16(255));
         let found = self.look_up(_mm256_packus_epi16(index(top), index(bottom)));
         let none = _mm256_setzero_si256();
         [_mm256_unpacklo_epi8(found, none), _mm256_unpackhi_epi8(found, none)]
     }
 
-    /// The entries at 32 indices. `vpshufb` gives 0 where an index is negative and looks at four bits where it is not, so each
-    /// step replaces the entries of the one before for those indices that have not become negative yet.
+    /// Returns the entries at 32 indices.
+    ///
+    /// `vpshufb` gives 0 where an index is negative, and elsewhere looks at four bits of it. So each step replaces the
+    /// entries of the step before for those indices that have not become negative yet.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn look_up(&self, index: __m256i) -> __m256i {
         let sixteen = _mm256_set1_epi8(16);
-        // 0..128 here and 128..256 there are positive as signed bytes.
+        // As signed bytes, indices below 128 are positive in `low`, and the others are positive in `high`.
         let mut low = index;
         let mut high = _mm256_xor_si256(index, _mm256_set1_epi8(-128));
         let mut found = _mm256_setzero_si256();
@@ -367,20 +387,22 @@ impl Table {
     }
 }
 
-/// Rounds to nearest, ties to even. What lies below the `i32` range becomes the least `i32`, which packing saturates.
+/// Limits numbers to `high` and rounds to nearest, ties to even. Numbers below the range of `i32` become the least
+/// `i32`, which packing saturates.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn round(x: __m256, high: f32) -> __m256i {
     _mm256_cvtps_epi32(_mm256_min_ps(x, _mm256_set1_ps(high)))
 }
 
-/// Rows `first..first + 4` of a stream that has rows, by fours of columns; where rows are missing, the last one takes their place.
+/// Returns rows `first..first + 4` of a stream by fours of columns. The last row takes the place of missing ones.
 #[inline]
 fn rows<'s>(stream: &'s Block, first: usize) -> [&'s [[f32; 4]]; 4] {
     let row = |row: usize| stream.row(row.min(stream.rows().saturating_sub(1))).as_chunks().0;
     [row(first), row(first + 1), row(first + 2), row(first + 3)]
 }
 
+/// Implements `Int8::quantise_rows`.
 #[target_feature(enable = "avx2")]
 pub(super) fn quantise_rows<T: Tile>(_: Layout, stream: &Block, q: Quantiser, out: &mut Block<u8>) {
     for (panel, first) in (0..stream.rows()).step_by(ROWS).enumerate() {
@@ -402,6 +424,7 @@ pub(super) fn quantise_rows<T: Tile>(_: Layout, stream: &Block, q: Quantiser, ou
     }
 }
 
+/// Implements `Int8::quantise_columns`.
 #[target_feature(enable = "avx2")]
 pub(super) fn quantise_columns<T: Tile>(_: Layout, stream: &Block, q: Quantiser, out: &mut [u8]) {
     let transpose = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
@@ -418,7 +441,7 @@ pub(super) fn quantise_columns<T: Tile>(_: Layout, stream: &Block, q: Quantiser,
             let halves = [_mm_packs_epi32(quantised(a), quantised(b)), _mm_packs_epi32(quantised(c), quantised(d))];
             let bytes = _mm_packs_epi16(halves[0], halves[1]);
             let bytes = _mm_xor_si128(bytes, _mm_set1_epi8(sign::<T>()));
-            // SAFETY: 16 bytes, at any address.
+            // SAFETY: writes the 16 bytes of the array; the store takes any address.
             unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), _mm_shuffle_epi8(bytes, transpose)) };
         }
         let found = stream.rows() - first;

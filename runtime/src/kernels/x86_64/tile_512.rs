@@ -1,7 +1,7 @@
 //! What the tables with 512-bit registers share: rows of the stream and panels of quantised activations.
 //!
-//! A *quad* of rows and sixteen columns becomes bytes `[four columns][row][column]`: half a group of a left panel of eight rows in
-//! each 128 bits. Activations are stored with 128 added, since `vpdpbusd` wants one operand unsigned.
+//! A *quad* of rows and sixteen columns becomes bytes `[four columns][row][column]`: half a group of a left panel of
+//! eight rows in each 128 bits. Activations are stored with 128 added, since `vpdpbusd` wants one operand unsigned.
 
 use core::arch::x86_64::*;
 
@@ -11,33 +11,34 @@ use crate::parallel::Block;
 /// Numbers of a group.
 const GROUP: usize = 4;
 
-/// Sixteen of the values of `COLUMNS` columns.
+/// Returns sixteen values, from number `16 * across` on, or zeros where there are fewer.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn floats(values: &[f32], across: usize) -> __m512 {
     match values.as_chunks::<16>().0.get(across) {
-        // SAFETY: 64 bytes, at any address.
+        // SAFETY: reads the 64 bytes of the array; the load takes any address.
         Some(values) => unsafe { _mm512_loadu_ps(values.as_ptr()) },
         None => _mm512_setzero_ps(),
     }
 }
 
+/// Returns sixteen values, from number `16 * across` on, or zeros where there are fewer.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn integers(values: &[i32], across: usize) -> __m512i {
     match values.as_chunks::<16>().0.get(across) {
-        // SAFETY: 64 bytes, at any address.
+        // SAFETY: reads the 64 bytes of the array; the load takes any address.
         Some(values) => unsafe { _mm512_loadu_si512(values.as_ptr().cast()) },
         None => _mm512_setzero_si512(),
     }
 }
 
-/// Value `row`; zero where there is none.
+/// Returns value number `row`, or zero where there is none.
 pub(super) fn of_row<T: Copy + Default>(values: &[T], row: usize) -> T {
     values.get(row).copied().unwrap_or_default()
 }
 
-/// The first `len` of sixteen lanes.
+/// Returns a mask of the first `len` of sixteen lanes.
 pub(super) fn first_lanes(len: usize) -> __mmask16 {
     (1u32 << len.min(16)).wrapping_sub(1) as __mmask16
 }
@@ -45,18 +46,18 @@ pub(super) fn first_lanes(len: usize) -> __mmask16 {
 /// Adds to columns `16 * across..` of a row of the stream.
 ///
 /// # Safety
-/// The stream has that row and those columns.
+/// The stream has this row and these sixteen columns.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn add_to_row(stream: &mut Block, row: usize, across: usize, x: __m512) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller promises that the stream has the row and the columns.
     unsafe {
         let y = stream.as_mut_ptr().add(row * stream.stride() + 16 * across);
         _mm512_storeu_ps(y, _mm512_add_ps(_mm512_loadu_ps(y), x));
     }
 }
 
-/// A row's numbers, each in all places of a register.
+/// Returns each of a row's numbers in all places of a register.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn everywhere<const N: usize>(of_row: [f32; N]) -> [__m512; N] {
@@ -72,29 +73,30 @@ pub(super) fn mixed(sum: __m512, of_row: [__m512; 3], gains: [__m512; 3]) -> __m
     _mm512_add_ps(_mm512_mul_ps(_mm512_mul_ps(sum, row_scale), scale), constant)
 }
 
-/// Packs 16-bit numbers of two rows each to a quad of bytes with 128 added.
+/// Packs 16-bit numbers, of two rows each, to a quad of bytes with 128 added.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(super) fn quad(top: __m512i, bottom: __m512i) -> __m512i {
     _mm512_xor_si512(_mm512_packs_epi16(top, bottom), _mm512_set1_epi8(-128))
 }
 
-/// Rounds to nearest, ties to even. What lies below the `i32` range becomes the least `i32`, which packing saturates.
+/// Limits numbers to `high` and rounds to nearest, ties to even. Numbers below the range of `i32` become the least
+/// `i32`, which packing saturates.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn round(x: __m512, high: f32) -> __m512i {
     _mm512_cvtps_epi32(_mm512_min_ps(x, _mm512_set1_ps(high)))
 }
 
-/// A quad of the stream: rows at four addresses, of which the columns in `mask` are read.
+/// Quantises a quad of the stream: rows at four addresses, of which the columns in `mask` are read.
 ///
 /// # Safety
-/// The rows have these columns.
+/// The rows have the columns in the mask.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(super) unsafe fn quantised(rows: [*const f32; 4], mask: __mmask16, scale: __m512, offset: __m512) -> __m512i {
     let round = |row| {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller promises that the row has the columns in the mask.
         let x = unsafe { _mm512_maskz_loadu_ps(mask, row) };
         round(_mm512_add_ps(_mm512_mul_ps(x, scale), offset), 127.0)
     };
@@ -102,28 +104,29 @@ pub(super) unsafe fn quantised(rows: [*const f32; 4], mask: __mmask16, scale: __
     quad(_mm512_packs_epi32(round(a), round(b)), _mm512_packs_epi32(round(c), round(d)))
 }
 
-/// Rows `first..first + 4`, from column `column`; where rows are missing, the last one takes their place.
+/// Returns the addresses of rows `first..first + 4`, from column `column` on. The last row takes the place of missing
+/// ones.
 pub(super) fn four_rows(stream: &Block, first: usize, column: usize) -> [*const f32; 4] {
     let (start, stride, last) = (stream.as_ptr(), stream.stride(), stream.rows().saturating_sub(1));
     let row = |i: usize| start.wrapping_add((first + i).min(last) * stride + column);
     [row(0), row(1), row(2), row(3)]
 }
 
-/// Quantises the columns of `stream` into a right panel of fours.
+/// Quantises the columns of `stream` into a right panel whose groups have four elements.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(super) fn quantise_panel<const COLUMNS: usize>(stream: &Block, q: Quantiser, out: &mut [u8]) {
     let transpose = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     let transpose = _mm512_broadcast_i32x4(transpose);
     for (first, out) in (0..stream.rows()).step_by(GROUP).zip(out.chunks_exact_mut(COLUMNS * GROUP)) {
-        // Which bytes of each group are rows that there are.
+        // The mask has the bytes of each group whose rows exist.
         let found = 0x1111_1111_1111_1111 * ((1u64 << (stream.rows() - first).min(GROUP)) - 1);
         for (across, out) in out.as_chunks_mut::<64>().0.iter_mut().enumerate() {
             let (scale, offset) = (floats(q.scale, across), floats(q.offset, across));
-            // SAFETY: the block has `COLUMNS` columns, as the callers have checked.
+            // SAFETY: the callers have checked that the block has `COLUMNS` columns.
             let bytes = unsafe { quantised(four_rows(stream, first, 16 * across), !0, scale, offset) };
             let bytes = _mm512_shuffle_epi8(bytes, transpose);
-            // SAFETY: 64 bytes, at any address.
+            // SAFETY: writes the 64 bytes of the array; the store takes any address.
             unsafe { _mm512_mask_storeu_epi8(out.as_mut_ptr().cast(), found, bytes) };
         }
     }

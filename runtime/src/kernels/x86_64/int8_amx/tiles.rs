@@ -1,4 +1,4 @@
-//! AMX's tiles: the products of blocks of rows of a left matrix and a right panel.
+//! The tiles of AMX: products of blocks of rows of a left matrix and a right panel.
 
 use core::arch::asm;
 use core::arch::x86_64::*;
@@ -8,18 +8,21 @@ use core::ops::Range;
 use crate::format::Layout;
 use crate::kernels::operands::Product;
 
+/// Columns of a right panel.
 pub(super) const COLUMNS: usize = Layout::AMX.columns as usize;
+/// Elements of the contraction that lie together.
 const GROUP: usize = Layout::AMX.group as usize;
 /// Rows of a tile.
 const TILE: usize = 16;
-/// Bytes of a row of a tile: a left one's numbers, or a right one's sixteen columns by four.
+/// Bytes of a row of a tile: 64 numbers of a left tile's row, or four numbers of sixteen columns in a right tile.
 const STEP: usize = 64;
-/// Bytes of a group of a right panel and of a row of sums: two tiles'.
+/// Bytes of a group of a right panel, and of a row of sums. Both belong to two tiles.
 const WIDTH: usize = COLUMNS * GROUP;
 
-/// Steps of the contraction that are multiplied for `BLOCKS` blocks of rows before the next ones: this much of a right panel stays
-/// in the L1 cache, beside a block's left rows.
+/// Steps of the contraction that are multiplied for [`BLOCKS`] blocks of rows before the next steps. This much of a
+/// right panel stays in the L1 cache, beside the left rows of a block.
 const CHUNK: usize = 8;
+/// Blocks of rows whose sums are held at a time.
 const BLOCKS: usize = 4;
 
 /// Memory for the sums of a block of rows.
@@ -29,38 +32,41 @@ struct Memory([[MaybeUninit<i32>; COLUMNS]; 2 * TILE]);
 /// Sums of a block of rows.
 pub(super) struct Sums<'m> {
     memory: &'m Memory,
-    /// The first row in memory, and how many there are.
+    /// First row in memory.
     first: usize,
+    /// Rows in memory.
     count: usize,
-    /// The rows that no block before has had: the last block begins early, to be as high as the others.
+    /// The rows that no block before has had. The last block begins early, so that it is as high as the others.
     pub rows: Range<usize>,
 }
 
 impl Sums<'_> {
-    /// A row's sums; the block's last row's for those behind it.
+    /// Returns a row's sums, or those of the block's last row for the rows behind it.
     #[inline]
     #[target_feature(enable = "avx512f")]
     pub fn of(&self, row: usize) -> [__m512i; COLUMNS / 16] {
         let row = row.saturating_sub(self.first).min(self.count - 1);
         let sums = self.memory.0.as_ptr().wrapping_add(row).cast::<__m512i>();
-        // SAFETY: the tiles have filled `count` rows of 128 bytes, at least one and at most all.
+        // SAFETY: the tiles have filled `count` rows of 128 bytes, which is at least one row, and `row` is one of them.
         unsafe { [_mm512_load_si512(sums), _mm512_load_si512(sums.add(1))] }
     }
 }
 
-/// What the sums of every row begin with.
+/// The numbers that the sums of every row begin with.
 #[repr(align(64))]
 pub(super) struct Start([i32; COLUMNS]);
 
 impl Start {
+    /// Zeros.
     pub const ZERO: Self = Self([0; COLUMNS]);
 
+    /// Returns a start with these biases.
     pub fn of(bias: &[i32]) -> Self {
         Self(bias.first_chunk().copied().unwrap_or([0; COLUMNS]))
     }
 }
 
-/// The tiles' shapes, as `ldtilecfg` reads them.
+/// The shapes of all tiles, as `ldtilecfg` reads them.
 #[repr(C, align(64))]
 struct Shapes {
     palette: u8,
@@ -71,8 +77,11 @@ struct Shapes {
 }
 
 impl Shapes {
-    /// Tiles 0 to 3 are sums, of left tiles 4 and 5 and right tiles 6 and 7. Where the contraction leaves `rest` numbers over,
-    /// there is one left tile, and tile 5 takes the rest of it, tiles 2 and 3 those of the right ones.
+    /// Returns the shapes for left tiles of so many rows.
+    ///
+    /// Tiles 0 to 3 hold the sums of left tiles 4 and 5 and right tiles 6 and 7. Where the contraction leaves `rest`
+    /// numbers over, there is one left tile: tile 5 holds the rest of its rows, and tiles 2 and 3 hold the rest of the
+    /// right tiles.
     fn new(rows: usize, rest: usize) -> Self {
         let (rows, wide) = (rows as u8, STEP as u16);
         let mut shapes = Self { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
@@ -92,13 +101,14 @@ impl Shapes {
     }
 }
 
-/// Tiles that are set up, until this is dropped.
+/// The tiles, set up until this value is dropped.
 struct Tiles;
 
 impl Tiles {
-    /// The CPU has the instructions, as the callers of the kernels prove.
+    /// Sets the tiles up. Callers of the kernels prove that the CPU has the instructions.
     fn set_up(shapes: &Shapes) -> Self {
-        // SAFETY: reads 64 bytes; rows and bytes of all tiles are within what palette 1 has, and not zero.
+        // SAFETY: the instruction reads the 64 bytes of `shapes`. Rows and bytes of all tiles are within the limits of
+        // palette 1, and not zero.
         unsafe { asm!("ldtilecfg [{}]", in(reg) shapes, options(readonly, nostack, preserves_flags)) };
         Self
     }
@@ -106,12 +116,13 @@ impl Tiles {
 
 impl Drop for Tiles {
     fn drop(&mut self) {
-        // SAFETY: gives the tiles back; none of them is in use.
+        // SAFETY: no tile is in use any more.
         unsafe { asm!("tilerelease", options(nomem, nostack, preserves_flags)) };
     }
 }
 
-/// Multiplies block after block of rows and gives `each` their sums. Activations are the left matrix, or if `RIGHT`, the right one.
+/// Multiplies block after block of rows, and calls `each` with their sums. Activations are the left matrix, or if
+/// `RIGHT`, the right matrix.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 pub(super) fn for_each_block<const RIGHT: bool>(p: Product, start: &Start, mut each: impl FnMut(Sums)) {
@@ -123,7 +134,7 @@ pub(super) fn for_each_block<const RIGHT: bool>(p: Product, start: &Start, mut e
     let _tiles = Tiles::set_up(&Shapes::new(tile, rest));
     let mut memory = [const { Memory([[MaybeUninit::uninit(); COLUMNS]; 2 * TILE]) }; BLOCKS];
     let steps = p.k / STEP;
-    // What is left over is multiplied with all of the steps, for one block at a time.
+    // Where the contraction leaves numbers over, a block is multiplied by all steps and the rest at once.
     let (at_once, part) = if rest == 0 { (BLOCKS, CHUNK) } else { (1, steps) };
     let mut ahead = Ahead { from: p.right.as_ptr_range().end, step: (16 * WIDTH).div_ceil(blocks.max(1)) };
     let (mut block, mut done) = (0, 0);
@@ -143,8 +154,9 @@ pub(super) fn for_each_block<const RIGHT: bool>(p: Product, start: &Start, mut e
                 sums,
                 ahead,
             };
-            // SAFETY: the left matrix has `count` rows from `first` on, the right panel as many groups as a row has, as the
-            // callers of the kernels have checked; the tiles are set up for both; the sums of the steps before are in memory.
+            // SAFETY: the callers of the kernels have checked that the left matrix has `count` rows from `first` on and
+            // that the right panel has as many groups as a row. The tiles are set up for both, and memory holds the
+            // sums of the steps before.
             unsafe {
                 match rest {
                     0 => operands.multiply_pair::<RIGHT>(count - tile),
@@ -160,14 +172,15 @@ pub(super) fn for_each_block<const RIGHT: bool>(p: Product, start: &Start, mut e
     }
 }
 
-/// What is brought into the L2 cache during a multiplication: from here on, so many bytes a step.
+/// The memory that is brought into the L2 cache during a multiplication: from an address on, so many bytes with each
+/// step.
 #[derive(Clone, Copy)]
 struct Ahead {
     from: *const u8,
     step: usize,
 }
 
-/// Where a multiplication reads and writes.
+/// The places where a multiplication reads and writes.
 struct Operands {
     left: *const u8,
     /// Bytes of a row of the left matrix.
@@ -175,13 +188,13 @@ struct Operands {
     right: *const u8,
     /// Whole steps of the contraction.
     steps: usize,
-    /// What a left tile's sums begin with, and the bytes between two rows of it.
+    /// Where the numbers lie that a left tile's sums begin with, and the bytes from one row of them to the next.
     start: (*const i32, usize),
     sums: *mut i32,
     ahead: Ahead,
 }
 
-/// A left tile, the two right ones and their products.
+/// Loads a left tile and two right tiles, and multiplies them.
 macro_rules! products {
     ($multiply:literal, $left:literal, $right:literal, $next:literal) => {
         concat!(
@@ -210,7 +223,7 @@ macro_rules! products {
     };
 }
 
-/// The sums of the first left tile, in tiles 0 and 1, with what is done beside in `$lines`.
+/// Loads and stores the sums of the first left tile, in tiles 0 and 1, around the instructions `$lines`.
 macro_rules! multiply {
     ($operands:ident, [$($lines:expr),* $(,)?], $($more:tt)*) => {
         asm!(
@@ -237,15 +250,18 @@ macro_rules! multiply {
     };
 }
 
-/// On to the next step, while there is one.
+/// Goes on to the next step, while there is one.
 macro_rules! next_step {
     () => {
         "add {left}, 64\nadd {right}, 2048\ndec {steps}\njnz 2b"
     };
 }
 
-/// Both left tiles. Between its loads, which take a line a row, each step asks for eight lines of the next right panel: all of it if
-/// this one is used for four blocks, and a part of it if for fewer. In a heap they would hold up the loads behind them.
+/// Multiplies both left tiles.
+///
+/// Each step asks for eight lines of the next right panel, between loads that take a line for each row. That is the
+/// whole panel if the present one is used for four blocks, and a part of it if for fewer. Requests that come all at
+/// once would hold up the loads behind them.
 macro_rules! pair {
     ($multiply:literal, $operands:ident, $second:ident) => {
         multiply!(
@@ -284,7 +300,8 @@ macro_rules! pair {
     };
 }
 
-/// One left tile, and what is left over in another. Each step asks for five lines: all of the next panel if there are seven blocks.
+/// Multiplies one left tile, and the rest of its rows in another. Each step asks for five lines of the next right
+/// panel, which is the whole panel if there are seven blocks.
 macro_rules! with_rest {
     ($multiply:literal, $operands:ident) => {
         multiply!(
@@ -309,13 +326,13 @@ macro_rules! with_rest {
 }
 
 impl Operands {
-    /// Two left tiles, the second from row `second` on.
+    /// Multiplies two left tiles, the second of which begins at row `second`.
     ///
     /// # Safety
-    /// The tiles are set up for it; `steps` is not zero; the left matrix has the rows of both tiles and as many steps, the right
-    /// panel sixteen groups a step.
+    /// The tiles are set up for it; `steps` is not zero; the left matrix has the rows of both tiles and as many steps,
+    /// the right panel sixteen groups a step.
     unsafe fn multiply_pair<const RIGHT: bool>(self, second: usize) {
-        // SAFETY: the caller's promise; sums have 32 rows.
+        // SAFETY: the caller promises the operands, and the memory of the sums has 32 rows.
         unsafe {
             match RIGHT {
                 false => pair!("tdpbusd", self, second),
@@ -324,13 +341,13 @@ impl Operands {
         }
     }
 
-    /// One left tile, and what is left over behind the steps.
+    /// Multiplies one left tile, and the rest of its rows behind the steps.
     ///
     /// # Safety
-    /// The tiles are set up for it; the left matrix has the rows of a tile and so many steps and the rest, the right panel the
-    /// groups for them.
+    /// The tiles are set up for it; the left matrix has the rows of a tile and so many steps and the rest, the right
+    /// panel the groups for them.
     unsafe fn multiply_with_rest<const RIGHT: bool>(self) {
-        // SAFETY: the caller's promise; sums have 32 rows.
+        // SAFETY: the caller promises the operands, and the memory of the sums has 32 rows.
         unsafe {
             match RIGHT {
                 false => with_rest!("tdpbusd", self),

@@ -1,12 +1,12 @@
 //! The inner loop with `vpdpbusd`: the sums of eight rows and forty-eight columns stay in 24 registers.
 //!
-//! In assembly, so that it starts a cache line and asks for memory ahead a little in each step. Requests in a heap, which is what
-//! a loop of their own makes, hold up the loads behind them.
+//! The loop is in assembly so that it starts at a cache line and asks for a little of the memory ahead in each step.
+//! Requests that come all at once, as from a loop of their own, hold up the loads behind them.
 
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
-/// Registers across.
+/// Registers that hold the columns of a row.
 pub(super) const ACROSS: usize = 3;
 /// Rows of a left panel.
 pub(super) const ROWS: usize = 8;
@@ -16,14 +16,14 @@ pub(super) type Row = [__m512i; ACROSS];
 /// Sums of a left and a right panel.
 pub(super) type Sums = [Row; ROWS];
 
-/// What is asked for while the loop runs: from here on, this many bytes a group.
+/// The memory that the loop asks for while it runs: from an address on, so many bytes with each group.
 #[derive(Clone, Copy)]
 pub(super) struct Ahead {
     pub from: *const u8,
     pub step: usize,
 }
 
-/// Sets a row's sums to what they start with.
+/// Sets a row's sums to their start.
 macro_rules! start {
     ($row:literal, $a:literal, $b:literal, $c:literal) => {
         concat!(
@@ -61,7 +61,7 @@ macro_rules! store {
     };
 }
 
-/// A row's group of the left panel times 48 columns. The first of two factors is unsigned: the activations.
+/// Multiplies a row's group of the left panel by 48 columns. The first factor is unsigned and holds the activations.
 macro_rules! row {
     (left, $row:literal, $a:literal, $b:literal, $c:literal) => {
         row!($row, $a ", zmm27, zmm24", $b ", zmm27, zmm25", $c ", zmm27, zmm26")
@@ -87,7 +87,7 @@ macro_rules! row {
     };
 }
 
-/// The loop for some of eight rows, all with the numbers of their registers.
+/// Defines the loop for some of eight rows. All eight are given with the numbers of their registers.
 macro_rules! rows {
     ($name:ident, $activations:tt, [$(($($row:tt)*))*] of [$(($($any:tt)*))*]) => {
         /// # Safety
@@ -102,7 +102,8 @@ macro_rules! rows {
             sums: &mut MaybeUninit<Sums>,
             ahead: Ahead,
         ) {
-            // SAFETY: a group has four bytes of each of eight rows and forty-eight columns; a prefetch is a hint.
+            // SAFETY: the instructions read `groups` groups, each of four bytes of eight rows and of forty-eight
+            // columns, and write all of the sums. A prefetch is a hint.
             unsafe {
                 core::arch::asm!(
                     $(start!($($any)*),)*
@@ -112,7 +113,7 @@ macro_rules! rows {
                     "vmovdqu64 zmm25, zmmword ptr [{right} + 64]",
                     "vmovdqu64 zmm26, zmmword ptr [{right} + 128]",
                     "prefetcht1 [{ahead}]",
-                    // To the L1 cache, which does not hold a long panel: eight groups ahead.
+                    // The L1 cache does not hold a long panel, so that groups are asked for eight groups ahead.
                     "prefetcht0 [{right} + 8 * 192]",
                     "prefetcht0 [{right} + 8 * 192 + 64]",
                     "prefetcht0 [{right} + 8 * 192 + 128]",
@@ -142,6 +143,7 @@ macro_rules! rows {
     };
 }
 
+/// Defines the loops for four and for eight rows, with activations on the side that `$activations` names.
 macro_rules! four_and_eight_rows {
     ($four:ident, $eight:ident, $activations:tt, [$($top:tt)*], [$($bottom:tt)*]) => {
         rows!($four, $activations, [$($top)*] of [$($top)* $($bottom)*]);
@@ -161,8 +163,10 @@ macro_rules! four_and_eight_rows {
 four_and_eight_rows!(four_left, eight_left, left);
 four_and_eight_rows!(four_right, eight_right, right);
 
-/// The sums of a left and a right panel, each row of them on top of `start`; the last four rows are left at that if `rows` is no
-/// more than four. Activations are the left matrix, or if `RIGHT`, the right one.
+/// Multiplies a left and a right panel, and returns the sums. The sums of each row begin with `start`.
+///
+/// If at most four `rows` are wanted, the last four rows are not multiplied. Activations are the left matrix, or if
+/// `RIGHT`, the right matrix.
 ///
 /// # Safety
 /// At `left` and `right` are panels of `groups` groups.
@@ -179,7 +183,7 @@ pub(super) unsafe fn multiply<'s, const RIGHT: bool>(
     if groups == 0 {
         return sums.write([*start; ROWS]);
     }
-    // SAFETY: the caller's promise; all of the sums are written.
+    // SAFETY: the caller promises the panels, there is at least one group, and every loop writes all of the sums.
     unsafe {
         match (RIGHT, rows > ROWS / 2) {
             (false, true) => eight_left(left, right, groups, start, sums, ahead),
