@@ -40,7 +40,7 @@ fn sort_out(ignored: Vec<Ignored>, look_for: impl Fn(&str) -> Need) -> (Vec<Stri
 ///
 /// # Errors
 ///
-/// Returns an error as [`test`] does, and where not a single test ran.
+/// Returns an error as [`test()`] does, and where not a single test ran.
 pub fn run_ignored(cargo: &Command, names: &[String]) -> Result<Tally> {
     let mut cargo = copy_of(cargo);
     // Examples in the documentation are never ignored for a need, and take long to compile.

@@ -26,7 +26,8 @@ const SECONDS: u32 = 30;
 
 /// Returns the longest input that a target is given, in bytes.
 ///
-/// Decoders of pictures and of the serial line are quick enough for a mebibyte, with which they could multiply memory or time.
+/// Decoders of pictures and of the serial line are quick enough for a mebibyte. An input of this size shows whether
+/// memory or time grows faster than the input.
 fn longest(target: &str) -> usize {
     match target {
         "picture" | "protocol" => 1 << 20,

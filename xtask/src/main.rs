@@ -1,13 +1,13 @@
 //! `cargo xtask …`: the one place where builds, emulators and checks are wired together. CI calls nothing else.
 //!
-//! The files in three layers, each of which uses only the ones below it:
+//! The files form three layers, each of which uses only the layers below it:
 //!
 //! * commands: `main` reads the command line, `steps` lists the steps of `cargo xtask test`, `step` runs them, and
 //!   there is one file for each thing that is built or checked (`device`, `raspberry_pi`, `cortex_m`, `c_library`,
 //!   `no_panic`, `arm_count`, `fuzz`, `sanitizers`, `supply_chain`)
 //! * running cargo's tests: `cargo_test`, `tally`, `needs`, `firmware_tests`, and the demo's model in `demo`
 //! * the machine: `tools` and `toolchain` install what is missing, by `apt`, `debian`, `sysroot` and `qemu_system`;
-//!   `cargo`, `process`, `workspace`, `packages` and `targets` are what all others use
+//!   all of them use `cargo`, `process`, `workspace`, `packages` and `targets`
 
 mod apt;
 mod arm_count;

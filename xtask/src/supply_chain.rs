@@ -87,8 +87,8 @@ fn reasons(document: &str) -> Result<()> {
     Ok(())
 }
 
-/// Returns the names of the packages that a workspace depends on directly. The project's own packages, for which `cargo
-/// tree` prints a path, are left out.
+/// Returns the names of the packages that a workspace depends on directly. The project's own packages are left out;
+/// `cargo tree` prints a path for these.
 fn direct_dependencies(manifest: &str) -> Result<BTreeSet<String>> {
     let mut cargo = cargo("tree");
     cargo.args(["--manifest-path", manifest, "--workspace", "--all-features", "--target", "all", "--no-dedupe"]);
