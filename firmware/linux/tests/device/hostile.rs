@@ -16,7 +16,7 @@ const BAD: [(&str, &str); 9] = [
     ("empty.jpg", "not a picture, expected JPEG, PNG or BMP"),
     ("cut.jpg", "broken or truncated JPEG"),
     ("noise.jpg", "broken or truncated JPEG"),
-    ("noise.png", "broken or truncated Png"),
+    ("noise.png", "broken or truncated PNG"),
     ("large.bmp", "60000 × 60000"),
     ("pipe.jpg", "not a regular file"),
     ("loop.jpg", "Too many levels of symbolic links"),
