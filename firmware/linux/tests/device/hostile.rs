@@ -1,10 +1,13 @@
 //! `watch` goes on whatever arrives in its folder.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Cursor};
+use std::io::{BufRead, BufReader, Cursor, Read};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread::spawn;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -62,6 +65,16 @@ fn peak_memory(child: &Child) -> u64 {
     line.trim_end_matches("kB").trim().parse::<u64>().unwrap() << 10
 }
 
+/// Returns a function that waits for the next line of `stream`, but not for ever: a line that never comes fails the test.
+fn lines(stream: impl Read + Send + 'static) -> impl FnMut() -> Option<String> {
+    let (sender, receiver) = mpsc::channel();
+    spawn(move || BufReader::new(stream).lines().map(|line| line.unwrap()).try_for_each(|line| sender.send(line)));
+    move || match receiver.recv_timeout(Duration::from_secs(60)) {
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("no line for a minute"),
+        line => line.ok(),
+    }
+}
+
 #[test]
 fn watching_outlives_every_picture() {
     const ROUNDS: usize = 30;
@@ -76,19 +89,19 @@ fn watching_outlives_every_picture() {
     let count = ROUNDS + 2;
     let mut command = place.program(&format!("watch m.rmlp incoming --json --count {count}"));
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut notes = BufReader::new(child.stderr.take().unwrap()).lines().map(|line| line.unwrap());
-    let mut results = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut source = || serde_json::from_str::<Value>(&results.next().unwrap().unwrap()).unwrap()["source"].clone();
-    assert!(notes.any(|note| note == "note: watching incoming"));
+    let mut note = lines(child.stderr.take().unwrap());
+    let mut result = lines(child.stdout.take().unwrap());
+    let mut source = || serde_json::from_str::<Value>(&result().unwrap()).unwrap()["source"].clone();
+    while note().unwrap() != "note: watching incoming" {}
 
     let mut after_first_round = 0;
     for round in 0..ROUNDS {
         arrives("folder.jpg", &|path| fs::create_dir(path).unwrap());
         for (name, problem) in BAD {
             arrives(name, &|path| make(name, path));
-            let note = notes.next().unwrap();
+            let found = note().unwrap();
             let expected = format!("note: passed over: incoming/{name}: ");
-            assert!(note.starts_with(&expected) && note.contains(problem), "{name}: {note}");
+            assert!(found.starts_with(&expected) && found.contains(problem), "{name}: {found}");
         }
         arrives("good.jpg", &|path| fs::write(path, JPEG).unwrap());
         assert_eq!(source(), "incoming/good.jpg");
@@ -100,11 +113,14 @@ fn watching_outlives_every_picture() {
     let grown = peak_memory(&child) - after_first_round;
     assert!(grown < 4 << 20, "{grown} bytes more than after the first of {ROUNDS} rounds");
 
+    arrives("too-tall.png", &|path| fs::write(path, tall_png(2_000_000)).unwrap());
+    let found = note().unwrap();
+    assert!(found.starts_with("note: passed over: incoming/too-tall.png: found 1 × 2000000 pixels"), "{found}");
     // A picture that is one pixel wide is still a picture.
-    arrives("tall.png", &|path| fs::write(path, tall_png(65_000)).unwrap());
+    arrives("tall.png", &|path| fs::write(path, tall_png(60_000)).unwrap());
     assert_eq!(source(), "incoming/tall.png");
     arrives("last.jpg", &|path| fs::write(path, JPEG).unwrap());
     assert_eq!(source(), "incoming/last.jpg");
     assert!(child.wait().unwrap().success());
-    assert_eq!(notes.collect::<Vec<_>>(), Vec::<String>::new());
+    assert_eq!(note(), None, "no other file is passed over");
 }
