@@ -191,7 +191,7 @@ fn a_boards_error_is_told() {
     let (output, _) = send(|board| board.refuses = true, &[]);
     assert_eq!(output.status.code(), Some(1));
     let found = text(&output.stderr);
-    assert!(found.contains("the board says: wrong picture size: expected 9 bytes"), "{found}");
+    assert!(found.contains("the board reports: wrong picture size: expected 9 bytes"), "{found}");
     let (output, _) = send(|board| board.damaged = 3, &[]);
     assert!(text(&output.stderr).contains("damaged on the line, 3 times"), "{}", text(&output.stderr));
 }

@@ -1,8 +1,8 @@
-//! Names of the stages of a forward pass, which reports and graphs share.
+//! Names of the stages of a forward pass. Reports and exported graphs use the same names.
 
 use crate::network::Network;
 
-/// Name of the stage that ends with the patch embedding.
+/// Name of the residual stream after the patch embedding.
 pub const STEM: &str = "stem";
 
 /// Returns the name of the residual stream after the patch mixing of block `index`.

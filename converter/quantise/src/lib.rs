@@ -1,11 +1,12 @@
-//! From a folded network and calibration pictures to the bytes of a packed model.
+//! Turns a folded network and calibration pictures into the bytes of a packed model.
 //!
 //! ```text
 //! FoldedNetwork ── quantise ──► QuantisedNetwork ── pack ──► .rmlp bytes
 //!       pictures ──┘
 //! ```
 //!
-//! [`convert()`] goes the whole way from a trained network. [`sensitivity`] tells what each layer costs alone.
+//! [`convert()`] goes the whole way from a trained network to the bytes. [`sensitivity`] measures what quantising each
+//! layer alone costs.
 
 mod convert;
 mod gelu;

@@ -210,7 +210,8 @@ fn texts_that_are_not_utf8_are_refused() {
     }
 }
 
-/// Calls `check` with every place of every tensor of `file` whose shape `wanted` picks: slot, block, bytes of an element.
+/// Calls `check` with every place of every tensor of `file` whose shape `wanted` picks: slot, block, bytes of an
+/// element.
 fn each_element(file: &[u8], wanted: fn(TensorShape) -> Option<usize>, check: impl Fn(Slot, usize, usize)) {
     let aligned = AlignedBytes::from(file);
     let Ok(model) = Model::parse(&aligned) else { panic!("the file is good") };

@@ -1,5 +1,5 @@
-//! What the converter's tests share: random networks and the plainest evaluation of them, the committed checkpoints with
-//! their logits, and references that are written after the documents and share no code with what they judge.
+//! What the converter's tests share: random networks and the plainest evaluation of them, the committed checkpoints
+//! with their logits, and references that are written after the documents and share no code with what they judge.
 
 pub mod fixtures;
 pub mod numerics;

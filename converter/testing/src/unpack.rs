@@ -1,4 +1,5 @@
-//! Reads an int8 model back by the offsets, the order and the formulas of `runtime/FORMAT.md`; none is taken from the code.
+//! Reads an int8 model back by the offsets, the order and the formulas of `runtime/FORMAT.md`; none is taken from the
+//! code.
 
 use resmlp_quantise::{
     GeluTable, QuantisedBlock, QuantisedHead, QuantisedLinear, QuantisedMix, QuantisedMlp, QuantisedNetwork, Quantiser,

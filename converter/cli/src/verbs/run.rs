@@ -9,20 +9,20 @@ use resmlp_picture::Preprocess;
 use resmlp_picture::dataset::{self, Item, Loaded};
 use serde::Serialize;
 
-use super::flags::{KernelFlags, LabelFlags, PreprocessFlags, ThreadFlags};
+use super::flags::{CheckpointFlags, KernelFlags, LabelFlags, PreprocessFlags, ThreadFlags};
 use super::report::shown;
 use super::{open, terminal};
 
-/// Classes that are shown for a picture.
+/// Number of classes that are shown for a picture.
 const SHOWN: usize = 5;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Packed model or checkpoint; a checkpoint is run in f32 by tract
+    /// Packed model or checkpoint; the engine tract runs a checkpoint in f32
     #[arg(value_name = "MODEL|CHECKPOINT")]
     file: PathBuf,
 
-    /// Pictures: JPEG, PNG or BMP
+    /// Pictures to classify (JPEG, PNG or BMP)
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
 
@@ -36,36 +36,47 @@ pub struct Args {
     threads: ThreadFlags,
 
     #[command(flatten)]
+    checkpoint: CheckpointFlags,
+
+    #[command(flatten)]
     preprocess: PreprocessFlags,
 }
 
+/// What `run` reports. With `--json` these are the fields of the object.
 #[derive(Serialize)]
 pub struct Outcome {
+    /// Name of the kernels that did the arithmetic, or `tract-f32` for a checkpoint.
     kernels: String,
+    /// One entry for each picture that could be read, in the order of the command line.
     results: Vec<Classified>,
     /// Pictures that could not be read.
     failed: Vec<Failed>,
 }
 
-/// One picture's result; an embedding model has no `top`.
+/// The result for one picture.
 #[derive(Serialize)]
 struct Classified {
+    /// Path of the picture.
     #[serde(serialize_with = "shown")]
     image: PathBuf,
+    /// Logits of all classes, or the embedding.
     logits: Vec<f32>,
+    /// The five most probable classes, most probable first; empty for an embedding model.
     top: Vec<Guess>,
 }
 
 /// A picture without a result.
 #[derive(Serialize)]
 struct Failed {
+    /// Path of the picture.
     #[serde(serialize_with = "shown")]
     image: PathBuf,
+    /// Why it could not be read.
     reason: String,
 }
 
 impl Outcome {
-    /// Whether every picture has a result.
+    /// Returns whether every picture has a result.
     pub fn is_complete(&self) -> bool {
         self.failed.is_empty()
     }
@@ -73,7 +84,7 @@ impl Outcome {
 
 pub fn execute(args: &Args) -> Result<Outcome> {
     args.threads.apply()?;
-    let classifier = open::classifier(&args.file, &args.preprocess, &args.labels, &args.kernels)?;
+    let classifier = open::classifier(&args.file, &args.checkpoint, &args.preprocess, &args.labels, &args.kernels)?;
     let Loaded { samples, skipped } = load(&args.images, classifier.preprocess())?;
     let pictures: Vec<&[u8]> = samples.iter().map(|sample| sample.pixels.as_slice()).collect();
     let shown = if classifier.has_head() { SHOWN } else { 0 };
@@ -86,7 +97,10 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     Ok(Outcome { kernels: classifier.kernels().to_owned(), results: results.collect(), failed })
 }
 
-/// Reads the pictures; those that cannot be read are named on stderr. Fails where there are no others.
+/// Reads the pictures and names those that cannot be read on stderr.
+///
+/// # Errors
+/// Returns the error of the last picture where none can be read.
 fn load(images: &[PathBuf], preprocess: &Preprocess) -> Result<Loaded> {
     let items: Vec<Item> = images.iter().map(|image| Item { path: image.clone(), class: None }).collect();
     let loaded = dataset::load(&items, preprocess, &|| ())?;

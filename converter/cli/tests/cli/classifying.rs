@@ -36,7 +36,7 @@ fn labels_of_the_user_take_the_place_of_the_models() {
     let notes = |flags: &[&str]| {
         let output = resmlp(&[&["eval", &model, "--dataset", images][..], flags].concat());
         assert!(output.status.success(), "{}", text(&output.stderr));
-        text(&output.stderr).contains("no folder is named as a label")
+        text(&output.stderr).contains("no folder is named like a label")
     };
     assert!(notes(&[]) && !notes(&["--labels", &named]));
 

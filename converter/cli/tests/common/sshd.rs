@@ -14,10 +14,10 @@ pub struct Sshd {
 }
 
 impl Sshd {
-    /// Starts a server whose files lie in `folder`; `None` where OpenSSH's server or client is not installed.
-    pub fn start(folder: &Path) -> Option<Self> {
-        let sshd = find("sshd")?;
-        let keygen = find("ssh-keygen")?;
+    /// Starts a server whose files lie in `folder`.
+    pub fn start(folder: &Path) -> Self {
+        let sshd = find("sshd").expect("OpenSSH's server is installed");
+        let keygen = find("ssh-keygen").expect("OpenSSH's client is installed");
         for name in ["host_key", "user_key", "stranger_key"] {
             let mut make = Command::new(&keygen);
             let made = make.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(folder.join(name)).status().unwrap();
@@ -30,7 +30,7 @@ impl Sshd {
             std::fs::create_dir_all("/run/sshd").unwrap();
         }
         // Another program may take the free port first.
-        (0..3).find_map(|_| Self::start_once(&sshd, folder)).or_else(|| panic!("{}", log(folder)))
+        (0..3).find_map(|_| Self::start_once(&sshd, folder)).unwrap_or_else(|| panic!("{}", log(folder)))
     }
 
     fn start_once(sshd: &Path, folder: &Path) -> Option<Self> {
