@@ -93,7 +93,8 @@ fn the_readme_is_short_enough_for_a_newcomer() {
 #[test]
 fn a_link_to_nothing_and_an_anchor_of_nothing_are_found() {
     let readme = workspace::root().join("README.md");
-    let text = "# Some heading\n```\n[code](nowhere.md)\n```\n[a](#some-heading) [b](no/such.md) [c](#other) [d](https://x)";
+    let text =
+        "# Some heading\n```\n[code](nowhere.md)\n```\n[a](#some-heading) [b](no/such.md) [c](#other) [d](https://x)";
     let faults: Vec<_> = links(&prose(text)).into_iter().filter_map(|target| fault(&readme, text, target)).collect();
     assert_eq!(faults.len(), 2, "{faults:?}");
     assert!(faults.iter().any(|fault| fault.contains("no/such.md")) && faults.iter().any(|f| f.contains("#other")));

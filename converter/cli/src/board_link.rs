@@ -4,11 +4,11 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use resmlp_command_line::Guess;
 use resmlp_picture::{Preprocess, ResizeMode};
 use resmlp_protocol::{Decoder, ErrorCode, FrameError, Message, OVERHEAD, Resizing, VERSION};
 use serde::Serialize;
 
-use crate::classifier::Guess;
 use crate::error::{Error, Result};
 
 /// Longest payload that is accepted from a board. The logits and labels of the largest model fit.

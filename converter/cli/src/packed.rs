@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use resmlp_command_line::find_kernels;
 use resmlp_picture::Preprocess;
 use resmlp_runtime::format::MAGIC;
 use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, ParallelFor, Serial, Stage, repack_for};
@@ -46,7 +47,7 @@ impl PackedModel {
     /// # Errors
     /// Returns an error where the bytes are no valid model, or where this CPU has no such kernels.
     pub fn new(path: &Path, bytes: AlignedBytes, kernels: Option<&str>) -> Result<Self> {
-        let kernels = find_kernels(kernels)?;
+        let kernels = find_kernels(kernels).map_err(Error::Usage)?;
         let model = Model::parse(&bytes).map_err(|error| Error::file(path, error.to_string()))?;
         let preprocess = Preprocess::of(&model);
         let labels = model.labels().map(str::to_owned).collect();
@@ -151,13 +152,4 @@ impl Classifier for PackedModel {
         };
         pictures.par_iter().map_init(start, run).collect()
     }
-}
-
-/// The kernels of this name, or the fastest that this CPU has.
-pub fn find_kernels(name: Option<&str>) -> Result<&'static Kernels> {
-    let Some(name) = name else { return Ok(Kernels::fastest()) };
-    Kernels::named(name).ok_or_else(|| {
-        let names: Vec<_> = Kernels::supported().map(Kernels::name).collect();
-        Error::Usage(format!("--kernels {name}: this CPU has no such kernels, expected one of: {}", names.join(", ")))
-    })
 }

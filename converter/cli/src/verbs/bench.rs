@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use resmlp_cli::error::{Error, Result};
 use resmlp_cli::packed::PackedModel;
+use resmlp_command_line::Milliseconds;
 use resmlp_runtime::Threads;
-use resmlp_runtime::measure::{Latency, Layer, Measured, Repeats, measure};
+use resmlp_runtime::measure::{Layer, Measured, Repeats, measure};
 use serde::Serialize;
 
 use super::flags::{KernelFlags, ThreadFlags};
@@ -63,21 +64,6 @@ pub struct Outcome {
     peak_memory_bytes: Option<u64>,
     /// Stages from the stem to the head, timed one by one in further runs.
     layers: Vec<Stage>,
-}
-
-/// Latency of whole forward passes, in milliseconds.
-#[derive(Serialize)]
-pub struct Milliseconds {
-    /// The fastest run.
-    pub min: f64,
-    /// Half of the runs took no longer.
-    pub median: f64,
-    /// 90 % of the runs took no longer.
-    pub p90: f64,
-    /// 99 % of the runs took no longer.
-    pub p99: f64,
-    /// The slowest run.
-    pub max: f64,
 }
 
 /// One stage of the forward pass.
@@ -145,13 +131,6 @@ pub fn time(model: &PackedModel, threads: usize, repeats: Repeats) -> Result<Tim
     let engine = model.engine(workers)?;
     let measured = measure(&engine, repeats).map_err(|error| Error::file(path, error.to_string()))?;
     Ok(Timed { kernels: engine.kernels().name(), threads, measured })
-}
-
-impl From<Latency> for Milliseconds {
-    fn from(latency: Latency) -> Self {
-        let Latency { min_ms, median_ms, p90_ms, p99_ms, max_ms } = latency;
-        Self { min: min_ms, median: median_ms, p90: p90_ms, p99: p99_ms, max: max_ms }
-    }
 }
 
 impl From<Layer> for Stage {

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use resmlp_checkpoint::labels;
 use resmlp_checkpoint::{self as checkpoint, Checkpoint, LoadOptions};
-use resmlp_cli::classifier::{Classifier, top};
+use resmlp_cli::classifier::Classifier;
 use resmlp_cli::error::{Error, Result};
 use resmlp_cli::output::{self, write_atomically};
 use resmlp_cli::packed::PackedModel;
 use resmlp_cli::reference::CheckpointClassifier;
+use resmlp_command_line::{SHOWN, guesses};
 use resmlp_picture::Preprocess;
 use resmlp_picture::dataset::Dataset;
 use resmlp_quantise::{Extras, Request};
@@ -25,9 +26,6 @@ use super::flags::ThreadFlags;
 
 /// Name of the checkpoint in the demo's folder.
 const CHECKPOINT: &str = "resmlp_cifar10.safetensors";
-
-/// Number of classes that are shown for a photograph.
-const SHOWN: usize = 5;
 
 /// Time that the measurement of one line of the latency table may take.
 const LINE: Duration = Duration::from_millis(700);
@@ -170,8 +168,8 @@ impl Photographs {
         let logits = model.logits(&self.slices())?.into_iter().zip(reference.logits(&self.slices())?);
         let classified = |((packed, exact), file): ((Vec<f32>, Vec<f32>), &PathBuf)| Classified {
             image: file.clone(),
-            top: top(&packed, model.labels(), SHOWN),
-            f32_top1: top(&exact, reference.labels(), 1).pop(),
+            top: guesses::<SHOWN>(&packed, model.labels()),
+            f32_top1: guesses::<1>(&exact, reference.labels()).pop(),
         };
         Ok(logits.zip(&self.files).map(classified).collect())
     }

@@ -4,10 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use resmlp_cli::check::Findings;
-use resmlp_cli::classifier::Guess;
+use resmlp_command_line::{Guess, Milliseconds};
 use serde::Serialize;
 
-use super::bench::Milliseconds;
 use super::report::{columns, grouped, percent, shown, table};
 
 /// Command that runs `resmlp` in the folder of the source code.
@@ -134,7 +133,7 @@ fn classify(results: &[Classified]) -> String {
     let line = |result: &Classified| {
         let guesses: String = result.top.iter().map(guess).collect();
         let other = result.f32_top1.as_ref().filter(|_| !agrees(result));
-        let other = other.map_or(String::new(), |exact| format!("  (f32: {})", label(exact)));
+        let other = other.map_or(String::new(), |exact| format!("  (f32: {})", exact.name()));
         format!("{:width$}{guesses}{other}\n", name(result))
     };
     let lines: String = results.iter().map(line).collect();
@@ -148,11 +147,7 @@ fn name(result: &Classified) -> String {
 }
 
 fn guess(guess: &Guess) -> String {
-    format!("  {:10} {:4.1} %", label(guess), guess.probability * 100.0)
-}
-
-fn label(guess: &Guess) -> String {
-    guess.label.clone().unwrap_or_else(|| format!("class {}", guess.index))
+    format!("  {:10} {:4.1} %", guess.name(), guess.probability * 100.0)
 }
 
 fn latency(outcome: &Outcome) -> String {

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use resmlp_cli::classifier::{Guess, top};
 use resmlp_cli::error::{Error, Result};
+use resmlp_command_line::{Guess, SHOWN, guesses};
 use resmlp_picture::Preprocess;
 use resmlp_picture::dataset::{self, Item, Loaded};
 use serde::Serialize;
@@ -12,9 +12,6 @@ use serde::Serialize;
 use super::flags::{CheckpointFlags, KernelFlags, LabelFlags, PreprocessFlags, ThreadFlags};
 use super::report::shown;
 use super::{open, terminal};
-
-/// Number of classes that are shown for a picture.
-const SHOWN: usize = 5;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -87,10 +84,13 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     let classifier = open::classifier(&args.file, &args.checkpoint, &args.preprocess, &args.labels, &args.kernels)?;
     let Loaded { samples, skipped } = load(&args.images, classifier.preprocess())?;
     let pictures: Vec<&[u8]> = samples.iter().map(|sample| sample.pixels.as_slice()).collect();
-    let shown = if classifier.has_head() { SHOWN } else { 0 };
+    let best = |logits: &[f32]| match classifier.has_head() {
+        true => guesses::<SHOWN>(logits, classifier.labels()),
+        false => Vec::new(),
+    };
     let results = classifier.logits(&pictures)?.into_iter().zip(&samples).map(|(logits, sample)| Classified {
         image: sample.path.clone(),
-        top: top(&logits, classifier.labels(), shown),
+        top: best(&logits),
         logits,
     });
     let failed = skipped.into_iter().map(|(image, reason)| Failed { image, reason }).collect();
@@ -115,8 +115,7 @@ impl fmt::Display for Outcome {
         for result in &self.results {
             writeln!(f, "{}", result.image.display())?;
             for guess in &result.top {
-                let label = guess.label.clone().unwrap_or_else(|| format!("class {}", guess.index));
-                writeln!(f, "  {:5.1} %  {label}", guess.probability * 100.0)?;
+                writeln!(f, "  {:5.1} %  {}", guess.probability * 100.0, guess.name())?;
             }
             if result.top.is_empty() {
                 let norm = result.logits.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use resmlp_cli::board_link::{BoardInfo, BoardLink, PATIENCE};
-use resmlp_cli::classifier::Guess;
 use resmlp_cli::error::{Error, Result};
+use resmlp_command_line::Guess;
 use resmlp_picture::Picture;
 use serde::Serialize;
 
@@ -83,8 +83,7 @@ impl fmt::Display for Outcome {
         for result in &self.results {
             writeln!(f, "{}  {:.3} ms", result.image.display(), result.latency_ms)?;
             for guess in &result.top {
-                let label = guess.label.clone().unwrap_or_else(|| format!("class {}", guess.index));
-                writeln!(f, "  {:5.1} %  {label}", guess.probability * 100.0)?;
+                writeln!(f, "  {:5.1} %  {}", guess.probability * 100.0, guess.name())?;
             }
             if result.top.is_empty() {
                 writeln!(f, "  embedding of {} channels (--json prints it)", result.logits.len())?;
