@@ -6,7 +6,8 @@ mod disk;
 
 use std::path::{Path, PathBuf};
 
-pub use boards::{Board, CONFIG, KERNEL, MODEL};
+pub use boards::Board;
+use boards::{CONFIG, KERNEL, MODEL};
 pub use disk::CardFile;
 use resmlp_picture::{Picture, Preprocess};
 use resmlp_runtime::{AlignedBytes, Arithmetic, Model, ModelError, repack};

@@ -1,4 +1,4 @@
-//! Runs a checkpoint as a classifier: tract computes the unfolded network in f32.
+//! A checkpoint as a classifier: unfolded, in f32, by tract.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::classifier::Classifier;
 use crate::error::Result;
 use crate::tract::TractReference;
 
-/// A checkpoint whose unfolded network tract runs in f32.
+/// A checkpoint, run unfolded and in f32 by tract.
 pub struct CheckpointClassifier {
     reference: TractReference,
     preprocess: Preprocess,
@@ -20,12 +20,9 @@ pub struct CheckpointClassifier {
 }
 
 impl CheckpointClassifier {
-    /// Prepares the checkpoint that was read from `path`. `labels` is empty or has a name for every class.
+    /// Prepares the checkpoint that was read from `path`; `labels` is empty or has a name for every class.
     ///
-    /// tract runs an ONNX file as it is where it can. Any other checkpoint is exported to ONNX first.
-    ///
-    /// # Errors
-    /// Returns an error where `preprocess` is impossible or tract refuses the network.
+    /// An ONNX file is run as it is where tract can run it, any other checkpoint by way of our export.
     pub fn new(path: &Path, checkpoint: &Checkpoint, preprocess: Preprocess, labels: Vec<String>) -> Result<Self> {
         preprocess.validate()?;
         let network = &checkpoint.network;
@@ -35,14 +32,13 @@ impl CheckpointClassifier {
         Ok(Self { reference, preprocess, labels, outputs, has_head, notes })
     }
 
-    /// Returns what was chosen while preparing, one sentence each.
+    /// What was chosen while preparing, one sentence each.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 }
 
-/// Returns the checkpoint's own ONNX graph, where the checkpoint is an ONNX file that tract can run. Where tract cannot
-/// run it, the second value has a sentence that says why.
+/// The checkpoint's own ONNX graph, where it is one and tract can run it; else the second says why not.
 pub fn own_graph(path: &Path, checkpoint: &Checkpoint) -> (Option<TractReference>, Vec<String>) {
     if checkpoint.format != Format::Onnx {
         return (None, vec![]);
@@ -50,9 +46,7 @@ pub fn own_graph(path: &Path, checkpoint: &Checkpoint) -> (Option<TractReference
     match TractReference::from_onnx(path, checkpoint.network.image) {
         Ok(reference) => (Some(reference), vec![]),
         Err(error) => {
-            let note = format!(
-                "tract cannot run this ONNX file as it is, so it runs the network that was read from the file: {error}"
-            );
+            let note = format!("tract cannot run this ONNX file itself, so the network is exported anew: {error}");
             (None, vec![note])
         }
     }

@@ -1,5 +1,4 @@
-//! Runs a network in tract, an inference engine that shares no code with this project. Its results judge those of the
-//! folded and the packed network.
+//! Runs a network in tract, an inference engine that shares no code with ours: the independent judge.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,23 +13,23 @@ use tract_onnx::tract_hir::internal::DimLike;
 
 use crate::error::{Error, Result};
 
-/// A network that is ready to run in tract.
+/// A network that is optimised and ready to run in tract.
 ///
-/// Pictures run side by side on rayon's current pool, each on one thread, which was measured to be faster than batches.
+/// Pictures run side by side on rayon's current pool, each on one thread: measured to be faster than batches.
 pub struct TractReference {
     plan: Arc<TypedRunnableModel>,
-    /// The user's own ONNX file; `None` for a graph that this program exported.
+    /// The user's own file; `None` for a graph that we exported.
     path: Option<PathBuf>,
-    /// Number of pictures that one run takes: one, unless the user's own file fixes another number.
+    /// Pictures a run takes: one, unless the user's own file fixes another number.
     batch: usize,
     image: [usize; 2],
     input_type: DatumType,
 }
 
-/// The result for one picture, and the residual streams on the way to it.
+/// What one picture gives on its way through the network.
 #[derive(Clone, Debug)]
 pub struct Trace {
-    /// Result for the picture, `[outputs]`.
+    /// `[outputs]`.
     pub logits: Vec<f32>,
     /// The residual stream after the patch embedding and after each half block, `[tokens, dim]` each, in the order of
     /// [`resmlp_network::stage_names`]; empty unless the reference was made [with stages](TractReference::with_stages).
@@ -39,17 +38,11 @@ pub struct Trace {
 
 impl TractReference {
     /// Exports `network` unfolded and prepares it.
-    ///
-    /// # Errors
-    /// Returns tract's error where it refuses the graph.
     pub fn from_network(network: &Network) -> Result<Self> {
         Self::export(network, false)
     }
 
-    /// Exports `network` unfolded and prepares it so that [`Self::traces`] also returns the residual streams.
-    ///
-    /// # Errors
-    /// Returns tract's error where it refuses the graph.
+    /// As [`Self::from_network`], with the residual streams as further results.
     pub fn with_stages(network: &Network) -> Result<Self> {
         Self::export(network, true)
     }
@@ -65,12 +58,8 @@ impl TractReference {
     /// Prepares the user's own ONNX file for pictures of `image` (height, width) pixels.
     ///
     /// External data is read from the file's folder. The batch size may be free or fixed.
-    ///
-    /// # Errors
-    /// Returns an error that names the file where tract cannot read it, or where its graph takes no pictures of this
-    /// size.
     pub fn from_onnx(path: &Path, image: [usize; 2]) -> Result<Self> {
-        // The shapes that the file states may hold for another batch size. tract derives them from the input's shape.
+        // What the file says of later shapes is for any batch; tract derives them from the input's.
         let reader = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
         let model = reader.model_for_path(path).map_err(|error| failure(Some(path), &error))?;
         Self::prepare(model, Some(path), image)
@@ -91,26 +80,18 @@ impl TractReference {
         Ok(Self { plan, path: path.map(Path::to_path_buf), batch, image, input_type })
     }
 
-    /// Returns the logits of every picture. `pixels` are normalised pictures, `[pictures, 3, height, width]`.
-    ///
-    /// # Errors
-    /// Returns an error where `pixels` is no whole number of pictures or tract fails.
+    /// The logits of every picture; `pixels` is `[pictures, 3, height, width]`, normalised.
     pub fn logits(&self, pixels: &[f32]) -> Result<Vec<Vec<f32>>> {
         Ok(self.traces(pixels)?.into_iter().map(|trace| trace.logits).collect())
     }
 
-    /// Returns the logits and residual streams of every picture. `pixels` are normalised pictures,
-    /// `[pictures, 3, height, width]`.
+    /// The logits and residual streams of every picture; `pixels` is `[pictures, 3, height, width]`, normalised.
     ///
-    /// A reference that was made with stages returns `(2 · depth + 1) · tokens · dim` numbers for each picture.
-    ///
-    /// # Errors
-    /// Returns an error where `pixels` is no whole number of pictures or tract fails.
+    /// Memory: `(2 · depth + 1) · tokens · dim` floats a picture when the reference was made with stages.
     pub fn traces(&self, pixels: &[f32]) -> Result<Vec<Trace>> {
         let picture = self.picture_len();
         if !pixels.len().is_multiple_of(picture) {
-            let message =
-                format!("found {} pixel values, expected a multiple of {picture}, the size of a picture", pixels.len());
+            let message = format!("found {} pixel values, expected a multiple of {picture}", pixels.len());
             return Err(self.failure(message));
         }
         let batches: Result<Vec<_>> = pixels.par_chunks(self.batch * picture).map(|chunk| self.run(chunk)).collect();
@@ -136,7 +117,7 @@ impl TractReference {
         Ok((0..count).map(trace).collect())
     }
 
-    /// Splits an output into one vector of `f32` for every picture of the batch.
+    /// One vector of floats for every picture of the batch.
     fn split(&self, output: &Tensor) -> Result<Vec<Vec<f32>>> {
         let fail = |error: TractError| self.failure(format!("{error:#}"));
         let floats = output.cast_to_dt(DatumType::F32).map_err(fail)?;
@@ -156,7 +137,7 @@ impl TractReference {
         }
     }
 
-    /// Returns the number of values of one picture.
+    /// Values of one picture.
     fn picture_len(&self) -> usize {
         3 * self.image[0] * self.image[1]
     }

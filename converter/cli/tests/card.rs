@@ -1,4 +1,4 @@
-//! `resmlp image`: the card is what other programs take for one.
+//! Tests of `resmlp image`: other programs can read the card image that it makes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A folder with a model, a kernel and the boot files of both boards.
+/// A temporary folder with a model, a kernel and the boot files of both boards.
 struct Place(tempfile::TempDir);
 
 impl Place {
@@ -60,7 +60,7 @@ impl Place {
     }
 }
 
-/// The program is in `/usr/sbin`, which is not in every user's `PATH`.
+/// Checks a partition with `fsck.vfat`, which lies in `/usr/sbin` and so is not in every user's `PATH`.
 fn fsck(partition: &Path) -> Output {
     let installed = Path::new("/usr/sbin/fsck.vfat");
     let program = if installed.is_file() { installed } else { Path::new("fsck.vfat") };
@@ -87,7 +87,7 @@ fn the_card_holds_every_file() {
         let check = fsck(&place.path("partition.img"));
         assert!(check.status.success(), "{}{}", text(&check.stdout), text(&check.stderr));
 
-        // Linux calls a Compute Module 4's tree something else than the firmware.
+        // Linux and the firmware have different names for the device tree of a Compute Module 4.
         let original = |name: &str| place.path("boot").join(name.replace("cm4.dtb", "cm4-io.dtb"));
         let boot = names.iter().map(|name| (*name, original(name)));
         let own = [("kernel8.img", place.path("kernel8.img")), ("model.rmlp", place.path("m.rmlp"))];
@@ -132,7 +132,7 @@ fn read_from(place: &Place, name: &str) -> Vec<u8> {
     output.stdout
 }
 
-/// One partition: FAT32, from 1 MiB to the end of the card.
+/// Checks that the card has one partition, which is FAT32 and goes from 1 MiB to the end of the card.
 fn check_partition_table(image: &[u8]) {
     assert_eq!(image[510..512], [0x55, 0xaa]);
     let entry = &image[446..462];
@@ -147,7 +147,7 @@ fn check_partition_table(image: &[u8]) {
 fn pictures_lie_behind_the_model() {
     let place = Place::new();
     let pixel = |x, y| image::Rgb([(x as u8).wrapping_mul(9), y as u8 * 7, 40]);
-    // The model wants 24 × 24 pixels.
+    // The model takes pictures of 24 × 24 pixels.
     image::RgbImage::from_fn(40, 30, pixel).save(place.path("p.png")).unwrap();
     let options = "--model m.rmlp --kernel kernel8.img --picture p.png --picture p.png";
     let output = place.image("raspberry-pi-4", "sd.img", options);
@@ -157,7 +157,7 @@ fn pictures_lie_behind_the_model() {
     let model = fs::read(place.path("m.rmlp")).unwrap();
     assert_eq!(on_card["bytes"].as_u64().unwrap() as usize, model.len() + 2 * 24 * 24 * 3);
     let image = fs::read(place.path("sd.img")).unwrap();
-    // The card is empty but for this, so the file lies in one piece.
+    // Nothing else was written to the card before, so the file lies in one piece.
     let start = image.windows(64).position(|window| window == &model[..64]).unwrap();
     let (picture, again) = image[start + model.len()..].split_at(24 * 24 * 3);
     assert!(image[start..].starts_with(&model) && again.starts_with(picture));
@@ -189,7 +189,7 @@ fn the_same_files_give_the_same_bytes() {
     let place = Place::new();
     for name in ["first.img", "second.img"] {
         assert!(place.image("raspberry-pi-4", name, "--model m.rmlp --kernel kernel8.img").status.success());
-        // Later, so that a clock would show.
+        // The second image is made later, so that a time stamp would differ.
         std::thread::sleep(std::time::Duration::from_millis(2100));
     }
     assert!(fs::read(place.path("first.img")).unwrap() == fs::read(place.path("second.img")).unwrap());

@@ -9,7 +9,7 @@ use crate::gemm::{add_product, product, view};
 use crate::network::Linear;
 
 /// Returns `x · weightᵀ + bias` for the rows of `x`: `[count, in]` becomes `[count, out]`.
-pub fn linear(x: &[f32], layer: &Linear) -> Vec<f32> {
+pub(crate) fn linear(x: &[f32], layer: &Linear) -> Vec<f32> {
     let mut out = layer.bias.repeat(x.len() / layer.weight.cols);
     add_product(view(x, layer.weight.cols), view(&layer.weight.data, layer.weight.cols).t(), &mut out);
     out

@@ -3,7 +3,7 @@
 use crate::network::Network;
 
 /// Name of the residual stream after the patch embedding.
-pub const STEM: &str = "stem";
+pub(crate) const STEM: &str = "stem";
 
 /// Returns the name of the residual stream after the patch mixing of block `index`.
 pub fn mix_stage(index: usize) -> String {

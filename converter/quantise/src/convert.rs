@@ -10,7 +10,7 @@ use crate::quantise::{Quantised, StageLoss, quantise};
 use crate::sensitivity::{self, LayerCost};
 
 /// Largest number of calibration pictures, unless the user asks for another number.
-pub const CALIBRATION_PICTURES: usize = 512;
+pub(crate) const CALIBRATION_PICTURES: usize = 512;
 
 /// Number of multiply-accumulate operations that the forward passes of calibration may take by default.
 const CALIBRATION_MACS: u64 = 250_000_000_000;
@@ -43,7 +43,7 @@ pub struct Converted {
     pub explicit_scales: usize,
 }
 
-/// Returns the number of pictures with which calibration takes a reasonable time, from 64 to [`CALIBRATION_PICTURES`].
+/// Returns the number of pictures with which calibration takes a reasonable time, from 64 to 512.
 /// `macs` is the number of multiply-accumulate operations of one forward pass; the larger the network, the fewer the
 /// pictures.
 pub fn calibration_pictures(macs: u64) -> usize {

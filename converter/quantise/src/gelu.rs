@@ -5,6 +5,7 @@
 //! correction of the same kind. ReLU has none: its table is zero.
 
 use resmlp_runtime::format::GELU_ENTRIES;
+use resmlp_runtime::numerics::gelu_by_table;
 
 use resmlp_network::Activation;
 
@@ -57,7 +58,7 @@ impl GeluTable {
 
     /// Applies the activation to a 16-bit input. The result has the same units.
     pub fn apply(&self, x: i32) -> i32 {
-        x.max(0) - i32::from(self.entries[(x.unsigned_abs() >> self.shift).min(255) as usize])
+        gelu_by_table(x, &self.entries, self.shift)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::ranges::{self, Histogram, Range};
 use crate::weights::{Moments, Rounded, round};
 use resmlp_network::forward::{row_sums, token_means};
 use resmlp_network::{Activation, FoldedBlock, FoldedNetwork, Head, Matrix};
+use resmlp_runtime::numerics::HEAD_RANGE;
 
 /// Number of samples from which a layer's second moments are taken.
 const MOMENT_SAMPLES: usize = 8192;
@@ -29,7 +30,7 @@ const LEAST_RANGES: [f32; 2] = [255.0 * 1e-9, 16384.0 * 1e-9];
 const LARGEST_BIAS: f32 = (1 << 29) as f32;
 
 /// The exact residual stream and the quantised one, `[pictures · tokens, dim]`.
-pub struct Streams {
+pub(crate) struct Streams {
     /// Number of channels.
     pub dim: usize,
     /// The stream without any rounding.
@@ -39,7 +40,7 @@ pub struct Streams {
 }
 
 /// Quantises the stem and returns the streams behind it.
-pub fn stem(network: &FoldedNetwork, pictures: &[Vec<u8>]) -> (QuantisedLinear, Streams) {
+pub(crate) fn stem(network: &FoldedNetwork, pictures: &[Vec<u8>]) -> (QuantisedLinear, Streams) {
     let layer = &network.stem;
     let input = pixels(network.image, network.patch, pictures);
     let mut moments = Moments::new(layer.weight.cols);
@@ -52,7 +53,7 @@ pub fn stem(network: &FoldedNetwork, pictures: &[Vec<u8>]) -> (QuantisedLinear, 
 }
 
 /// Quantises a block's patch mixing, and takes the streams through it.
-pub fn mix(block: &FoldedBlock, streams: &mut Streams) -> QuantisedMix {
+pub(crate) fn mix(block: &FoldedBlock, streams: &mut Streams) -> QuantisedMix {
     let tokens = block.mix.weight.rows;
     let weights = column_norms(&block.expand.weight);
     let (input, centres) = input_quantiser(&streams.quantised, &weights);
@@ -92,7 +93,7 @@ fn mix_moments(input: &Quantiser, scale: &[f32], tokens: usize, streams: &Stream
 }
 
 /// Quantises a block's channel MLP, and takes the streams through it.
-pub fn mlp(block: &FoldedBlock, activation: Activation, streams: &mut Streams) -> QuantisedMlp {
+pub(crate) fn mlp(block: &FoldedBlock, activation: Activation, streams: &mut Streams) -> QuantisedMlp {
     let (dim, hidden) = (streams.dim, block.expand.weight.rows);
     let (input, _) = input_quantiser(&streams.quantised, &column_norms(&block.expand.weight));
     let samples = input.apply(&spread(&streams.quantised, dim, MOMENT_SAMPLES));
@@ -132,7 +133,7 @@ fn expand_layer(block: &FoldedBlock, input: &Quantiser, samples: &[f32], exact_m
 }
 
 /// Quantises the classifier.
-pub fn head(network: &FoldedNetwork, streams: &Streams) -> QuantisedHead {
+pub(crate) fn head(network: &FoldedNetwork, streams: &Streams) -> QuantisedHead {
     let (tokens, dim) = (network.tokens(), streams.dim);
     let layer = match &network.head {
         Head::Classifier(layer) => layer,
@@ -144,7 +145,7 @@ pub fn head(network: &FoldedNetwork, streams: &Streams) -> QuantisedHead {
     let sums: Vec<f32> = token_means(&streams.quantised, tokens, dim).iter().map(|m| m * tokens as f32).collect();
     let input = sum_quantiser(&sums, &column_norms(&layer.weight));
     let steps: Vec<f32> = input.scale.iter().map(|s| 1.0 / (s * tokens as f32)).collect();
-    let levels = input.apply_within(&sums, -32768.0, 32639.0);
+    let levels = input.apply_within(&sums, HEAD_RANGE);
     let mut moments = Moments::new(dim);
     moments.add(&levels);
     let Rounded { weights, scale } =
@@ -310,14 +311,14 @@ fn spread(rows: &[f32], dim: usize, count: usize) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use super::sum_quantiser;
+    use super::{HEAD_RANGE, sum_quantiser};
 
     #[test]
     fn one_picture_leaves_room_for_others() {
         let seen = [30.0, -80.0, 0.001];
         let quantiser = sum_quantiser(&seen, &[1.0; 3]);
         let others = [-50.0, 40.0, 70.0];
-        let levels = quantiser.apply_within(&others, -32768.0, 32639.0);
+        let levels = quantiser.apply_within(&others, HEAD_RANGE);
         for ((level, other), (scale, offset)) in
             levels.iter().zip(others).zip(quantiser.scale.iter().zip(&quantiser.offset))
         {

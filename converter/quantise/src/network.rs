@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use crate::gelu::GeluTable;
 use resmlp_network::forward::patches;
 use resmlp_network::gemm::{product, view};
+use resmlp_runtime::numerics::{INT8_RANGE, requantise};
 
 /// Number of rows of the residual stream whose hidden activations are in memory at a time.
 const ROWS: usize = 256;
@@ -129,11 +130,11 @@ pub struct QuantisedNetwork {
 impl Quantiser {
     /// Returns the 8-bit activations of `values` (`[count, dim]`), as whole numbers in `f32`.
     pub fn apply(&self, values: &[f32]) -> Vec<f32> {
-        self.apply_within(values, -128.0, 127.0)
+        self.apply_within(values, INT8_RANGE)
     }
 
     /// Returns the activations of `values` (`[count, dim]`) clamped to `low..=high`, as whole numbers in `f32`.
-    pub fn apply_within(&self, values: &[f32], low: f32, high: f32) -> Vec<f32> {
+    pub fn apply_within(&self, values: &[f32], [low, high]: [f32; 2]) -> Vec<f32> {
         let mut out = vec![0.0; values.len()];
         let dim = self.scale.len();
         out.par_chunks_mut(dim).zip(values.par_chunks(dim)).with_min_len(64).for_each(|(out, values)| {
@@ -147,7 +148,7 @@ impl Quantiser {
 }
 
 /// Returns `x · weightsᵀ` for rows of `k` whole numbers.
-pub fn sums(x: &[f32], weights: &[i8], k: usize) -> Vec<f32> {
+pub(crate) fn sums(x: &[f32], weights: &[i8], k: usize) -> Vec<f32> {
     let weights: Vec<f32> = weights.iter().map(|&w| f32::from(w)).collect();
     product(view(x, k), view(&weights, k).t())
 }
@@ -194,8 +195,7 @@ impl QuantisedMlp {
             let coefficients = self.hidden_scale.iter().zip(&self.hidden_zero);
             for (h, (&scale, &zero)) in row.iter_mut().zip(coefficients) {
                 let y = self.gelu.apply(h.round_ties_even().clamp(-32768.0, 32767.0) as i32);
-                let y = ((y * i32::from(scale) + (1 << 14)) >> 15) + i32::from(zero);
-                *h = y.clamp(-128, 127) as f32;
+                *h = requantise(y, scale, zero) as f32;
             }
         });
         out
@@ -221,7 +221,7 @@ impl QuantisedNetwork {
 }
 
 /// Returns the stem's 8-bit input, `[pictures · tokens, 3 · patch²]`: patches of `pixel - 128`.
-pub fn pixels(image: [usize; 2], patch: usize, pictures: &[Vec<u8>]) -> Vec<f32> {
+pub(crate) fn pixels(image: [usize; 2], patch: usize, pictures: &[Vec<u8>]) -> Vec<f32> {
     let mut pixels = patches(image, patch, pictures);
     pixels.iter_mut().for_each(|p| *p -= 128.0);
     pixels

@@ -22,7 +22,7 @@ pub struct StageLoss {
 
 /// The result of [`quantise`].
 #[derive(Clone, Debug)]
-pub struct Quantised {
+pub(crate) struct Quantised {
     /// The quantised network.
     pub network: QuantisedNetwork,
     /// One entry for each stage, in the order of the forward pass.
@@ -31,7 +31,7 @@ pub struct Quantised {
 
 /// Quantises `network` for inputs like `pictures` (height × width × RGB bytes each). `progress` is called after each of
 /// the `2 · depth + 2` steps.
-pub fn quantise(network: &FoldedNetwork, pictures: &[Vec<u8>], mut progress: impl FnMut()) -> Quantised {
+pub(crate) fn quantise(network: &FoldedNetwork, pictures: &[Vec<u8>], mut progress: impl FnMut()) -> Quantised {
     let mut losses = Vec::new();
     let mut note = |name: String, streams: &Streams| {
         losses.push(StageLoss { name, sqnr_db: sqnr_db(&streams.exact, &streams.quantised) });

@@ -16,7 +16,7 @@ const TOGETHER: usize = 16;
 
 /// A range of real values that 256 evenly spaced levels cover.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Range {
+pub(crate) struct Range {
     /// Smallest value that a level represents.
     pub low: f32,
     /// Largest value that a level represents.
@@ -39,7 +39,7 @@ impl Range {
 /// Counts how often the values of one channel occurred. Values outside of the bounds count in the first or the last
 /// bin.
 #[derive(Clone, Debug)]
-pub struct Histogram {
+pub(crate) struct Histogram {
     /// Range that the bins divide evenly.
     bounds: Range,
     /// Smallest and largest value counted so far; empty (`low > high`) at first.
@@ -118,7 +118,7 @@ impl Histogram {
 }
 
 /// Counts each column of `rows` (`[count, dim]`) into its own histogram.
-pub fn count(histograms: &mut [Histogram], rows: &[f32]) {
+pub(crate) fn count(histograms: &mut [Histogram], rows: &[f32]) {
     let dim = histograms.len();
     histograms.par_chunks_mut(TOGETHER).enumerate().for_each(|(group, histograms)| {
         for row in rows.chunks_exact(dim) {
@@ -129,7 +129,7 @@ pub fn count(histograms: &mut [Histogram], rows: &[f32]) {
 }
 
 /// Returns the range of each column of `rows`, `[count, dim]`.
-pub fn extremes(rows: &[f32], dim: usize) -> Vec<Range> {
+pub(crate) fn extremes(rows: &[f32], dim: usize) -> Vec<Range> {
     let mut ranges = vec![Range { low: f32::INFINITY, high: f32::NEG_INFINITY }; dim];
     for row in rows.chunks_exact(dim) {
         for (range, &x) in ranges.iter_mut().zip(row) {

@@ -6,6 +6,7 @@ use crate::network::{QuantisedHead, QuantisedNetwork};
 use resmlp_network::forward::token_means;
 use resmlp_network::metrics::{agree, cosine, sqnr_db};
 use resmlp_network::{FoldedNetwork, Head, mix_stage, mlp_stage};
+use resmlp_runtime::numerics::HEAD_RANGE;
 
 /// Number of multiply-accumulate operations that a sensitivity table may take by default.
 const MACS: u64 = 1_000_000_000_000;
@@ -25,7 +26,7 @@ pub struct LayerCost {
 
 /// Returns the number of pictures with which a table takes a reasonable time, from 16 to 256. `macs` is the number of
 /// multiply-accumulate operations of one forward pass; the larger and the deeper the network, the fewer the pictures.
-pub fn default_pictures(network: &FoldedNetwork, macs: u64) -> usize {
+pub(crate) fn default_pictures(network: &FoldedNetwork, macs: u64) -> usize {
     // Every one of the two layers of a block is followed by the exact rest of the network, which is half of it on
     // average.
     let passes = network.blocks.len() as u64 + 1;
@@ -36,7 +37,7 @@ pub fn default_pictures(network: &FoldedNetwork, macs: u64) -> usize {
 /// embedding model has no entry for the head, because its head is not quantised. `progress` is called after each layer.
 ///
 /// The work is that of about `depth + 1` forward passes in `f32`.
-pub fn sensitivity(
+pub(crate) fn sensitivity(
     exact: &FoldedNetwork,
     quantised: &QuantisedNetwork,
     pictures: &[Vec<u8>],
@@ -84,7 +85,7 @@ fn classify(head: &QuantisedHead, stream: &[f32], tokens: usize) -> Option<Vec<f
     };
     let dim = input.scale.len();
     let sums: Vec<f32> = token_means(stream, tokens, dim).iter().map(|mean| mean * tokens as f32).collect();
-    let levels = input.apply_within(&sums, -32768.0, 32639.0);
+    let levels = input.apply_within(&sums, HEAD_RANGE);
     let class = |row: &[f32], class: usize| {
         let weights = &weights[class * dim..][..dim];
         let sum: f64 = weights.iter().zip(row).map(|(&w, &x)| f64::from(w) * f64::from(x)).sum();

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use resmlp_network::gemm::{add_product, product, view};
 
 /// Largest magnitude of a weight. With -128, a 16-bit sum of two products could overflow.
-pub const LARGEST: f32 = 127.0;
+pub(crate) const LARGEST: f32 = 127.0;
 
 /// Candidates for the scale of a row, as shares of the scale that represents its largest weight exactly.
 const SHARES: [f32; 6] = [1.0, 0.96, 0.92, 0.88, 0.84, 0.8];
@@ -27,7 +27,7 @@ const BATCH: usize = 1024;
 
 /// The 8-bit weights of a layer and the scale of each row.
 #[derive(Clone, Debug)]
-pub struct Rounded {
+pub(crate) struct Rounded {
     /// Weights in -127..=127, `[rows, k]`.
     pub weights: Vec<i8>,
     /// Scale of each row, `[rows]`: the real weight is about `scale` · `weights`.
@@ -36,7 +36,7 @@ pub struct Rounded {
 
 /// Second moments of a layer's inputs, gathered in batches.
 #[derive(Clone, Debug)]
-pub struct Moments {
+pub(crate) struct Moments {
     /// Number of inputs.
     k: usize,
     /// Whether the moments are about the mean. They are wherever a bias makes up for the mean.
@@ -92,7 +92,7 @@ impl Moments {
 }
 
 /// Rounds `weights` (`[rows, k]`) for inputs with these moments. The scale of a row is at least `least[row]`.
-pub fn round(weights: &[f32], moments: &Moments, least: &[f32]) -> Rounded {
+pub(crate) fn round(weights: &[f32], moments: &Moments, least: &[f32]) -> Rounded {
     let k = moments.k;
     let covariance = moments.covariance();
     let importance: Vec<f32> = (0..k).map(|i| covariance[i * k + i]).collect();

@@ -22,11 +22,11 @@ pub enum Board {
 }
 
 /// Name of the bare-metal program on the card.
-pub const KERNEL: &str = "kernel8.img";
+pub(crate) const KERNEL: &str = "kernel8.img";
 /// Name of the packed model on the card.
-pub const MODEL: &str = "model.rmlp";
+pub(crate) const MODEL: &str = "model.rmlp";
 /// Name of the file with the firmware's settings on the card.
-pub const CONFIG: &str = "config.txt";
+pub(crate) const CONFIG: &str = "config.txt";
 
 /// Sentences that say where to get the boot files.
 const SOURCES: &str = "Raspberry Pi OS has all of them in /boot/firmware. Debian has the firmware in the package raspi-firmware (of \

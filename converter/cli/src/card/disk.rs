@@ -40,7 +40,7 @@ const LABEL: [u8; 11] = *b"RESMLP     ";
 ///
 /// # Errors
 /// Returns an error where FAT does not allow the name of a file.
-pub fn image(files: &[CardFile]) -> io::Result<Vec<u8>> {
+pub(crate) fn image(files: &[CardFile]) -> io::Result<Vec<u8>> {
     // The last cluster of a file is partly empty, so each file takes up to one cluster more than its length.
     let contents: u64 = files.iter().map(|file| file.bytes.len() as u64 + u64::from(SECTOR)).sum();
     let len = (contents + SPARE).max(LEAST).next_multiple_of(1 << 20);

@@ -1,4 +1,4 @@
-//! What `convert`, `check`, `bench`, `inspect` and `demo` promise to scripts.
+//! Tests of what `convert`, `check`, `bench`, `inspect` and `demo` promise to scripts.
 
 use std::path::Path;
 
@@ -38,7 +38,7 @@ fn convert_says_what_it_made() {
     assert_eq!(names(&found["layers"]), STAGES);
     assert_eq!(names(&found["sensitivity"]), [&STAGES[..], &["head"]].concat());
     for cost in found["sensitivity"].as_array().unwrap() {
-        // One layer alone loses little, and none loses nothing.
+        // Every layer loses something, but one layer alone loses little.
         assert!((15.0..150.0).contains(&number(&cost["sqnr_db"])), "{cost}");
         assert!((0.98..=1.0).contains(&number(&cost["cosine_min"])), "{cost}");
         assert!((0.0..=1.0).contains(&number(&cost["top1_agreement"])), "{cost}");

@@ -1,4 +1,5 @@
-//! Wrong input gets one clear error that names the file, a non-zero exit, and leaves nothing half-written.
+//! Wrong input is answered by one error that names the file and by a non-zero exit code, and no half-written file is
+//! left.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,7 @@ fn refused(checkpoint: &str, flags: &[&str], code: i32) -> String {
     error
 }
 
-/// Runs a verb that must fail, and returns its error: one line, and no other is one.
+/// Runs a verb that must fail, and returns its error, which must be the last line and the only error.
 fn one_error(arguments: &[&str], code: i32) -> String {
     let stderr = fails(arguments, code);
     let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
@@ -73,7 +74,7 @@ fn truncated_and_garbage_checkpoints() {
             let error = refused(string(&path), &["--precision", "f16"], 1);
             assert!(error.contains(string(&path)), "{name}, {length} bytes: {error}");
         }
-        // A start as it should be, and then noise; and noise alone.
+        // One file has a valid start and then noise, the other one has noise alone.
         for start in [0, 16] {
             let path = file(folder.path(), &format!("noise.{extension}"), &[&bytes[..start], &noise].concat());
             let error = refused(string(&path), &["--precision", "f16"], 1);
@@ -146,7 +147,7 @@ fn an_output_that_is_the_input() {
 fn a_file_longer_than_models_are_is_not_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sparse.rmlp");
-    // Takes no room on the disk.
+    // A sparse file takes no room on the disk.
     let file = std::fs::File::create(&path).unwrap();
     if file.set_len(1 << 40).is_err() {
         println!("skipped: a_file_longer_than_models_are_is_not_read (needs a file system for sparse files)");
@@ -203,7 +204,7 @@ fn models_and_flags_that_do_not_belong_together() {
     let embedding = fixture("safetensors/deit-dino-f32.safetensors");
     let error = one_error(&["check", &model, "--against", &embedding, "--images", images], 1);
     assert!(error.contains("outputs 5 classes, expected"), "{error}");
-    // The other way round.
+    // Model and checkpoint are exchanged.
     let error = one_error(&["check", &source, "--against", &model, "--images", images], 1);
     assert!(error.contains("not a packed ResMLP model"), "{error}");
     let error = one_error(&["check", &model, "--against", &model, "--images", images], 1);
