@@ -1,5 +1,5 @@
-//! Links `resmlp` at a fixed address on Linux. A program that may lie anywhere reads the table of its relocations, and writes to
-//! what they name, before it starts: four megabytes in every run.
+//! Links `resmlp` at a fixed address on Linux. A position-independent program reads its table of relocations and
+//! changes the places that the table names before it starts, which would take four megabytes of memory in every run.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

@@ -1,84 +1,91 @@
-//! Talks to a board over a serial line, in the frames of `resmlp-protocol`.
+//! Talks to a board over a serial line in the frames of `resmlp-protocol`.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use resmlp_command_line::Guess;
 use resmlp_picture::{Preprocess, ResizeMode};
 use resmlp_protocol::{Decoder, ErrorCode, FrameError, Message, OVERHEAD, Resizing, VERSION};
 use serde::Serialize;
 
-use crate::classifier::Guess;
 use crate::error::{Error, Result};
 
-/// Longest payload that is taken from a board: the logits and labels of the largest model fit.
+/// Longest payload that is accepted from a board. The logits and labels of the largest model fit.
 const LONGEST_PAYLOAD: usize = 1 << 20;
 
-/// Time that a board may take to answer, beside what the frame takes on the line, where nothing else is said.
+/// Default time that a board may take to answer, in addition to the time that the frame takes on the line.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often something is sent before the line is given up.
+/// Number of times that a message is sent before the line is given up.
 const ATTEMPTS: usize = 3;
 
-/// Bits on the line for each byte: a start bit and a stop bit stand around its eight.
+/// Number of bits on the line for each byte: a start bit, eight data bits and a stop bit.
 const BITS_PER_BYTE: u64 = 10;
 
-/// What a board says of itself.
+/// The description that a board gives of itself.
 #[derive(Clone, Debug, Serialize)]
 pub struct BoardInfo {
-    /// Its name.
+    /// Name of the board.
     pub board: String,
-    /// What its model says of itself.
+    /// Description of its model.
     pub model: String,
-    /// How pictures are prepared for it.
+    /// Settings with which pictures are prepared for the board.
     #[serde(skip)]
     pub preprocess: Preprocess,
-    /// The longest picture that it takes, bytes.
+    /// Length of the longest picture that the board accepts, in bytes.
     #[serde(skip)]
     pub longest: usize,
 }
 
-/// What a board sees in a picture.
+/// The board's result for a picture.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// Of the forward pass.
+    /// Time that the board's forward pass took, in milliseconds.
     pub latency_ms: f64,
-    /// What the model computes.
+    /// Logits, or the embedding.
     pub logits: Vec<f32>,
-    /// The best classes, best first; none from a model without a classifier.
+    /// The most probable classes, most probable first; empty for an embedding model.
     pub top: Vec<Guess>,
 }
 
-/// An open line. `P` waits for bytes no longer than a fraction of a second, then fails with [`ErrorKind::TimedOut`].
+/// An open line to a board. A read of `P` waits for a fraction of a second and then fails with [`ErrorKind::TimedOut`].
 pub struct BoardLink<'p, P> {
     port: P,
-    /// For messages.
+    /// Name of the line in messages.
     path: &'p Path,
+    /// Speed of the line in bits a second.
     baud: u32,
+    /// Time that the board may take to answer.
     patience: Duration,
+    /// Memory for the frame that is being received.
     buffer: Vec<u8>,
 }
 
-/// Why a board was not understood.
+/// A reason why an attempt brought no answer.
 enum Failure {
-    /// Worth another attempt.
+    /// Noise on the line or silence. Another attempt may succeed.
     Noise(String),
-    /// Not.
+    /// An error that another attempt would repeat.
     Final(Error),
 }
 
 impl<'p, P: Read + Write> BoardLink<'p, P> {
-    /// Over `port`, which the user calls `path` and which has this many bits a second.
+    /// Creates a link over `port`, a line of `baud` bits a second. Errors name `path`.
     pub fn new(port: P, path: &'p Path, baud: u32) -> Self {
         Self { port, path, baud, patience: PATIENCE, buffer: vec![0; LONGEST_PAYLOAD + OVERHEAD] }
     }
 
-    /// The same, waiting this long for an answer.
+    /// Sets the time that the board may take to answer.
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
     }
 
-    /// Asks what the board is.
+    /// Asks the board for its description.
+    ///
+    /// # Errors
+    /// Returns an error where the board does not answer, speaks another version of the protocol, or asks for impossible
+    /// pictures.
     pub fn hello(&mut self) -> Result<BoardInfo> {
         let path = self.path.to_owned();
         self.ask(&Message::Hello, &mut |answer| match answer {
@@ -95,9 +102,11 @@ impl<'p, P: Read + Write> BoardLink<'p, P> {
                     Resizing::Bicubic => ResizeMode::Bicubic,
                 };
                 let image = info.image.map(|side| side as usize);
-                // Mean and deviation are in the model's first layer.
+                // Mean and standard deviation are folded into the model's first layer.
                 let preprocess = Preprocess { resize, crop: info.crop, mean: [0.0; 3], std: [1.0; 3], image };
-                preprocess.validate().map_err(|error| Error::file(&path, format!("the board wants: {error}")))?;
+                preprocess.validate().map_err(|error| {
+                    Error::file(&path, format!("the board asks for pictures that cannot be made: {error}"))
+                })?;
                 let (board, model) = (info.board.to_owned(), info.model.to_owned());
                 Ok(Some(BoardInfo { board, model, preprocess, longest: info.longest as usize }))
             }
@@ -105,10 +114,13 @@ impl<'p, P: Read + Write> BoardLink<'p, P> {
         })
     }
 
-    /// Has a picture of the board's size classified.
+    /// Lets the board classify a prepared picture.
+    ///
+    /// # Errors
+    /// Returns an error where the picture is too long for the board, or the board does not answer or reports an error.
     pub fn classify(&mut self, board: &BoardInfo, pixels: &[u8]) -> Result<Answer> {
         if pixels.len() > board.longest {
-            let message = format!("the board takes pictures of up to {} bytes, not {}", board.longest, pixels.len());
+            let message = format!("the board accepts pictures of up to {} bytes, not {}", board.longest, pixels.len());
             return Err(Error::file(self.path, message));
         }
         self.ask(&Message::Picture(pixels), &mut |answer| match answer {
@@ -128,10 +140,10 @@ impl<'p, P: Read + Write> BoardLink<'p, P> {
         })
     }
 
-    /// Sends a message until `understand` makes something of an answer.
+    /// Sends a message, several times if necessary, until `understand` returns a value for an answer.
     fn ask<T>(&mut self, message: &Message, understand: &mut dyn FnMut(Message) -> Result<Option<T>>) -> Result<T> {
         let mut frame = vec![0; message.encoded_len()];
-        let too_long = || Error::file(self.path, "a message longer than 4 GiB");
+        let too_long = || Error::file(self.path, "the message is longer than 4 GiB");
         let frame = message.encode(&mut frame).ok_or_else(too_long)?.to_vec();
         let mut problem = String::new();
         for attempt in 0..ATTEMPTS {
@@ -147,8 +159,8 @@ impl<'p, P: Read + Write> BoardLink<'p, P> {
         Err(Error::file(self.path, format!("{problem}, {ATTEMPTS} times")))
     }
 
-    /// Asks what the board is, and takes no notice of what it says before that: an answer that came too late would otherwise
-    /// pass for the next picture's. A board that says nothing is no worse off.
+    /// Asks the board for its description and ignores everything that arrives before it. Otherwise an answer that comes
+    /// too late could pass for the answer to the next picture. Silence here is no error.
     fn settle(&mut self) {
         let mut frame = [0; OVERHEAD];
         if let Some(hello) = Message::Hello.encode(&mut frame) {
@@ -157,6 +169,7 @@ impl<'p, P: Read + Write> BoardLink<'p, P> {
         }
     }
 
+    /// Sends a frame once and waits for an answer for which `understand` returns a value.
     fn attempt<T>(
         &mut self,
         frame: &[u8],
@@ -171,7 +184,7 @@ impl<'p, P: Read + Write> BoardLink<'p, P> {
         let mut received = [0; 4096];
         while Instant::now() < end {
             let count = match self.port.read(&mut received) {
-                Ok(0) => return Err(Failure::Final(Error::file(path, "the line was closed"))),
+                Ok(0) => return Err(Failure::Final(Error::file(path, "the other end closed the line"))),
                 Ok(count) => count,
                 Err(error) if is_waiting(&error) => continue,
                 Err(error) => return Err(failed(error)),
@@ -188,13 +201,13 @@ impl<'p, P: Read + Write> BoardLink<'p, P> {
         }
         let seconds = self.patience.as_secs_f32();
         Err(Failure::Noise(format!(
-            "the board does not answer in {seconds} s: is its program running, and the line connected \
-             (a slow one wants a longer --patience)"
+            "the board does not answer in {seconds} s: check that its program is running and that the line is connected, or \
+             give a slow board more time with --patience"
         )))
     }
 }
 
-/// What `understand` makes of a frame; `None` for one that answers something else.
+/// Returns what `understand` returns for a frame: `None` where the frame answers something else.
 fn answered<T>(
     frame: std::result::Result<Message, FrameError>,
     path: &Path,
@@ -205,19 +218,20 @@ fn answered<T>(
             Err(Failure::Noise("frames are damaged on the line".to_owned()))
         }
         Ok(Message::Error { code, text }) => {
-            Err(Failure::Final(Error::file(path, format!("the board says: {code}: {text}"))))
+            Err(Failure::Final(Error::file(path, format!("the board reports: {code}: {text}"))))
         }
         Ok(answer) => understand(answer).map_err(Failure::Final),
-        Err(error) => Err(Failure::Final(Error::file(path, format!("from the board: {error}")))),
+        Err(error) => Err(Failure::Final(Error::file(path, format!("the board's frame cannot be read: {error}")))),
     }
 }
 
+/// Writes a whole frame before `end`.
 fn send(port: &mut impl Write, mut frame: &[u8], end: Instant) -> io::Result<()> {
     while !frame.is_empty() {
         match port.write(frame) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(count) => frame = &frame[count..],
-            // The line is slower than we are.
+            // The line is slower than this program, so the system's buffer is full.
             Err(error) if is_waiting(&error) && Instant::now() < end => {}
             Err(error) => return Err(error),
         }
@@ -225,6 +239,7 @@ fn send(port: &mut impl Write, mut frame: &[u8], end: Instant) -> io::Result<()>
     Ok(())
 }
 
+/// Returns whether an error only says that nothing has happened yet.
 fn is_waiting(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }

@@ -1,12 +1,13 @@
-//! Card images that a Raspberry Pi boots a model from: a partition table, and in one FAT32 partition the boot files,
-//! the kernel, the model and `config.txt`.
+//! Makes card images from which a Raspberry Pi boots into a model. The image has a partition table and one FAT32
+//! partition, which holds the boot files, the kernel, the model and `config.txt`.
 
 mod boards;
 mod disk;
 
 use std::path::{Path, PathBuf};
 
-pub use boards::{Board, CONFIG, KERNEL, MODEL};
+pub use boards::Board;
+use boards::{CONFIG, KERNEL, MODEL};
 pub use disk::CardFile;
 use resmlp_picture::{Picture, Preprocess};
 use resmlp_runtime::{AlignedBytes, Arithmetic, Model, ModelError, repack};
@@ -14,29 +15,30 @@ use resmlp_runtime::{AlignedBytes, Arithmetic, Model, ModelError, repack};
 use crate::error::{Error, Result};
 use crate::output::write_atomically;
 
-/// Largest kernel and largest model, in bytes: more is no such file.
+/// Largest kernel or boot file in bytes. A longer file is taken for a mistake.
 const MAX_KERNEL: u64 = 16 << 20;
+/// Largest model in bytes. A longer file is taken for a mistake.
 const MAX_MODEL: u64 = 1 << 30;
 
-/// Where the parts of a card come from.
+/// The files from which a card is made.
 #[derive(Clone, Debug)]
 pub struct Parts<'a> {
-    /// The machine that the card is for.
+    /// Machine that boots from the card.
     pub board: Board,
-    /// A packed model.
+    /// Packed model.
     pub model: &'a Path,
-    /// The bare-metal program, as a raw image.
+    /// Bare-metal program, as a raw image.
     pub kernel: &'a Path,
-    /// Folders with the board's boot files, the first that has a file winning.
+    /// Folders with the board's boot files. A file is taken from the first folder that has it.
     pub boot_files: &'a [PathBuf],
-    /// Pictures that the board classifies by itself when it has started.
+    /// Pictures that the board classifies by itself after its start.
     pub pictures: &'a [PathBuf],
 }
 
-/// Everything that goes onto the card, in the order in which it is written.
+/// Returns all files of the card in the order in which they are written.
 ///
 /// # Errors
-/// Name the file that is missing or is not what it should be.
+/// Returns an error that names the file which is missing or has other contents than expected.
 pub fn files(parts: &Parts) -> Result<Vec<CardFile>> {
     let model = model_and_pictures(parts)?;
     if !parts.kernel.exists() {
@@ -45,7 +47,7 @@ pub fn files(parts: &Parts) -> Result<Vec<CardFile>> {
     let kernel = read(parts.kernel, MAX_KERNEL)?;
     if kernel.is_empty() || kernel.starts_with(b"\x7fELF") {
         let found = if kernel.is_empty() { "an empty file" } else { "an ELF file" };
-        let message = format!("{found}, expected the raw image that `cargo xtask pi` builds");
+        let message = format!("this is {found}, expected the raw image that `cargo xtask pi` builds");
         return Err(Error::file(parts.kernel, message));
     }
     let boot = parts.board.boot_files(parts.boot_files)?;
@@ -60,21 +62,25 @@ pub fn files(parts: &Parts) -> Result<Vec<CardFile>> {
     Ok(files)
 }
 
-/// Writes the card's image to `output`, whole or not at all; the same files give the same bytes. Returns its length.
+/// Writes the card's image to `output`, completely or not at all, and returns its length. The same files give the same
+/// bytes.
+///
+/// # Errors
+/// Returns an error where a name does not fit FAT or the image cannot be written.
 pub fn write(files: &[CardFile], output: &Path) -> Result<u64> {
     let image = disk::image(files).map_err(|error| Error::io(output, error))?;
     write_atomically(output, &image)?;
     Ok(image.len() as u64)
 }
 
-/// The model, laid out for the board's kernels, and behind it the pictures as its engine takes them: what the kernel finds
-/// as its initial file system. On the board nothing is rearranged any more.
+/// Returns the contents of the file that the kernel finds as its initial file system: the model, laid out for the
+/// board's kernels so that nothing is rearranged on the board, and behind it the prepared pictures.
 fn model_and_pictures(parts: &Parts) -> Result<Vec<u8>> {
     let failed = |error: ModelError| Error::file(parts.model, error.to_string());
     let bytes = AlignedBytes::from(&*read(parts.model, MAX_MODEL)?);
     let model = Model::parse(&bytes).map_err(failed)?;
     let layout = parts.board.target().layout();
-    // 16-bit models have one layout for all kernels.
+    // All kernels read the same layout of a 16-bit model.
     let is_other = model.dims().arithmetic() == Arithmetic::Int8 && model.dims().layout != layout;
     let rearranged = is_other.then(|| repack(&model, layout)).transpose().map_err(failed)?;
     let mut contents = rearranged.as_deref().unwrap_or(&bytes).to_vec();
@@ -85,10 +91,14 @@ fn model_and_pictures(parts: &Parts) -> Result<Vec<u8>> {
     Ok(contents)
 }
 
+/// Reads a regular file of at most `most` bytes.
 fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
     let metadata = std::fs::metadata(path).map_err(|error| Error::io(path, error))?;
     if !metadata.is_file() || metadata.len() > most {
-        return Err(Error::file(path, format!("{} bytes, expected a file of at most {most}", metadata.len())));
+        return Err(Error::file(
+            path,
+            format!("found {} bytes, expected a regular file of at most {most} bytes", metadata.len()),
+        ));
     }
     std::fs::read(path).map_err(|error| Error::io(path, error))
 }

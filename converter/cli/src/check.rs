@@ -1,10 +1,11 @@
-//! Compares neighbouring stages of the way from checkpoint to packed model, on pictures.
+//! Compares the neighbouring stages between a checkpoint and a packed model on pictures.
 //!
 //! ```text
 //! tract, unfolded f32 ── folding error ── folded f32 ── quantisation noise ── packed model on its kernels
 //! ```
 //!
-//! tract shares no code with the other two. Where the checkpoint is ONNX, its own graph gives the logits.
+//! The inference engine tract shares no code with the other two. Where the checkpoint is an ONNX file, its own graph
+//! gives the unfolded logits.
 
 use std::path::Path;
 
@@ -21,27 +22,28 @@ use crate::packed::PackedModel;
 use crate::reference::own_graph;
 use crate::tract::{Trace, TractReference};
 
-/// Multiply-accumulate operations that a check may spend on each of the three forward passes by default.
+/// Number of multiply-accumulate operations that each of the three forward passes may take by default.
 const MACS: u64 = 200_000_000_000;
 
-/// Bytes that the residual streams of one [`Check::add`] may take in each of the three.
+/// Number of bytes that the residual streams of one [`Check::add`] may take in each of the three forward passes.
 const STREAM_BYTES: usize = 128 << 20;
 
-/// How many pictures make a good statement in reasonable time: fewer for a larger network.
+/// Returns the number of pictures with which a check takes a reasonable time, from 16 to 1000. `macs` is the number of
+/// multiply-accumulate operations of one forward pass; the larger the network, the fewer the pictures.
 pub fn default_pictures(macs: u64) -> usize {
     usize::try_from(MACS / macs.max(1)).unwrap_or(usize::MAX).clamp(16, 1000)
 }
 
-/// A check under way: pictures go in by [`Check::add`], [`Check::finish`] gives what they showed.
+/// A comparison under way. [`Check::add`] takes pictures in, [`Check::finish`] returns what they showed.
 pub struct Check<'a> {
     model: &'a PackedModel,
     preprocess: Preprocess,
     folded: FoldedNetwork,
-    /// The unfolded network with its residual streams.
+    /// The unfolded network, which also returns its residual streams.
     unfolded: TractReference,
-    /// The user's own ONNX graph, which gives the logits.
+    /// The user's own ONNX graph, whose logits take the place of the unfolded network's.
     own: Option<TractReference>,
-    /// Whether the folded network stores the residual stream as the unfolded one has it.
+    /// Whether the folded network stores the same residual stream as the unfolded one.
     same_stream: bool,
     has_head: bool,
     stages: Vec<Stage>,
@@ -49,46 +51,50 @@ pub struct Check<'a> {
     notes: Vec<String>,
 }
 
-/// What a check found.
+/// The findings of a check. They are fields of the JSON object of `resmlp check --json`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Findings {
-    /// Largest difference of folded and unfolded logits, relative to the range of the logits.
+    /// Largest difference between folded and unfolded logits, relative to `logits_range`.
     pub fold_error: f64,
-    /// Share of the pictures for which the packed model and tract put the same class first; none for an embedding.
+    /// Share of the pictures for which the packed model and tract put the same class first, from 0 to 1; `null` for an
+    /// embedding model.
     pub top1_agreement: Option<f64>,
-    /// Smallest cosine of a picture's packed and unfolded logits.
+    /// Smallest cosine between the packed and the unfolded logits of a picture.
     pub cosine_min: f64,
-    /// Its mean over the pictures.
+    /// Mean of this cosine over the pictures.
     pub cosine_mean: f64,
-    /// Largest difference of packed and unfolded logits.
+    /// Largest difference between packed and unfolded logits.
     pub max_abs: f64,
-    /// From the smallest to the largest unfolded logit.
+    /// Distance from the smallest to the largest unfolded logit of all pictures.
     pub logits_range: f64,
-    /// The residual stream after each stage.
+    /// Comparison of the residual stream after each stage, from the stem to the last block.
     pub layers: Vec<StageFindings>,
-    /// Pictures that were compared.
+    /// Number of pictures that were compared.
     pub images: usize,
 }
 
-/// The residual stream after one stage.
+/// The comparison of the residual stream after one stage.
 #[derive(Clone, Debug, Serialize)]
 pub struct StageFindings {
-    /// `stem`, `block.3.mix`, `block.3.mlp`.
+    /// Name of the stage: `stem`, `block.3.mix` or `block.3.mlp`.
     pub name: String,
-    /// Signal to noise of the packed model against the folded network, dB; the noise of all earlier stages included.
+    /// Signal-to-noise ratio of the packed model against the folded network, in dB. The noise of all earlier stages is
+    /// part of it.
     pub sqnr_db: f64,
-    /// Largest difference of the same.
+    /// Largest difference between the packed model and the folded network.
     pub max_abs: f64,
-    /// Largest difference of folded and unfolded, relative to the range of the unfolded stream. None where the Affs act on
-    /// the stream itself: what the folded network stores is then scaled and shifted per channel.
+    /// Largest difference between the folded and the unfolded stream, relative to the range of the unfolded one. It is
+    /// `null` where the Affs act on the stream itself, because the folded stream is then scaled and shifted channel by
+    /// channel.
     pub fold_error: Option<f64>,
 }
 
 impl<'a> Check<'a> {
-    /// Prepares the comparison of `model` with the `checkpoint` of the file `path`, pictures prepared by `preprocess`.
+    /// Prepares the comparison of `model` with the `checkpoint` of the file `path` on pictures that `preprocess`
+    /// prepared.
     ///
     /// # Errors
-    /// Where their shapes differ, or tract refuses the network.
+    /// Returns an error where the shapes of the two differ or tract refuses the network.
     pub fn new(path: &Path, checkpoint: &Checkpoint, preprocess: &Preprocess, model: &'a PackedModel) -> Result<Self> {
         let network = &checkpoint.network;
         require_same_shape(path, network, model)?;
@@ -107,18 +113,21 @@ impl<'a> Check<'a> {
         })
     }
 
-    /// What was chosen while preparing, one sentence each.
+    /// Returns what was chosen while preparing, one sentence each.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// Pictures that [`Check::add`] should get at a time, for the sake of memory.
+    /// Returns the number of pictures that [`Check::add`] should get at a time, so that memory stays within bounds.
     pub fn chunk(&self) -> usize {
         let picture = self.stages.len() * self.folded.tokens() * self.folded.dim() * size_of::<f32>();
         (STREAM_BYTES / picture.max(1)).clamp(1, 64)
     }
 
-    /// Runs pictures, each as [`Preprocess::apply`] makes them, through all three.
+    /// Runs pictures, as [`Preprocess::apply`] returns them, through all three forward passes.
+    ///
+    /// # Errors
+    /// Returns an error where tract or the runtime fails.
     pub fn add(&mut self, pictures: &[Vec<u8>]) -> Result<()> {
         let pixels: Vec<f32> = pictures.iter().flat_map(|picture| self.preprocess.normalise(picture)).collect();
         let mut unfolded = self.unfolded.traces(&pixels)?;
@@ -146,7 +155,7 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    /// What the pictures showed.
+    /// Returns what the pictures showed.
     pub fn finish(&self) -> Findings {
         let Logits { images, folding, packing, agreed, cosine_sum, cosine_min } = &self.logits;
         let count = (*images).max(1) as f64;
@@ -172,9 +181,9 @@ impl<'a> Check<'a> {
 /// The comparison of one residual stream.
 struct Stage {
     name: String,
-    /// Packed against folded.
+    /// Packed stream against folded stream.
     noise: Difference,
-    /// Folded against unfolded.
+    /// Folded stream against unfolded stream.
     folding: Difference,
 }
 
@@ -187,8 +196,11 @@ impl Stage {
 /// The comparison of the logits.
 struct Logits {
     images: usize,
+    /// Folded logits against unfolded ones.
     folding: Difference,
+    /// Packed logits against unfolded ones.
     packing: Difference,
+    /// Number of pictures whose first class is the same, packed and unfolded.
     agreed: usize,
     cosine_sum: f64,
     cosine_min: f64,
@@ -202,6 +214,7 @@ impl Default for Logits {
 }
 
 impl Logits {
+    /// Adds the three vectors of logits of one picture.
     fn add(&mut self, unfolded: &[f32], folded: &[f32], packed: &[f32]) {
         self.images += 1;
         self.folding.add(unfolded, folded);
@@ -213,7 +226,7 @@ impl Logits {
     }
 }
 
-/// Refuses a model that was made from a network of another shape.
+/// Refuses a model that was made from a network of another shape. The error names every difference.
 fn require_same_shape(path: &Path, network: &Network, model: &PackedModel) -> Result<()> {
     let dims = *model.model()?.dims();
     let differences: Vec<String> = shapes(&dims)
@@ -225,10 +238,11 @@ fn require_same_shape(path: &Path, network: &Network, model: &PackedModel) -> Re
     if differences.is_empty() {
         return Ok(());
     }
-    let message = format!("not made from {}: {}", path.display(), differences.join("; "));
+    let message = format!("the model was not made from {}: {}", path.display(), differences.join("; "));
     Err(Error::file(model.path(), message))
 }
 
+/// Names and values of the sizes in which a model and its checkpoint must agree.
 type Shapes = [(&'static str, String); 7];
 
 fn shapes(dims: &Dims) -> Shapes {

@@ -1,24 +1,24 @@
-//! Why a verb fails: the file or the flag, what was found and what was expected.
+//! Errors of the command line. Messages name the file or the flag, what was found and what was expected.
 
 use std::path::{Path, PathBuf};
 
-/// An error of the command line; its message names the file and, where there is one, the tensor.
+/// An error of the command line.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The operating system refuses something.
+    /// The operating system refuses an operation on a file or folder.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// Reason that the system gives.
         source: std::io::Error,
     },
-    /// A file is not what it should be.
+    /// A file has other contents than expected.
     #[error("{}: {message}", path.display())]
     File {
         /// The file or folder.
         path: PathBuf,
-        /// What was found and what was expected.
+        /// Sentence that says what was found and what was expected.
         message: String,
     },
     /// A checkpoint cannot be read.
@@ -27,10 +27,10 @@ pub enum Error {
     /// A picture or a folder of pictures cannot be read.
     #[error(transparent)]
     Picture(resmlp_picture::Error),
-    /// tract refuses a graph that we exported.
+    /// tract refuses a graph that this program exported.
     #[error("tract: {0}")]
     Tract(String),
-    /// The command line asks for something that cannot be done.
+    /// The command line asks for something that cannot be done. The program then exits with the code 2.
     #[error("{0}")]
     Usage(String),
 }
@@ -50,7 +50,7 @@ impl Error {
     }
 }
 
-/// A preparation that no picture can have comes from flags, so it is an error of the command line.
+/// Preprocessing that no picture can have comes from flags, so it becomes an error of the command line.
 impl From<resmlp_picture::Error> for Error {
     fn from(error: resmlp_picture::Error) -> Self {
         match error {

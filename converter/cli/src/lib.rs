@@ -1,5 +1,5 @@
-//! What the verbs of `resmlp` are made of: the check against tract, packed models on this machine, card images, and the line
-//! to a board. The stages of a conversion are crates of their own.
+//! The parts from which the verbs of `resmlp` are made: the check against tract, packed models on this machine, card
+//! images, and the serial line to a board. The stages of a conversion are crates of their own.
 
 pub mod board_link;
 pub mod card;

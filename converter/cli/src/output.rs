@@ -1,4 +1,4 @@
-//! Writes result files whole or not at all.
+//! Writes result files completely or not at all.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -8,22 +8,28 @@ use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
 
-/// Refuses before any work what [`write_atomically`] could not write, and a `path` that is one of the `inputs`.
+/// Checks before any work that [`write_atomically`] can write to `path` and that `path` is none of the `inputs`.
+///
+/// # Errors
+/// Returns an error that names `path`.
 pub fn check(path: &Path, inputs: &[&Path]) -> Result<()> {
     let target = target(path)?;
     if inputs.iter().any(|input| input.canonicalize().is_ok_and(|input| input == target)) {
-        return Err(Error::file(path, "an input, which the result would replace; expected another file to write"));
+        return Err(Error::file(
+            path,
+            "this is an input, which the result would replace; expected another file to write",
+        ));
     }
     temporary(&target).map(drop).map_err(|error| Error::io(path, error))
 }
 
-/// Writes `bytes` to `path`: first to a temporary file in the same folder, which then takes the name. A link stays one: the
-/// file that it leads to is written.
+/// Writes `bytes` to a temporary file in the same folder, which then takes the name `path`. Where `path` is a link, the
+/// file to which it leads is written.
 ///
-/// Whatever goes wrong, `path` is either untouched or complete.
+/// Whatever goes wrong, `path` is either unchanged or complete.
 ///
 /// # Errors
-/// Where `path` is something else than a regular file, or the system refuses.
+/// Returns an error where `path` is something else than a regular file, or where the system refuses to write.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let target = target(path)?;
     let write = || -> io::Result<()> {
@@ -36,27 +42,32 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     write().map_err(|error| Error::io(path, error))
 }
 
-/// The file that is written for `path`: the one that links lead to, or `path` where there is none yet.
+/// Returns the file that is written for `path`: the file to which links lead, or `path` itself where there is no file
+/// yet.
 fn target(path: &Path) -> Result<PathBuf> {
     match path.metadata() {
         Ok(found) if found.is_file() => path.canonicalize().map_err(|error| Error::io(path, error)),
-        Ok(found) if found.is_dir() => Err(Error::file(path, "a folder, expected a file to write")),
-        Ok(_) => {
-            Err(Error::file(path, "a device or a pipe, expected a file to write; it can be copied there, with dd"))
+        Ok(found) if found.is_dir() => Err(Error::file(path, "this is a folder, expected a file to write")),
+        Ok(_) => Err(Error::file(
+            path,
+            "this is a device or a pipe, expected a file to write; copy that file to the device with dd",
+        )),
+        Err(_) if path.is_symlink() => {
+            Err(Error::file(path, "this is a link that leads to no file, expected a file to write"))
         }
-        Err(_) if path.is_symlink() => Err(Error::file(path, "a link that leads to no file, expected a file to write")),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(path.to_path_buf()),
         Err(error) => Err(Error::io(path, error)),
     }
 }
 
-/// A file beside `target`, with the rights of any new file, which goes unless it is persisted.
+/// Creates a file beside `target` with the access rights of any new file. The file is deleted unless it is persisted.
 fn temporary(target: &Path) -> io::Result<NamedTempFile> {
     let folder = match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    // A plain file: tempfile's own are for their owner alone, and their errors name them and not what the user named.
+    // The files that tempfile creates by itself can be read by their owner alone, and their errors name the temporary
+    // file instead of the file that the user named.
     tempfile::Builder::new().make_in(folder, |path| File::create_new(path))
 }
 

@@ -1,8 +1,9 @@
-//! Packed models on this machine: opened, rearranged for its kernels where need be, and run.
+//! Opens packed models on this machine, rearranges them for its kernels where necessary, and runs them.
 
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use resmlp_command_line::find_kernels;
 use resmlp_picture::Preprocess;
 use resmlp_runtime::format::MAGIC;
 use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, ParallelFor, Serial, Stage, repack_for};
@@ -20,9 +21,9 @@ pub struct PackedModel {
     labels: Vec<String>,
 }
 
-/// Whether `path` is a file that starts as a packed model does.
+/// Returns whether `path` is a regular file that starts like a packed model.
 pub fn is_packed(path: &Path) -> bool {
-    // Looked at before it is opened: to open a pipe would wait for who writes to it.
+    // Opening a pipe would wait until somebody writes to it, so the kind of file is looked at first.
     if !path.metadata().is_ok_and(|metadata| metadata.is_file()) {
         return false;
     }
@@ -32,15 +33,21 @@ pub fn is_packed(path: &Path) -> bool {
 }
 
 impl PackedModel {
-    /// Opens `path` for the kernels named `kernels`, or for the fastest that this CPU has.
+    /// Opens `path` for the kernels of this name, or for the fastest ones of this CPU.
+    ///
+    /// # Errors
+    /// Returns an error where the file cannot be read or is no valid model, or where this CPU has no such kernels.
     pub fn open(path: &Path, kernels: Option<&str>) -> Result<Self> {
         let bytes = AlignedBytes::read(path).map_err(|error| Error::io(path, error))?;
         Self::new(path, bytes, kernels)
     }
 
-    /// The same for bytes that are in memory already; `path` is for messages.
+    /// Creates a model from bytes in memory, for the kernels of this name or the fastest ones. Errors name `path`.
+    ///
+    /// # Errors
+    /// Returns an error where the bytes are no valid model, or where this CPU has no such kernels.
     pub fn new(path: &Path, bytes: AlignedBytes, kernels: Option<&str>) -> Result<Self> {
-        let kernels = find_kernels(kernels)?;
+        let kernels = find_kernels(kernels).map_err(Error::Usage)?;
         let model = Model::parse(&bytes).map_err(|error| Error::file(path, error.to_string()))?;
         let preprocess = Preprocess::of(&model);
         let labels = model.labels().map(str::to_owned).collect();
@@ -48,27 +55,33 @@ impl PackedModel {
         Ok(Self { path: path.to_path_buf(), bytes, kernels, repacked, preprocess, labels })
     }
 
-    /// The same model with these names of the classes, one for each, in the place of its own.
+    /// Replaces the names of the classes. `labels` has one name for each class.
     pub fn with_labels(self, labels: Vec<String>) -> Self {
         Self { labels, ..self }
     }
 
-    /// Whether the weights had to be rearranged for the kernels.
+    /// Returns whether the weights were rearranged for the kernels at load.
     pub fn repacked(&self) -> bool {
         self.repacked
     }
 
-    /// The file.
+    /// Returns the path of the model's file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The model.
+    /// Returns the runtime's view of the model.
+    ///
+    /// # Errors
+    /// Returns the runtime's error, which cannot happen after the model was opened.
     pub fn model(&self) -> Result<Model<'_>> {
         Model::parse(&self.bytes).map_err(|error| self.failure(&error))
     }
 
-    /// An engine on the model's kernels.
+    /// Creates an engine that runs the model on its kernels.
+    ///
+    /// # Errors
+    /// Returns the runtime's error where the engine cannot be created.
     pub fn engine<P: ParallelFor>(&self, parallel: P) -> Result<Engine<'_, P>> {
         self.engine_for(self.model()?, parallel)
     }
@@ -77,7 +90,11 @@ impl PackedModel {
         Engine::new(model, self.kernels, parallel).map_err(|error| self.failure(&error))
     }
 
-    /// Results and, for every stage but the head, the residual stream without padding, `[tokens, dim]`.
+    /// Runs one picture. Returns the result and, for every stage but the head, the residual stream without padding,
+    /// `[tokens, dim]`.
+    ///
+    /// # Errors
+    /// Returns an error where the picture has another size than the model takes.
     pub fn trace(&self, picture: &[u8]) -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
         let engine = self.engine(Serial)?;
         let dims = *engine.model().dims();
@@ -135,13 +152,4 @@ impl Classifier for PackedModel {
         };
         pictures.par_iter().map_init(start, run).collect()
     }
-}
-
-/// The kernels of this name, or the fastest that this CPU has.
-pub fn find_kernels(name: Option<&str>) -> Result<&'static Kernels> {
-    let Some(name) = name else { return Ok(Kernels::fastest()) };
-    Kernels::named(name).ok_or_else(|| {
-        let names: Vec<_> = Kernels::supported().map(Kernels::name).collect();
-        Error::Usage(format!("--kernels {name}: this CPU has no such kernels, expected one of: {}", names.join(", ")))
-    })
 }

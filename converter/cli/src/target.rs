@@ -1,12 +1,12 @@
-//! The machines that `resmlp convert --target` lays weights out for.
+//! The machines for which `resmlp convert --target` lays out weights.
 
 use clap::ValueEnum;
 use resmlp_runtime::Layout;
 
-/// A machine, or a family of them, that reads one layout of weights without rearranging it.
+/// A machine or a family of machines whose fastest kernels read the same layout of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Target {
-    /// A layout that most machines read as it is
+    /// The layout that most machines read without rearranging it
     Any,
     /// Raspberry Pi 3, 3+ and Zero 2 W
     #[value(name = "raspberry-pi-3")]

@@ -1,8 +1,8 @@
-//! The verbs of `resmlp`: one file each, the same flags and the same manners for all.
+//! The verbs of `resmlp`. Each verb has a file of its own, and all share the flags in [`flags`].
 //!
-//! A verb returns a [`Report`]; only [`main`] prints it, as text or as one JSON object on stdout. Progress, notes and
-//! errors go to stderr. Exit codes: 0, 1 for an error, 2 for a command line that cannot be followed. `run` reports what it
-//! has found and exits with 1 where some of the pictures cannot be read.
+//! A verb returns a [`Report`], and only [`main`] prints it on stdout, as text or as one JSON object. Progress, notes
+//! and errors go to stderr. The exit code is 0 for success, 1 for an error, and 2 for a command line that cannot be
+//! followed. Where some pictures cannot be read, `run` reports the results of the others and exits with 1.
 
 mod bench;
 mod check;
@@ -43,27 +43,27 @@ struct Cli {
 enum Verb {
     /// Turn a trained checkpoint into a packed model
     Convert(convert::Args),
-    /// Compare a packed model with its checkpoint stage by stage, tract being the judge
+    /// Compare a packed model with its checkpoint stage by stage; the independent engine tract is the judge
     Check(check::Args),
-    /// Measure top-1 and top-5 accuracy over a tree of pictures, DIR/<class>/*.jpg
+    /// Measure top-1 and top-5 accuracy over class folders of pictures, DIR/<class>/*.jpg
     Eval(eval::Args),
     /// Classify pictures
     Run(run::Args),
     /// Measure how long a packed model takes for a picture
     Bench(bench::Args),
-    /// Say what is in a checkpoint or a model
+    /// Show what is in a checkpoint or a packed model
     Inspect(inspect::Args),
-    /// Copy the device program and a model to a board over ssh, measure there, bring the report back
+    /// Measure a packed model on a board that ssh reaches, and bring the report back
     Deploy(deploy::Args),
-    /// Make a card image that a Raspberry Pi boots a model from, without an operating system
+    /// Make a card image from which a Raspberry Pi boots into a model, without an operating system
     Image(image::Args),
-    /// Have pictures classified by a board on a serial line
+    /// Let a board on a serial line classify pictures
     Send(send::Args),
-    /// Go the whole way with the checkpoint and the pictures that come with the source code
+    /// Convert, check, classify and measure with the checkpoint and the pictures that come with the source code
     Demo(demo::Args),
 }
 
-/// What a verb has to say, and whether it did all that was asked for.
+/// The report of a verb, and whether the verb did everything that was asked for.
 struct Done {
     report: Box<dyn Report>,
     complete: bool,
@@ -76,6 +76,7 @@ impl<T: Report + 'static> From<T> for Done {
 }
 
 impl Verb {
+    /// Does what the verb says.
     fn execute(&self) -> Result<Done> {
         Ok(match self {
             Self::Convert(args) => convert::execute(args)?.into(),

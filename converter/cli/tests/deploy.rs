@@ -1,4 +1,4 @@
-//! `resmlp deploy`, to a stand-in for a board and through a real ssh server on this machine.
+//! Tests of `resmlp deploy`, with a stand-in for a board and through a real ssh server on this machine.
 #![cfg(unix)]
 
 #[path = "common/sshd.rs"]
@@ -17,7 +17,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The one error line of a command that failed.
+/// Returns the error line of a command that must have failed.
 fn error(output: &Output) -> String {
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
@@ -30,7 +30,7 @@ fn resmlp(words: &[&str]) -> Command {
     command
 }
 
-/// A program that the shell runs.
+/// Writes a shell script that can be run as a program.
 fn write_program(folder: &Path, name: &str, script: &str) -> PathBuf {
     let path = folder.join(name);
     std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -42,7 +42,7 @@ fn is_empty(folder: &Path) -> bool {
     std::fs::read_dir(folder).unwrap().next().is_none()
 }
 
-/// Looks again and again until there is something.
+/// Calls `look` until it returns a value, for at most 20 seconds.
 fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(20) {
@@ -54,20 +54,20 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     panic!("waited in vain: {what}");
 }
 
-/// Whether `kill`, given these words, reached a process.
+/// Returns whether `kill`, given these words, reached a process.
 fn kill(words: &[&str]) -> bool {
     Command::new("kill").args(words).stderr(Stdio::null()).status().unwrap().success()
 }
 
-/// A board whose ssh is a script that does on this machine what it would do there.
+/// A stand-in for a board. A script takes the place of ssh and runs the commands on this machine.
 struct StandIn {
     folder: tempfile::TempDir,
-    /// Where the board makes its temporary folders.
+    /// Folder in which the board makes its temporary folders.
     temporary: PathBuf,
 }
 
 impl StandIn {
-    /// `processor` is what `uname -m` says there.
+    /// Creates a board on which `uname -m` prints `processor`.
     fn new(processor: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let temporary = folder.path().join("the board");
@@ -88,7 +88,7 @@ impl StandIn {
         write_program(self.folder.path(), name, script)
     }
 
-    /// What ssh was given so far, a line a call.
+    /// Returns the arguments that ssh was given so far, one line for each call.
     fn ssh_arguments(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("ssh arguments")).unwrap_or_default()
     }
@@ -149,7 +149,7 @@ fn a_board_that_stops_answering_is_given_up() {
     board.deploy_with(&board.write("resmlp-device", "echo {}"), &["--ssh-option", "ServerAliveInterval=3"]);
     for arguments in board.ssh_arguments().lines() {
         let at = |option| arguments.find(option).unwrap_or_else(|| panic!("{option} is not in: {arguments}"));
-        // The first one counts.
+        // ssh takes the first value of an option.
         assert!(at("-o ServerAliveInterval=3 ") < at("-oServerAliveInterval=10 "), "{arguments}");
         at("-oServerAliveCountMax=6 ");
     }
@@ -170,7 +170,7 @@ fn a_page_without_a_place_is_refused_before_anything_is_measured() {
 #[test]
 fn a_board_that_forbids_programs_in_its_temporary_folder_is_told_from_others() {
     let board = StandIn::new("aarch64");
-    // Without this the program may not be executed, as on a file system that is mounted noexec.
+    // Without a working chmod the program may not be executed, as on a file system that is mounted noexec.
     board.write("chmod", "");
     let found = error(&board.deploy(&board.write("resmlp-device", "echo {}")));
     for word in ["pi@board", board.temporary.to_str().unwrap(), "noexec", "TMPDIR"] {
@@ -205,7 +205,7 @@ fn what_the_login_shell_prints_is_no_part_of_the_report() {
 
 #[test]
 fn a_program_for_another_processor_is_refused() {
-    // As the header of a Linux program begins, with the processor's number behind its 18 bytes.
+    // A Linux program begins with these 18 bytes, and the number of the processor follows.
     let elf = |machine: u8| [b"\x7fELF\x02\x01\x01", &[0; 11][..], &[machine, 0]].concat();
     for (processor, machine, built_for) in [("armv7l", 0xb7, "aarch64"), ("aarch64", 0x3e, "x86_64")] {
         let board = StandIn::new(processor);
@@ -218,14 +218,12 @@ fn a_program_for_another_processor_is_refused() {
 }
 
 #[test]
+#[ignore = "needs an ssh server: install sshd, ssh and ssh-keygen (openssh-server, openssh-client)"]
 fn through_a_real_ssh_server() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(server) = Sshd::start(folder.path()) else {
-        println!("skipped: through_a_real_ssh_server (needs an ssh server: sshd, ssh-keygen)");
-        return;
-    };
+    let server = Sshd::start(folder.path());
     let program = device_program();
-    // Nothing in its name has a meaning for shells, pages or ssh.
+    // Shells, pages and ssh must treat every character of this name as it is.
     let model = "host:it's <b> $HOME.rmlp";
     let checkpoint =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../checkpoint/tests/fixtures/safetensors/deit-f32.safetensors");
@@ -253,32 +251,30 @@ fn through_a_real_ssh_server() {
     assert!(found["latency_ms"]["median"].as_f64().unwrap() > 0.0);
     assert_eq!(found["machine"]["architecture"], std::env::consts::ARCH);
     assert_eq!(found["pinned_to"].as_array().unwrap().len(), 1);
-    // The page is about the same measurement.
+    // The page shows the same measurement.
     let page = std::fs::read_to_string(page).unwrap();
     let inside = page.split_once("id=\"report\">").and_then(|(_, rest)| rest.split_once("</script>")).unwrap().0;
     let inside: Value = serde_json::from_str(inside).unwrap();
     assert_eq!((&inside["model"], &inside["times_ms"]), (&found["model"], &found["times_ms"]));
-    // One connection for every ssh.
+    // All calls of ssh share one connection.
     assert_eq!(server.log().matches("Accepted publickey").count(), 1, "{}", server.log());
     assert!(is_empty(&server.temporary()), "the board is left as it was");
 
-    // The port by the host's name instead of an option, the first of them.
+    // The port may stand in the host's URL instead of the first option.
     let output = deploy(&server.url(), &server.options()[1..], &[]);
     assert!(output.status.success(), "{}{}", text(&output.stderr), server.log());
 
-    // A key that the server does not know.
+    // The server does not know this key.
     let stranger = server.options_with_another_key();
     assert!(error(&deploy(&server.host(), &stranger, &[])).contains(&server.host()));
 }
 
 #[test]
+#[ignore = "needs an ssh server: install sshd, ssh and ssh-keygen (openssh-server, openssh-client)"]
 fn whatever_ends_it_the_board_is_left_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(server) = Sshd::start(folder.path()) else {
-        println!("skipped: whatever_ends_it_the_board_is_left_as_it_was (needs an ssh server: sshd, ssh-keygen)");
-        return;
-    };
-    // Measures for longer than it is waited for.
+    let server = Sshd::start(folder.path());
+    // This program runs for longer than the test waits.
     let program = write_program(folder.path(), "program", "echo $$ >\"$0.running\"; exec sleep 60");
     let own_temporary = folder.path().join("own");
     std::fs::create_dir(&own_temporary).unwrap();
@@ -288,7 +284,8 @@ fn whatever_ends_it_the_board_is_left_as_it_was() {
         files.find_map(|file| std::fs::read_to_string(file).ok().filter(|pid| pid.ends_with('\n')))
     };
 
-    // As a terminal does with Ctrl-C: ssh ends, too, and with it the line. And so that ssh is not told.
+    // The first signal also ends ssh, as Ctrl-C in a terminal does, and with it the connection. The second one does not
+    // reach ssh.
     for (signal, with_ssh) in [("-TERM", true), ("-KILL", false)] {
         let mut deploy = resmlp(&["deploy", &server.host(), "--model"]);
         deploy.arg(&program).arg("--program").arg(&program).env("TMPDIR", &own_temporary);
@@ -303,7 +300,7 @@ fn whatever_ends_it_the_board_is_left_as_it_was() {
     }
 }
 
-/// `resmlp-device` for this machine, up to date.
+/// Builds `resmlp-device` for this machine and returns its path.
 fn device_program() -> PathBuf {
     let resmlp = Path::new(env!("CARGO_BIN_EXE_resmlp"));
     let target = resmlp.ancestors().nth(2).unwrap();

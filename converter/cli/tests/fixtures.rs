@@ -1,4 +1,4 @@
-//! The public PyTorch code's logits, reproduced in f32 by tract for every dialect and format.
+//! tract reproduces the logits of the public PyTorch code in f32, for every dialect and format.
 
 use resmlp_checkpoint::LoadOptions;
 use resmlp_cli::classifier::Classifier;
@@ -18,7 +18,7 @@ fn a_loaded_checkpoint_gives_pytorchs_logits() {
         let pictures: Vec<&[u8]> = pictures.iter().map(Vec::as_slice).collect();
         let error = fixture.error(&classifier.logits(&pictures).unwrap());
         assert!(error <= 1e-4, "{}: {error:e}", fixture.file);
-        // The same by way of our own export, whatever the format.
+        // The exported network has the same logits, whatever the format of the checkpoint.
         let pixels: Vec<f32> = pictures.iter().flat_map(|picture| fixture.preprocess().normalise(picture)).collect();
         let exported = TractReference::from_network(&checkpoint.network).unwrap();
         let error = fixture.error(&exported.logits(&pixels).unwrap());

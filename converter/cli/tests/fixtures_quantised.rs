@@ -1,4 +1,4 @@
-//! Every dialect and format, all the way to packed models: how near they come to PyTorch's logits.
+//! Packed models of every dialect and format come near to PyTorch's logits.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use resmlp_runtime::format::{Layout, WeightStorage};
 use resmlp_testing::Random;
 use resmlp_testing::fixtures::{Fixture, expected};
 
-/// Pictures for calibration: tinted, with coloured areas and grain, as the fixtures' are, but others.
+/// Makes calibration pictures. They are tinted and have coloured areas and grain like the fixtures' pictures.
 fn calibration([height, width]: [usize; 2]) -> Vec<Vec<u8>> {
     let mut random = Random(64);
     let mut integer = |low: i32, high: i32| low + (random.next() % (high - low) as u64) as i32;
@@ -56,7 +56,7 @@ fn cosine(found: &[f32], expected: &[f64]) -> f64 {
     dot(&found, expected) / (dot(&found, &found) * dot(expected, expected)).sqrt()
 }
 
-/// Fails with all fixtures whose figure is not `good`, and tells the worst.
+/// Fails with a list of all fixtures whose figure is not `good`, and prints the worst figure.
 fn all(what: &str, figure: impl Fn(&Fixture) -> f64, worst: fn(f64, f64) -> f64, good: impl Fn(f64) -> bool) {
     let figures: Vec<(String, f64)> = expected().fixtures.iter().map(|f| (f.file.clone(), figure(f))).collect();
     let extreme = figures.iter().map(|(_, figure)| *figure).reduce(worst).unwrap();

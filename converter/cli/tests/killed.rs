@@ -1,4 +1,4 @@
-//! `resmlp convert`, killed at any moment, leaves the old model or the new one, whole.
+//! `resmlp convert`, killed at any moment, leaves either the old model or the complete new one.
 #![cfg(unix)]
 
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use resmlp_runtime::{AlignedBytes, Model};
 
-/// Times that it is killed.
+/// Number of conversions that are killed.
 const KILLS: u32 = 60;
 
 fn convert(output: &Path) -> Child {
@@ -32,12 +32,14 @@ fn a_killed_conversion_never_leaves_a_broken_model() {
     for kill in 0..KILLS {
         std::fs::write(&path, old).unwrap();
         let mut conversion = convert(&path);
-        // All over its time, and some of them behind its end.
+        // The kills are spread over the time of a conversion, and some come after its end.
         sleep(whole * kill * 5 / (KILLS * 4));
         if kill + 1 == KILLS {
-            conversion.wait().unwrap(); // however busy the machine is
+            // The last conversion is complete, however busy the machine is.
+            conversion.wait().unwrap();
         }
-        conversion.kill().unwrap(); // SIGKILL
+        // This sends SIGKILL.
+        conversion.kill().unwrap();
         conversion.wait().unwrap();
         let found = std::fs::read(&path).unwrap();
         match found == old {

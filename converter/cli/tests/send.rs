@@ -1,4 +1,4 @@
-//! `resmlp send`, over a pseudo-terminal to a board made of the same engine and the same protocol.
+//! Tests of `resmlp send` over a pseudo-terminal. A simulated board at its other end has the same engine and protocol.
 #![cfg(unix)]
 
 use std::fs;
@@ -28,14 +28,14 @@ fn json(words: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// A board on the other end of a line.
+/// A simulated board at the other end of a line.
 struct SimulatedBoard<'m> {
     engine: Engine<'m, Serial>,
-    /// Pictures of which it says that they came damaged.
+    /// Number of pictures that the board reports as damaged.
     damaged: usize,
-    /// Says of pictures that they have not its size.
+    /// Whether the board reports that pictures have a wrong size.
     refuses: bool,
-    /// Waits so long before it answers its first picture.
+    /// Time that the board waits before it answers the first picture.
     late: Option<Duration>,
 }
 
@@ -45,13 +45,13 @@ impl<'m> SimulatedBoard<'m> {
         Self { engine: engine.unwrap(), damaged: 0, refuses: false, late: None }
     }
 
-    /// Answers until `stop`.
+    /// Answers messages until `stop` is set.
     fn serve(&mut self, mut port: TTYPort, stop: &AtomicBool) {
         let (mut memory, mut bytes) = (vec![0; 1 << 20], [0; 1000]);
         let mut decoder = Decoder::new(&mut memory);
         while !stop.load(Ordering::Relaxed) {
             let Ok(count) = port.read(&mut bytes) else {
-                // Nothing came, or nobody has the other end open.
+                // Nothing has arrived, or nobody has opened the other end yet.
                 std::thread::sleep(Duration::from_millis(5));
                 continue;
             };
@@ -111,7 +111,8 @@ impl<'m> SimulatedBoard<'m> {
     }
 }
 
-/// A model, two pictures for it, and what `resmlp send` says when they go to a board.
+/// Sends two pictures to a simulated board. Returns the output of `resmlp send`, and the JSON of `resmlp run` with the
+/// same model and pictures.
 fn send(prepare: impl FnOnce(&mut SimulatedBoard), words: &[&str]) -> (Output, Value) {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
@@ -143,7 +144,7 @@ fn send(prepare: impl FnOnce(&mut SimulatedBoard), words: &[&str]) -> (Output, V
     ours.set_exclusive(false).unwrap();
     theirs.set_timeout(Duration::from_millis(20)).unwrap();
     let name = ours.name().unwrap();
-    // The program wants it for itself; the line is there as long as the board's end is.
+    // The program opens this end exclusively. The line exists as long as the board's end is open.
     drop(ours);
     let stop = AtomicBool::new(false);
     let output = std::thread::scope(|scope| {
@@ -157,7 +158,7 @@ fn send(prepare: impl FnOnce(&mut SimulatedBoard), words: &[&str]) -> (Output, V
 
 #[test]
 fn the_boards_answer_is_the_desktops() {
-    // The first picture comes damaged twice.
+    // The first picture arrives damaged twice.
     let (output, expected) = send(|board| board.damaged = 2, &["--json"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -191,7 +192,7 @@ fn a_boards_error_is_told() {
     let (output, _) = send(|board| board.refuses = true, &[]);
     assert_eq!(output.status.code(), Some(1));
     let found = text(&output.stderr);
-    assert!(found.contains("the board says: wrong picture size: expected 9 bytes"), "{found}");
+    assert!(found.contains("the board reports: wrong picture size: expected 9 bytes"), "{found}");
     let (output, _) = send(|board| board.damaged = 3, &[]);
     assert!(text(&output.stderr).contains("damaged on the line, 3 times"), "{}", text(&output.stderr));
 }
@@ -254,7 +255,7 @@ fn an_answer_that_comes_too_late_is_not_the_next_pictures() {
     });
 }
 
-/// A line on which nobody answers, or only garbage comes.
+/// A line on which these bytes arrive and then nothing.
 struct Line(Cursor<Vec<u8>>);
 
 impl Read for Line {

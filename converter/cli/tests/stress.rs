@@ -1,4 +1,5 @@
-//! Networks that are trained well and numbered oddly: what a layer makes of a number counts, not how large it is.
+//! Quantisation of networks whose numbers have unusual magnitudes: the effect of a number on the logits counts, not its
+//! size.
 
 use std::path::Path;
 
@@ -23,8 +24,8 @@ fn pictures(count: usize) -> Vec<Vec<u8>> {
     (0..count).map(|_| picture()).collect()
 }
 
-/// The least cosine of the int8 model's logits with those that the network should give, on pictures that it was not
-/// calibrated with.
+/// Converts a network to int8 and returns the least cosine between its logits and the exact ones, on pictures with
+/// which it was not calibrated.
 fn least_cosine(network: Network, calibration: &[Vec<u8>]) -> f64 {
     let preprocess = Preprocess::imagenet(SHAPE.image);
     let extras = Extras { labels: vec![], preprocessing: preprocess.packed(), provenance: String::new() };
@@ -51,7 +52,8 @@ fn network() -> Network {
     Random(3).network(&SHAPE, AffinePlacement::Branch)
 }
 
-/// The same function: channel `d` of the residual stream is `factors[d]` times as large, and its Affs make up for it.
+/// Returns a network that computes the same function as [`network`]. Channel `d` of its residual stream is `factors[d]`
+/// times as large, and the Affs make up for it.
 fn rescaled(factors: &[f32]) -> Network {
     let mut network = network();
     let times = |values: &mut Vec<f32>| values.iter_mut().zip(factors).for_each(|(v, f)| *v *= f);

@@ -1,14 +1,14 @@
 //! The activation function between the two layers of the channel MLP.
 
-/// What a channel MLP applies to its hidden units.
+/// The function that a channel MLP applies to its hidden units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Activation {
-    /// The exact GELU, `x · Φ(x)`: PyTorch's `nn.GELU()`, and what the paper uses.
+    /// The exact GELU, `x · Φ(x)`, which is PyTorch's `nn.GELU()` and the paper's choice (arXiv 2105.03404, section 2).
     #[default]
     Gelu,
-    /// The tanh approximation of GELU: PyTorch's `nn.GELU(approximate="tanh")`.
+    /// The tanh approximation of GELU, which is PyTorch's `nn.GELU(approximate="tanh")`.
     GeluTanh,
-    /// `max(x, 0)`.
+    /// The rectifier, `max(x, 0)`.
     Relu,
 }
 
@@ -16,7 +16,7 @@ impl Activation {
     /// Every activation, in the order of the command line's help.
     pub const ALL: [Self; 3] = [Self::Gelu, Self::GeluTanh, Self::Relu];
 
-    /// Returns the name for people, for flags and for `--json`.
+    /// Returns the name that the command line and its JSON use.
     pub fn name(self) -> &'static str {
         match self {
             Self::Gelu => "gelu",
@@ -35,11 +35,12 @@ impl Activation {
     }
 }
 
+/// Returns `x/2 · (1 + erf(x / √2))`.
 fn gelu(x: f32) -> f32 {
     0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2))
 }
 
-/// `x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))` (Hendrycks and Gimpel, arXiv 1606.08415, section 2).
+/// Returns `x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))` (Hendrycks and Gimpel, arXiv 1606.08415, section 2).
 fn gelu_tanh(x: f32) -> f32 {
     const SQRT_2_OVER_PI: f32 = 0.797_884_6;
     0.5 * x * (1.0 + libm::tanhf(SQRT_2_OVER_PI * (x + 0.044_715 * x * x * x)))

@@ -1,86 +1,94 @@
-//! Folds every Aff, LayerScale and the input normalisation into the linear layers next to them. Exact, in `f64`.
+//! Folds every Aff, LayerScale and the input normalisation into the linear layers next to them. The folded network
+//! computes the same function; the arithmetic is done in `f64` and only the results are rounded to `f32`.
 //!
-//! Each half block reads `input ⊙ y + shift` of the stored stream `y` and writes to a stream `keep` times as large:
+//! The folded network stores a residual stream `y`. Each half block reads `input ⊙ y + shift` and adds its result to
+//! `keep ⊙ y`. How `y` relates to the network's true stream depends on what the Affs act on:
 //!
-//! * Aff inside the branch: `input = alpha`, `shift = beta`, the stream is stored as it is.
-//! * Aff on the stream itself: the stream is `A ⊙ y + B` of what is stored, and the Aff only changes `A` and `B`.
+//! * Where an Aff acts inside the branch, `input = alpha`, `shift = beta`, and `y` is the true stream.
+//! * Where an Aff acts on the stream itself, the true stream is `A ⊙ y + B`, and the Aff only changes `A` and `B`.
 //!   Where `A` leaves a sane range, the stored stream is rescaled explicitly and `A` starts again from 1.
 
 use crate::activation::Activation;
 use crate::network::{Affine, AffinePlacement, Linear, Matrix, Network};
 
-/// |A| outside of it makes the stored stream ill-conditioned: the channel then keeps an explicit scale.
+/// Range of |A|. Outside of it the stored stream would be ill-conditioned, so the channel keeps an explicit scale.
 const SANE: std::ops::RangeInclusive<f64> = 1e-3..=1e3;
 
-/// A ResMLP of linear layers, GELU and residual additions alone; see the module `engine` of the runtime.
+/// A ResMLP that consists of linear layers, activations and residual additions alone. The runtime's module `engine`
+/// computes the same stages.
 #[derive(Clone, Debug)]
 pub struct FoldedNetwork {
-    /// Height and width of the picture, pixels.
+    /// Height and width of the picture in pixels.
     pub image: [usize; 2],
-    /// Edge of a patch, pixels.
+    /// Edge of a patch in pixels.
     pub patch: usize,
-    /// Acts on `u8` pixel values; a patch is flattened as (row, column, colour). `[dim, 3 · patch²]`
+    /// Patch embedding, `[dim, 3 · patch²]`. It acts on `u8` pixel values; a patch is flattened as (row, column,
+    /// colour).
     pub stem: Linear,
-    /// What the channel MLPs apply to their hidden units.
+    /// Activation of the channel MLPs.
     pub activation: Activation,
     /// The residual blocks.
     pub blocks: Vec<FoldedBlock>,
-    /// What follows the mean over patches.
+    /// The layer behind the mean over patches.
     pub head: Head,
 }
 
-/// `y = gain ⊙ y + …` for both halves; see the fields.
+/// A folded residual block on a stream `y`, `[tokens, dim]`. With `M` the weights of `mix` and `s` their row sums, it
+/// computes
+///
+/// * `y ← mix_gain ⊙ y + scale ⊙ (M · y) + sum_gain · s + bias_gain · bias`, the patch mixing, and
+/// * `y ← mlp_gain ⊙ y + contract(activation(expand(y)))`, the channel MLP.
 #[derive(Clone, Debug)]
 pub struct FoldedBlock {
-    /// The linear layer across patches, `[tokens, tokens]`, as trained.
+    /// Linear layer across patches as it was trained, `[tokens, tokens]`.
     pub mix: Linear,
-    /// Factor of the mixed patches, `[dim]`.
+    /// Factor of the mixed patches for each channel, `[dim]`.
     pub scale: Vec<f32>,
-    /// Factor of the row sums of the weights, `[dim]`.
+    /// Factor of the row sums of `mix`'s weights for each channel, `[dim]`.
     pub sum_gain: Vec<f32>,
-    /// Factor of the layer's bias, `[dim]`.
+    /// Factor of `mix`'s bias for each channel, `[dim]`.
     pub bias_gain: Vec<f32>,
-    /// The stream is multiplied by it before the mixed patches are added, `[dim]`.
+    /// Factor of the stream before the mixed patches are added, `[dim]`.
     pub mix_gain: Vec<f32>,
-    /// First layer of the channel MLP.
+    /// First layer of the channel MLP, `[hidden, dim]`.
     pub expand: Linear,
-    /// Second layer of the channel MLP.
+    /// Second layer of the channel MLP, `[dim, hidden]`.
     pub contract: Linear,
-    /// The stream is multiplied by it before the channel MLP is added, `[dim]`.
+    /// Factor of the stream before the channel MLP's result is added, `[dim]`.
     pub mlp_gain: Vec<f32>,
 }
 
-/// What follows the mean over patches.
+/// The layer behind the mean over patches.
 #[derive(Clone, Debug)]
 pub enum Head {
-    /// Logits of classes.
+    /// A linear layer that computes the logits, `[classes, dim]`.
     Classifier(Linear),
-    /// The mean itself, scaled and shifted per channel.
+    /// The mean is scaled and shifted channel by channel.
     Embedding {
-        /// `[dim]`.
+        /// Factor of each channel, `[dim]`.
         scale: Vec<f32>,
-        /// `[dim]`.
+        /// Summand of each channel, `[dim]`.
         bias: Vec<f32>,
     },
 }
 
 impl FoldedNetwork {
-    /// Number of patches.
+    /// Returns the number of patches.
     pub fn tokens(&self) -> usize {
         (self.image[0] / self.patch) * (self.image[1] / self.patch)
     }
 
-    /// Number of channels.
+    /// Returns the number of channels.
     pub fn dim(&self) -> usize {
         self.stem.weight.rows
     }
 
-    /// Hidden width of the channel MLP.
+    /// Returns the width of the channel MLPs' hidden layer.
     pub fn hidden(&self) -> usize {
         self.blocks.first().map_or(0, |b| b.expand.weight.rows)
     }
 
-    /// Classes, or channels of an embedding.
+    /// Returns the length of the result: the number of classes, or of channels for an embedding model.
     pub fn outputs(&self) -> usize {
         match &self.head {
             Head::Classifier(head) => head.weight.rows,
@@ -88,14 +96,14 @@ impl FoldedNetwork {
         }
     }
 
-    /// How many channel scales, over all half blocks, could not be folded.
+    /// Returns the number of channel scales, over all half blocks, that could not be folded.
     pub fn explicit_scales(&self) -> usize {
         let gains = self.blocks.iter().flat_map(|b| b.mix_gain.iter().chain(&b.mlp_gain));
         gains.filter(|&&g| g != 1.0).count()
     }
 }
 
-/// Folds `network`, whose input was `(pixel / 255 - mean) / std` in training.
+/// Folds `network`, whose input in training was `(pixel / 255 - mean) / std` for red, green and blue.
 pub fn fold(network: &Network, mean: [f32; 3], std: [f32; 3]) -> FoldedNetwork {
     let mut stream = Stream::new(network.placement, network.dim());
     let blocks = network
@@ -128,29 +136,35 @@ pub fn fold(network: &Network, mean: [f32; 3], std: [f32; 3]) -> FoldedNetwork {
     FoldedNetwork { image, patch, stem, activation, blocks, head }
 }
 
-/// How the true residual stream follows from the stored one: `scale ⊙ y + shift`.
+/// The relation of the true residual stream to the stored one: the true stream is `scale ⊙ y + shift`.
 struct Stream {
+    /// What the network's Affs act on.
     placement: AffinePlacement,
+    /// Factor of each channel, `[dim]`; called `A` above.
     scale: Vec<f64>,
+    /// Summand of each channel, `[dim]`; called `B` above.
     shift: Vec<f64>,
 }
 
-/// What one half block reads and writes, per channel.
+/// How one half block reads the stored stream `y` and writes to it. All vectors are `[dim]`.
 struct HalfBlock {
-    /// The layer's input is `input ⊙ y + shift`.
+    /// Factor of the layer's input, which is `input ⊙ y + shift`.
     input: Vec<f64>,
+    /// Summand of the layer's input.
     shift: Vec<f64>,
-    /// The stored stream is multiplied by it.
+    /// Factor of the stored stream.
     keep: Vec<f64>,
-    /// The layer's result is multiplied by it before it is added.
+    /// Factor of the layer's result before it is added to the stream.
     output: Vec<f64>,
 }
 
 impl Stream {
+    /// Creates the relation at the stem, where the stored stream is the true one.
     fn new(placement: AffinePlacement, dim: usize) -> Self {
         Self { placement, scale: vec![1.0; dim], shift: vec![0.0; dim] }
     }
 
+    /// Takes the relation through the Aff in front of a half block.
     fn half_block(&mut self, affine: &Affine) -> HalfBlock {
         let [alpha, beta] = [&affine.alpha, &affine.beta].map(|v| v.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
         let ones = vec![1.0; alpha.len()];
@@ -173,15 +187,17 @@ impl Stream {
     }
 }
 
+/// Rounds to `f32`.
 fn single(values: &[f64]) -> Vec<f32> {
     values.iter().map(|&v| v as f32).collect()
 }
 
+/// Returns `a ⊙ b ⊙ c`.
 fn product(a: &[f64], b: &[f32], c: &[f64]) -> Vec<f32> {
     a.iter().zip(b).zip(c).map(|((&a, &b), &c)| (a * f64::from(b) * c) as f32).collect()
 }
 
-/// `layer(input ⊙ y + shift)` as one layer of `y`.
+/// Returns the layer that computes `layer(input ⊙ y + shift)` from `y`.
 fn fold_input(layer: &Linear, input: &[f64], shift: &[f64]) -> Linear {
     let Linear { weight, bias } = layer;
     let mut folded = Linear { weight: Matrix::zeros(weight.rows, weight.cols), bias: bias.clone() };
@@ -196,7 +212,7 @@ fn fold_input(layer: &Linear, input: &[f64], shift: &[f64]) -> Linear {
     folded
 }
 
-/// `gamma ⊙ output ⊙ layer(x)` as one layer.
+/// Returns the layer that computes `gamma ⊙ output ⊙ layer(x)` from `x`.
 fn fold_output(layer: &Linear, gamma: &[f32], output: &[f64]) -> Linear {
     let factor: Vec<f64> = gamma.iter().zip(output).map(|(&g, &o)| f64::from(g) * o).collect();
     let mut folded = layer.clone();
@@ -207,7 +223,7 @@ fn fold_output(layer: &Linear, gamma: &[f32], output: &[f64]) -> Linear {
     folded
 }
 
-/// The stem on `u8` pixels, and a patch flattened as (row, column, colour) instead of (colour, row, column).
+/// Returns the stem for `u8` pixels, with a patch flattened as (row, column, colour) instead of (colour, row, column).
 fn fold_pixels(stem: &Linear, patch: usize, mean: [f32; 3], std: [f32; 3]) -> Linear {
     let area = patch * patch;
     let mut folded = Linear { weight: Matrix::zeros(stem.weight.rows, 3 * area), bias: vec![0.0; stem.weight.rows] };

@@ -1,4 +1,5 @@
-//! The folded network in plain `f32`, one stage at a time over many pictures: what calibration compares with.
+//! Computes the folded network in plain `f32`, one stage at a time over many pictures. Calibration takes these results
+//! for exact.
 
 use rayon::prelude::*;
 
@@ -7,15 +8,15 @@ use crate::fold::{FoldedBlock, FoldedNetwork, Head};
 use crate::gemm::{add_product, product, view};
 use crate::network::Linear;
 
-/// `x · weightᵀ + bias` for the rows of `x`.
-pub fn linear(x: &[f32], layer: &Linear) -> Vec<f32> {
+/// Returns `x · weightᵀ + bias` for the rows of `x`: `[count, in]` becomes `[count, out]`.
+pub(crate) fn linear(x: &[f32], layer: &Linear) -> Vec<f32> {
     let mut out = layer.bias.repeat(x.len() / layer.weight.cols);
     add_product(view(x, layer.weight.cols), view(&layer.weight.data, layer.weight.cols).t(), &mut out);
     out
 }
 
-/// The patches of pictures (height × width × RGB bytes each), flattened as (row, column, colour):
-/// `[pictures · tokens, 3 · patch²]`.
+/// Cuts pictures (height × width × RGB bytes each) into patches, `[pictures · tokens, 3 · patch²]`. A patch is
+/// flattened as (row, column, colour).
 pub fn patches(image: [usize; 2], patch: usize, pictures: &[Vec<u8>]) -> Vec<f32> {
     let [height, width] = image;
     let mut out = Vec::with_capacity(pictures.len() * height * width * 3);
@@ -30,12 +31,12 @@ pub fn patches(image: [usize; 2], patch: usize, pictures: &[Vec<u8>]) -> Vec<f32
 }
 
 impl FoldedNetwork {
-    /// The residual stream after the stem, `[pictures · tokens, dim]`.
+    /// Returns the residual stream after the stem, `[pictures · tokens, dim]`.
     pub fn stem(&self, pictures: &[Vec<u8>]) -> Vec<f32> {
         linear(&patches(self.image, self.patch, pictures), &self.stem)
     }
 
-    /// The results for residual streams after the last block, `[pictures, outputs]`.
+    /// Returns the results for residual streams after the last block, `[pictures, outputs]`.
     pub fn head(&self, stream: &[f32]) -> Vec<f32> {
         let means = token_means(stream, self.tokens(), self.dim());
         match &self.head {
@@ -47,12 +48,13 @@ impl FoldedNetwork {
         }
     }
 
-    /// The results for pictures, `[pictures, outputs]`.
+    /// Returns the results for pictures (height × width × RGB bytes each), `[pictures, outputs]`.
     pub fn forward(&self, pictures: &[Vec<u8>]) -> Vec<f32> {
         self.forward_observed(pictures, &mut |_, _| {})
     }
 
-    /// As [`Self::forward`]; `observe` sees the residual stream after stage 0 (the stem), 1, 2 (the halves of block 0), …
+    /// Computes [`Self::forward`] and shows `observe` the residual stream, `[pictures · tokens, dim]`, after every
+    /// stage. Stage 0 is the stem, stages 1 and 2 are the halves of block 0, and so on.
     pub fn forward_observed(&self, pictures: &[Vec<u8>], observe: &mut dyn FnMut(usize, &[f32])) -> Vec<f32> {
         let mut stream = self.stem(pictures);
         observe(0, &stream);
@@ -67,7 +69,7 @@ impl FoldedNetwork {
 }
 
 impl FoldedBlock {
-    /// Patch mixing of residual streams, `[pictures · tokens, dim]`.
+    /// Takes residual streams, `[pictures · tokens, dim]`, through the patch mixing.
     pub fn mix(&self, stream: &mut [f32]) {
         let (tokens, dim) = (self.mix.weight.rows, self.scale.len());
         let row_sums = row_sums(&self.mix);
@@ -82,7 +84,7 @@ impl FoldedBlock {
         });
     }
 
-    /// Channel MLP of residual streams, `[pictures · tokens, dim]`.
+    /// Takes residual streams, `[pictures · tokens, dim]`, through the channel MLP.
     pub fn mlp(&self, activation: Activation, stream: &mut [f32]) {
         let (tokens, dim) = (self.mix.weight.rows, self.scale.len());
         stream.par_chunks_mut(tokens * dim).for_each(|picture| {
@@ -95,13 +97,13 @@ impl FoldedBlock {
     }
 }
 
-/// Sum of each row of the weights.
+/// Returns the sum of each row of the weights, `[out]`.
 pub fn row_sums(layer: &Linear) -> Vec<f32> {
     let rows = layer.weight.data.chunks_exact(layer.weight.cols);
     rows.map(|r| r.iter().map(|&w| f64::from(w)).sum::<f64>() as f32).collect()
 }
 
-/// Mean over the tokens of each picture, `[pictures, dim]`.
+/// Returns the mean over the tokens of each picture: `[pictures · tokens, dim]` becomes `[pictures, dim]`.
 pub fn token_means(stream: &[f32], tokens: usize, dim: usize) -> Vec<f32> {
     let mut means = Vec::with_capacity(stream.len() / tokens);
     for picture in stream.chunks_exact(tokens * dim) {

@@ -1,33 +1,33 @@
-//! Products of `f32` matrices on all cores; the arithmetic is `ndarray`'s.
+//! Multiplies `f32` matrices on all cores. The arithmetic is that of the crate `ndarray`.
 
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 use rayon::prelude::*;
 
-/// A row-major matrix with `columns` columns.
+/// Returns `data` as a row-major matrix with `columns` columns.
 ///
 /// # Panics
-/// Where `data` is no whole number of rows.
+/// Panics where `data` is no whole number of rows.
 pub fn view(data: &[f32], columns: usize) -> ArrayView2<'_, f32> {
     assert!(columns > 0 && data.len().is_multiple_of(columns), "{} values in rows of {columns}", data.len());
     let rows = data.len() / columns;
     ArrayView2::from_shape((rows, columns), data).unwrap_or_else(|e| unreachable!("{rows} x {columns}: {e}"))
 }
 
-/// `a · b`, row-major.
+/// Returns `a · b`, row-major.
 ///
 /// # Panics
-/// Where the inner dimensions differ.
+/// Panics where the inner dimensions differ.
 pub fn product(a: ArrayView2<f32>, b: ArrayView2<f32>) -> Vec<f32> {
     let mut out = vec![0.0; a.nrows() * b.ncols()];
     add_product(a, b, &mut out);
     out
 }
 
-/// `out += a · b`, row-major.
+/// Adds `a · b` to the row-major matrix `out`.
 ///
 /// # Panics
-/// Where the dimensions do not fit.
+/// Panics where the dimensions do not fit.
 pub fn add_product(a: ArrayView2<f32>, b: ArrayView2<f32>, out: &mut [f32]) {
     let columns = b.ncols();
     let rows = a.nrows().div_ceil(rayon::current_num_threads()).next_multiple_of(8);

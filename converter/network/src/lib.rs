@@ -1,7 +1,8 @@
-//! A trained ResMLP and what can be said of it without quantising it.
+//! A trained ResMLP in `f32`: the network as trained, its folded form, the folded forward pass, and measures of
+//! agreement.
 //!
 //! ```text
-//! Network (as trained) ── fold ──► FoldedNetwork (linear layers, GELU and additions) ── forward ──► logits
+//! Network (as trained) ── fold ──► FoldedNetwork (linear layers, activations, additions) ── forward ──► logits
 //! ```
 //!
 //! * [`Network`] holds every layer as its authors wrote it. Readers of checkpoints make it.

@@ -1,8 +1,9 @@
-//! How well two forward passes agree: the same first class, the cosine of the logits, signal to noise.
+//! Measures how well two forward passes agree: same first class, cosine of the logits, signal-to-noise ratio.
 
 use resmlp_runtime::top;
 
-/// Whether both put the same class first.
+/// Returns whether both vectors of logits have the same class first. Logits with a NaN have no first class and agree
+/// with nothing.
 pub fn agree(a: &[f32], b: &[f32]) -> bool {
     let best = |logits: &[f32]| {
         let has_order = !logits.iter().any(|logit| logit.is_nan());
@@ -11,7 +12,7 @@ pub fn agree(a: &[f32], b: &[f32]) -> bool {
     best(a).is_some() && best(a) == best(b)
 }
 
-/// Cosine of two vectors: 1 where both are zero, -1 where a value is no number.
+/// Returns the cosine of the angle between two vectors: 1 where both are zero, -1 where only one is or a value is NaN.
 pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
     let lengths = (product(a, a) * product(b, b)).sqrt();
@@ -22,21 +23,24 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
     }
 }
 
-/// Signal-to-quantisation-noise ratio in dB of `found` against `exact`.
+/// Returns the signal-to-quantisation-noise ratio of `found` against `exact` in dB. Both slices have the same length.
 pub fn sqnr_db(exact: &[f32], found: &[f32]) -> f64 {
-    let power = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>();
-    let signal = power(&mut exact.iter().copied());
-    let noise = power(&mut exact.iter().zip(found).map(|(e, f)| e - f));
-    10.0 * (signal.max(1e-30) / noise.max(1e-30)).log10()
+    let mut difference = Difference::default();
+    difference.add(exact, found);
+    difference.sqnr_db()
 }
 
-/// How far values are from those they should be.
+/// The difference between computed values and exact ones, gathered over many pictures.
 pub struct Difference {
+    /// Sum of the squared exact values.
     signal: f64,
+    /// Sum of the squared differences.
     noise: f64,
-    /// Largest absolute difference.
+    /// Largest absolute difference; infinite where a value is NaN.
     pub largest: f64,
+    /// Smallest exact value.
     low: f64,
+    /// Largest exact value.
     high: f64,
 }
 
@@ -47,11 +51,11 @@ impl Default for Difference {
 }
 
 impl Difference {
-    /// Adds the values of one picture; both slices have the same length.
+    /// Adds the values of one picture. Both slices have the same length.
     pub fn add(&mut self, exact: &[f32], found: &[f32]) {
         for (exact, found) in exact.iter().zip(found).map(|(&e, &f)| (f64::from(e), f64::from(f))) {
             let error = (exact - found).abs();
-            // Where there is no number there is no agreement.
+            // A NaN counts as an infinite difference.
             let error = if error.is_nan() { f64::INFINITY } else { error };
             self.signal += exact * exact;
             self.noise += error * error;
@@ -61,17 +65,17 @@ impl Difference {
         }
     }
 
-    /// From the smallest to the largest exact value.
+    /// Returns the distance from the smallest to the largest exact value.
     pub fn range(&self) -> f64 {
         (self.high - self.low).max(0.0)
     }
 
-    /// The largest difference as a share of [`Self::range`].
+    /// Returns the largest difference as a share of [`Self::range`].
     pub fn relative(&self) -> f64 {
         self.largest / self.range().max(f64::MIN_POSITIVE)
     }
 
-    /// Signal to noise, in dB.
+    /// Returns the signal-to-noise ratio in dB. A signal or a noise below 1e-30 counts as 1e-30.
     pub fn sqnr_db(&self) -> f64 {
         10.0 * (self.signal.max(1e-30) / self.noise.max(1e-30)).log10()
     }
@@ -98,6 +102,7 @@ mod tests {
         assert!((difference.sqnr_db() - 10.0 * (35.0f64 / 1.25).log10()).abs() < 1e-12);
         difference.add(&[0.0], &[f32::NAN]);
         assert_eq!((difference.largest, difference.sqnr_db()), (f64::INFINITY, f64::NEG_INFINITY));
+        assert_eq!(sqnr_db(&[3.0, 1.0], &[2.0, 1.0]), 10.0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! A trained ResMLP as its authors wrote it: nothing folded, everything `f32`.
+//! A trained ResMLP as its authors wrote it: nothing is folded, and every number is an `f32`.
 //!
-//! Every reader ends here and every later stage starts here, whatever file format and dialect the checkpoint had.
+//! Every reader of checkpoints makes a [`Network`] and every later stage starts from one, whatever the checkpoint's
+//! file format and dialect.
 
 use resmlp_runtime::format::MAX_LENGTH;
 
@@ -18,44 +19,45 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// A matrix of zeros.
+    /// Creates a matrix of zeros.
     pub fn zeros(rows: usize, cols: usize) -> Self {
         Self { rows, cols, data: vec![0.0; rows * cols] }
     }
 
-    /// Row `r`, `cols` values.
+    /// Returns row `r`, `[cols]`.
     pub fn row(&self, r: usize) -> &[f32] {
         &self.data[r * self.cols..][..self.cols]
     }
 
-    /// Row `r`, `cols` values.
+    /// Returns row `r`, `[cols]`, to be changed.
     pub fn row_mut(&mut self, r: usize) -> &mut [f32] {
         &mut self.data[r * self.cols..][..self.cols]
     }
 }
 
-/// `y = weight · x + bias`.
+/// A linear layer, `y = weight · x + bias`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Linear {
-    /// `[out, in]`.
+    /// Weights, `[out, in]`.
     pub weight: Matrix,
-    /// `[out]`; zeros where the checkpoint has none.
+    /// Bias, `[out]`; zeros where the checkpoint has none.
     pub bias: Vec<f32>,
 }
 
-/// `y = alpha ⊙ x + beta`, one pair a channel.
+/// An Aff (arXiv 2105.03404, section 2): `y = alpha ⊙ x + beta`, channel by channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Affine {
-    /// `[dim]`.
+    /// Factor of each channel, `[dim]`.
     pub alpha: Vec<f32>,
-    /// `[dim]`.
+    /// Summand of each channel, `[dim]`.
     pub beta: Vec<f32>,
 }
 
-/// Where a checkpoint comes from. The names and shapes of its tensors differ, and so may its function.
+/// The implementation that a checkpoint comes from. Implementations differ in the names and shapes of their tensors,
+/// and some compute another function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
-    /// facebookresearch/deit (and DINO's ResMLP).
+    /// facebookresearch/deit, and DINO's ResMLP.
     Deit,
     /// timm's `MlpMixer` with `ResBlock`.
     Timm,
@@ -63,12 +65,12 @@ pub enum Dialect {
     Lucidrains,
     /// rishikksh20/ResMLP-pytorch.
     Rishikksh20,
-    /// An ONNX graph recognised by its structure alone.
+    /// An ONNX graph that is recognised by its structure alone.
     Onnx,
 }
 
 impl Dialect {
-    /// The dialect's name for people and for `--json`.
+    /// Returns the name that the command line and its JSON use.
     pub fn name(self) -> &'static str {
         match self {
             Self::Deit => "deit",
@@ -80,12 +82,13 @@ impl Dialect {
     }
 }
 
-/// What the Affs of a block act on: the two public families compute different functions.
+/// The place where the Affs of a block act. The two public families of implementations differ in it, and so compute
+/// different functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AffinePlacement {
-    /// `x += γ · layer(Aff(x))`: deit, timm, lucidrains.
+    /// Inside the branch, `x += γ · layer(Aff(x))`, as deit, timm and lucidrains have it.
     Branch,
-    /// `x = Aff(x); x += γ · layer(x)`: rishikksh20.
+    /// On the residual stream, `x = Aff(x); x += γ · layer(x)`, as rishikksh20 has it.
     Stream,
 }
 
@@ -108,56 +111,56 @@ pub struct Block {
     pub mlp_scale: Vec<f32>,
 }
 
-/// A network has more of something than the packed format allows.
+/// A length of a network that exceeds what the packed format allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{length} {what}; expected at most {MAX_LENGTH}")]
+#[error("the network has {length} {what}, expected at most {MAX_LENGTH}")]
 pub struct LengthError {
-    /// How many there are.
+    /// Length that was found.
     pub length: usize,
-    /// What is counted, in the plural.
+    /// Name of what is counted, in the plural.
     pub what: &'static str,
 }
 
 /// A trained ResMLP.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
-    /// Where the checkpoint comes from.
+    /// Implementation that the checkpoint comes from.
     pub dialect: Dialect,
-    /// What the Affs act on.
+    /// Place where the Affs act.
     pub placement: AffinePlacement,
-    /// What the channel MLPs apply to their hidden units.
+    /// Activation of the channel MLPs.
     pub activation: Activation,
     /// Height and width of the picture in pixels; both are multiples of `patch`.
     pub image: [usize; 2],
     /// Edge of a patch in pixels.
     pub patch: usize,
-    /// Patch embedding, `[dim, 3 · patch · patch]`; a patch is flattened as (channel, row, column).
+    /// Patch embedding, `[dim, 3 · patch²]`; a patch is flattened as (colour, row, column).
     pub stem: Linear,
-    /// The residual blocks; all have the same shapes.
+    /// The residual blocks, which all have the same shapes.
     pub blocks: Vec<Block>,
     /// Aff before the mean over patches, `[dim]`.
     pub final_affine: Affine,
-    /// Classifier, `[classes, dim]`; an embedding model has none.
+    /// Classifier, `[classes, dim]`; `None` for an embedding model.
     pub head: Option<Linear>,
 }
 
 impl Network {
-    /// Number of patches (tokens).
+    /// Returns the number of patches (tokens).
     pub fn tokens(&self) -> usize {
         (self.image[0] / self.patch) * (self.image[1] / self.patch)
     }
 
-    /// Number of channels.
+    /// Returns the number of channels.
     pub fn dim(&self) -> usize {
         self.stem.weight.rows
     }
 
-    /// Width of the channel MLP's hidden layer.
+    /// Returns the width of the channel MLPs' hidden layer.
     pub fn hidden(&self) -> usize {
         self.blocks.first().map_or(0, |b| b.expand.weight.rows)
     }
 
-    /// Length of the result: classes, or channels for an embedding model.
+    /// Returns the length of the result: the number of classes, or of channels for an embedding model.
     pub fn outputs(&self) -> usize {
         self.head.as_ref().map_or(self.dim(), |h| h.weight.rows)
     }
@@ -165,7 +168,7 @@ impl Network {
     /// Checks that no length exceeds [`MAX_LENGTH`], which the packed format and its 32-bit sums allow.
     ///
     /// # Errors
-    /// Names the first length that is too large.
+    /// Returns the first length that is too large.
     pub fn check_lengths(&self) -> Result<(), LengthError> {
         let [height, width] = self.image;
         for (length, what) in [
@@ -185,7 +188,7 @@ impl Network {
         Ok(())
     }
 
-    /// Number of trained parameters; a bias that the checkpoint leaves out counts as its zeros.
+    /// Returns the number of trained parameters. A bias that the checkpoint leaves out counts too.
     pub fn parameters(&self) -> usize {
         let linear = |l: &Linear| l.weight.data.len() + l.bias.len();
         let affine = |a: &Affine| a.alpha.len() + a.beta.len();
@@ -200,7 +203,7 @@ impl Network {
             + self.head.as_ref().map_or(0, linear)
     }
 
-    /// Multiply-accumulate operations of one forward pass, in the linear layers.
+    /// Returns the number of multiply-accumulate operations of one forward pass, which are those of the linear layers.
     pub fn macs(&self) -> u64 {
         let weights = |linear: &Linear| linear.weight.data.len() as u64;
         let (tokens, dim) = (self.tokens() as u64, self.dim() as u64);

@@ -1,9 +1,9 @@
-//! Names of the stages of a forward pass, which reports and graphs share.
+//! Names of the stages of a forward pass. Reports and exported graphs use the same names.
 
 use crate::network::Network;
 
-/// Name of the stage that ends with the patch embedding.
-pub const STEM: &str = "stem";
+/// Name of the residual stream after the patch embedding.
+pub(crate) const STEM: &str = "stem";
 
 /// Returns the name of the residual stream after the patch mixing of block `index`.
 pub fn mix_stage(index: usize) -> String {

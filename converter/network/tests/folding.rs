@@ -1,4 +1,4 @@
-//! Random folded networks are the functions that the unfolded ones were.
+//! Folding random networks does not change the function that they compute.
 
 use proptest::prelude::*;
 use resmlp_network::{Affine, AffinePlacement, Network};
@@ -6,7 +6,8 @@ use resmlp_network::{FoldedNetwork, Head, fold};
 use resmlp_picture::Preprocess;
 use resmlp_testing::{Evaluated, Random, Shape, activate, apply, evaluate};
 
-/// The folded network in `f64`, one scalar at a time; the stream after the stem and each half block, `[tokens, dim]`.
+/// Computes the folded network in `f64`, one scalar at a time. The stages are the streams after the stem and each half
+/// block, `[tokens, dim]`.
 fn folded(network: &FoldedNetwork, picture: &[u8]) -> Evaluated {
     let dim = network.dim();
     let mut stream: Vec<Vec<f64>> = patches(network, picture).iter().map(|p| apply(&network.stem, p)).collect();
@@ -46,7 +47,7 @@ fn folded(network: &FoldedNetwork, picture: &[u8]) -> Evaluated {
     Evaluated { logits, stages }
 }
 
-/// Patches of bytes, flattened as (row, column, colour).
+/// Cuts a picture into patches, flattened as (row, column, colour).
 fn patches(network: &FoldedNetwork, picture: &[u8]) -> Vec<Vec<f64>> {
     let ([height, width], patch) = (network.image, network.patch);
     let corners = (0..height).step_by(patch).flat_map(|top| (0..width).step_by(patch).map(move |left| (top, left)));
@@ -54,6 +55,7 @@ fn patches(network: &FoldedNetwork, picture: &[u8]) -> Vec<Vec<f64>> {
     corners.map(|(top, left)| (top..top + patch).flat_map(|y| row(y, left)).collect()).collect()
 }
 
+/// Returns all Affs of the network.
 fn affines(network: &mut Network) -> impl Iterator<Item = &mut Affine> {
     let blocks = network.blocks.iter_mut().flat_map(|block| [&mut block.mix_affine, &mut block.mlp_affine]);
     blocks.chain([&mut network.final_affine])
@@ -83,7 +85,7 @@ fn shapes() -> impl Strategy<Value = Shape> {
     })
 }
 
-/// Largest difference relative to `range`; nothing is infinite or NaN.
+/// Returns the largest difference relative to `range`. Panics where a value is infinite or NaN.
 fn difference(found: impl IntoIterator<Item = f64>, expected: &[f64], range: f64) -> f64 {
     let found: Vec<f64> = found.into_iter().collect();
     assert_eq!(found.len(), expected.len());
@@ -91,12 +93,13 @@ fn difference(found: impl IntoIterator<Item = f64>, expected: &[f64], range: f64
     found.iter().zip(expected).fold(0f64, |max, (f, e)| max.max((f - e).abs())) / range
 }
 
+/// Returns the largest magnitude of `values`, or 1 where all are smaller.
 fn largest<'v>(values: impl IntoIterator<Item = &'v f64>) -> f64 {
     values.into_iter().fold(1f64, |max, value| max.max(value.abs()))
 }
 
-/// The largest of the logits and of the values of which the head takes the mean: with scales as hard as these the mean may
-/// be a small difference of large numbers.
+/// Returns the largest magnitude among the logits and the values of which the head takes the mean. With scales as hard
+/// as these, the mean may be a small difference of large numbers.
 fn range(network: &Network, evaluated: &Evaluated) -> f64 {
     let Affine { alpha, beta } = &network.final_affine;
     let stream = evaluated.stages.last().unwrap().chunks_exact(alpha.len());
@@ -106,7 +109,7 @@ fn range(network: &Network, evaluated: &Evaluated) -> f64 {
     largest(&evaluated.logits).max(largest(&stream.flat_map(affine).collect::<Vec<_>>()))
 }
 
-/// A network, a picture for it, and how the picture is normalised.
+/// Returns a random network, a picture for it, and how the picture is normalised.
 fn case(shape: &Shape, placement: AffinePlacement, hard: bool, seed: u64) -> (Network, Vec<u8>, Preprocess) {
     let mut random = Random(seed);
     let mut network = random.network(shape, placement);
@@ -129,7 +132,7 @@ proptest! {
         let expected = evaluate(&network, &preprocess.normalise(&picture));
         let range = range(&network, &expected);
         let network = fold(&network, preprocess.mean, preprocess.std);
-        // What is left are the roundings of the folded weights to `f32`, which scales as hard as these may amplify.
+        // The remaining error is that of rounding the folded weights to `f32`, which hard scales may amplify.
         let (exact, single) = if hard { (1e-4, 1e-3) } else { (5e-6, 1e-5) };
         let found = folded(&network, &picture);
         let error = difference(found.logits, &expected.logits, range);
@@ -137,7 +140,7 @@ proptest! {
         let error = difference(network.forward(&[picture]).into_iter().map(f64::from), &expected.logits, range);
         prop_assert!(error <= single, "{placement:?} in f32: {error:e}");
         if !stream {
-            // The stored stream is the true one.
+            // Where the Affs act inside the branch, the stored stream is the true one.
             for (found, expected) in found.stages.iter().zip(&expected.stages) {
                 let error = difference(found.iter().copied(), expected, largest(expected));
                 prop_assert!(error <= exact, "stage: {error:e}");
@@ -156,7 +159,7 @@ fn a_scale_of_zero_stays_explicit_and_finite() {
         let expected = evaluate(&network, &preprocess.normalise(&picture));
         let range = range(&network, &expected);
         let network = fold(&network, preprocess.mean, preprocess.std);
-        // One for each half block.
+        // Each of the four half blocks has one explicit scale.
         assert_eq!(network.explicit_scales(), 4, "{alpha:e}");
         let error = difference(network.forward(&[picture]).into_iter().map(f64::from), &expected.logits, range);
         assert!(error <= 1e-5, "{alpha:e}: {error:e}");

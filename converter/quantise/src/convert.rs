@@ -1,4 +1,4 @@
-//! The whole way from a trained network to the bytes of a model file: fold, calibrate, quantise, pack.
+//! Goes the whole way from a trained network to the bytes of a model file: fold, calibrate, quantise, pack.
 
 use std::collections::HashSet;
 
@@ -9,73 +9,77 @@ use crate::pack::{self, Extras, PackError};
 use crate::quantise::{Quantised, StageLoss, quantise};
 use crate::sensitivity::{self, LayerCost};
 
-/// Pictures that calibration looks at unless the user wants another number.
-pub const CALIBRATION_PICTURES: usize = 512;
+/// Largest number of calibration pictures, unless the user asks for another number.
+pub(crate) const CALIBRATION_PICTURES: usize = 512;
 
-/// Multiply-accumulate operations that calibration may spend on the forward pass by default.
+/// Number of multiply-accumulate operations that the forward passes of calibration may take by default.
 const CALIBRATION_MACS: u64 = 250_000_000_000;
 
-/// What to make of a trained network.
+/// A trained network and what it is converted into.
 pub struct Request<'a> {
     /// The trained network.
     pub network: &'a Network,
-    /// What the model carries besides its numbers; the input normalisation in it is folded into the stem.
+    /// What the model carries besides its numbers. The mean and the standard deviation in it are folded into the stem.
     pub extras: &'a Extras,
     /// Storage of the weights.
     pub weights: WeightStorage,
-    /// The panels of an int8 model.
+    /// Layout of the panels of an int8 model. Every f16 model has the same layout.
     pub layout: Layout,
-    /// Pictures to calibrate an int8 model with, height × width × RGB bytes each.
+    /// Calibration pictures of an int8 model, height × width × RGB bytes each.
     pub pictures: &'a [Vec<u8>],
-    /// Whether to find out what each layer of an int8 model costs alone.
+    /// Whether to measure what quantising each layer of an int8 model alone costs.
     pub sensitivity: bool,
 }
 
-/// A packed model and what its making found out.
+/// A packed model and what was measured while it was made.
 pub struct Converted {
-    /// The file.
+    /// Contents of the model file.
     pub bytes: Vec<u8>,
-    /// Loss after each stage; empty for f16.
+    /// Noise after each stage; empty for f16.
     pub losses: Vec<StageLoss>,
-    /// What each layer costs alone; empty unless it was asked for.
+    /// What quantising each layer alone costs; empty unless the request asks for it.
     pub costs: Vec<LayerCost>,
-    /// Channel scales that could not be folded.
+    /// Number of channel scales that could not be folded.
     pub explicit_scales: usize,
 }
 
-/// How many pictures are worth calibrating with: fewer for a larger network.
+/// Returns the number of pictures with which calibration takes a reasonable time, from 64 to 512.
+/// `macs` is the number of multiply-accumulate operations of one forward pass; the larger the network, the fewer the
+/// pictures.
 pub fn calibration_pictures(macs: u64) -> usize {
     usize::try_from(CALIBRATION_MACS / macs.max(1)).unwrap_or(usize::MAX).clamp(64, CALIBRATION_PICTURES)
 }
 
-/// Different pictures below which calibration is doubtful.
+/// Number of different pictures below which calibration is doubtful.
 const FEW_PICTURES: usize = 32;
 
-/// What speaks against the model that is asked for.
+/// Returns reasons to doubt the requested model, one sentence each.
 pub fn doubts(request: &Request) -> Vec<String> {
     match request.weights {
         WeightStorage::Int8 => few_pictures(request.pictures).into_iter().collect(),
         WeightStorage::F16 if request.layout == Layout::DSP => {
-            let doubt = "Cortex-M cores multiply floating-point numbers one at a time: an int8 model is many times as fast there";
+            let doubt = "Cortex-M cores multiply floating-point numbers one at a time, so an int8 model is many times \
+                         faster there";
             vec![doubt.to_owned()]
         }
         WeightStorage::F16 => Vec::new(),
     }
 }
 
+/// Returns a sentence where fewer than [`FEW_PICTURES`] pictures differ. Pictures of one colour do not count.
 fn few_pictures(pictures: &[Vec<u8>]) -> Option<String> {
     let is_plain = |picture: &[u8]| picture.chunks_exact(3).all(|pixel| Some(pixel) == picture.get(..3));
     let different: HashSet<&[u8]> = pictures.iter().map(Vec::as_slice).filter(|picture| !is_plain(picture)).collect();
     let (found, all) = (different.len(), pictures.len());
     (found < FEW_PICTURES).then(|| {
         format!(
-            "few pictures to calibrate with: {found} of {all} that differ and are not of one colour, expected {FEW_PICTURES} at least; \
-             what others have beyond them is clipped"
+            "there are few pictures to calibrate with: {found} of {all} differ and have more than one colour, expected \
+             {FEW_PICTURES} at least; values beyond those of these pictures will be clipped"
         )
     })
 }
 
-/// Steps that `progress` of [`convert`] is told of.
+/// Returns how often [`convert`] calls `progress`.
 pub fn steps(request: &Request) -> usize {
     match request.weights {
         WeightStorage::Int8 => {
@@ -86,21 +90,22 @@ pub fn steps(request: &Request) -> usize {
     }
 }
 
-/// Why a network cannot be converted.
+/// A reason why a network cannot be converted.
 #[derive(Debug, thiserror::Error)]
 pub enum ConvertError {
-    /// An int8 model is asked for without pictures to calibrate it with.
-    #[error("an int8 model needs pictures to calibrate with")]
+    /// An int8 model is requested without calibration pictures.
+    #[error("an int8 model needs pictures to calibrate with, found none")]
     NoPictures,
-    /// The quantised network does not fit the format.
-    #[error("cannot be packed: {0}")]
+    /// The network does not fit the packed format.
+    #[error("the network cannot be packed: {0}")]
     Pack(#[from] PackError),
 }
 
 /// Converts a trained network. `progress` is called once for each of [`steps`].
 ///
 /// # Errors
-/// Where an int8 model has no calibration pictures, or a number does not fit the format.
+/// Returns an error where an int8 model has no calibration pictures, or where a size, a number or the activation does
+/// not fit the packed format.
 pub fn convert(request: &Request, progress: impl FnMut()) -> Result<Converted, ConvertError> {
     let folded = fold(request.network, request.extras.preprocessing.mean, request.extras.preprocessing.std);
     let explicit_scales = folded.explicit_scales();
@@ -114,6 +119,7 @@ pub fn convert(request: &Request, progress: impl FnMut()) -> Result<Converted, C
     Ok(Converted { bytes, losses, costs, explicit_scales })
 }
 
+/// Quantises the folded network and, where the request asks for it, measures what each layer alone costs.
 fn int8(
     request: &Request,
     folded: &FoldedNetwork,
@@ -143,9 +149,9 @@ mod tests {
         let enough: Vec<_> = (0..32).map(picture).collect();
         assert_eq!(few_pictures(&enough), None);
         for (pictures, found) in [
-            (enough[1..].to_vec(), "31 of 31 "),
-            (vec![picture(3); 512], "1 of 512 "),
-            ([&enough[1..], &[vec![7; 6]]].concat(), "31 of 32 "),
+            (enough[1..].to_vec(), "31 of 31 differ"),
+            (vec![picture(3); 512], "1 of 512 differ"),
+            ([&enough[1..], &[vec![7; 6]]].concat(), "31 of 32 differ"),
         ] {
             let doubt = few_pictures(&pictures).unwrap();
             assert!(doubt.contains(&format!("calibrate with: {found}")), "{doubt}");

@@ -1,4 +1,4 @@
-//! Quantises one layer at a time, given the residual streams that reach it.
+//! Quantises one layer at a time for the residual streams that reach it.
 
 use rayon::prelude::*;
 
@@ -8,37 +8,39 @@ use crate::ranges::{self, Histogram, Range};
 use crate::weights::{Moments, Rounded, round};
 use resmlp_network::forward::{row_sums, token_means};
 use resmlp_network::{Activation, FoldedBlock, FoldedNetwork, Head, Matrix};
+use resmlp_runtime::numerics::HEAD_RANGE;
 
-/// Samples from which a layer's second moments are taken.
+/// Number of samples from which a layer's second moments are taken.
 const MOMENT_SAMPLES: usize = 8192;
 
-/// Rows whose hidden activations are held at a time.
+/// Number of rows whose hidden activations are in memory at a time.
 const BATCH: usize = 1024;
 
-/// Smallest range of a channel that was still in calibration, as a share of the layer's largest: it may not be later.
+/// Smallest range of a channel that did not vary in calibration, as a share of the layer's largest range. The channel
+/// may vary for other pictures.
 const LEAST_SHARE: f32 = 1e-3;
 
-/// A channel is still where it varies by no more than this share of its magnitude.
+/// A channel counts as still where it varies by no more than this share of its magnitude.
 const STILL: f32 = 0.01;
 
-/// Smallest ranges of 8-bit and of 16-bit inputs: their scales fit the format.
+/// Smallest ranges of 8-bit and of 16-bit inputs. The scales of smaller ranges would not fit the format.
 const LEAST_RANGES: [f32; 2] = [255.0 * 1e-9, 16384.0 * 1e-9];
 
-/// Biases are at most this large in units of the sums, so that adding one cannot overflow.
+/// Largest magnitude of a bias in units of the sums. Adding such a bias to a sum cannot overflow 32 bits.
 const LARGEST_BIAS: f32 = (1 << 29) as f32;
 
 /// The exact residual stream and the quantised one, `[pictures · tokens, dim]`.
-pub struct Streams {
+pub(crate) struct Streams {
     /// Number of channels.
     pub dim: usize,
-    /// Without any rounding so far.
+    /// The stream without any rounding.
     pub exact: Vec<f32>,
-    /// With all rounding so far.
+    /// The stream with the rounding of all layers that are quantised so far.
     pub quantised: Vec<f32>,
 }
 
-/// Quantises the stem.
-pub fn stem(network: &FoldedNetwork, pictures: &[Vec<u8>]) -> (QuantisedLinear, Streams) {
+/// Quantises the stem and returns the streams behind it.
+pub(crate) fn stem(network: &FoldedNetwork, pictures: &[Vec<u8>]) -> (QuantisedLinear, Streams) {
     let layer = &network.stem;
     let input = pixels(network.image, network.patch, pictures);
     let mut moments = Moments::new(layer.weight.cols);
@@ -51,7 +53,7 @@ pub fn stem(network: &FoldedNetwork, pictures: &[Vec<u8>]) -> (QuantisedLinear, 
 }
 
 /// Quantises a block's patch mixing, and takes the streams through it.
-pub fn mix(block: &FoldedBlock, streams: &mut Streams) -> QuantisedMix {
+pub(crate) fn mix(block: &FoldedBlock, streams: &mut Streams) -> QuantisedMix {
     let tokens = block.mix.weight.rows;
     let weights = column_norms(&block.expand.weight);
     let (input, centres) = input_quantiser(&streams.quantised, &weights);
@@ -61,7 +63,8 @@ pub fn mix(block: &FoldedBlock, streams: &mut Streams) -> QuantisedMix {
         input,
         weights: rounded.weights,
         row_scale: rounded.scale,
-        // The centre of the channels' ranges goes through the exact weights: only what varies meets rounded ones.
+        // The centre of each channel's range goes through the exact row sums, so that only the deviation from the
+        // centre meets rounded weights.
         row_sum: row_sums(&block.mix),
         row_bias: block.mix.bias.clone(),
         sum_gain: block.sum_gain.iter().zip(&block.scale).zip(&centres).map(|((p, s), c)| p + s * c).collect(),
@@ -74,7 +77,8 @@ pub fn mix(block: &FoldedBlock, streams: &mut Streams) -> QuantisedMix {
     mix
 }
 
-/// Second moments over tokens. The channels share the weights; each counts as much as it moves the stream.
+/// Returns the second moments over tokens. All channels share the weights, and each channel counts as much as it moves
+/// the stream.
 fn mix_moments(input: &Quantiser, scale: &[f32], tokens: usize, streams: &Streams) -> Moments {
     let dim = streams.dim;
     let mut moments = Moments::uncentred(tokens);
@@ -89,7 +93,7 @@ fn mix_moments(input: &Quantiser, scale: &[f32], tokens: usize, streams: &Stream
 }
 
 /// Quantises a block's channel MLP, and takes the streams through it.
-pub fn mlp(block: &FoldedBlock, activation: Activation, streams: &mut Streams) -> QuantisedMlp {
+pub(crate) fn mlp(block: &FoldedBlock, activation: Activation, streams: &mut Streams) -> QuantisedMlp {
     let (dim, hidden) = (streams.dim, block.expand.weight.rows);
     let (input, _) = input_quantiser(&streams.quantised, &column_norms(&block.expand.weight));
     let samples = input.apply(&spread(&streams.quantised, dim, MOMENT_SAMPLES));
@@ -97,7 +101,7 @@ pub fn mlp(block: &FoldedBlock, activation: Activation, streams: &mut Streams) -
     let mut expand = expand_layer(block, &input, &samples, &exact_mean);
 
     let (ranges, largest) = hidden_ranges(&expand, activation, &input, &streams.quantised);
-    // A sum becomes less than half as many units.
+    // This unit keeps every scale of the first layer below 1/2, as the format demands.
     let widest = expand.scale.iter().fold(0f32, |widest, s| widest.max(*s));
     let gelu = GeluTable::new(activation, largest, 2.000_001 * widest);
     let (hidden_scale, hidden_zero, steps) = hidden_quantiser(&ranges, gelu.unit);
@@ -117,7 +121,7 @@ pub fn mlp(block: &FoldedBlock, activation: Activation, streams: &mut Streams) -
     mlp
 }
 
-/// The first layer of the channel MLP, with real results: the mean of its exact results goes into the bias.
+/// Quantises the first layer of the channel MLP. Its bias makes the mean of its results equal to the exact mean.
 fn expand_layer(block: &FoldedBlock, input: &Quantiser, samples: &[f32], exact_mean: &[f32]) -> QuantisedLinear {
     let layer = &block.expand;
     let steps: Vec<f32> = input.scale.iter().map(|s| 1.0 / s).collect();
@@ -129,7 +133,7 @@ fn expand_layer(block: &FoldedBlock, input: &Quantiser, samples: &[f32], exact_m
 }
 
 /// Quantises the classifier.
-pub fn head(network: &FoldedNetwork, streams: &Streams) -> QuantisedHead {
+pub(crate) fn head(network: &FoldedNetwork, streams: &Streams) -> QuantisedHead {
     let (tokens, dim) = (network.tokens(), streams.dim);
     let layer = match &network.head {
         Head::Classifier(layer) => layer,
@@ -141,7 +145,7 @@ pub fn head(network: &FoldedNetwork, streams: &Streams) -> QuantisedHead {
     let sums: Vec<f32> = token_means(&streams.quantised, tokens, dim).iter().map(|m| m * tokens as f32).collect();
     let input = sum_quantiser(&sums, &column_norms(&layer.weight));
     let steps: Vec<f32> = input.scale.iter().map(|s| 1.0 / (s * tokens as f32)).collect();
-    let levels = input.apply_within(&sums, -32768.0, 32639.0);
+    let levels = input.apply_within(&sums, HEAD_RANGE);
     let mut moments = Moments::new(dim);
     moments.add(&levels);
     let Rounded { weights, scale } =
@@ -152,8 +156,8 @@ pub fn head(network: &FoldedNetwork, streams: &Streams) -> QuantisedHead {
     QuantisedHead::Classifier { input, weights, scale, bias }
 }
 
-/// 16 bits with room for sums four times as far from the middle as those seen. `weights` is how much the classifier makes
-/// of each channel.
+/// Returns a 16-bit quantiser with room for sums four times as far from the middle as those seen. `weights` is the
+/// effect of each channel on the logits.
 fn sum_quantiser(sums: &[f32], weights: &[f32]) -> Quantiser {
     let dim = weights.len();
     let ranges: Vec<Range> = (0..dim).map(|d| Range::of(sums.iter().skip(d).step_by(dim))).collect();
@@ -162,8 +166,8 @@ fn sum_quantiser(sums: &[f32], weights: &[f32]) -> Quantiser {
     Quantiser { scale, offset }
 }
 
-/// 8-bit ranges of each channel of `stream`, and the real value in the middle of each. `weights` is how much the layers
-/// behind make of each channel.
+/// Returns an 8-bit quantiser for the channels of `stream`, and the real value in the middle of each channel's range.
+/// `weights` is the effect of each channel on the layers behind.
 fn input_quantiser(stream: &[f32], weights: &[f32]) -> (Quantiser, Vec<f32>) {
     let dim = weights.len();
     let mut histograms: Vec<Histogram> = ranges::extremes(stream, dim).into_iter().map(Histogram::new).collect();
@@ -176,15 +180,17 @@ fn input_quantiser(stream: &[f32], weights: &[f32]) -> (Quantiser, Vec<f32>) {
     (Quantiser { scale, offset }, centres)
 }
 
-/// How wide each channel's range is made: as wide as it was seen, where it moved. One that was still gets room by what the
-/// layer makes of it: more would coarsen the weights of all others, which share its scale.
+/// Returns the width of each channel's range. A channel that moved gets the range that was seen. A channel that was
+/// still gets room in proportion to its effect on the layer; more room would coarsen the weights of all other channels,
+/// which share a scale with it.
 fn widths(ranges: &[Range], weights: &[f32], least: f32) -> Vec<f32> {
     let magnitude = |r: &Range| r.low.abs().max(r.high.abs());
     let is_still = |r: &Range| r.high - r.low <= STILL * magnitude(r);
     let largest = ranges.iter().map(magnitude).fold(0f32, f32::max);
     let effects = ranges.iter().zip(weights).map(|(r, w)| (r.high - r.low) * w);
     let strongest = effects.fold(0f32, f32::max);
-    // One picture, or several that are alike, say nothing of how far others lie apart: as far as from zero, then.
+    // One picture, or several equal ones, do not show how far pictures lie apart. The distance from zero takes its
+    // place.
     let nothing_moved = ranges.iter().all(is_still);
     let width = |(r, &w): (&Range, &f32)| {
         let room = match is_still(r) {
@@ -198,7 +204,7 @@ fn widths(ranges: &[Range], weights: &[f32], least: f32) -> Vec<f32> {
     ranges.iter().zip(weights).map(width).collect()
 }
 
-/// Length of each column.
+/// Returns the Euclidean norm of each column.
 fn column_norms(matrix: &Matrix) -> Vec<f32> {
     let mut squares = vec![0f64; matrix.cols];
     for row in matrix.data.chunks_exact(matrix.cols) {
@@ -207,8 +213,9 @@ fn column_norms(matrix: &Matrix) -> Vec<f32> {
     squares.iter().map(|s| s.sqrt() as f32).collect()
 }
 
-/// The range of the activation's results for each hidden unit, and the largest input of all in magnitude that 16 bits must hold: one unit
-/// that is far below zero must not coarsen all others.
+/// Returns the range of the activation's results for each hidden unit, and the largest magnitude of the activation's
+/// inputs that 16 bits must hold. Inputs far below zero do not count, so that one such unit does not coarsen all
+/// others.
 fn hidden_ranges(
     expand: &QuantisedLinear,
     activation: Activation,
@@ -218,7 +225,7 @@ fn hidden_ranges(
     let (dim, hidden) = (input.scale.len(), expand.bias.len());
     let mut largest = 0f32;
     let mut histograms: Vec<Histogram> = Vec::new();
-    // Evenly spread rows first: they set the bounds of the histograms, with room for what is still to come.
+    // Evenly spread rows set the bounds of the histograms, with room for larger values among the other rows.
     let first = expand.apply(&input.apply(&spread(stream, dim, BATCH)));
     for range in ranges::extremes(&first, hidden) {
         histograms.push(Histogram::new(Range { low: -0.2, high: 4.0 * range.high.max(0.1) }));
@@ -232,7 +239,8 @@ fn hidden_ranges(
     (histograms.par_iter().map(|h| h.best(true)).collect(), largest)
 }
 
-/// Scales (fractions of 2^15 of `unit`), zero points and real steps of the hidden activations.
+/// Returns the scales (in units of 2^-15), the zero points and the real steps of the 8-bit hidden activations, whose
+/// 16-bit inputs count in `unit`.
 fn hidden_quantiser(ranges: &[Range], unit: f32) -> (Vec<i16>, Vec<i8>, Vec<f32>) {
     let one = |range: &Range| {
         let range = Range { low: range.low.min(0.0), high: range.high.max(0.0) };
@@ -249,7 +257,8 @@ fn hidden_quantiser(ranges: &[Range], unit: f32) -> (Vec<i16>, Vec<i8>, Vec<f32>
     out
 }
 
-/// A layer whose mean result, for inputs with these moments, is `means`. `largest` bounds the bias.
+/// Quantises a layer so that its mean result, for inputs with these moments, is `means`. `largest` bounds the magnitude
+/// of the bias.
 fn linear(weights: &[f32], means: &[f32], moments: &Moments, largest: &[f32]) -> QuantisedLinear {
     let least: Vec<f32> = largest.iter().map(|b| b.abs() / LARGEST_BIAS).collect();
     let Rounded { weights, scale } = round(weights, moments, &least);
@@ -258,7 +267,8 @@ fn linear(weights: &[f32], means: &[f32], moments: &Moments, largest: &[f32]) ->
     QuantisedLinear { weights, bias, scale }
 }
 
-/// Moves `layer`'s bias so that the mean of each channel of `found`, to which it was added, is that of `exact`.
+/// Changes `layer`'s bias so that each channel of `found`, which contains the layer's results, has the same mean as in
+/// `exact`. `found` changes along with the bias.
 fn correct_bias(layer: &mut QuantisedLinear, exact: &[f32], found: &mut [f32]) {
     let dim = layer.bias.len();
     let (exact, mean) = (mean_rows(exact, dim), mean_rows(found, dim));
@@ -271,22 +281,24 @@ fn correct_bias(layer: &mut QuantisedLinear, exact: &[f32], found: &mut [f32]) {
     found.par_chunks_exact_mut(dim).for_each(|row| row.iter_mut().zip(&change).for_each(|(y, c)| *y += c));
 }
 
-/// `weights · mean`, row by row.
+/// Returns `weights · mean`, `[rows]`.
 fn products_of_mean(weights: &[i8], mean: &[f32]) -> Vec<f32> {
     let product = |row: &[i8]| row.iter().zip(mean).map(|(&w, &m)| f64::from(w) * f64::from(m)).sum::<f64>() as f32;
     weights.par_chunks_exact(mean.len()).map(product).collect()
 }
 
+/// Returns `weights` with every column multiplied by its factor.
 fn scale_columns(weights: &[f32], factors: &[f32]) -> Vec<f32> {
     weights.iter().zip(factors.iter().cycle()).map(|(w, f)| w * f).collect()
 }
 
-/// Mean of the rows, `[dim]`.
+/// Returns the mean of the rows, `[dim]`.
 fn mean_rows(rows: &[f32], dim: usize) -> Vec<f32> {
     token_means(rows, rows.len() / dim, dim)
 }
 
-/// At most `count` of the rows of `rows`, spread evenly but without a period: neighbouring rows are neighbouring patches.
+/// Returns at most `count` of the rows, spread evenly but not periodically. Neighbouring rows are neighbouring patches,
+/// so a period could pick the same place of every picture.
 fn spread(rows: &[f32], dim: usize, count: usize) -> Vec<f32> {
     const GOLDEN: f64 = 0.618_033_988_749_894_9;
     let all = rows.len() / dim;
@@ -299,14 +311,14 @@ fn spread(rows: &[f32], dim: usize, count: usize) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use super::sum_quantiser;
+    use super::{HEAD_RANGE, sum_quantiser};
 
     #[test]
     fn one_picture_leaves_room_for_others() {
         let seen = [30.0, -80.0, 0.001];
         let quantiser = sum_quantiser(&seen, &[1.0; 3]);
         let others = [-50.0, 40.0, 70.0];
-        let levels = quantiser.apply_within(&others, -32768.0, 32639.0);
+        let levels = quantiser.apply_within(&others, HEAD_RANGE);
         for ((level, other), (scale, offset)) in
             levels.iter().zip(others).zip(quantiser.scale.iter().zip(&quantiser.offset))
         {

@@ -1,11 +1,12 @@
-//! From a folded network and calibration pictures to the bytes of a packed model.
+//! Turns a folded network and calibration pictures into the bytes of a packed model.
 //!
 //! ```text
 //! FoldedNetwork ── quantise ──► QuantisedNetwork ── pack ──► .rmlp bytes
 //!       pictures ──┘
 //! ```
 //!
-//! [`convert()`] goes the whole way from a trained network. [`sensitivity`] tells what each layer costs alone.
+//! [`convert()`] goes the whole way from a trained network to the bytes. A [`Request`] may also ask for what quantising
+//! each layer alone costs.
 
 mod convert;
 mod gelu;
@@ -14,16 +15,14 @@ mod network;
 pub mod pack;
 mod quantise;
 mod ranges;
-pub mod sensitivity;
+mod sensitivity;
 mod weights;
 
-pub use convert::{
-    CALIBRATION_PICTURES, ConvertError, Converted, Request, calibration_pictures, convert, doubts, steps,
-};
+pub use convert::{ConvertError, Converted, Request, calibration_pictures, convert, doubts, steps};
 pub use gelu::GeluTable;
 pub use network::{
     QuantisedBlock, QuantisedHead, QuantisedLinear, QuantisedMix, QuantisedMlp, QuantisedNetwork, Quantiser,
 };
 pub use pack::{Extras, PackError};
-pub use quantise::{Quantised, StageLoss, quantise};
+pub use quantise::StageLoss;
 pub use sensitivity::LayerCost;

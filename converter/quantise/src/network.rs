@@ -1,76 +1,78 @@
-//! The quantised network: the numbers that go into a packed int8 model, and what they compute.
+//! The quantised network: the numbers of a packed int8 model, and a forward pass with them.
 //!
-//! The forward pass here imitates the runtime's arithmetic in `f32` matrix products over many pictures at once; it guides
-//! the quantisation and is not bit-exact. What counts is the runtime itself.
+//! The forward pass here imitates the runtime's arithmetic in `f32` matrix products over many pictures at once. It
+//! guides the quantisation and is not bit-exact; the runtime defines the results.
 
 use rayon::prelude::*;
 
 use crate::gelu::GeluTable;
 use resmlp_network::forward::patches;
 use resmlp_network::gemm::{product, view};
+use resmlp_runtime::numerics::{INT8_RANGE, requantise};
 
-/// Rows of the residual stream whose hidden activations are held at a time.
+/// Number of rows of the residual stream whose hidden activations are in memory at a time.
 const ROWS: usize = 256;
 
-/// Real values to 8 or 16 bits: `round(value · scale + offset)`.
+/// A map from real values to 8 or 16 bits, channel by channel: `round(value · scale + offset)`.
 #[derive(Clone, Debug)]
 pub struct Quantiser {
-    /// `[dim]`.
+    /// Factor of each channel, `[dim]`.
     pub scale: Vec<f32>,
-    /// `[dim]`.
+    /// Summand of each channel, `[dim]`.
     pub offset: Vec<f32>,
 }
 
-/// `scale ⊙ (weights · x + bias)` with 8-bit `x`.
+/// A linear layer on 8-bit inputs: `scale ⊙ (weights · x + bias)`.
 #[derive(Clone, Debug)]
 pub struct QuantisedLinear {
-    /// `[rows, k]`, each in -127..=127.
+    /// Weights in -127..=127, `[rows, k]`.
     pub weights: Vec<i8>,
-    /// `[rows]`.
+    /// Bias in units of the sums, `[rows]`.
     pub bias: Vec<i32>,
-    /// `[rows]`.
+    /// Real value of one unit of the sums, `[rows]`.
     pub scale: Vec<f32>,
 }
 
-/// A block's patch mixing.
+/// The patch mixing of a block.
 #[derive(Clone, Debug)]
 pub struct QuantisedMix {
-    /// Stream to the 8-bit input.
+    /// Quantiser from the residual stream to the 8-bit input.
     pub input: Quantiser,
-    /// The layer across patches, `[tokens, tokens]`.
+    /// Weights of the layer across patches, `[tokens, tokens]`.
     pub weights: Vec<i8>,
-    /// Scale of each row of the weights.
+    /// Scale of each row of the weights, `[tokens]`.
     pub row_scale: Vec<f32>,
-    /// Sum of each row of the weights before rounding.
+    /// Sum of each row of the weights before rounding, `[tokens]`.
     pub row_sum: Vec<f32>,
-    /// Bias of the layer.
+    /// Bias of the layer across patches, `[tokens]`.
     pub row_bias: Vec<f32>,
-    /// Factor of the products, per channel.
+    /// Factor of the products for each channel, `[dim]`.
     pub scale: Vec<f32>,
-    /// Factor of the row sums, per channel.
+    /// Factor of the row sums for each channel, `[dim]`.
     pub sum_gain: Vec<f32>,
-    /// Factor of the bias, per channel.
+    /// Factor of the bias for each channel, `[dim]`.
     pub bias_gain: Vec<f32>,
-    /// The stream is multiplied by it first.
+    /// Factor of the residual stream before the result is added, `[dim]`.
     pub gain: Vec<f32>,
 }
 
-/// A block's channel MLP.
+/// The channel MLP of a block.
 #[derive(Clone, Debug)]
 pub struct QuantisedMlp {
-    /// Stream to the 8-bit input.
+    /// Quantiser from the residual stream to the 8-bit input.
     pub input: Quantiser,
-    /// First layer; its results are in the GELU table's units, and its scales below 1/2.
+    /// First layer, `[hidden, dim]`. Its results count in the units of the activation's table, and its scales are below
+    /// 1/2.
     pub expand: QuantisedLinear,
-    /// GELU.
+    /// Table of the activation.
     pub gelu: GeluTable,
-    /// GELU's units to 8 bits, as fractions of 2^15.
+    /// Factors from the activation's units to 8 bits, in units of 2^-15, `[hidden]`.
     pub hidden_scale: Vec<i16>,
-    /// Zero points of the 8-bit hidden activations.
+    /// Zero points of the 8-bit hidden activations, `[hidden]`.
     pub hidden_zero: Vec<i8>,
-    /// Second layer.
+    /// Second layer, `[dim, hidden]`.
     pub contract: QuantisedLinear,
-    /// The stream is multiplied by it first.
+    /// Factor of the residual stream before the result is added, `[dim]`.
     pub gain: Vec<f32>,
 }
 
@@ -83,56 +85,56 @@ pub struct QuantisedBlock {
     pub mlp: QuantisedMlp,
 }
 
-/// What follows the sum over patches.
+/// The layer behind the sum over patches.
 #[derive(Clone, Debug)]
 pub enum QuantisedHead {
-    /// Logits of classes.
+    /// A linear layer that computes the logits.
     Classifier {
-        /// Sum over tokens to 16 bits.
+        /// Quantiser from the sum over patches to 16 bits.
         input: Quantiser,
-        /// `[classes, dim]`.
+        /// Weights in -127..=127, `[classes, dim]`.
         weights: Vec<i8>,
-        /// `[classes]`.
+        /// Real value of one unit of the sums, `[classes]`.
         scale: Vec<f32>,
-        /// `[classes]`.
+        /// Real bias of each logit, `[classes]`.
         bias: Vec<f32>,
     },
-    /// Acts on the sum over tokens.
+    /// The sum over patches is scaled and shifted channel by channel.
     Embedding {
-        /// `[dim]`.
+        /// Factor of each channel, `[dim]`.
         scale: Vec<f32>,
-        /// `[dim]`.
+        /// Summand of each channel, `[dim]`.
         bias: Vec<f32>,
     },
 }
 
-/// A network whose weights and activations have 8 bits.
+/// A network whose weights and activations into every matrix product have 8 bits.
 #[derive(Clone, Debug)]
 pub struct QuantisedNetwork {
-    /// Height and width of the picture, pixels.
+    /// Height and width of the picture in pixels.
     pub image: [usize; 2],
-    /// Edge of a patch, pixels.
+    /// Edge of a patch in pixels.
     pub patch: usize,
-    /// Channels.
+    /// Number of channels.
     pub dim: usize,
-    /// Hidden width.
+    /// Width of the channel MLPs' hidden layer.
     pub hidden: usize,
-    /// Acts on `pixel - 128`; a patch is flattened as (row, column, colour).
+    /// Patch embedding, which acts on `pixel - 128`. A patch is flattened as (row, column, colour).
     pub stem: QuantisedLinear,
     /// The residual blocks.
     pub blocks: Vec<QuantisedBlock>,
-    /// What follows the sum over patches.
+    /// The layer behind the sum over patches.
     pub head: QuantisedHead,
 }
 
 impl Quantiser {
-    /// 8-bit activations, as whole numbers in `f32`, of `values` (`[count, dim]`).
+    /// Returns the 8-bit activations of `values` (`[count, dim]`), as whole numbers in `f32`.
     pub fn apply(&self, values: &[f32]) -> Vec<f32> {
-        self.apply_within(values, -128.0, 127.0)
+        self.apply_within(values, INT8_RANGE)
     }
 
-    /// The same with other limits.
-    pub fn apply_within(&self, values: &[f32], low: f32, high: f32) -> Vec<f32> {
+    /// Returns the activations of `values` (`[count, dim]`) clamped to `low..=high`, as whole numbers in `f32`.
+    pub fn apply_within(&self, values: &[f32], [low, high]: [f32; 2]) -> Vec<f32> {
         let mut out = vec![0.0; values.len()];
         let dim = self.scale.len();
         out.par_chunks_mut(dim).zip(values.par_chunks(dim)).with_min_len(64).for_each(|(out, values)| {
@@ -145,14 +147,14 @@ impl Quantiser {
     }
 }
 
-/// `x · weightsᵀ` for whole numbers.
-pub fn sums(x: &[f32], weights: &[i8], k: usize) -> Vec<f32> {
+/// Returns `x · weightsᵀ` for rows of `k` whole numbers.
+pub(crate) fn sums(x: &[f32], weights: &[i8], k: usize) -> Vec<f32> {
     let weights: Vec<f32> = weights.iter().map(|&w| f32::from(w)).collect();
     product(view(x, k), view(&weights, k).t())
 }
 
 impl QuantisedLinear {
-    /// `scale ⊙ (weights · x + bias)` for the rows of `x`.
+    /// Returns `scale ⊙ (weights · x + bias)` for the rows of `x`, `[count, k]`.
     pub fn apply(&self, x: &[f32]) -> Vec<f32> {
         let rows = self.bias.len();
         let mut out = sums(x, &self.weights, self.weights.len() / rows);
@@ -185,7 +187,7 @@ impl QuantisedMix {
 }
 
 impl QuantisedMlp {
-    /// The 8-bit hidden activations for rows of 8-bit inputs.
+    /// Returns the 8-bit hidden activations, `[count, hidden]`, for 8-bit inputs, `[count, dim]`.
     pub fn hidden(&self, input: &[f32]) -> Vec<f32> {
         let hidden = self.hidden_scale.len();
         let mut out = self.expand.apply(input);
@@ -193,14 +195,13 @@ impl QuantisedMlp {
             let coefficients = self.hidden_scale.iter().zip(&self.hidden_zero);
             for (h, (&scale, &zero)) in row.iter_mut().zip(coefficients) {
                 let y = self.gelu.apply(h.round_ties_even().clamp(-32768.0, 32767.0) as i32);
-                let y = ((y * i32::from(scale) + (1 << 14)) >> 15) + i32::from(zero);
-                *h = y.clamp(-128, 127) as f32;
+                *h = requantise(y, scale, zero) as f32;
             }
         });
         out
     }
 
-    /// Takes residual streams, in rows of channels, through the channel MLP.
+    /// Takes residual streams, `[pictures · tokens, dim]`, through the channel MLP.
     pub fn apply(&self, stream: &mut [f32]) {
         let dim = self.gain.len();
         stream.par_chunks_mut(ROWS * dim).for_each(|rows| {
@@ -213,14 +214,14 @@ impl QuantisedMlp {
 }
 
 impl QuantisedNetwork {
-    /// The residual stream after the stem, `[pictures · tokens, dim]`.
+    /// Returns the residual stream after the stem, `[pictures · tokens, dim]`.
     pub fn stem(&self, pictures: &[Vec<u8>]) -> Vec<f32> {
         self.stem.apply(&pixels(self.image, self.patch, pictures))
     }
 }
 
-/// The stem's 8-bit input: patches of `pixel - 128`.
-pub fn pixels(image: [usize; 2], patch: usize, pictures: &[Vec<u8>]) -> Vec<f32> {
+/// Returns the stem's 8-bit input, `[pictures · tokens, 3 · patch²]`: patches of `pixel - 128`.
+pub(crate) fn pixels(image: [usize; 2], patch: usize, pictures: &[Vec<u8>]) -> Vec<f32> {
     let mut pixels = patches(image, patch, pictures);
     pixels.iter_mut().for_each(|p| *p -= 128.0);
     pixels

@@ -1,4 +1,4 @@
-//! Writes packed models. `resmlp_runtime::format` says where everything lies; here it is put there.
+//! Writes packed models. The module `resmlp_runtime::format` defines where every number lies; this file puts it there.
 
 use half::f16;
 use resmlp_runtime::format::{
@@ -12,57 +12,57 @@ use resmlp_network::Linear;
 use resmlp_network::forward::row_sums;
 use resmlp_network::{Activation, FoldedNetwork, Head};
 
-/// What a model carries besides its numbers.
+/// What a model carries besides its tensors.
 #[derive(Clone, Debug)]
 pub struct Extras {
-    /// One label a class, or none.
+    /// One name for each class, or none at all.
     pub labels: Vec<String>,
-    /// How pictures are prepared.
+    /// Settings with which pictures are prepared.
     pub preprocessing: Preprocessing,
-    /// JSON text: where the model comes from.
+    /// JSON text that says where the model comes from.
     pub provenance: String,
 }
 
-/// Why a network cannot be packed.
+/// A reason why a network cannot be packed.
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
-    /// The format or its 32-bit sums do not allow this size.
-    #[error("a dimension is out of the format's range: {0:?}")]
+    /// A size exceeds what the format or its 32-bit sums allow.
+    #[error("a dimension is out of the packed format's range: {0:?}")]
     Dims(Dims),
-    /// A number does not fit the format.
+    /// A number is not finite or too large for the format.
     #[error(
         "tensor {slot:?} of block {block} has the value {value}, expected a finite number of at most {MAX_MULTIPLIER}"
     )]
     Value {
-        /// Which tensor.
+        /// Tensor that holds the number.
         slot: Slot,
-        /// In which block.
+        /// Index of the block.
         block: usize,
-        /// The first value that does not fit.
+        /// First value that does not fit.
         value: f32,
     },
-    /// A fixed-point multiplier does not fit the format.
-    #[error("tensor {slot:?} of block {block} has the value {value}, expected 0 or more, and less than 1/2")]
+    /// A fixed-point multiplier is out of the format's range.
+    #[error("tensor {slot:?} of block {block} has the value {value}, expected a number from 0 to less than 1/2")]
     Fraction {
-        /// Which tensor.
+        /// Tensor that holds the number.
         slot: Slot,
-        /// In which block.
+        /// Index of the block.
         block: usize,
-        /// The first value that does not fit.
+        /// First value that does not fit.
         value: f32,
     },
-    /// An f16 model computes the exact GELU alone.
-    #[error("the activation is {}, and f16 models compute the exact GELU alone; convert to int8", .0.name())]
+    /// The model is to be f16, and its activation is not the exact GELU.
+    #[error("the network's activation is {}, but f16 models support the exact GELU only; convert with --precision int8", .0.name())]
     Activation(Activation),
-    /// The reader refuses what was written.
-    #[error("the packed model does not validate: {0}")]
+    /// The runtime refuses the bytes that were written.
+    #[error("the runtime does not accept the packed model: {0}")]
     Invalid(#[from] resmlp_runtime::ModelError),
 }
 
-/// An int8 model file.
+/// Returns the bytes of an int8 model whose weights are laid out in the panels of `layout`.
 ///
 /// # Errors
-/// Where a dimension or a number is out of the format's range.
+/// Returns an error where a size or a number is out of the format's range.
 pub fn int8(network: &QuantisedNetwork, layout: Layout, extras: &Extras) -> Result<Vec<u8>, PackError> {
     let outputs = match &network.head {
         QuantisedHead::Classifier { bias, .. } | QuantisedHead::Embedding { bias, .. } => bias.len(),
@@ -120,10 +120,11 @@ pub fn int8(network: &QuantisedNetwork, layout: Layout, extras: &Extras) -> Resu
     file.finish(extras)
 }
 
-/// An f16 model file.
+/// Returns the bytes of an f16 model.
 ///
 /// # Errors
-/// Where a dimension or a number is out of the format's range, or the activation is not the exact GELU.
+/// Returns an error where a size or a number is out of the format's range, or where the activation is not the exact
+/// GELU.
 pub fn f16(network: &FoldedNetwork, extras: &Extras) -> Result<Vec<u8>, PackError> {
     if network.activation != Activation::Gelu {
         return Err(PackError::Activation(network.activation));
@@ -170,13 +171,18 @@ pub fn f16(network: &FoldedNetwork, extras: &Extras) -> Result<Vec<u8>, PackErro
     file.finish(extras)
 }
 
+/// A model file that is being written.
 struct Writer {
+    /// Sizes of the network.
     dims: Dims,
+    /// Place of every tensor in the file.
     map: Map,
+    /// Contents of the file. Bytes that are not written yet are zero.
     bytes: Vec<u8>,
 }
 
 impl Writer {
+    /// Creates a file of the right length and writes the labels and the provenance.
     fn new(dims: Dims, extras: &Extras) -> Result<Self, PackError> {
         let labels = joined(&extras.labels);
         let map = Map::new(&dims, labels.len(), extras.provenance.len());
@@ -188,15 +194,16 @@ impl Writer {
         Ok(Self { dims, map, bytes })
     }
 
-    /// A vector; what pads it to whole panels stays 0.
+    /// Writes a vector. The padding behind it stays 0.
     fn elements<const N: usize>(&mut self, slot: Slot, block: usize, values: impl Iterator<Item = [u8; N]>) {
         let places = self.bytes[self.map.range(slot, block)].chunks_exact_mut(N);
         places.zip(values).for_each(|(place, value)| place.copy_from_slice(&value));
     }
 
+    /// Writes a vector of `f32` values.
     fn f32s(&mut self, slot: Slot, block: usize, values: &[f32]) -> Result<(), PackError> {
         debug_assert!(matches!(slot.shape(), Shape::Vector(Element::F32 | Element::Bias | Element::Fixed, _)));
-        // NaN is not in range either.
+        // The comparison is false for NaN, so NaN is out of range too.
         let in_range = |v: f32| v.abs() <= MAX_MULTIPLIER;
         match values.iter().find(|&&v| !in_range(v)) {
             Some(&value) => Err(PackError::Value { slot, block, value }),
@@ -207,7 +214,7 @@ impl Writer {
         }
     }
 
-    /// In fixed point: as fractions of 2^31.
+    /// Writes a vector of fixed-point numbers: multiples of 2^-31.
     fn fractions(&mut self, slot: Slot, block: usize, values: &[f32]) -> Result<(), PackError> {
         debug_assert!(matches!(slot.shape(), Shape::Vector(Element::Fixed, _)));
         let in_range = |v: f32| (0.0..0.5).contains(&v);
@@ -222,19 +229,23 @@ impl Writer {
         }
     }
 
+    /// Writes a vector of `i32` values.
     fn i32s(&mut self, slot: Slot, block: usize, values: &[i32]) {
         self.elements(slot, block, values.iter().map(|v| v.to_le_bytes()));
     }
 
+    /// Writes the table of the activation, and behind it the shift.
     fn gelu(&mut self, block: usize, entries: &[u8; GELU_ENTRIES], shift: u32) {
         self.elements(Slot::GeluTable, block, entries.iter().copied().chain([shift as u8]).map(|b| [b]));
     }
 
+    /// Writes the scales and offsets of a quantiser.
     fn quantiser(&mut self, [scale, offset]: [Slot; 2], block: usize, quantiser: &Quantiser) -> Result<(), PackError> {
         self.f32s(scale, block, &quantiser.scale)?;
         self.f32s(offset, block, &quantiser.offset)
     }
 
+    /// Writes weights, biases and scales of an int8 layer.
     fn linear(
         &mut self,
         [weights, bias, scale]: [Slot; 3],
@@ -245,7 +256,7 @@ impl Writer {
         self.f32s(scale, block, &l.scale)
     }
 
-    /// Weights, and biases that take the offset of stored activations out of the sums again.
+    /// Writes the weights of an int8 layer, and its biases together with the corrections for the offset of activations.
     fn sums(&mut self, [weights, bias]: [Slot; 2], block: usize, l: &QuantisedLinear) {
         self.int8_weights(weights, block, &l.weights);
         let corrections = self.corrections(&l.weights, l.bias.len());
@@ -253,17 +264,19 @@ impl Writer {
         self.i32s(bias, block, &biases);
     }
 
-    /// What takes the offset of stored activations out of the sums again, row by row.
+    /// Returns the number for each row that cancels what the offset of stored activations adds to the row's sum.
     fn corrections(&self, weights: &[i8], rows: usize) -> Vec<i32> {
         let sum = |row: &[i8]| row.iter().map(|&w| i32::from(w)).sum::<i32>();
         weights.chunks_exact(weights.len() / rows).map(|row| -(self.dims.layout.offset as i32) * sum(row)).collect()
     }
 
+    /// Writes 8-bit weights in panels.
     fn int8_weights(&mut self, slot: Slot, block: usize, weights: &[i8]) {
         self.panels(slot, block, weights.iter().map(|&w| [w as u8]));
     }
 
-    /// Weights in 16 bits, each row divided by the power of two that is returned, so that its largest weight is about 1.
+    /// Writes weights in 16 bits. Each row is divided by a power of two so that its largest weight is about 1; the
+    /// powers are returned.
     fn half_weights(&mut self, slot: Slot, block: usize, layer: &Linear) -> Vec<f32> {
         let rows = layer.weight.data.chunks_exact(layer.weight.cols);
         let scale: Vec<f32> = rows.map(power_of_two).collect();
@@ -272,6 +285,7 @@ impl Writer {
         scale
     }
 
+    /// Writes weights, biases and scales of an f16 layer. The scales are multiplied by `share`.
     fn half_linear(
         &mut self,
         [weights, bias, scale]: [Slot; 3],
@@ -284,7 +298,7 @@ impl Writer {
         self.f32s(scale, block, &scales.iter().map(|s| s * share).collect::<Vec<_>>())
     }
 
-    /// A row-major matrix, cut into panels.
+    /// Writes a row-major matrix, cut into panels.
     fn panels<const N: usize>(&mut self, slot: Slot, block: usize, values: impl Iterator<Item = [u8; N]>) {
         let (Dims { layout, .. }, shape) = (self.dims, slot.shape());
         let (panel, k) = match shape {
@@ -300,6 +314,7 @@ impl Writer {
         }
     }
 
+    /// Writes the header and the checksum, and lets the runtime validate the file.
     fn finish(mut self, extras: &Extras) -> Result<Vec<u8>, PackError> {
         self.header(extras);
         let sum = checksum(&self.bytes);
@@ -309,10 +324,12 @@ impl Writer {
         Ok(self.bytes)
     }
 
+    /// Writes bytes at an offset of the file.
     fn put<const N: usize>(&mut self, at: usize, value: [u8; N]) {
         self.bytes[at..][..N].copy_from_slice(&value);
     }
 
+    /// Writes every field of the header but the checksum.
     fn header(&mut self, extras: &Extras) {
         let d = self.dims;
         self.put(field::MAGIC, MAGIC);
@@ -352,12 +369,12 @@ impl Writer {
     }
 }
 
-/// One label a line.
+/// Joins the labels, one a line. A line break inside a label becomes a space.
 fn joined(labels: &[String]) -> String {
     labels.iter().map(|l| format!("{}\n", l.replace(['\n', '\r'], " "))).collect()
 }
 
-/// The power of two by which a row is divided before it is stored in 16 bits.
+/// Returns the power of two by which a row is divided before it is stored in 16 bits.
 fn power_of_two(row: &[f32]) -> f32 {
     let largest = row.iter().fold(0f32, |m, w| m.max(w.abs()));
     if largest == 0.0 { 1.0 } else { largest.log2().floor().clamp(-60.0, 29.0).exp2() }

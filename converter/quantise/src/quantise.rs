@@ -1,7 +1,8 @@
 //! Quantises a folded network layer by layer.
 //!
-//! Two residual streams go through the network: the exact one, and the one that the layers quantised so far produce. Every
-//! layer is quantised for the inputs that it will really see, and its bias makes up for the mean error.
+//! Two residual streams go through the network side by side: the exact one, and the one that the layers quantised so
+//! far produce. Every layer is quantised for the inputs that it will really see, and its bias makes up for the mean
+//! error.
 
 use resmlp_network::metrics::sqnr_db;
 use resmlp_network::{FoldedNetwork, mix_stage, mlp_stage};
@@ -9,27 +10,28 @@ use resmlp_network::{FoldedNetwork, mix_stage, mlp_stage};
 use crate::layers::{self, Streams};
 use crate::network::{QuantisedBlock, QuantisedNetwork};
 
-/// How much of the signal one stage lost.
+/// The noise of the residual stream after one stage.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct StageLoss {
-    /// `stem`, `block.3.mix`, `block.3.mlp`.
+    /// Name of the stage: `stem`, `block.3.mix` or `block.3.mlp`.
     pub name: String,
-    /// Signal to noise of the residual stream after the stage, in dB, the noise of all earlier stages included.
+    /// Signal-to-noise ratio of the residual stream after the stage, in dB. The noise of all earlier stages is part of
+    /// it.
     pub sqnr_db: f64,
 }
 
 /// The result of [`quantise`].
 #[derive(Clone, Debug)]
-pub struct Quantised {
-    /// The numbers.
+pub(crate) struct Quantised {
+    /// The quantised network.
     pub network: QuantisedNetwork,
-    /// One entry a stage.
+    /// One entry for each stage, in the order of the forward pass.
     pub losses: Vec<StageLoss>,
 }
 
-/// Quantises `network` for inputs like `pictures` (height × width × RGB bytes each); `progress` is told after each of the
-/// `2 · depth + 2` steps.
-pub fn quantise(network: &FoldedNetwork, pictures: &[Vec<u8>], mut progress: impl FnMut()) -> Quantised {
+/// Quantises `network` for inputs like `pictures` (height × width × RGB bytes each). `progress` is called after each of
+/// the `2 · depth + 2` steps.
+pub(crate) fn quantise(network: &FoldedNetwork, pictures: &[Vec<u8>], mut progress: impl FnMut()) -> Quantised {
     let mut losses = Vec::new();
     let mut note = |name: String, streams: &Streams| {
         losses.push(StageLoss { name, sqnr_db: sqnr_db(&streams.exact, &streams.quantised) });

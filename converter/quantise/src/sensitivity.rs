@@ -1,4 +1,4 @@
-//! Which layer costs what: each one quantised alone, all others exact.
+//! Measures what quantising each layer alone costs, with all other layers exact.
 
 use serde::Serialize;
 
@@ -6,34 +6,38 @@ use crate::network::{QuantisedHead, QuantisedNetwork};
 use resmlp_network::forward::token_means;
 use resmlp_network::metrics::{agree, cosine, sqnr_db};
 use resmlp_network::{FoldedNetwork, Head, mix_stage, mlp_stage};
+use resmlp_runtime::numerics::HEAD_RANGE;
 
-/// Multiply-accumulate operations that a sensitivity table may cost by default.
+/// Number of multiply-accumulate operations that a sensitivity table may take by default.
 const MACS: u64 = 1_000_000_000_000;
 
-/// What the logits lose where one layer alone is quantised.
+/// The noise of the logits where one layer alone is quantised.
 #[derive(Clone, Debug, Serialize)]
 pub struct LayerCost {
-    /// `stem`, `block.3.mix`, `block.3.mlp`, `head`.
+    /// Name of the layer: `stem`, `block.3.mix`, `block.3.mlp` or `head`.
     pub name: String,
-    /// Signal to noise of the logits, dB.
+    /// Signal-to-noise ratio of the logits, in dB.
     pub sqnr_db: f64,
-    /// Smallest cosine of a picture's logits with the exact ones.
+    /// Smallest cosine between the logits of a picture and its exact logits.
     pub cosine_min: f64,
-    /// Share of the pictures whose first class stays; none for an embedding.
+    /// Share of the pictures whose first class stays the same, from 0 to 1; `None` for an embedding model.
     pub top1_agreement: Option<f64>,
 }
 
-/// How many pictures a table may take in reasonable time: fewer for a larger and a deeper network.
-pub fn default_pictures(network: &FoldedNetwork, macs: u64) -> usize {
-    // Every layer is followed by the exact rest of the network: half of it on average.
+/// Returns the number of pictures with which a table takes a reasonable time, from 16 to 256. `macs` is the number of
+/// multiply-accumulate operations of one forward pass; the larger and the deeper the network, the fewer the pictures.
+pub(crate) fn default_pictures(network: &FoldedNetwork, macs: u64) -> usize {
+    // Every one of the two layers of a block is followed by the exact rest of the network, which is half of it on
+    // average.
     let passes = network.blocks.len() as u64 + 1;
     usize::try_from(MACS / (macs * passes).max(1)).unwrap_or(usize::MAX).clamp(16, 256)
 }
 
-/// The cost of every layer on `pictures`, in the order of the network. An embedding model has no head to quantise.
+/// Returns the cost of every layer on `pictures` (height × width × RGB bytes each), in the order of the network. An
+/// embedding model has no entry for the head, because its head is not quantised. `progress` is called after each layer.
 ///
-/// Takes about `depth + 1` forward passes in `f32`.
-pub fn sensitivity(
+/// The work is that of about `depth + 1` forward passes in `f32`.
+pub(crate) fn sensitivity(
     exact: &FoldedNetwork,
     quantised: &QuantisedNetwork,
     pictures: &[Vec<u8>],
@@ -64,7 +68,7 @@ pub fn sensitivity(
     costs
 }
 
-/// The results for residual streams that enter block `first`.
+/// Returns the logits for residual streams, `[pictures · tokens, dim]`, that enter block `first`.
 fn finish(network: &FoldedNetwork, first: usize, mut stream: Vec<f32>) -> Vec<f32> {
     for block in network.blocks.iter().skip(first) {
         block.mix(&mut stream);
@@ -73,14 +77,15 @@ fn finish(network: &FoldedNetwork, first: usize, mut stream: Vec<f32>) -> Vec<f3
     network.head(&stream)
 }
 
-/// The quantised classifier's logits; none for an embedding, which is not quantised.
+/// Returns the logits of the quantised classifier for residual streams after the last block, or `None` for an embedding
+/// model, whose head is not quantised.
 fn classify(head: &QuantisedHead, stream: &[f32], tokens: usize) -> Option<Vec<f32>> {
     let QuantisedHead::Classifier { input, weights, scale, bias } = head else {
         return None;
     };
     let dim = input.scale.len();
     let sums: Vec<f32> = token_means(stream, tokens, dim).iter().map(|mean| mean * tokens as f32).collect();
-    let levels = input.apply_within(&sums, -32768.0, 32639.0);
+    let levels = input.apply_within(&sums, HEAD_RANGE);
     let class = |row: &[f32], class: usize| {
         let weights = &weights[class * dim..][..dim];
         let sum: f64 = weights.iter().zip(row).map(|(&w, &x)| f64::from(w) * f64::from(x)).sum();
@@ -89,6 +94,7 @@ fn classify(head: &QuantisedHead, stream: &[f32], tokens: usize) -> Option<Vec<f
     Some(levels.chunks_exact(dim).flat_map(|row| (0..scale.len()).map(move |c| class(row, c))).collect())
 }
 
+/// Compares the logits `found` with the `exact` ones.
 fn cost(name: String, network: &FoldedNetwork, exact: &[f32], found: &[f32]) -> LayerCost {
     let outputs = network.outputs();
     let pairs = || exact.chunks_exact(outputs).zip(found.chunks_exact(outputs));

@@ -1,7 +1,8 @@
 //! Rounds a layer's weights to 8 bits so that the layer's *output* changes least on the calibration pictures.
 //!
-//! Rounding one weight at a time, the error made so far is fed forward into the weights not rounded yet: GPTQ
-//! (arXiv 2210.17323) in the form of QuIP's LDLQ (arXiv 2307.13304), which needs one factorisation and no inverse.
+//! Weights are rounded one after the other, and the error made so far is fed forward into the weights that are not
+//! rounded yet. This is GPTQ (arXiv 2210.17323, section 3) in the form of LDLQ (arXiv 2307.13304, section 3), which
+//! needs one factorisation and no inverse.
 
 use std::ops::Range;
 
@@ -9,47 +10,52 @@ use rayon::prelude::*;
 
 use resmlp_network::gemm::{add_product, product, view};
 
-/// Largest magnitude of a weight: with -128, a 16-bit sum of two products could overflow.
-pub const LARGEST: f32 = 127.0;
+/// Largest magnitude of a weight. With -128, a 16-bit sum of two products could overflow.
+pub(crate) const LARGEST: f32 = 127.0;
 
-/// Candidates for a row's scale, as shares of what would represent its largest weight exactly.
+/// Candidates for the scale of a row, as shares of the scale that represents its largest weight exactly.
 const SHARES: [f32; 6] = [1.0, 0.96, 0.92, 0.88, 0.84, 0.8];
 
-/// Added to the diagonal of the second moments, as a share of its mean.
+/// Number that is added to the diagonal of the second moments, as a share of the diagonal's mean.
 const DAMPING: f32 = 0.01;
 
-/// Columns eliminated at a time.
+/// Number of columns that are eliminated at a time.
 const BLOCK: usize = 64;
 
-/// Rows of samples multiplied at a time.
+/// Number of rows of samples that are multiplied at a time.
 const BATCH: usize = 1024;
 
-/// 8-bit weights and the scale of each row.
+/// The 8-bit weights of a layer and the scale of each row.
 #[derive(Clone, Debug)]
-pub struct Rounded {
-    /// `[rows, k]`, each in -127..=127.
+pub(crate) struct Rounded {
+    /// Weights in -127..=127, `[rows, k]`.
     pub weights: Vec<i8>,
-    /// `[rows]`: weight ≈ scale · `weights`.
+    /// Scale of each row, `[rows]`: the real weight is about `scale` · `weights`.
     pub scale: Vec<f32>,
 }
 
-/// Second moments of a layer's inputs, gathered in batches; about the mean where a bias takes care of the mean.
+/// Second moments of a layer's inputs, gathered in batches.
 #[derive(Clone, Debug)]
-pub struct Moments {
+pub(crate) struct Moments {
+    /// Number of inputs.
     k: usize,
+    /// Whether the moments are about the mean. They are wherever a bias makes up for the mean.
     centred: bool,
+    /// Number of samples.
     samples: usize,
+    /// Sum of each input, `[k]`.
     sums: Vec<f32>,
+    /// Sums of the products of any two inputs, `[k, k]`.
     products: Vec<f32>,
 }
 
 impl Moments {
-    /// Of nothing yet, for inputs of `k` values.
+    /// Creates moments about the mean without samples, for inputs of `k` values.
     pub fn new(k: usize) -> Self {
         Self { k, centred: true, samples: 0, sums: vec![0.0; k], products: vec![0.0; k * k] }
     }
 
-    /// The same about zero.
+    /// Creates moments about zero without samples, for inputs of `k` values.
     pub fn uncentred(k: usize) -> Self {
         Self { centred: false, ..Self::new(k) }
     }
@@ -66,18 +72,18 @@ impl Moments {
         }
     }
 
-    /// Mean of each input.
+    /// Returns the mean of each input, `[k]`.
     pub fn mean(&self) -> Vec<f32> {
         self.sums.iter().map(|s| s / self.samples.max(1) as f32).collect()
     }
 
-    /// The covariance, damped so that it can be factorised whatever the samples were.
+    /// Returns the second moments, `[k, k]`, damped so that they can be factorised whatever the samples were.
     fn covariance(&self) -> Vec<f32> {
         let (k, count) = (self.k, self.samples.max(1) as f32);
         let mean = if self.centred { self.mean() } else { vec![0.0; k] };
         let mut out: Vec<f32> = (0..k * k).map(|i| self.products[i] / count - mean[i / k] * mean[i % k]).collect();
         let trace: f32 = (0..k).map(|i| out[i * k + i].max(0.0)).sum();
-        // About the mean, inputs are whole numbers, and what they leave of each other below this is no correlation.
+        // Inputs of centred moments are whole numbers, so a smaller variance than this is a rounding error.
         let least = if self.centred { 1e-12 } else { f32::MIN_POSITIVE };
         let damping = (DAMPING * trace / k as f32).max(least);
         (0..k).for_each(|i| out[i * k + i] = out[i * k + i].max(0.0) + damping);
@@ -85,8 +91,8 @@ impl Moments {
     }
 }
 
-/// Rounds `weights` (`[rows, k]`) for inputs with these moments; each row's scale is at least `least[row]`.
-pub fn round(weights: &[f32], moments: &Moments, least: &[f32]) -> Rounded {
+/// Rounds `weights` (`[rows, k]`) for inputs with these moments. The scale of a row is at least `least[row]`.
+pub(crate) fn round(weights: &[f32], moments: &Moments, least: &[f32]) -> Rounded {
     let k = moments.k;
     let covariance = moments.covariance();
     let importance: Vec<f32> = (0..k).map(|i| covariance[i * k + i]).collect();
@@ -99,7 +105,8 @@ pub fn round(weights: &[f32], moments: &Moments, least: &[f32]) -> Rounded {
     Rounded { weights: rounded, scale }
 }
 
-/// The scale with the smallest error of plain rounding, each weight's error weighed by its input's variance.
+/// Returns the scale with which plain rounding has the smallest error. The error of each weight is weighed by the
+/// variance of its input (`importance`).
 fn best_scale(row: &[f32], importance: &[f32]) -> f32 {
     let largest = row.iter().fold(0f32, |m, w| m.max(w.abs()));
     if largest == 0.0 {
@@ -115,11 +122,13 @@ fn best_scale(row: &[f32], importance: &[f32]) -> f32 {
     scales[best]
 }
 
+/// Returns the nearest whole number that a weight can be.
 fn nearest(x: f32) -> f32 {
     x.round_ties_even().clamp(-LARGEST, LARGEST)
 }
 
-/// Rounds one row; `feedback[i]` holds the share of each earlier weight's error that weight `i` takes over.
+/// Rounds one row of weights. Row `i` of `feedback` holds the share of each earlier weight's error that weight `i`
+/// takes over.
 fn round_row(row: &[f32], scale: f32, feedback: &[f32], out: &mut [i8]) {
     let k = row.len();
     let mut errors = vec![0f32; k];
@@ -131,6 +140,7 @@ fn round_row(row: &[f32], scale: f32, feedback: &[f32], out: &mut [i8]) {
     }
 }
 
+/// Returns the scalar product of two vectors of the same length.
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     const LANES: usize = 16;
     let mut sums = [0f32; LANES];
@@ -144,9 +154,10 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     sums.iter().sum::<f32>() + rest
 }
 
-/// With covariance = (U + I) D (U + I)ᵀ and U strictly upper triangular, the transpose of U.
+/// Factorises `covariance` = (U + I) D (U + I)ᵀ with U strictly upper triangular and D diagonal, and returns Uᵀ, `[k,
+/// k]`.
 ///
-/// Elimination from the last input to the first, a block of columns at a time.
+/// The elimination goes from the last input to the first, a block of columns at a time.
 fn feedback(mut covariance: Vec<f32>, k: usize) -> Vec<f32> {
     let mut out = vec![0f32; k * k];
     let mut end = k;
@@ -164,13 +175,16 @@ fn feedback(mut covariance: Vec<f32>, k: usize) -> Vec<f32> {
     out
 }
 
-/// One column of U within a block, above the diagonal, and its pivot.
+/// One column of U within a block.
 struct Column {
+    /// Element of D.
     pivot: f32,
+    /// Elements of the column above the diagonal.
     above: Vec<f32>,
 }
 
-/// Factorises the block on the diagonal: `rows` are its rows over all `k` columns. Columns are returned first to last.
+/// Factorises the block on the diagonal, whose rows over all `k` columns are `rows`. Returns the columns from the first
+/// to the last.
 fn factor_diagonal(rows: &mut [f32], k: usize, block: Range<usize>) -> Vec<Column> {
     let (start, size) = (block.start, block.len());
     let mut columns = Vec::with_capacity(size);
@@ -188,7 +202,7 @@ fn factor_diagonal(rows: &mut [f32], k: usize, block: Range<usize>) -> Vec<Colum
     columns
 }
 
-/// Turns a row's part of a block, above the block, into its part of U.
+/// Turns the part of a row that lies above a block into the row's part of U.
 fn eliminate(row: &mut [f32], columns: &[Column]) {
     for (c, Column { pivot, above }) in columns.iter().enumerate().rev() {
         let u = row[c] / pivot;
@@ -197,7 +211,7 @@ fn eliminate(row: &mut [f32], columns: &[Column]) {
     }
 }
 
-/// Takes a finished block's part out of the matrix above and left of it.
+/// Subtracts what a finished block contributes from the part of the matrix above and to the left of the block.
 fn update_rest(covariance: &mut [f32], k: usize, block: Range<usize>, columns: &[Column]) {
     let (rows, size) = (block.start, block.len());
     if rows == 0 {
@@ -215,7 +229,7 @@ fn update_rest(covariance: &mut [f32], k: usize, block: Range<usize>, columns: &
 mod tests {
     use super::{Moments, feedback, round};
 
-    /// Numbers in -1..1 that look random.
+    /// Returns a generator of pseudo-random numbers in -1..1.
     fn noise(seed: u32) -> impl FnMut() -> f32 {
         let mut state = seed;
         move || {
@@ -269,7 +283,8 @@ mod tests {
         };
         let mut moments = Moments::new(k);
         moments.add(&samples);
-        let plain = Moments::new(k); // no samples: an identity after damping, so nothing is fed forward
+        // Without samples the damped moments are a multiple of the identity, so no error is fed forward.
+        let plain = Moments::new(k);
         let (with, without) = (error(&moments), error(&plain));
         assert!(with < 0.5 * without, "{with} with feedback, {without} without");
     }

@@ -1,4 +1,5 @@
-//! A forward pass allocates nothing, on one thread or many. One test alone: others would allocate meanwhile.
+//! A forward pass allocates nothing, on one thread or many. This file has one test alone, because other tests would
+//! allocate at the same time.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,21 +11,23 @@ use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, ParallelFor, Preproce
 use resmlp_testing::quantised::Style;
 use resmlp_testing::{Random, Shape};
 
-/// The system's allocator, counting.
+/// The system's allocator, which counts allocations.
 struct Counting;
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: everything is the system's allocator's work; `realloc` and `alloc_zeroed` come here by way of `alloc`.
+// SAFETY: both functions pass the call on to the system's allocator, which keeps the promises of `GlobalAlloc`. The
+// default `realloc` and `alloc_zeroed` call `alloc`.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::SeqCst);
-        // SAFETY: the caller keeps the promises that `System` asks for.
+        // SAFETY: the caller promises that `layout` has a size other than zero, as `System` demands.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: as above.
+        // SAFETY: `memory` comes from `System.alloc` with the same `layout`, because `alloc` above returns nothing else
+        // and the caller promises that the block is one of this allocator's.
         unsafe { System.dealloc(memory, layout) }
     }
 }
@@ -43,7 +46,8 @@ fn check<P: ParallelFor>(file: &[u8], kernels: &'static Kernels, parallel: P, pi
     let engine = Engine::new(Model::parse(file).unwrap(), kernels, parallel).unwrap();
     let mut logits = vec![0.0; engine.model().dims().outputs];
     let mut scratch = vec![0; engine.scratch_len()];
-    // A new thread allocates as it starts, which may be later than the call that starts it.
+    // A new thread allocates when it starts, which may be after the call that creates it. The first run waits for all
+    // threads.
     engine.run(picture, &mut scratch, &mut logits).unwrap();
     let count = allocations(|| {
         for _ in 0..20 {
@@ -52,7 +56,7 @@ fn check<P: ParallelFor>(file: &[u8], kernels: &'static Kernels, parallel: P, pi
         }
     });
     assert_eq!(count, 0, "{} on {workers} threads", kernels.name());
-    // Neither does opening a model: firmware has no heap.
+    // Opening a model allocates nothing either, because firmware has no heap.
     let opened = allocations(|| assert!(Engine::new(Model::parse(file).unwrap(), kernels, Serial).is_ok()));
     assert_eq!(opened, 0, "{} opening", kernels.name());
 }

@@ -1,4 +1,5 @@
-//! Packed files: what goes in comes out, whatever the panels, the kernels and the threads; what is damaged is refused.
+//! Tests of packed files: what was packed is read back and runs alike with all panels, kernels and threads, and damaged
+//! files are refused.
 
 #[path = "packed/round_trips.rs"]
 mod round_trips;
@@ -36,12 +37,13 @@ fn tiny() -> AlignedBytes {
 
 fn tiny_f16() -> AlignedBytes {
     let mut network = Random(2).network(&TINY, AffinePlacement::Stream);
-    network.blocks[0].mix_affine.alpha[0] = 0.0; // so that the file has gains
+    // A scale of zero cannot be folded, so the file has gains.
+    network.blocks[0].mix_affine.alpha[0] = 0.0;
     let folded = fold(&network, [0.5; 3], [0.25; 3]);
     AlignedBytes::from(&*pack::f16(&folded, &extras(&[])).unwrap())
 }
 
-/// A copy with `value` at `at`, and a checksum that says it is as it should be.
+/// Returns a copy with `value` at `at` and the right checksum for it.
 fn with(file: &[u8], at: usize, value: &[u8]) -> AlignedBytes {
     let mut changed = AlignedBytes::from(file);
     changed[at..][..value.len()].copy_from_slice(value);
@@ -50,7 +52,7 @@ fn with(file: &[u8], at: usize, value: &[u8]) -> AlignedBytes {
     changed
 }
 
-/// Damaged: the length or the checksum says so, or what precedes them.
+/// Returns whether an error is about the length, the checksum or the fields that are checked before them.
 fn is_damage(error: ModelError) -> bool {
     matches!(
         error,
@@ -99,7 +101,8 @@ fn trailing_bytes_are_refused() {
         longer[..file.len()].copy_from_slice(&file);
         let expected = ModelError::Length { found: file.len() + extra, expected: file.len() as u64 };
         assert_eq!(Model::parse(&longer).unwrap_err(), expected);
-        // Also where the header promises the longer file: the dimensions do not.
+        // The longer file is refused even where its header states the longer length, because the dimensions do not fit
+        // it.
         let promised = with(&longer, field::FILE_LEN, &(longer.len() as u64).to_le_bytes());
         let expected = ModelError::Length { found: longer.len(), expected: file.len() as u64 };
         assert_eq!(Model::parse(&promised).unwrap_err(), expected);
@@ -121,7 +124,7 @@ fn a_misaligned_start_is_refused() {
 #[test]
 fn another_version_is_refused_by_its_number() {
     for found in [0, 1, 3, u32::MAX] {
-        // Before the checksum: a newer version may have another.
+        // The version is checked before the checksum, because a newer version may compute it in another way.
         let mut file = tiny();
         file[field::VERSION..][..4].copy_from_slice(&found.to_le_bytes());
         let error = Model::parse(&file).unwrap_err();
@@ -140,9 +143,10 @@ fn header_fields_out_of_range_are_refused_by_name() {
     }
     cases.extend([field::ROWS, field::COLUMNS, field::GROUP].map(|at| ("dimensions", at, 65)));
     cases.extend([1, 64, 129].map(|value| ("dimensions", field::OFFSET, value)));
-    // No multiple of the patch, and a patch of more than 2^15 values.
+    // A height that is no multiple of the patch, and a patch of more than 2^15 values.
     cases.extend([("dimensions", field::IMAGE_HEIGHT, 5), ("dimensions", field::PATCH, 4)]);
-    cases.push(("dimensions", field::HAS_HEAD, 0)); // an embedding has `dim` outputs
+    // An embedding model must have as many outputs as channels.
+    cases.push(("dimensions", field::HAS_HEAD, 0));
     cases.extend([2, u32::MAX].map(|value| ("precision", field::PRECISION, value)));
     cases.extend([2, 256].map(|value| ("has_head", field::HAS_HEAD, value)));
     cases.extend([2, 256].map(|value| ("has_gains", field::HAS_GAINS, value)));
@@ -154,7 +158,7 @@ fn header_fields_out_of_range_are_refused_by_name() {
         cases.extend([0.0, -1.0, 257.0, f32::NAN].map(|value| ("mean and std", std, float(value))));
     }
     cases.extend([field::RESERVED, field::RESERVED + 4].map(|at| ("reserved", at, 1 << 24)));
-    // With four outputs and three channels, that there is no head is a contradiction.
+    // This model has four outputs and three channels, so that the absence of a head is a contradiction.
     let network = Random(1).quantised(&Shape { classes: Some(4), ..TINY }, Style { extreme: false, gains: true });
     let file = pack::int8(&network, SMALL_PANELS, &extras(&[])).unwrap();
     for (name, at, value) in cases {
@@ -172,7 +176,8 @@ fn dimensions_that_do_not_give_the_length_are_refused() {
             assert!(matches!(error, Some(ModelError::Length { found, .. }) if found == file.len()), "{at}: {error:?}");
         }
     }
-    // The largest model that the header can describe, and texts of 4 GB each: a length, no allocation.
+    // This header describes the largest possible model and texts of 4 GB each. The reader compares lengths and
+    // allocates nothing.
     let mut vast = AlignedBytes::from(&*file);
     for at in [field::IMAGE_HEIGHT, field::DIM, field::HIDDEN, field::DEPTH, field::OUTPUTS] {
         vast[at..][..4].copy_from_slice(&(1u32 << 15).to_le_bytes());
@@ -191,7 +196,7 @@ fn labels_of_another_count_are_refused() {
         let error = pack::int8(&network, SMALL_PANELS, &extras(labels)).unwrap_err().to_string();
         assert!(error.contains("'labels'"), "{error}");
     }
-    // The byte behind the labels is taken for one more of them.
+    // Here the byte behind the labels counts as part of them.
     let file = tiny();
     let Ok(model) = Model::parse(&file) else { panic!("the file is good") };
     let (labels, provenance) = ("cat\ndog\nship\n".len() as u32, model.provenance().len() as u32);
@@ -210,7 +215,8 @@ fn texts_that_are_not_utf8_are_refused() {
     }
 }
 
-/// Calls `check` with every place of every tensor of `file` whose shape `wanted` picks: slot, block, bytes of an element.
+/// Calls `check` with slot, block and offset of every element of the tensors for whose shape `wanted` returns the length
+/// of an element.
 fn each_element(file: &[u8], wanted: fn(TensorShape) -> Option<usize>, check: impl Fn(Slot, usize, usize)) {
     let aligned = AlignedBytes::from(file);
     let Ok(model) = Model::parse(&aligned) else { panic!("the file is good") };
@@ -263,7 +269,7 @@ fn scales_that_are_not_finite_or_too_large_are_refused() {
         let accepted = std::cell::Cell::new(0);
         each_element(&file, wanted, |slot, block, at| {
             bad.iter().for_each(|value| refused_as(&with(&file, at, &value.to_le_bytes()), slot, block));
-            // The largest magnitude, where it is no padding.
+            // The largest magnitude is accepted everywhere but in the padding.
             let largest = with(&file, at, &(-(1i32 << 30) as f32).to_le_bytes());
             accepted.set(accepted.get() + usize::from(Model::parse(&largest).is_ok()));
         });
@@ -304,7 +310,7 @@ fn a_gelu_shift_of_8_is_refused() {
     });
 }
 
-/// Bytes that carry a number: everything else behind the texts is padding.
+/// Returns the number of bytes that belong to a number. All other bytes behind the texts are padding.
 fn meaningful_bytes(model: &Model) -> usize {
     let dims = model.dims();
     let weight = if dims.weights == WeightStorage::Int8 { 1 } else { 2 };

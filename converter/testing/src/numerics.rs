@@ -1,13 +1,14 @@
-//! The arithmetic of `runtime/NUMERICS.md` for int8 models, in plain loops over matrices that are in no panels.
+//! The arithmetic of `runtime/NUMERICS.md` for int8 models, in plain loops over matrices that are not cut into panels.
 //!
-//! It shares no code with the runtime: where the two agree, that file says what the runtime does.
+//! This file shares no code with the runtime. Where the two agree, the document describes the runtime correctly.
 
 use resmlp_quantise::{GeluTable, QuantisedHead, QuantisedLinear, QuantisedMix, QuantisedMlp};
 use resmlp_quantise::{QuantisedNetwork, Quantiser};
 
+/// A matrix, row by row.
 type Rows<T> = Vec<Vec<T>>;
 
-/// The results for one picture of height × width × RGB bytes.
+/// Computes the results for one picture of height × width × RGB bytes.
 pub fn run(network: &QuantisedNetwork, picture: &[u8]) -> Vec<f32> {
     let mut stream: Rows<f32> = Vec::new();
     for patch in patches(network, picture) {

@@ -1,4 +1,4 @@
-//! Random numbers for int8 models: every number that a file can hold, not only those that calibration would choose.
+//! Random int8 models. Their numbers are all that a file can hold, not only those that calibration would choose.
 
 use resmlp_quantise::{
     GeluTable, QuantisedBlock, QuantisedHead, QuantisedLinear, QuantisedMix, QuantisedMlp, QuantisedNetwork, Quantiser,
@@ -9,16 +9,17 @@ use crate::{Random, Shape};
 /// Typical magnitude of a product of two random 8-bit numbers.
 const PRODUCT: f32 = 5400.0;
 
-/// What a random network is like.
+/// The kind of numbers in a random network.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
-    /// All weights are ±127: sums become as large as they can.
+    /// Whether all weights are ±127, which makes the sums as large as they can be.
     pub extreme: bool,
-    /// Some channels of the stream are rescaled.
+    /// Whether the channels of the stream are rescaled.
     pub gains: bool,
 }
 
 impl Random {
+    /// Returns an integer that is uniformly distributed in `low..=high`.
     fn int(&mut self, low: i64, high: i64) -> i64 {
         low + (self.next() % (high - low + 1) as u64) as i64
     }
@@ -28,7 +29,7 @@ impl Random {
         (0..count).map(|_| one(self) as i8).collect()
     }
 
-    /// A layer whose results are of order `size`.
+    /// Returns a layer whose results are of order `size`.
     fn int8_linear(&mut self, rows: usize, k: usize, size: f32, style: Style) -> QuantisedLinear {
         let sums = PRODUCT * (k as f32).sqrt();
         QuantisedLinear {
@@ -38,7 +39,7 @@ impl Random {
         }
     }
 
-    /// Some values of a stream of order one saturate.
+    /// Returns a quantiser with which some values of a stream of order one saturate.
     fn quantiser(&mut self, dim: usize, size: f32) -> Quantiser {
         Quantiser { scale: self.vector(dim, 0.2 * size, size), offset: self.vector(dim, -0.3 * size, 0.3 * size) }
     }
@@ -68,7 +69,8 @@ impl Random {
             input: self.quantiser(dim, 60.0),
             expand,
             gelu: GeluTable {
-                unit: 1.0, // not in the file
+                // The file does not hold the unit.
+                unit: 1.0,
                 entries: std::array::from_fn(|_| self.next() as u8),
                 shift: (self.next() % 8) as u32,
             },
@@ -80,6 +82,7 @@ impl Random {
         QuantisedBlock { mix, mlp }
     }
 
+    /// Returns a random int8 network.
     pub fn quantised(&mut self, shape: &Shape, style: Style) -> QuantisedNetwork {
         let tokens = (shape.image[0] / shape.patch) * (shape.image[1] / shape.patch);
         let dim = shape.dim;

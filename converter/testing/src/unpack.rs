@@ -1,10 +1,11 @@
-//! Reads an int8 model back by the offsets, the order and the formulas of `runtime/FORMAT.md`; none is taken from the code.
+//! Reads an int8 model by the offsets, the order and the formulas of `runtime/FORMAT.md`. It shares no code with the
+//! runtime.
 
 use resmlp_quantise::{
     GeluTable, QuantisedBlock, QuantisedHead, QuantisedLinear, QuantisedMix, QuantisedMlp, QuantisedNetwork, Quantiser,
 };
 
-/// The documented fields of a header.
+/// The fields of a header, as `runtime/FORMAT.md` documents them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Header {
     pub version: u32,
@@ -30,11 +31,15 @@ pub struct Header {
     pub has_gains: bool,
 }
 
-/// What a file holds.
+/// The contents of a model file.
 pub struct Unpacked {
+    /// Fields of the header.
     pub header: Header,
+    /// Names of the classes, each with a line break behind it.
     pub labels: String,
+    /// JSON text that says where the model comes from.
     pub provenance: String,
+    /// The tensors, without panels and padding.
     pub network: QuantisedNetwork,
 }
 
@@ -69,7 +74,7 @@ fn header(file: &[u8]) -> Header {
     }
 }
 
-/// Walks through the tensors.
+/// Walks through the tensors of a file, one after the other.
 struct Cursor<'f> {
     file: &'f [u8],
     at: usize,
@@ -84,7 +89,7 @@ impl<'f> Cursor<'f> {
         bytes
     }
 
-    /// Everything between two tensors is zero.
+    /// Moves to the next multiple of 64 bytes. Everything on the way must be zero.
     fn align(&mut self) {
         while !self.at.is_multiple_of(64) {
             assert_eq!(self.file[self.at], 0, "padding at {}", self.at);
@@ -92,14 +97,14 @@ impl<'f> Cursor<'f> {
         }
     }
 
-    /// `exact` elements of `N` bytes, and zeros up to `padded`.
+    /// Reads a vector of `exact` elements of `N` bytes. Padding up to `padded` elements must be zero.
     fn vector<const N: usize, T>(&mut self, exact: usize, padded: usize, element: fn([u8; N]) -> T) -> Vec<T> {
         let elements: Vec<[u8; N]> = self.bytes(N * padded).as_chunks::<N>().0.to_vec();
         assert!(elements[exact..].iter().all(|e| *e == [0; N]), "padding of a vector before {}", self.at);
         elements[..exact].iter().map(|&e| element(e)).collect()
     }
 
-    /// A matrix in panels of `panel` rows; the result is row-major and without padding.
+    /// Reads a matrix in panels of `panel` rows. The result is row-major and without padding.
     fn matrix(&mut self, panel: usize, [rows, k]: [usize; 2], [rows_padded, k_padded]: [usize; 2]) -> Vec<i8> {
         let bytes = self.bytes(rows_padded * k_padded);
         let g = self.header.group;
@@ -121,7 +126,7 @@ fn lcm(a: usize, b: usize) -> usize {
     (1..).map(|i| i * a).find(|m| m.is_multiple_of(b)).unwrap()
 }
 
-/// Takes the effect of `offset` out of biases again.
+/// Returns the biases without the corrections for `offset`.
 fn plain(bias: &[i32], weights: &[i8], offset: i32) -> Vec<i32> {
     let rows = weights.chunks_exact(weights.len() / bias.len());
     rows.zip(bias).map(|(row, b)| b + offset * row.iter().map(|&w| i32::from(w)).sum::<i32>()).collect()
@@ -139,7 +144,7 @@ pub fn unpack(file: &[u8]) -> Unpacked {
     let tokens = (h.image[0] / h.patch) * (h.image[1] / h.patch);
     let patch = 3 * h.patch * h.patch;
     let both = lcm(h.columns, h.group);
-    // Each extent with its padded length.
+    // Each of these pairs has the length of an extent and its padded length.
     let d = [h.dim, h.dim.next_multiple_of(both)];
     let hid = [h.hidden, h.hidden.next_multiple_of(both)];
     let t = [tokens, tokens.next_multiple_of(h.group)];

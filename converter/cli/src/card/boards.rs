@@ -1,4 +1,4 @@
-//! What each Raspberry Pi wants to find on its card.
+//! The files that each Raspberry Pi needs on its card.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::target::Target;
 
-/// A machine that card images are made for.
+/// A machine for which card images are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 pub enum Board {
     /// Raspberry Pi 3, 3+ and Zero 2 W.
@@ -22,41 +22,43 @@ pub enum Board {
 }
 
 /// Name of the bare-metal program on the card.
-pub const KERNEL: &str = "kernel8.img";
+pub(crate) const KERNEL: &str = "kernel8.img";
 /// Name of the packed model on the card.
-pub const MODEL: &str = "model.rmlp";
-/// Name of the firmware's settings on the card.
-pub const CONFIG: &str = "config.txt";
+pub(crate) const MODEL: &str = "model.rmlp";
+/// Name of the file with the firmware's settings on the card.
+pub(crate) const CONFIG: &str = "config.txt";
 
-/// Where boot files come from.
+/// Sentences that say where to get the boot files.
 const SOURCES: &str = "Raspberry Pi OS has all of them in /boot/firmware. Debian has the firmware in the package raspi-firmware (of \
                        non-free-firmware; /usr/lib/raspi-firmware) and the .dtb files in linux-image-arm64 \
                        (/usr/lib/linux-image-*/broadcom). \
                        https://github.com/raspberrypi/firmware/tree/stable/boot has all of them too. \
                        --boot-files may be given several times";
 
-/// Device trees by the names that Linux gives them; the firmware prefers its own names where it is not told.
+/// Start of the names that Linux gives to device trees. The firmware looks for other names unless `config.txt` says so.
 const UPSTREAM: &str = "bcm2837-";
 
-/// Linux has a tree for the 3 A+; Raspberry Pi's Linux has one for it and the 3 B+.
+/// Device tree for the 3 A+ in Linux. In Raspberry Pi's Linux the 3 A+ and the 3 B+ share a tree.
 const UPSTREAM_3_A_PLUS: &str = "bcm2837-rpi-3-a-plus.dtb";
 
-/// What Linux calls the tree of a Compute Module 4 on the board that is sold with it, and what the firmware looks for.
+/// Names of the device tree of a Compute Module 4: the one that Linux gives it, and the one for which the firmware
+/// looks.
 const CM4: [&str; 2] = ["bcm2711-rpi-cm4-io.dtb", "bcm2711-rpi-cm4.dtb"];
 
-/// What a boot file is called on the card.
+/// Returns the name of a boot file on the card.
 pub(super) fn name_on_card(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let [linux, own] = CM4;
     if name == linux { own.to_owned() } else { name.into_owned() }
 }
 
+/// Returns whether a device tree has the name that Linux gives it.
 fn is_upstream(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(UPSTREAM))
 }
 
 impl Board {
-    /// The name on the command line.
+    /// Returns the name that the command line uses.
     pub fn name(self) -> &'static str {
         match self {
             Self::RaspberryPi3 => "raspberry-pi-3",
@@ -64,7 +66,7 @@ impl Board {
         }
     }
 
-    /// Returns the machine that `resmlp convert --target` knows by the same name.
+    /// Returns the target of `resmlp convert --target` that has the same name.
     pub(super) fn target(self) -> Target {
         match self {
             Self::RaspberryPi3 => Target::RaspberryPi3,
@@ -72,17 +74,17 @@ impl Board {
         }
     }
 
-    /// The programs that run before the kernel. All are needed.
+    /// Returns the names of the programs that run before the kernel. All of them are needed.
     fn firmware(self) -> &'static [&'static str] {
         match self {
             Self::RaspberryPi3 => &["bootcode.bin", "start.elf", "fixup.dat"],
-            // What a Raspberry Pi 3 has in bootcode.bin is in a chip here.
+            // A Raspberry Pi 4 has in a memory chip what a Raspberry Pi 3 has in bootcode.bin.
             Self::RaspberryPi4 => &["start4.elf", "fixup4.dat"],
         }
     }
 
-    /// Descriptions of the models: the firmware picks its own, and tells the kernel in it where the model lies.
-    /// The names of a row mean the same machine; at least one row is needed.
+    /// Returns the names of the device trees. The firmware picks the tree of its machine, and tells the kernel in it
+    /// where the model lies. All names in a row belong to the same machine; a tree from at least one row is needed.
     fn device_trees(self) -> &'static [&'static [&'static str]] {
         match self {
             Self::RaspberryPi3 => &[
@@ -94,13 +96,13 @@ impl Board {
         }
     }
 
-    /// Finds the boot files.
+    /// Finds the boot files in `folders`.
     ///
     /// # Errors
-    /// A folder that is not there; else all files that are missing, and where to get them.
+    /// Returns an error that names a folder which does not exist, or else all missing files and where to get them.
     pub(super) fn boot_files(self, folders: &[PathBuf]) -> Result<Vec<PathBuf>> {
         if let Some(folder) = folders.iter().find(|folder| !folder.is_dir()) {
-            return Err(Error::file(folder, format!("no such folder; it is to hold boot files. {SOURCES}")));
+            return Err(Error::file(folder, format!("no such folder, expected one that holds boot files. {SOURCES}")));
         }
         let find = |name: &str| {
             let places = folders.iter().flat_map(|folder| [folder.join(name), folder.join("broadcom").join(name)]);
@@ -120,7 +122,7 @@ impl Board {
             found_trees.extend(find(UPSTREAM_3_A_PLUS));
         }
         found.extend(found_trees);
-        // Whoever hands the firmware on hands its licence on.
+        // The firmware may be passed on together with its licence only.
         found.extend(find("LICENCE.broadcom"));
         if missing.is_empty() {
             return Ok(found);
@@ -130,7 +132,7 @@ impl Board {
         Err(Error::file(folder, message))
     }
 
-    /// The firmware's settings.
+    /// Returns the contents of the file with the firmware's settings.
     pub(super) fn config(self, boot_files: &[PathBuf]) -> String {
         let mut lines = vec![
             format!(
@@ -141,11 +143,11 @@ impl Board {
             format!("kernel={KERNEL}"),
             "kernel_address=0x80000".to_owned(),
             format!("initramfs {MODEL} followkernel"),
-            "# Without an operating system nobody asks for more than the least clock, 600 MHz.".to_owned(),
+            "# Without an operating system nothing else raises the clock above its minimum, 600 MHz.".to_owned(),
             "force_turbo=1".to_owned(),
         ];
         if self == Self::RaspberryPi4 {
-            lines.push("# 1.8 GHz instead of 1.5, on boards that are made for it.".to_owned());
+            lines.push("# 1.8 GHz instead of 1.5 GHz, on boards that support it.".to_owned());
             lines.push("arm_boost=1".to_owned());
         }
         lines.extend([
@@ -154,7 +156,7 @@ impl Board {
             "init_uart_clock=48000000".to_owned(),
         ]);
         if boot_files.iter().any(|path| is_upstream(path)) {
-            lines.push("# The device trees are named as Linux names them.".to_owned());
+            lines.push("# The device trees have the names that Linux gives them.".to_owned());
             lines.push("upstream_kernel=1".to_owned());
         }
         lines.join("\n") + "\n"
@@ -206,11 +208,11 @@ mod tests {
         let message = Board::RaspberryPi3.boot_files(&[firmware.clone(), trees.join("none")]).unwrap_err().to_string();
         assert!(message.contains("none: no such folder") && !message.contains("missing"), "{message}");
 
-        // One machine's is enough.
+        // The device tree of one machine is enough.
         std::fs::remove_file(trees.join("bcm2837-rpi-3-b.dtb")).unwrap();
         assert_eq!(Board::RaspberryPi3.boot_files(&folders).unwrap().len(), 5);
 
-        // Raspberry Pi's own trees need no other one for the 3 A+.
+        // With Raspberry Pi's own trees the 3 A+ needs no tree of its own.
         let own = folder.path().join("own");
         std::fs::create_dir(&own).unwrap();
         for name in ["bcm2710-rpi-3-b-plus.dtb", "bcm2710-rpi-zero-2-w.dtb"] {

@@ -1,4 +1,4 @@
-//! A disk in memory: a partition table (MBR) and one FAT32 partition.
+//! Writes a disk image in memory that has a partition table (MBR) and one FAT32 partition.
 
 use std::io::{self, Cursor, Write};
 
@@ -9,36 +9,39 @@ use mbrman::{BOOT_INACTIVE, CHS, MBR, MBRPartitionEntry};
 /// A file on a card.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CardFile {
-    /// Its name in the root folder.
+    /// Name in the root folder.
     pub name: String,
-    /// Its contents.
+    /// Contents of the file.
     pub bytes: Vec<u8>,
 }
 
+/// Bytes of a sector.
 const SECTOR: u32 = 512;
 
-/// Where the partition begins: at 1 MiB, as partitioning programs do.
+/// First sector of the partition, at 1 MiB as partitioning programs have it.
 const FIRST_SECTOR: u32 = 2048;
 
-/// FAT32 with addresses of sectors.
+/// Type of a partition with FAT32 whose sectors are addressed by number (LBA).
 const FAT32: u8 = 0x0c;
 
-/// The partition has room for the files and for so many bytes more: models and pictures that are copied onto the card later.
+/// Bytes of free space in the partition, for models and pictures that are copied onto the card later.
 const SPARE: u64 = 32 << 20;
 
-/// The smallest partition: FAT32 wants at least 65,525 clusters, here of one sector.
+/// Bytes of the smallest partition. FAT32 needs at least 65,525 clusters, and a cluster is one sector here.
 const LEAST: u64 = 64 << 20;
 
-/// Identifies disk and partition; the same for all cards, so that the same files give the same bytes.
+/// Number that identifies disk and partition. It is the same for all cards, so that the same files give the same bytes.
 const SIGNATURE: [u8; 4] = *b"RMLP";
+/// Name of the partition.
 const LABEL: [u8; 11] = *b"RESMLP     ";
 
-/// The whole disk. The partition's times are those that FAT begins with: 1980-01-01.
+/// Returns the whole disk image with `files` in the root folder. All files have the first date that FAT can store,
+/// 1980-01-01.
 ///
 /// # Errors
-/// Where a name is none that FAT takes.
-pub fn image(files: &[CardFile]) -> io::Result<Vec<u8>> {
-    // A file's last cluster is half empty on average; never more than a whole one.
+/// Returns an error where FAT does not allow the name of a file.
+pub(crate) fn image(files: &[CardFile]) -> io::Result<Vec<u8>> {
+    // The last cluster of a file is partly empty, so each file takes up to one cluster more than its length.
     let contents: u64 = files.iter().map(|file| file.bytes.len() as u64 + u64::from(SECTOR)).sum();
     let len = (contents + SPARE).max(LEAST).next_multiple_of(1 << 20);
     let sectors = u32::try_from(len / u64::from(SECTOR)).map_err(io::Error::other)?;
@@ -57,6 +60,7 @@ pub fn image(files: &[CardFile]) -> io::Result<Vec<u8>> {
     Ok(disk.into_inner())
 }
 
+/// Writes the partition table.
 fn write_table(disk: &mut Cursor<Vec<u8>>, sectors: u32) -> mbrman::Result<()> {
     let mut table = MBR::new_from(disk, SECTOR, SIGNATURE)?;
     table[1] = MBRPartitionEntry {
@@ -70,6 +74,7 @@ fn write_table(disk: &mut Cursor<Vec<u8>>, sectors: u32) -> mbrman::Result<()> {
     table.write_into(disk)
 }
 
+/// Returns the options with which the partition is formatted.
 fn format(sectors: u32) -> FormatVolumeOptions {
     FormatVolumeOptions::new()
         .fat_type(FatType::Fat32)

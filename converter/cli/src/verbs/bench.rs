@@ -1,4 +1,4 @@
-//! `resmlp bench`: how long a packed model takes on this machine.
+//! `resmlp bench`: measures how long a packed model takes on this machine.
 
 use std::fmt;
 use std::num::NonZero;
@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use resmlp_cli::error::{Error, Result};
 use resmlp_cli::packed::PackedModel;
+use resmlp_command_line::Milliseconds;
 use resmlp_runtime::Threads;
-use resmlp_runtime::measure::{Latency, Layer, Measured, Repeats, measure};
+use resmlp_runtime::measure::{Layer, Measured, Repeats, measure};
 use serde::Serialize;
 
 use super::flags::{KernelFlags, ThreadFlags};
@@ -16,15 +17,15 @@ use super::report::{columns, grouped, shown, table};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Packed model
+    /// Packed model to measure
     #[arg(value_name = "MODEL")]
     file: PathBuf,
 
-    /// Measured runs [default: as many as take three seconds, 10 to 1000]
+    /// Number of measured runs [default: as many as take three seconds, but 10 to 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     runs: Option<u32>,
 
-    /// Runs before the measured ones
+    /// Number of runs before the measured ones, which warm up caches and clocks
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     warmup: u32,
 
@@ -35,47 +36,54 @@ pub struct Args {
     threads: ThreadFlags,
 }
 
+/// What `bench` reports. With `--json` these are the fields of the object.
 #[derive(Serialize)]
 pub struct Outcome {
+    /// Path of the model.
     #[serde(serialize_with = "shown")]
     model: PathBuf,
+    /// Name of the kernels.
     kernels: &'static str,
     /// Whether the weights were rearranged for the kernels at load.
     repacked: bool,
+    /// Number of threads.
     threads: usize,
+    /// Number of measured runs.
     runs: usize,
+    /// Latency of a whole forward pass.
     latency_ms: Milliseconds,
+    /// Billions of multiply-accumulate operations in a second, by the median latency.
     gmac_per_s: f64,
+    /// Multiply-accumulate operations of one forward pass.
     macs: u64,
+    /// Length of the model file.
     model_bytes: u64,
+    /// Scratch memory of a forward pass.
     scratch_bytes: usize,
-    /// The most memory that this program had at a time; Linux only.
+    /// Largest amount of memory that this program has used so far; `null` on other systems than Linux.
     peak_memory_bytes: Option<u64>,
-    /// Medians of runs that were watched stage by stage.
+    /// Stages from the stem to the head, timed one by one in further runs.
     layers: Vec<Stage>,
 }
 
-/// Of a whole forward pass.
-#[derive(Serialize)]
-pub struct Milliseconds {
-    pub min: f64,
-    pub median: f64,
-    pub p90: f64,
-    pub p99: f64,
-    pub max: f64,
-}
-
+/// One stage of the forward pass.
 #[derive(Serialize)]
 struct Stage {
+    /// Name of the stage: `stem`, `block.3.mix`, `block.3.mlp` or `head`.
     name: String,
+    /// Median time of the stage in milliseconds.
     ms: f64,
+    /// Multiply-accumulate operations of the stage.
     macs: u64,
 }
 
-/// One measurement on one set of kernels and threads.
+/// One measurement with certain kernels and a certain number of threads.
 pub struct Timed {
+    /// Name of the kernels.
     pub kernels: &'static str,
+    /// Number of threads.
     pub threads: usize,
+    /// The measurement itself.
     pub measured: Measured,
 }
 
@@ -101,12 +109,12 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     })
 }
 
-/// Cores that this process may use.
+/// Returns the number of cores that this process may use.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-/// The largest resident set of this program so far, where the system says it.
+/// Returns the largest resident set of this program so far in bytes, where the system tells it.
 fn peak_memory_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let value = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -114,19 +122,15 @@ fn peak_memory_bytes() -> Option<u64> {
 }
 
 /// Measures `model` on `threads` threads.
+///
+/// # Errors
+/// Returns an error where the threads cannot be started or the model cannot be run.
 pub fn time(model: &PackedModel, threads: usize, repeats: Repeats) -> Result<Timed> {
     let path: &Path = model.path();
     let workers = Threads::new(threads).map_err(|error| Error::Usage(format!("--threads {threads}: {error}")))?;
     let engine = model.engine(workers)?;
     let measured = measure(&engine, repeats).map_err(|error| Error::file(path, error.to_string()))?;
     Ok(Timed { kernels: engine.kernels().name(), threads, measured })
-}
-
-impl From<Latency> for Milliseconds {
-    fn from(latency: Latency) -> Self {
-        let Latency { min_ms, median_ms, p90_ms, p99_ms, max_ms } = latency;
-        Self { min: min_ms, median: median_ms, p90: p90_ms, p99: p99_ms, max: max_ms }
-    }
 }
 
 impl From<Layer> for Stage {
@@ -138,7 +142,8 @@ impl From<Layer> for Stage {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Milliseconds { min, median, p90, p99, max } = &self.latency_ms;
-        let memory = self.peak_memory_bytes.map_or_else(|| "not known".to_owned(), grouped);
+        let memory =
+            self.peak_memory_bytes.map_or_else(|| "not known".to_owned(), |bytes| format!("{} bytes", grouped(bytes)));
         f.write_str(&table(&[
             ("model", self.model.display().to_string()),
             ("kernels", format!("{}, threads {}", self.kernels, self.threads)),

@@ -1,10 +1,10 @@
-//! `resmlp check`: a packed model against its checkpoint, stage by stage.
+//! `resmlp check`: compares a packed model with its checkpoint, stage by stage.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use resmlp_checkpoint::Checkpoint;
+use resmlp_checkpoint::{Checkpoint, LoadOptions};
 use resmlp_cli::check::{Check, Findings, StageFindings, default_pictures};
 use resmlp_cli::classifier::Classifier;
 use resmlp_cli::error::{Error, Result};
@@ -13,25 +13,25 @@ use resmlp_picture::Preprocess;
 use resmlp_picture::dataset::{self, Dataset};
 use serde::Serialize;
 
-use super::flags::{KernelFlags, PreprocessFlags, ThreadFlags};
+use super::flags::{CheckpointFlags, KernelFlags, PreprocessFlags, ThreadFlags};
 use super::report::{columns, percent, shown, table};
 use super::{open, terminal};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Packed model
+    /// Packed model to check
     #[arg(value_name = "MODEL")]
     file: PathBuf,
 
-    /// Checkpoint that the model was made from
+    /// Checkpoint from which the model was made
     #[arg(long, value_name = "CHECKPOINT")]
     against: PathBuf,
 
-    /// Folder of pictures; its sub-folders are searched
+    /// Folder of pictures to compare on, searched with its sub-folders
     #[arg(long, value_name = "DIR")]
     images: PathBuf,
 
-    /// Take at most this many pictures, evenly from all sub-folders [default: 16 to 1000, by the network's size]
+    /// Take at most this many pictures, evenly from all sub-folders [default: 16 to 1000, fewer for a larger network]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
 
@@ -42,20 +42,28 @@ pub struct Args {
     threads: ThreadFlags,
 
     #[command(flatten)]
+    checkpoint: CheckpointFlags,
+
+    #[command(flatten)]
     preprocess: PreprocessFlags,
 }
 
+/// What `check` reports. With `--json` these fields and those of [`Findings`] are the fields of the object.
 #[derive(Serialize)]
 pub struct Outcome {
+    /// Path of the packed model.
     #[serde(serialize_with = "shown")]
     model: PathBuf,
+    /// Path of the checkpoint.
     #[serde(serialize_with = "shown")]
     against: PathBuf,
+    /// Name of the kernels that ran the packed model.
     kernels: String,
     #[serde(flatten)]
     findings: Findings,
-    /// Pictures that could not be read.
+    /// Number of pictures that could not be read.
     skipped: usize,
+    /// Time that the whole check took.
     seconds: f64,
 }
 
@@ -63,13 +71,14 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     args.threads.apply()?;
     let start = Instant::now();
     let model = open::packed(&args.file, &args.kernels)?;
-    let checkpoint = match args.preprocess.image_size {
-        Some(image) => open::checkpoint(&args.against, Some(image))?,
-        None => matching_checkpoint(&args.against, model.preprocess().image)?,
+    let options = args.checkpoint.load_options();
+    let checkpoint = match options.image {
+        Some(_) => open::checkpoint(&args.against, &options)?,
+        None => matching_checkpoint(&args.against, options, model.preprocess().image)?,
     };
     let preprocess = args.preprocess.over(model.preprocess())?;
     if preprocess != *model.preprocess() {
-        terminal::warning("the pictures are prepared in another way than the model was made for");
+        terminal::warning("the flags prepare the pictures in another way than the model was made for");
     }
     let most = args.limit.map_or_else(|| default_pictures(checkpoint.network.macs()), |limit| limit as usize);
     let dataset = Dataset::open(&args.images)?.take_evenly(most);
@@ -84,13 +93,18 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     })
 }
 
-/// Reads the checkpoint for pictures of this height and width; one that does not have them is read as it is, so that
-/// the comparison can say in what it differs.
-fn matching_checkpoint(path: &Path, image: [usize; 2]) -> Result<Checkpoint> {
-    open::checkpoint(path, Some(image)).or_else(|error| open::checkpoint(path, None).map_err(|_| error))
+/// Reads the checkpoint for pictures of `image` (height, width) pixels. A checkpoint that takes none of this size is
+/// read as it is, so that the comparison can name all its differences from the model.
+fn matching_checkpoint(path: &Path, options: LoadOptions, image: [usize; 2]) -> Result<Checkpoint> {
+    let matching = LoadOptions { image: Some(image), ..options.clone() };
+    open::checkpoint(path, &matching).or_else(|error| open::checkpoint(path, &options).map_err(|_| error))
 }
 
-/// Compares on all pictures of `dataset`; also says how many of them could not be read.
+/// Compares on all pictures of `dataset`. Returns the findings and the number of pictures that could not be read.
+///
+/// # Errors
+/// Returns an error where the model was made from a network of another shape, tract refuses the network, or no picture
+/// can be read.
 pub fn compare(
     path: &Path,
     checkpoint: &Checkpoint,
@@ -141,8 +155,9 @@ impl fmt::Display for Outcome {
         write!(f, "\n{}", columns(["residual stream", "SQNR dB", "max error", "fold error"], &rows))?;
         if layers.iter().any(|stage| stage.fold_error.is_none()) {
             f.write_str(
-                "The Affs act on the stream itself: the folded stream is scaled and shifted per channel, so only its logits\n\
-                 are compared with tract's; SQNR and max error compare the packed stream with the folded one.\n",
+                "The Affs of this network act on the residual stream itself, so the folded stream is a scaled and shifted\n\
+                 version of tract's and only the logits of the two are compared. SQNR and max error compare the packed\n\
+                 stream with the folded one.\n",
             )?;
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! `resmlp convert`: checkpoint to packed model.
+//! `resmlp convert`: turns a checkpoint into a packed model.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use resmlp_checkpoint::Checkpoint;
 use resmlp_cli::error::{Error, Result};
 use resmlp_cli::output::{self, write_atomically};
 use resmlp_cli::target::Target;
+use resmlp_network::Activation;
 use resmlp_picture::Preprocess;
 use resmlp_picture::dataset::Dataset;
 use resmlp_quantise::{Converted, Extras, LayerCost, Request, StageLoss};
@@ -16,13 +17,13 @@ use resmlp_runtime::format::{VERSION, WeightStorage};
 use serde::Serialize;
 use serde_json::json;
 
-use super::flags::{LabelFlags, PreprocessFlags, ThreadFlags};
+use super::flags::{CheckpointFlags, LabelFlags, PreprocessFlags, ThreadFlags};
 use super::report::{columns, grouped, percent, shown, table};
 use super::{open, terminal};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Trained checkpoint: safetensors, .pth or ONNX
+    /// Trained checkpoint: a safetensors, .pth or ONNX file
     #[arg(value_name = "CHECKPOINT")]
     file: PathBuf,
 
@@ -30,23 +31,25 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 
-    /// How weights are stored
+    /// How the weights are stored
     #[arg(long, value_name = "KIND", default_value = "int8")]
     precision: PrecisionFlag,
 
-    /// Folder of pictures that are like those to come; its sub-folders are searched. Needed for int8 and only there
+    /// Folder of pictures like those that the model will see, searched with its sub-folders; int8 needs it, f16 does
+    /// not
     #[arg(long, value_name = "DIR")]
     calibrate: Option<PathBuf>,
 
-    /// Take at most this many of them, evenly from all sub-folders [default: 64 to 512, by the network's size]
+    /// Calibrate with at most this many pictures, taken evenly from all sub-folders [default: 64 to 512, fewer for a
+    /// larger network]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     calibration_pictures: Option<u32>,
 
-    /// Machine whose kernels the weights are laid out for; it runs on all others too
+    /// Machine for whose kernels the weights are laid out; the model runs on every other machine too
     #[arg(long, value_name = "NAME", default_value = "any")]
     target: Target,
 
-    /// Find out what each layer of an int8 model costs alone: the others stay exact
+    /// Also measure what quantising each layer alone costs, with all others exact; int8 only
     #[arg(long)]
     sensitivity: bool,
 
@@ -57,19 +60,24 @@ pub struct Args {
     threads: ThreadFlags,
 
     #[command(flatten)]
+    checkpoint: CheckpointFlags,
+
+    #[command(flatten)]
     preprocess: PreprocessFlags,
 }
 
 impl Args {
-    /// Refuses the flags of int8 for an f16 model, which nothing is calibrated for.
-    fn refuse_what_f16_has_not(&self) -> Result<()> {
-        let given = self.calibrate.is_some() || self.calibration_pictures.is_some() || self.sensitivity;
-        if self.precision == PrecisionFlag::F16 && given {
-            let message =
-                "--precision f16 needs no pictures: --calibrate, --calibration-pictures and --sensitivity are for int8";
-            return Err(Error::Usage(message.into()));
+    /// Returns the flags that are given although the precision makes no use of them.
+    fn unused_flags(&self) -> Vec<&'static str> {
+        let flags = [
+            ("--calibrate", self.calibrate.is_some()),
+            ("--calibration-pictures", self.calibration_pictures.is_some()),
+            ("--sensitivity", self.sensitivity),
+        ];
+        match self.precision {
+            PrecisionFlag::Int8 => vec![],
+            PrecisionFlag::F16 => flags.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect(),
         }
-        Ok(())
     }
 }
 
@@ -77,9 +85,9 @@ impl Args {
 #[derive(Clone, Copy, PartialEq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum PrecisionFlag {
-    /// 8-bit weights and activations
+    /// 8-bit weights and 8-bit activations, quantised with the pictures of --calibrate
     Int8,
-    /// 16-bit floating-point weights, 32-bit activations
+    /// 16-bit floating-point weights, activations in floating point; no calibration
     F16,
 }
 
@@ -96,42 +104,55 @@ impl PrecisionFlag {
     }
 }
 
+/// What `convert` reports. With `--json` these are the fields of the object.
 #[derive(Serialize)]
 pub struct Outcome {
+    /// Path of the model that was written.
     #[serde(serialize_with = "shown")]
     output: PathBuf,
+    /// Storage of the weights: `int8` or `f16`.
     precision: PrecisionFlag,
+    /// Implementation that the checkpoint comes from, such as `timm`.
     dialect: &'static str,
+    /// Number of trained parameters in the checkpoint.
     parameters: usize,
+    /// Length of the model file.
     bytes: usize,
-    /// Pictures that calibration looked at.
+    /// Number of pictures that calibration looked at; 0 for f16.
     calibration_pictures: usize,
-    /// Pictures that could not be read.
+    /// Number of calibration pictures that could not be read.
     skipped: usize,
-    /// Channel scales that are applied at run time, because folding them would be ill-conditioned.
+    /// Number of channel scales that are applied at run time, because folding them would be ill-conditioned.
     explicit_scales: usize,
-    /// What speaks against the model.
+    /// Reasons to doubt the model, one sentence each, such as too few calibration pictures.
     warnings: Vec<String>,
-    /// Noise of the residual stream after each stage.
+    /// Noise of the residual stream after each stage, from the stem to the last block; empty for f16.
     layers: Vec<StageLoss>,
-    /// What each layer costs alone, with `--sensitivity`.
+    /// What quantising each layer alone costs. The field is absent without `--sensitivity`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     sensitivity: Vec<LayerCost>,
+    /// Time that the whole conversion took.
     seconds: f64,
 }
 
 pub fn execute(args: &Args) -> Result<Outcome> {
-    args.refuse_what_f16_has_not()?;
+    for flag in args.unused_flags() {
+        terminal::note(&format!("{flag} has no effect with --precision f16, which needs no calibration"));
+    }
     output::check(&args.output, &[&args.file])?;
     args.threads.apply()?;
     let start = Instant::now();
-    let checkpoint = open::checkpoint(&args.file, args.preprocess.image_size)?;
+    let checkpoint = open::checkpoint(&args.file, &args.checkpoint.load_options())?;
     let preprocess = args.preprocess.for_image(checkpoint.network.image)?;
     let labels = open::labels(&args.labels, checkpoint.network.outputs())?;
     let calibration = match (args.precision, &args.calibrate) {
         (PrecisionFlag::F16, _) => Calibration::default(),
         (_, Some(folder)) => Calibration::load(folder, args.calibration_pictures, &checkpoint, &preprocess)?,
-        (_, None) => return Err(Error::Usage("int8 needs pictures like those to come: --calibrate DIR".into())),
+        (_, None) => {
+            let message = "an int8 model is calibrated with pictures like those that it will see: add --calibrate DIR, or \
+                           choose --precision f16, which needs none";
+            return Err(Error::Usage(message.into()));
+        }
     };
     let extras = Extras {
         labels,
@@ -151,7 +172,10 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     let Converted { bytes, losses, costs, explicit_scales } = quantise(&args.file, &request)?;
     write_atomically(&args.output, &bytes)?;
     if explicit_scales > 0 {
-        terminal::note(&format!("{explicit_scales} channel scales are too small or large to fold and stay explicit"));
+        terminal::note(&format!(
+            "{explicit_scales} channel scales are too small or too large to be folded into the weights; the model applies \
+             them at run time"
+        ));
     }
     Ok(Outcome {
         output: args.output.clone(),
@@ -169,7 +193,10 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     })
 }
 
-/// Converts with a progress bar; `path` is the checkpoint's file, for messages.
+/// Converts a network and shows a progress bar. Errors name `path`, the checkpoint's file.
+///
+/// # Errors
+/// Returns an error where the network does not fit the packed format.
 pub fn quantise(path: &Path, request: &Request) -> Result<Converted> {
     let bar = terminal::progress("quantising", resmlp_quantise::steps(request));
     let converted = resmlp_quantise::convert(request, || bar.inc(1));
@@ -177,10 +204,13 @@ pub fn quantise(path: &Path, request: &Request) -> Result<Converted> {
     converted.map_err(|error| Error::file(path, error.to_string()))
 }
 
-/// Returns the JSON text that says where a model comes from.
+/// Returns the JSON text that a model carries to say where it comes from.
+///
+/// Its fields are `checkpoint` (file name), `format`, `dialect`, `parameters`, `calibration_pictures`, `converter`,
+/// `format_version` and, where it is not the exact GELU, `activation`.
 pub fn provenance(path: &Path, checkpoint: &Checkpoint, pictures: usize) -> String {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-    json!({
+    let mut provenance = json!({
         "checkpoint": name,
         "format": checkpoint.format.name(),
         "dialect": checkpoint.network.dialect.name(),
@@ -188,21 +218,28 @@ pub fn provenance(path: &Path, checkpoint: &Checkpoint, pictures: usize) -> Stri
         "calibration_pictures": pictures,
         "converter": concat!("resmlp ", env!("CARGO_PKG_VERSION")),
         "format_version": VERSION,
-    })
-    .to_string()
+    });
+    let activation = checkpoint.network.activation;
+    if activation != Activation::Gelu {
+        provenance["activation"] = activation.name().into();
+    }
+    provenance.to_string()
 }
 
 /// Pictures for calibration.
 #[derive(Default)]
 pub struct Calibration {
-    /// As the network takes them.
+    /// The prepared pictures, height × width × RGB bytes each.
     pub pictures: Vec<Vec<u8>>,
-    /// How many could not be read.
+    /// Number of files that could not be read.
     pub skipped: usize,
 }
 
 impl Calibration {
-    /// Reads at most `count` pictures of `folder`; unreadable ones are named on stderr and counted.
+    /// Reads at most `count` pictures of `folder`. Files that cannot be read are named on stderr and counted.
+    ///
+    /// # Errors
+    /// Returns an error where the folder cannot be searched or none of its pictures can be read.
     pub fn load(folder: &Path, count: Option<u32>, checkpoint: &Checkpoint, preprocess: &Preprocess) -> Result<Self> {
         let most =
             count.map_or_else(|| resmlp_quantise::calibration_pictures(checkpoint.network.macs()), |n| n as usize);

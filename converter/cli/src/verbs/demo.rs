@@ -1,15 +1,17 @@
-//! `resmlp demo`: the whole way from a trained checkpoint to a measured int8 model, on what comes with the source code.
+//! `resmlp demo`: goes the whole way from a trained checkpoint to a measured int8 model, with the files that come with
+//! the source code.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use resmlp_checkpoint::labels;
 use resmlp_checkpoint::{self as checkpoint, Checkpoint, LoadOptions};
-use resmlp_cli::classifier::{Classifier, top};
+use resmlp_cli::classifier::Classifier;
 use resmlp_cli::error::{Error, Result};
 use resmlp_cli::output::{self, write_atomically};
 use resmlp_cli::packed::PackedModel;
 use resmlp_cli::reference::CheckpointClassifier;
+use resmlp_command_line::{SHOWN, guesses};
 use resmlp_picture::Preprocess;
 use resmlp_picture::dataset::Dataset;
 use resmlp_quantise::{Extras, Request};
@@ -22,21 +24,18 @@ use super::convert::{self, Calibration};
 use super::demo_text::{Classified, Line, Outcome};
 use super::flags::ThreadFlags;
 
-/// The checkpoint in the demo's folder.
+/// Name of the checkpoint in the demo's folder.
 const CHECKPOINT: &str = "resmlp_cifar10.safetensors";
 
-/// Classes that are shown for a photograph.
-const SHOWN: usize = 5;
-
-/// Time for one line of the latency table.
+/// Time that the measurement of one line of the latency table may take.
 const LINE: Duration = Duration::from_millis(700);
 
-/// Runs of the slowest kernels in the latency table.
+/// Number of measured runs of the slowest kernels in the latency table.
 const FEWEST_RUNS: usize = 3;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Where the packed model goes [default: target/demo/resmlp_cifar10.rmlp in the source code's folder]
+    /// Packed model to write [default: target/demo/resmlp_cifar10.rmlp in the folder of the source code]
     #[arg(short, long, visible_alias = "keep", value_name = "FILE")]
     output: Option<PathBuf>,
 
@@ -44,9 +43,11 @@ pub struct Args {
     threads: ThreadFlags,
 }
 
-/// The checkpoint, and what is made from it.
+/// The demo's checkpoint, and how it is used.
 struct Demo {
+    /// Folder of the demo's files.
     folder: PathBuf,
+    /// Path of the checkpoint.
     path: PathBuf,
     checkpoint: Checkpoint,
     preprocess: Preprocess,
@@ -91,7 +92,8 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     })
 }
 
-/// The folder of the source code: the current one, else that from which this program was compiled.
+/// Returns the folder of the source code: the current folder where it has the demo, else the folder from which this
+/// program was compiled.
 fn source_folder() -> PathBuf {
     let here = PathBuf::new();
     if here.join("demo").join(CHECKPOINT).is_file() {
@@ -101,11 +103,12 @@ fn source_folder() -> PathBuf {
 }
 
 impl Demo {
+    /// Reads the checkpoint and the labels.
     fn open(folder: PathBuf) -> Result<Self> {
         let path = folder.join(CHECKPOINT);
         let checkpoint = checkpoint::load(&path, &LoadOptions::default())?;
         let network = &checkpoint.network;
-        // As the network was trained: see the demo's README.
+        // The network was trained with these settings; see demo/README.md.
         let preprocess = Preprocess {
             crop: 1.0,
             mean: [0.4914, 0.4822, 0.4465],
@@ -116,6 +119,7 @@ impl Demo {
         Ok(Self { folder, path, checkpoint, preprocess, labels })
     }
 
+    /// Converts the checkpoint to an int8 model and returns the file's contents.
     fn convert(&self, calibration: &Calibration) -> Result<Vec<u8>> {
         let extras = Extras {
             labels: self.labels.clone(),
@@ -137,13 +141,16 @@ impl Demo {
     }
 }
 
-/// The photographs to classify.
+/// The photographs that the demo classifies.
 struct Photographs {
+    /// Paths of the photographs.
     files: Vec<PathBuf>,
+    /// The prepared photographs, height × width × RGB bytes each.
     pictures: Vec<Vec<u8>>,
 }
 
 impl Photographs {
+    /// Reads and prepares the photographs.
     fn load(demo: &Demo) -> Result<Self> {
         let loaded = Dataset::open(demo.folder.join("pictures"))?.load(&demo.preprocess, &|| ())?;
         let (files, pictures) = loaded.samples.into_iter().map(|sample| (sample.path, sample.pixels)).unzip();
@@ -154,24 +161,25 @@ impl Photographs {
         self.pictures.iter().map(Vec::as_slice).collect()
     }
 
+    /// Classifies the photographs with the packed model and, in f32, with the checkpoint.
     fn classify(&self, demo: &Demo, model: &PackedModel) -> Result<Vec<Classified>> {
         let reference =
             CheckpointClassifier::new(&demo.path, &demo.checkpoint, demo.preprocess.clone(), demo.labels.clone())?;
         let logits = model.logits(&self.slices())?.into_iter().zip(reference.logits(&self.slices())?);
         let classified = |((packed, exact), file): ((Vec<f32>, Vec<f32>), &PathBuf)| Classified {
             image: file.clone(),
-            top: top(&packed, model.labels(), SHOWN),
-            f32_top1: top(&exact, reference.labels(), 1).pop(),
+            top: guesses::<SHOWN>(&packed, model.labels()),
+            f32_top1: guesses::<1>(&exact, reference.labels()).pop(),
         };
         Ok(logits.zip(&self.files).map(classified).collect())
     }
 
-    /// The latency table of the model's `bytes`, and whether all its lines gave the same logits.
+    /// Measures the model of these `bytes`. Returns the latency table, and whether all its lines gave the same logits.
     fn time(&self, path: &Path, bytes: &[u8]) -> Result<(Vec<Line>, bool)> {
         let (mut lines, mut all_logits) = (Vec::new(), Vec::new());
         for (index, kernels) in Kernels::supported().enumerate() {
             let model = PackedModel::new(path, AlignedBytes::from(bytes), Some(kernels.name()))?;
-            // All cores for the best kernels; the others are there to compare with.
+            // The fastest kernels also run on all cores. The other kernels run on one thread, for comparison.
             let most = if index == 0 { bench::cores() } else { 1 };
             for threads in (1..=most).rev().filter(|&threads| threads == most || threads == 1) {
                 lines.push(line(&model, threads)?);
@@ -182,7 +190,7 @@ impl Photographs {
         Ok((lines, bit_identical))
     }
 
-    /// The bits of the logits of all photographs.
+    /// Returns the bits of the logits of all photographs.
     fn logits(&self, model: &PackedModel, threads: usize) -> Result<Vec<u32>> {
         let fail = |error: &dyn std::fmt::Display| Error::file(model.path(), error.to_string());
         let engine = model.engine(Threads::new(threads).map_err(|error| fail(&error))?)?;
@@ -197,6 +205,7 @@ impl Photographs {
     }
 }
 
+/// Measures one line of the latency table.
 fn line(model: &PackedModel, threads: usize) -> Result<Line> {
     let mut timed = bench::time(model, threads, Repeats { warmup: 1, runs: Some(FEWEST_RUNS) })?;
     let runs = (LINE.as_secs_f64() * 1e3 / timed.measured.latency.median_ms) as usize;

@@ -1,58 +1,78 @@
-//! What the demo did and measured, for scripts and as text.
+//! The demo's report, as JSON and as text.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use resmlp_cli::check::Findings;
-use resmlp_cli::classifier::Guess;
+use resmlp_command_line::{Guess, Milliseconds};
 use serde::Serialize;
 
-use super::bench::Milliseconds;
 use super::report::{columns, grouped, percent, shown, table};
 
-/// How `resmlp` is called from the source code's folder.
+/// Command that runs `resmlp` in the folder of the source code.
 const RESMLP: &str = "cargo run --release --";
 
-/// What the demo did and measured.
+/// What `demo` reports. With `--json` these are the fields of the object.
 #[derive(Serialize)]
 pub struct Outcome {
+    /// Path of the checkpoint.
     #[serde(serialize_with = "shown")]
     pub checkpoint: PathBuf,
+    /// Implementation that the checkpoint comes from.
     pub dialect: &'static str,
+    /// Number of trained parameters.
     pub parameters: usize,
+    /// Multiply-accumulate operations of one forward pass.
     pub macs: u64,
+    /// Number of calibration pictures.
     pub calibration_pictures: usize,
+    /// Time that reading, calibrating, quantising and writing took.
     pub convert_seconds: f64,
+    /// Path of the packed model.
     #[serde(serialize_with = "shown")]
     pub model: PathBuf,
+    /// Length of the packed model.
     pub model_bytes: usize,
+    /// Comparison with the unfolded network in tract, with the fields of `check`.
     pub check: Findings,
+    /// Name of the kernels that classified the photographs.
     pub kernels: String,
+    /// One entry for each photograph.
     pub results: Vec<Classified>,
+    /// One entry for each combination of kernels and threads that was measured.
     pub latency: Vec<Line>,
     /// Whether all kernels and numbers of threads gave the same logits for all photographs, bit for bit.
     pub bit_identical: bool,
+    /// Time that the whole demo took.
     pub seconds: f64,
 }
 
-/// A photograph's classes.
+/// The classes of a photograph.
 #[derive(Serialize)]
 pub struct Classified {
+    /// Path of the photograph.
     #[serde(serialize_with = "shown")]
     pub image: PathBuf,
+    /// The five most probable classes of the packed model, most probable first.
     pub top: Vec<Guess>,
-    /// What the unfolded f32 network puts first, by tract.
+    /// The most probable class of the unfolded f32 network in tract.
     pub f32_top1: Option<Guess>,
 }
 
-/// A line of the latency table.
+/// One line of the latency table.
 #[derive(Serialize)]
 pub struct Line {
+    /// Name of the kernels.
     pub kernels: &'static str,
+    /// Number of threads.
     pub threads: usize,
+    /// Number of measured runs.
     pub runs: usize,
+    /// Latency of a whole forward pass.
     pub latency_ms: Milliseconds,
+    /// Billions of multiply-accumulate operations in a second, by the median latency.
     pub gmac_per_s: f64,
+    /// Scratch memory of a forward pass.
     pub scratch_bytes: usize,
 }
 
@@ -62,13 +82,14 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// Returns the report as numbered sections.
 fn render(outcome: &Outcome) -> String {
     let sections = [
-        ("Convert: trained checkpoint to int8 model", convert(outcome)),
-        ("Check: against the unfolded network in tract", check(&outcome.check)),
-        ("Classify: the photographs that come with the source code", classify(&outcome.results)),
-        ("Latency: one picture, this machine", latency(outcome)),
-        ("Next", next(outcome)),
+        ("Convert the trained checkpoint to an int8 model", convert(outcome)),
+        ("Check the model against the unfolded network in tract", check(&outcome.check)),
+        ("Classify the photographs that come with the source code", classify(&outcome.results)),
+        ("Measure the latency of one picture on this machine", latency(outcome)),
+        ("What to try next", next(outcome)),
     ];
     let section = |(index, (title, text)): (usize, (&str, String))| {
         let lines: String =
@@ -96,10 +117,10 @@ fn check(findings: &Findings) -> String {
     let noise = layers.last().map_or(String::new(), |last| format!("{:.1} dB after {}", last.sqnr_db, last.name));
     table(&[
         ("pictures", format!("{images} (photographs and calibration)")),
-        ("folding", format!("{fold_error:.1e} of the logits' range: folded f32 against unfolded f32")),
+        ("folding", format!("folded f32 differs from unfolded f32 by {fold_error:.1e} of the logits' range")),
         ("same top-1", percent(*top1_agreement)),
-        ("cosine", format!("least {cosine_min:.5}, mean {cosine_mean:.5}: int8 logits against unfolded f32")),
-        ("SQNR", format!("{noise}: int8 residual stream against folded f32")),
+        ("cosine", format!("least {cosine_min:.5}, mean {cosine_mean:.5} between int8 logits and unfolded f32 logits")),
+        ("SQNR", format!("{noise}, of the int8 residual stream against the folded f32 one")),
     ])
 }
 
@@ -112,12 +133,12 @@ fn classify(results: &[Classified]) -> String {
     let line = |result: &Classified| {
         let guesses: String = result.top.iter().map(guess).collect();
         let other = result.f32_top1.as_ref().filter(|_| !agrees(result));
-        let other = other.map_or(String::new(), |exact| format!("  (f32: {})", label(exact)));
+        let other = other.map_or(String::new(), |exact| format!("  (f32: {})", exact.name()));
         format!("{:width$}{guesses}{other}\n", name(result))
     };
     let lines: String = results.iter().map(line).collect();
     let same = results.iter().filter(|result| agrees(result)).count();
-    let verdict = format!("f32 puts the same class first for {same} of {}.", results.len());
+    let verdict = format!("The f32 network puts the same class first for {same} of {}.", results.len());
     format!("{lines}{verdict} The network knows ten classes of 32 × 32 pixels; see demo/README.md.\n")
 }
 
@@ -126,11 +147,7 @@ fn name(result: &Classified) -> String {
 }
 
 fn guess(guess: &Guess) -> String {
-    format!("  {:10} {:4.1} %", label(guess), guess.probability * 100.0)
-}
-
-fn label(guess: &Guess) -> String {
-    guess.label.clone().unwrap_or_else(|| format!("class {}", guess.index))
+    format!("  {:10} {:4.1} %", guess.name(), guess.probability * 100.0)
 }
 
 fn latency(outcome: &Outcome) -> String {

@@ -1,4 +1,4 @@
-//! `resmlp deploy`: measures a model on a board that ssh reaches.
+//! `resmlp deploy`: measures a packed model on a board that ssh reaches.
 
 mod board;
 
@@ -18,57 +18,60 @@ use board::{Board, quoted};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The board, as ssh takes it
+    /// Board to measure on, in any form that ssh accepts: USER@HOST, or ssh://USER@HOST:PORT
     #[arg(value_name = "USER@HOST", value_parser = host)]
     host: String,
 
-    /// Packed model
+    /// Packed model to measure
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
 
-    /// The program for the board, as `cargo xtask device` builds it
+    /// Program that measures on the board, as `cargo xtask device` builds it
     #[arg(long, value_name = "FILE", default_value = "target/device/resmlp-device")]
     program: PathBuf,
 
-    /// Threads that work at the same time [default: one a core of the board]
+    /// Number of threads that work at the same time [default: one for each core of the board]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 
-    /// Kernels by name [default: the fastest that the board supports]
+    /// Kernels by name, such as scalar [default: the fastest ones of the board's CPU]
     #[arg(long, value_name = "NAME", value_parser = word)]
     kernels: Option<String>,
 
-    /// Measured runs [default: the board's program chooses]
+    /// Number of measured runs [default: the board's program chooses it]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     runs: Option<u32>,
 
-    /// One thread on each of these cores, such as 0-3, or auto: on the fastest ones
+    /// Cores to which the threads are pinned, one thread each, such as 0-3; auto takes the fastest cores
     #[arg(long, value_name = "CPUS", value_parser = word)]
     pin: Option<String>,
 
-    /// First wait until the processor has cooled down to this temperature, °C
+    /// Wait until the processor has cooled down to this temperature in °C before measuring
     #[arg(long, value_name = "C", value_parser = celsius)]
     cool_down: Option<f64>,
 
-    /// Bring the report back as a page for a browser, too
+    /// Also write the report as a page for a browser to this file
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 
-    /// What ssh's option -o takes, such as Port=2222 or IdentityFile=KEY; may be given several times
+    /// Setting for ssh as its option -o takes it, such as Port=2222 or IdentityFile=KEY; may be given several times
     #[arg(long, value_name = "NAME=VALUE")]
     ssh_option: Vec<OsString>,
 }
 
-/// A temperature that the board's program takes.
+/// Parses a temperature that the board's program accepts.
 fn celsius(text: &str) -> std::result::Result<f64, String> {
     let celsius = text.parse().ok().filter(|celsius| (0.0..=150.0).contains(celsius));
     celsius.ok_or_else(|| "expected degrees from 0 to 150".to_owned())
 }
 
-/// What the board reported: the fields of `bench`, and where they come from.
+/// What `deploy` reports. With `--json` the fields of the object are `host` and all fields of the report of
+/// `resmlp-device bench`, among them those of `bench`.
 #[derive(Serialize)]
 pub struct Outcome {
+    /// The board, as the user names it.
     host: String,
+    /// The board's report, with the path of the model on this machine.
     #[serde(flatten)]
     report: serde_json::Map<String, Value>,
 }
@@ -81,13 +84,14 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     }
     let board = Board::connect(&args.host, &args.ssh_option)?;
     let outcome = measure(&board, args);
-    // What was copied goes, whether or not the measurement succeeded; the first error is the one to report.
+    // The copied files are removed whether or not the measurement succeeded. The first error is the one to report.
     let disconnected = board.disconnect();
     let outcome = outcome?;
     disconnected?;
     Ok(outcome)
 }
 
+/// Copies the program and the model to the board, measures there and fetches the report.
 fn measure(board: &Board, args: &Args) -> Result<Outcome> {
     require_match(&args.program, &args.host, &board.processor)?;
     terminal::note(&format!("copying to {}", args.host));
@@ -102,17 +106,17 @@ fn measure(board: &Board, args: &Args) -> Result<Outcome> {
     report(&text, args).map_err(|problem| board.failure("bench", problem))
 }
 
-/// The board's report under the names that the user knows, its warnings shown.
+/// Parses the board's report, prints its warnings on stderr and names the model as the user does.
 fn report(text: &str, args: &Args) -> std::result::Result<Outcome, String> {
     let mut report: serde_json::Map<String, Value> =
-        serde_json::from_str(text).map_err(|error| format!("no report: {error}"))?;
+        serde_json::from_str(text).map_err(|error| format!("its report is no JSON object: {error}"))?;
     report.insert("model".to_owned(), args.model.display().to_string().into());
     let warnings = report.get("warnings").and_then(Value::as_array).into_iter().flatten();
     warnings.filter_map(Value::as_str).for_each(terminal::warning);
     Ok(Outcome { host: args.host.clone(), report })
 }
 
-/// Refuses a program for another processor than the board's, which `uname -m` names.
+/// Refuses a program for another processor than the board's. `processor` is the name that `uname -m` prints.
 fn require_match(program: &Path, host: &str, processor: &str) -> Result<()> {
     let built_for = elf_processor(program)?;
     match built_for {
@@ -128,7 +132,8 @@ fn require_match(program: &Path, host: &str, processor: &str) -> Result<()> {
     }
 }
 
-/// What `uname -m` calls the processor that a Linux program runs on; `None` where its header does not say one we know.
+/// Returns the name that `uname -m` prints on the processor for which a program is built, or `None` where the program's
+/// header does not name a known processor.
 fn elf_processor(program: &Path) -> Result<Option<&'static str>> {
     let mut header = Vec::new();
     let read = std::fs::File::open(program).and_then(|file| file.take(20).read_to_end(&mut header));
@@ -141,7 +146,7 @@ fn elf_processor(program: &Path) -> Result<Option<&'static str>> {
     })
 }
 
-/// The board's program and its arguments, as words of a shell.
+/// Returns the command that measures on the board, as words of a shell.
 fn bench_words(folder: &str, args: &Args) -> String {
     let mut words = format!("{folder}/resmlp-device bench {folder}/model.rmlp --json");
     if let Some(threads) = args.threads {
@@ -166,28 +171,29 @@ fn bench_words(folder: &str, args: &Args) -> String {
     words
 }
 
+/// Checks that `path` is a file. The error ends with `hint`.
 fn require_file(path: &Path, hint: &str) -> Result<()> {
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => Ok(()),
-        Ok(_) => Err(Error::file(path, format!("not a file; {hint}"))),
+        Ok(_) => Err(Error::file(path, format!("this is not a file; {hint}"))),
         Err(error) => Err(Error::file(path, format!("{error}; {hint}"))),
     }
 }
 
-/// A host's name that no program can mistake for an option.
+/// Parses the name of a host, which no program may mistake for an option.
 fn host(text: &str) -> std::result::Result<String, String> {
     let plain = !text.is_empty() && !text.starts_with('-') && !text.contains(char::is_whitespace);
     if plain { Ok(without_brackets(text)) } else { Err("expected USER@HOST".into()) }
 }
 
-/// USER@[ADDRESS] as ssh takes it, which knows no brackets around an IPv6 address.
+/// Removes the brackets around an IPv6 address in USER@[ADDRESS], which ssh does not accept.
 fn without_brackets(host: &str) -> String {
     let (user, address) = host.rfind('@').map_or(("", host), |at| host.split_at(at + 1));
     let inside = address.strip_prefix('[').and_then(|address| address.strip_suffix(']'));
     format!("{user}{}", inside.unwrap_or(address))
 }
 
-/// One word that needs no quoting in a shell.
+/// Parses a word that needs no quoting in a shell.
 fn word(text: &str) -> std::result::Result<String, String> {
     let plain = text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-+,".contains(c));
@@ -213,7 +219,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// A value that fits into a line; `None` for what does not, or is not known.
+/// Returns a value as text where it fits into a line, or `None` where it does not or is null.
 fn single(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),

@@ -1,4 +1,4 @@
-//! `resmlp eval`: accuracy over a tree of labelled pictures.
+//! `resmlp eval`: measures accuracy over a tree of labelled pictures.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,23 +9,24 @@ use resmlp_cli::error::{Error, Result};
 use resmlp_picture::dataset::{self, Dataset};
 use serde::Serialize;
 
-use super::flags::{KernelFlags, LabelFlags, PreprocessFlags, ThreadFlags};
+use super::flags::{CheckpointFlags, KernelFlags, LabelFlags, PreprocessFlags, ThreadFlags};
 use super::{open, terminal};
 
-/// Pictures that are in memory at the same time.
+/// Number of pictures that are in memory at the same time.
 const CHUNK: usize = 256;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Packed model or checkpoint; a checkpoint is run in f32 by tract
+    /// Packed model or checkpoint; the engine tract runs a checkpoint in f32
     #[arg(value_name = "MODEL|CHECKPOINT")]
     file: PathBuf,
 
-    /// Folder with one folder of pictures for each class, named as the labels or in the order of the network's classes
+    /// Folder with one sub-folder of pictures for each class; the sub-folders are named like the labels, or their
+    /// alphabetical order is that of the network's classes
     #[arg(long, value_name = "DIR")]
     dataset: PathBuf,
 
-    /// Take only this many pictures, evenly from all classes
+    /// Take at most this many pictures, evenly from all classes [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
 
@@ -39,36 +40,47 @@ pub struct Args {
     threads: ThreadFlags,
 
     #[command(flatten)]
+    checkpoint: CheckpointFlags,
+
+    #[command(flatten)]
     preprocess: PreprocessFlags,
 }
 
+/// What `eval` reports. With `--json` these are the fields of the object.
 #[derive(Serialize)]
 pub struct Outcome {
+    /// Name of the kernels that did the arithmetic, or `tract-f32` for a checkpoint.
     kernels: String,
+    /// Number of pictures that were classified.
+    images: usize,
+    /// Number of pictures that could not be read.
+    skipped: usize,
+    /// Share of the pictures whose class came first, from 0 to 1.
+    top1: f64,
+    /// Share of the pictures whose class was among the first five, from 0 to 1.
+    top5: f64,
+    /// Time that reading and classifying took.
+    seconds: f64,
+}
+
+/// The network's class for each folder that has pictures. The keys are indices into [`Dataset::classes`].
+type Classes = BTreeMap<usize, usize>;
+
+/// Counts of pictures.
+#[derive(Default)]
+struct Tally {
     /// Pictures that were classified.
     images: usize,
     /// Pictures that could not be read.
     skipped: usize,
-    /// Share of the pictures whose class came first.
-    top1: f64,
-    /// Share of the pictures whose class was among the first five.
-    top5: f64,
-    seconds: f64,
-}
-
-/// Class of the network for each folder that has pictures, by the folder's place in [`Dataset::classes`].
-type Classes = BTreeMap<usize, usize>;
-
-/// Counts of classified pictures.
-#[derive(Default)]
-struct Tally {
-    images: usize,
-    skipped: usize,
+    /// Pictures whose class came first.
     first: usize,
+    /// Pictures whose class was among the first five.
     among_five: usize,
 }
 
 impl Tally {
+    /// Returns `count` as a share of the classified pictures.
     fn share(&self, count: usize) -> f64 {
         count as f64 / self.images.max(1) as f64
     }
@@ -76,9 +88,12 @@ impl Tally {
 
 pub fn execute(args: &Args) -> Result<Outcome> {
     args.threads.apply()?;
-    let classifier = open::classifier(&args.file, &args.preprocess, &args.labels, &args.kernels)?;
+    let classifier = open::classifier(&args.file, &args.checkpoint, &args.preprocess, &args.labels, &args.kernels)?;
     if !classifier.has_head() {
-        return Err(Error::file(&args.file, "an embedding model has no classes to count, expected a classifier"));
+        return Err(Error::file(
+            &args.file,
+            "this is an embedding model, which has no classes; expected a classifier (--head joins one to a checkpoint)",
+        ));
     }
     let mut dataset = Dataset::open_tree(&args.dataset)?;
     let classes = match_classes(&dataset, classifier.labels(), classifier.outputs())?;
@@ -101,6 +116,7 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     })
 }
 
+/// Classifies all pictures of `dataset` and counts those whose class comes first or among the first five.
 fn count(dataset: &Dataset, classes: &Classes, classifier: &dyn Classifier) -> Result<Tally> {
     let mut tally = Tally::default();
     let bar = terminal::progress("evaluating", dataset.items.len());
@@ -125,8 +141,12 @@ fn count(dataset: &Dataset, classes: &Classes, classifier: &dyn Classifier) -> R
     Ok(tally)
 }
 
-/// The folders' classes: by name where the folders are named as the labels, else by the order of the folders. Folders
-/// without pictures do not count.
+/// Returns the network's class of each folder that has pictures: by name where the folders are named like the labels,
+/// else by the order of the folders.
+///
+/// # Errors
+/// Returns an error where only some folders are named like labels, or where the order has to decide and the number of
+/// folders is not `outputs`.
 fn match_classes(dataset: &Dataset, labels: &[String], outputs: usize) -> Result<Classes> {
     let folders: BTreeSet<usize> = dataset.items.iter().filter_map(|item| item.class).collect();
     if let Some(classes) = by_name(dataset, &folders, labels)? {
@@ -134,16 +154,21 @@ fn match_classes(dataset: &Dataset, labels: &[String], outputs: usize) -> Result
     }
     if folders.len() != outputs {
         let found = folders.len();
-        let message = format!("{found} class folders, expected {outputs}, or folders named as the labels");
+        let message = format!("{found} class folders, expected {outputs}, or folders named like the labels");
         return Err(Error::file(&dataset.folder, message));
     }
     if !labels.is_empty() {
-        terminal::note("no folder is named as a label, so the folders' order is taken for that of the classes");
+        terminal::note(
+            "no folder is named like a label, so the alphabetical order of the folders is taken for the order of the classes",
+        );
     }
     Ok(folders.into_iter().zip(0..outputs).collect())
 }
 
-/// The classes of folders that are named as the labels; none where no folder is, and an error where only some are.
+/// Returns the classes of folders that are named like the labels, or `None` where no folder is.
+///
+/// # Errors
+/// Returns an error that names up to eight folders where only some folders are named like labels.
 fn by_name(dataset: &Dataset, folders: &BTreeSet<usize>, labels: &[String]) -> Result<Option<Classes>> {
     let name = |folder: usize| &dataset.classes[folder];
     let class = |folder: usize| labels.iter().position(|label| label == name(folder));
@@ -155,7 +180,8 @@ fn by_name(dataset: &Dataset, folders: &BTreeSet<usize>, labels: &[String]) -> R
     let count = others.len();
     others.truncate(8);
     let names: Vec<_> = others.into_iter().map(|&folder| format!("'{}'", name(folder))).collect();
-    let message = format!("{count} class folders are not named as a label, expected all or none: {}", names.join(", "));
+    let message =
+        format!("{count} class folders are not named like a label, expected all or none: {}", names.join(", "));
     Err(Error::file(&dataset.folder, message))
 }
 
@@ -173,7 +199,7 @@ mod tests {
 
     use super::*;
 
-    /// Data with a picture in each of these folders, and then a folder without any.
+    /// Returns a data set with one picture in each of these folders, and one more folder without pictures.
     fn dataset(folders: &[&str]) -> Dataset {
         let item = |class| Item { path: "x.png".into(), class: Some(class) };
         let classes = folders.iter().chain(&["zzz"]).map(|&name| name.to_owned()).collect();
@@ -193,7 +219,7 @@ mod tests {
         assert!(message.contains("data: 2 class folders, expected 3"), "{message}");
         let message = matched(&["Cat", "Emu", "dog"], &["cat", "dog", "emu"], 3).unwrap_err().to_string();
         assert!(
-            message.ends_with("data: 2 class folders are not named as a label, expected all or none: 'Cat', 'Emu'"),
+            message.ends_with("data: 2 class folders are not named like a label, expected all or none: 'Cat', 'Emu'"),
             "{message}"
         );
     }

@@ -1,4 +1,4 @@
-//! `resmlp image`: a card image that a Raspberry Pi boots a model from.
+//! `resmlp image`: makes a card image from which a Raspberry Pi boots into a model.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,43 +12,52 @@ use super::report::{grouped, shown, table};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The machine that the card is for
+    /// Machine that boots from the card
     #[arg(long)]
     board: Board,
 
-    /// Packed model
+    /// Packed model that the machine runs
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
 
-    /// Folder with the board's boot files: of the package raspi-firmware, and its .dtb files; may be given several times
+    /// Folder with the machine's boot files and device trees, such as /boot/firmware of Raspberry Pi OS; may be given
+    /// several times
     #[arg(long, value_name = "DIR", required = true)]
     boot_files: Vec<PathBuf>,
 
-    /// The program that runs the model, as `cargo xtask pi` builds it
+    /// Bare-metal program that runs the model, as `cargo xtask pi` builds it
     #[arg(long, value_name = "FILE", default_value = "target/device/kernel8.img")]
     kernel: PathBuf,
 
-    /// A picture (JPEG, PNG or BMP) that the board classifies when it has started; may be given several times
+    /// Picture (JPEG, PNG or BMP) that the machine classifies after its start; may be given several times
     #[arg(long, value_name = "IMAGE")]
     picture: Vec<PathBuf>,
 
-    /// The card's image, for dd or Raspberry Pi Imager
+    /// Card image to write, which dd or Raspberry Pi Imager copies onto a card
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
 }
 
+/// What `image` reports. With `--json` these are the fields of the object.
 #[derive(Serialize)]
 pub struct Outcome {
+    /// Path of the card image.
     #[serde(serialize_with = "shown")]
     output: PathBuf,
+    /// Machine that boots from the card.
     board: Board,
+    /// Length of the card image.
     bytes: u64,
+    /// The files on the card.
     files: Vec<File>,
 }
 
+/// A file on the card.
 #[derive(Serialize)]
 struct File {
+    /// Name in the root folder.
     name: String,
+    /// Length of the file.
     bytes: usize,
 }
 

@@ -1,97 +1,136 @@
-//! `resmlp inspect`: what is in a file.
+//! `resmlp inspect`: tells what is in a checkpoint or a packed model.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use resmlp_checkpoint::Checkpoint;
+use resmlp_checkpoint::{Checkpoint, Format};
 use resmlp_cli::classifier::Classifier;
 use resmlp_cli::error::{Error, Result};
 use resmlp_cli::packed::{self, PackedModel};
-use resmlp_network::AffinePlacement;
+use resmlp_network::{Activation, AffinePlacement};
 use resmlp_picture::Preprocess;
 use resmlp_runtime::format::VERSION;
 use resmlp_runtime::{Dims, Kernels, Layout, Serial};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::flags::PreprocessFlags;
+use super::flags::{CheckpointFlags, PreprocessFlags};
 use super::open;
 use super::report::{grouped, table};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Packed model or checkpoint
+    /// Packed model or checkpoint to look into
     #[arg(value_name = "FILE")]
     file: PathBuf,
+
+    #[command(flatten)]
+    checkpoint: CheckpointFlags,
 
     #[command(flatten)]
     preprocess: PreprocessFlags,
 }
 
-/// What is in a file.
+/// What `inspect` reports. With `--json` these are the fields of the object; those of [`ModelFacts`] join them for a
+/// packed model.
 #[derive(Serialize)]
 pub struct Outcome {
     /// `checkpoint` or `model`.
     kind: &'static str,
+    /// File format, such as `safetensors` or `rmlp 2`.
     format: String,
-    /// `None` for a model that does not say where it comes from.
+    /// Implementation that the checkpoint comes from, such as `timm`; `null` for a model that does not say it.
     dialect: Option<String>,
-    /// What the Affs act on: `branch` or `stream`; a model has none.
+    /// What the Affs act on: `branch` or `stream`. It is `null` for a model, whose Affs are folded.
     affine: Option<&'static str>,
+    /// Activation of the channel MLPs: `gelu`, `gelu-tanh` or `relu`; `null` for a model that does not say it.
+    activation: Option<String>,
+    /// Where `activation` comes from: `file`, `flag` (`--activation`) or `assumed`; `null` where it is not known.
+    activation_source: Option<&'static str>,
+    /// Storage of the weights: `f32` for a checkpoint, `int8` or `f16` for a model.
     precision: &'static str,
-    /// Height and width in pixels.
+    /// Height and width of the pictures that the network takes, in pixels.
     image: [usize; 2],
+    /// Edge of a patch in pixels.
     patch: usize,
+    /// Number of patches.
     tokens: usize,
+    /// Number of channels.
     dim: usize,
+    /// Width of the channel MLPs' hidden layer.
     hidden: usize,
+    /// Number of residual blocks.
     depth: usize,
-    /// `None` for an embedding model.
+    /// Number of classes; `null` for an embedding model.
     classes: Option<usize>,
+    /// Length of the result: classes, or channels of an embedding.
     outputs: usize,
-    /// Trained parameters of the network, before anything was folded.
+    /// Number of trained parameters of the network, before anything was folded.
     parameters: usize,
+    /// Multiply-accumulate operations of one forward pass.
     macs: u64,
+    /// Length of the file.
     bytes: u64,
+    /// Length of the file divided by the number of parameters.
     bytes_per_parameter: f64,
+    /// What the reader of the checkpoint chose or left out, one sentence each.
     notes: Vec<String>,
-    /// What only a packed model has.
     #[serde(flatten)]
     model: Option<ModelFacts>,
 }
 
+/// What only a packed model has.
 #[derive(Serialize)]
 struct ModelFacts {
+    /// How the matrices are cut into panels.
     layout: Panels,
-    /// This machine's kernels that read the layout as it is, best first; the others rearrange it at load.
+    /// Kernels of this machine that read the layout as it is, fastest first. The others rearrange the weights at load.
     kernels: Vec<&'static str>,
-    /// For one thread.
+    /// Scratch memory of a forward pass on one thread.
     scratch_bytes: usize,
-    /// Number of the classes' names.
+    /// Number of names of classes; 0 where the model carries none.
     labels: usize,
+    /// How pictures are prepared: `resize`, `crop`, `mean`, `std` and `image`.
     preprocessing: Preprocess,
+    /// Where the model comes from, as `convert` wrote it; a string where it is no JSON.
     provenance: Value,
 }
 
 /// How matrices are cut into panels.
 #[derive(Serialize)]
 struct Panels {
+    /// Rows of a panel of a left-hand matrix.
     rows: u32,
+    /// Columns of a panel of a right-hand matrix.
     columns: u32,
+    /// Adjacent values of one row or column that lie next to each other.
     group: u32,
+    /// Number that is added to stored 8-bit activations.
     offset: u32,
 }
 
 pub fn execute(args: &Args) -> Result<Outcome> {
     let bytes = std::fs::metadata(&args.file).map_err(|error| Error::io(&args.file, error))?.len();
     if packed::is_packed(&args.file) {
-        args.preprocess.refuse_for(&args.file)?;
+        args.checkpoint.refuse_for_model(&args.file)?;
+        args.preprocess.refuse_for_model(&args.file)?;
         return model(&args.file, bytes);
     }
-    Ok(checkpoint(&open::checkpoint(&args.file, args.preprocess.image_size)?, bytes))
+    let opened = open::checkpoint(&args.file, &args.checkpoint.load_options())?;
+    let source = activation_source(opened.format, args.checkpoint.activation().is_some());
+    Ok(checkpoint(&opened, source, bytes))
 }
 
-fn checkpoint(checkpoint: &Checkpoint, bytes: u64) -> Outcome {
+/// Returns where the activation of a checkpoint comes from. Only an ONNX graph says it itself.
+fn activation_source(format: Format, is_given: bool) -> &'static str {
+    match (format, is_given) {
+        (Format::Onnx, _) => "file",
+        (_, true) => "flag",
+        (_, false) => "assumed",
+    }
+}
+
+fn checkpoint(checkpoint: &Checkpoint, activation_source: &'static str, bytes: u64) -> Outcome {
     let network = &checkpoint.network;
     Outcome {
         kind: "checkpoint",
@@ -101,6 +140,8 @@ fn checkpoint(checkpoint: &Checkpoint, bytes: u64) -> Outcome {
             AffinePlacement::Branch => "branch",
             AffinePlacement::Stream => "stream",
         }),
+        activation: Some(network.activation.name().to_owned()),
+        activation_source: Some(activation_source),
         precision: "f32",
         image: network.image,
         patch: network.patch,
@@ -120,18 +161,21 @@ fn checkpoint(checkpoint: &Checkpoint, bytes: u64) -> Outcome {
 }
 
 fn model(path: &Path, bytes: u64) -> Result<Outcome> {
-    // The scalar kernels take every layout as it is.
+    // The scalar kernels read every layout as it is, so that nothing is rearranged here.
     let packed = PackedModel::open(path, Some(Kernels::scalar().name()))?;
     let model = packed.model()?;
     let dims = *model.dims();
     let provenance: Value = serde_json::from_str(model.provenance()).unwrap_or_else(|_| model.provenance().into());
     let Layout { rows, columns, group, offset } = dims.layout;
     let parameters = parameters(&dims);
+    let activation = activation(&provenance);
     Ok(Outcome {
         kind: "model",
         format: format!("rmlp {VERSION}"),
         dialect: provenance["dialect"].as_str().map(str::to_owned),
         affine: None,
+        activation_source: activation.is_some().then_some("file"),
+        activation,
         precision: dims.weights.name(),
         image: dims.image,
         patch: dims.patch,
@@ -157,12 +201,19 @@ fn model(path: &Path, bytes: u64) -> Result<Outcome> {
     })
 }
 
-/// Kernels of this machine that read a model as it is; 16-bit models have one layout for all of them.
+/// Returns the activation of a model from its provenance, in which `convert` names every activation but the exact GELU.
+fn activation(provenance: &Value) -> Option<String> {
+    let named = provenance["activation"].as_str();
+    let is_by_convert = provenance["converter"].is_string();
+    named.or(is_by_convert.then_some(Activation::Gelu.name())).map(str::to_owned)
+}
+
+/// Returns the kernels of this machine that read the model as it is. All kernels read a 16-bit model as it is.
 fn readers(dims: &Dims) -> Vec<&'static str> {
     Kernels::supported().filter(|kernels| kernels.reads(dims)).map(Kernels::name).collect()
 }
 
-/// Trained parameters of a network of this shape, Affs and LayerScales among them.
+/// Returns the number of trained parameters of a network of this shape, with its Affs and LayerScales.
 fn parameters(dims: &Dims) -> usize {
     let Dims { dim, hidden, outputs, .. } = *dims;
     let linear = |rows: usize, columns: usize| rows * (columns + 1);
@@ -179,9 +230,16 @@ impl fmt::Display for Outcome {
         let classes = self.classes.map_or("none (an embedding model)".to_owned(), |count| count.to_string());
         let dialect = self.dialect.as_deref().unwrap_or("unknown");
         let affine = self.affine.map_or("Affs folded".to_owned(), |affine| format!("Affs on the {affine}"));
+        let activation = match (&self.activation, self.activation_source) {
+            (Some(name), Some("assumed")) => format!("{name} (assumed; --activation names another)"),
+            (Some(name), Some("flag")) => format!("{name} (--activation)"),
+            (Some(name), _) => name.clone(),
+            (None, _) => "not known".to_owned(),
+        };
         let mut rows = vec![
             ("kind", format!("{} ({}, {})", self.kind, self.format, self.precision)),
             ("dialect", format!("{dialect} ({affine})")),
+            ("activation", activation),
             ("image", format!("{height} × {width}, patch {}, {} tokens", self.patch, self.tokens)),
             ("blocks", format!("{} of {} channels, {} hidden", self.depth, self.dim, self.hidden)),
             ("classes", classes),
@@ -197,6 +255,7 @@ impl fmt::Display for Outcome {
 }
 
 impl ModelFacts {
+    /// Returns the lines of the table that only a model has.
     fn rows(&self) -> Vec<(&'static str, String)> {
         let Panels { rows, columns, group, offset } = self.layout;
         let Preprocess { crop, resize, mean, std, .. } = &self.preprocessing;

@@ -1,4 +1,4 @@
-//! Opens what the user names: a packed model or a checkpoint, told apart by content.
+//! Opens the file that the user names. Its content tells a packed model from a checkpoint.
 
 use std::path::Path;
 
@@ -9,52 +9,71 @@ use resmlp_cli::error::{Error, Result};
 use resmlp_cli::packed::{self, PackedModel};
 use resmlp_cli::reference::CheckpointClassifier;
 
-use super::flags::{KernelFlags, LabelFlags, PreprocessFlags};
+use super::flags::{CheckpointFlags, KernelFlags, LabelFlags, PreprocessFlags};
 use super::terminal;
 
-/// Reads a checkpoint for pictures of `image` (height, width), where that is known, and says what was chosen while reading.
+/// Reads a checkpoint and prints what the reader chose or left out as notes on stderr.
 ///
-/// Fails where the file itself says another size, as ONNX files do.
-pub fn checkpoint(path: &Path, image: Option<[usize; 2]>) -> Result<Checkpoint> {
-    let checkpoint = checkpoint::load(path, &LoadOptions { image, ..LoadOptions::default() })?;
+/// # Errors
+/// Returns the reader's error. It also fails where `options` ask for another picture size than the file states, as ONNX
+/// files do.
+pub fn checkpoint(path: &Path, options: &LoadOptions) -> Result<Checkpoint> {
+    let checkpoint = checkpoint::load(path, options)?;
     let [height, width] = checkpoint.network.image;
-    if let Some([other_height, other_width]) = image.filter(|image| *image != [height, width]) {
-        let message = format!("its pictures are {height} × {width}, not {other_height} × {other_width} (--image-size)");
+    if let Some([other_height, other_width]) = options.image.filter(|image| *image != [height, width]) {
+        let message = format!(
+            "the network takes pictures of {height} × {width} pixels, not {other_height} × {other_width}; leave \
+             --image-size out"
+        );
         return Err(Error::Usage(format!("{}: {message}", path.display())));
     }
     checkpoint.notes.iter().for_each(|note| terminal::note(note));
     Ok(checkpoint)
 }
 
-/// The classes' names from the user's file; none where there is no file.
+/// Reads the names of the classes from the user's file, or returns none where no file is given.
+///
+/// # Errors
+/// Returns an error where the file cannot be read or does not have `classes` names.
 pub fn labels(flags: &LabelFlags, classes: usize) -> Result<Vec<String>> {
     Ok(flags.labels.as_ref().map_or(Ok(vec![]), |path| labels::read(path, classes))?)
 }
 
-/// Opens a packed model for the kernels of this name, or the fastest that this CPU has.
+/// Opens a packed model for the kernels that the user names, or for the fastest ones of this CPU.
+///
+/// # Errors
+/// Returns an error where the file is no valid model or this CPU has no such kernels.
 pub fn packed(path: &Path, kernels: &KernelFlags) -> Result<PackedModel> {
     let model = PackedModel::open(path, kernels.kernels.as_deref())?;
     if model.repacked() {
-        terminal::note(&format!("the weights are rearranged for the {} kernels at load", model.kernels()));
+        let kernels = model.kernels();
+        terminal::note(&format!(
+            "the model was packed for other kernels, so loading rearranges its weights for {kernels}"
+        ));
     }
     Ok(model)
 }
 
-/// Prepares the file `path` for classifying.
+/// Opens the packed model or the checkpoint at `path` as a classifier.
+///
+/// # Errors
+/// Returns an error where the file cannot be read, or where a flag does not apply to a file of its kind.
 pub fn classifier(
     path: &Path,
+    checkpoint_flags: &CheckpointFlags,
     preprocess: &PreprocessFlags,
     labels: &LabelFlags,
     kernels: &KernelFlags,
 ) -> Result<Box<dyn Classifier>> {
     if packed::is_packed(path) {
-        preprocess.refuse_for(path)?;
+        checkpoint_flags.refuse_for_model(path)?;
+        preprocess.refuse_for_model(path)?;
         let model = packed(path, kernels)?;
         let names = self::labels(labels, model.outputs())?;
         return Ok(Box::new(if names.is_empty() { model } else { model.with_labels(names) }));
     }
-    kernels.refuse_for(path)?;
-    let checkpoint = checkpoint(path, preprocess.image_size)?;
+    kernels.refuse_for_checkpoint(path)?;
+    let checkpoint = checkpoint(path, &checkpoint_flags.load_options())?;
     let network = &checkpoint.network;
     let names = self::labels(labels, network.outputs())?;
     let preprocess = preprocess.for_image(network.image)?;

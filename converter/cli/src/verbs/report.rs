@@ -1,4 +1,4 @@
-//! What a verb found out, for people and for scripts.
+//! Prints the outcome of a verb, as text for people and as JSON for scripts.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -6,16 +6,17 @@ use std::path::Path;
 use resmlp_cli::error::{Error, Result};
 use serde::{Serialize, Serializer};
 
-/// The outcome of a verb: `Display` is the text for people, `Serialize` the JSON object for scripts.
+/// The outcome of a verb. Its `Display` is the text for people, its `Serialize` the JSON object for scripts.
 pub trait Report {
-    /// What is printed on stdout, with the last line's end.
+    /// Returns what is printed on stdout. The text ends with a line break.
     fn render(&self, json: bool) -> Result<String>;
 }
 
 impl<T: Display + Serialize> Report for T {
     fn render(&self, json: bool) -> Result<String> {
         if json {
-            let object = serde_json::to_string(self).map_err(|error| Error::Usage(format!("no JSON: {error}")))?;
+            let object = serde_json::to_string(self)
+                .map_err(|error| Error::Usage(format!("the outcome cannot be written as JSON: {error}")))?;
             Ok(object + "\n")
         } else {
             let text = self.to_string();
@@ -24,18 +25,18 @@ impl<T: Display + Serialize> Report for T {
     }
 }
 
-/// Serialises a path as it is shown: JSON has no words for bytes that are not UTF-8.
+/// Serialises a path as it is shown, because JSON cannot hold bytes that are not UTF-8.
 pub fn shown<S: Serializer>(path: &Path, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
 }
 
-/// Lines of a name and a value, the values below each other.
+/// Returns one line for each name and value. The values stand below each other.
 pub fn table(rows: &[(&str, String)]) -> String {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     rows.iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect()
 }
 
-/// Columns under a line of headings: the first one left-aligned, the others right-aligned.
+/// Returns columns under a line of headings. The first column is left-aligned, the others are right-aligned.
 pub fn columns<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
     let headings = headings.map(str::to_owned);
     let lines = || std::iter::once(&headings).chain(rows);
@@ -49,12 +50,12 @@ pub fn columns<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> Str
     lines().map(|cells| line(cells).trim_end().to_owned() + "\n").collect()
 }
 
-/// A share as a percentage, or what stands for none.
+/// Returns a share from 0 to 1 as a percentage, or a dash where there is none.
 pub fn percent(share: Option<f64>) -> String {
     share.map_or("–".to_owned(), |share| format!("{:.2} %", share * 100.0))
 }
 
-/// A number with its digits in groups of three.
+/// Returns a number with its digits in groups of three.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

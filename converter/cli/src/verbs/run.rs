@@ -3,26 +3,23 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use resmlp_cli::classifier::{Guess, top};
 use resmlp_cli::error::{Error, Result};
+use resmlp_command_line::{Guess, SHOWN, guesses};
 use resmlp_picture::Preprocess;
 use resmlp_picture::dataset::{self, Item, Loaded};
 use serde::Serialize;
 
-use super::flags::{KernelFlags, LabelFlags, PreprocessFlags, ThreadFlags};
+use super::flags::{CheckpointFlags, KernelFlags, LabelFlags, PreprocessFlags, ThreadFlags};
 use super::report::shown;
 use super::{open, terminal};
 
-/// Classes that are shown for a picture.
-const SHOWN: usize = 5;
-
 #[derive(clap::Args)]
 pub struct Args {
-    /// Packed model or checkpoint; a checkpoint is run in f32 by tract
+    /// Packed model or checkpoint; the engine tract runs a checkpoint in f32
     #[arg(value_name = "MODEL|CHECKPOINT")]
     file: PathBuf,
 
-    /// Pictures: JPEG, PNG or BMP
+    /// Pictures to classify (JPEG, PNG or BMP)
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
 
@@ -36,36 +33,47 @@ pub struct Args {
     threads: ThreadFlags,
 
     #[command(flatten)]
+    checkpoint: CheckpointFlags,
+
+    #[command(flatten)]
     preprocess: PreprocessFlags,
 }
 
+/// What `run` reports. With `--json` these are the fields of the object.
 #[derive(Serialize)]
 pub struct Outcome {
+    /// Name of the kernels that did the arithmetic, or `tract-f32` for a checkpoint.
     kernels: String,
+    /// One entry for each picture that could be read, in the order of the command line.
     results: Vec<Classified>,
     /// Pictures that could not be read.
     failed: Vec<Failed>,
 }
 
-/// One picture's result; an embedding model has no `top`.
+/// The result for one picture.
 #[derive(Serialize)]
 struct Classified {
+    /// Path of the picture.
     #[serde(serialize_with = "shown")]
     image: PathBuf,
+    /// Logits of all classes, or the embedding.
     logits: Vec<f32>,
+    /// The five most probable classes, most probable first; empty for an embedding model.
     top: Vec<Guess>,
 }
 
 /// A picture without a result.
 #[derive(Serialize)]
 struct Failed {
+    /// Path of the picture.
     #[serde(serialize_with = "shown")]
     image: PathBuf,
+    /// Why it could not be read.
     reason: String,
 }
 
 impl Outcome {
-    /// Whether every picture has a result.
+    /// Returns whether every picture has a result.
     pub fn is_complete(&self) -> bool {
         self.failed.is_empty()
     }
@@ -73,20 +81,26 @@ impl Outcome {
 
 pub fn execute(args: &Args) -> Result<Outcome> {
     args.threads.apply()?;
-    let classifier = open::classifier(&args.file, &args.preprocess, &args.labels, &args.kernels)?;
+    let classifier = open::classifier(&args.file, &args.checkpoint, &args.preprocess, &args.labels, &args.kernels)?;
     let Loaded { samples, skipped } = load(&args.images, classifier.preprocess())?;
     let pictures: Vec<&[u8]> = samples.iter().map(|sample| sample.pixels.as_slice()).collect();
-    let shown = if classifier.has_head() { SHOWN } else { 0 };
+    let best = |logits: &[f32]| match classifier.has_head() {
+        true => guesses::<SHOWN>(logits, classifier.labels()),
+        false => Vec::new(),
+    };
     let results = classifier.logits(&pictures)?.into_iter().zip(&samples).map(|(logits, sample)| Classified {
         image: sample.path.clone(),
-        top: top(&logits, classifier.labels(), shown),
+        top: best(&logits),
         logits,
     });
     let failed = skipped.into_iter().map(|(image, reason)| Failed { image, reason }).collect();
     Ok(Outcome { kernels: classifier.kernels().to_owned(), results: results.collect(), failed })
 }
 
-/// Reads the pictures; those that cannot be read are named on stderr. Fails where there are no others.
+/// Reads the pictures and names those that cannot be read on stderr.
+///
+/// # Errors
+/// Returns the error of the last picture where none can be read.
 fn load(images: &[PathBuf], preprocess: &Preprocess) -> Result<Loaded> {
     let items: Vec<Item> = images.iter().map(|image| Item { path: image.clone(), class: None }).collect();
     let loaded = dataset::load(&items, preprocess, &|| ())?;
@@ -101,8 +115,7 @@ impl fmt::Display for Outcome {
         for result in &self.results {
             writeln!(f, "{}", result.image.display())?;
             for guess in &result.top {
-                let label = guess.label.clone().unwrap_or_else(|| format!("class {}", guess.index));
-                writeln!(f, "  {:5.1} %  {label}", guess.probability * 100.0)?;
+                writeln!(f, "  {:5.1} %  {}", guess.probability * 100.0, guess.name())?;
             }
             if result.top.is_empty() {
                 let norm = result.logits.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();

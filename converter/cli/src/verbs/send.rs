@@ -1,60 +1,68 @@
-//! `resmlp send`: has pictures classified by a board on a serial line.
+//! `resmlp send`: lets a board on a serial line classify pictures.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use resmlp_cli::board_link::{BoardInfo, BoardLink, PATIENCE};
-use resmlp_cli::classifier::Guess;
 use resmlp_cli::error::{Error, Result};
+use resmlp_command_line::Guess;
 use resmlp_picture::Picture;
 use serde::Serialize;
 
 use super::report::shown;
 
-/// Longest wait of a single read; the line is given up after several.
+/// Longest time that a single read waits.
 const READ_TIMEOUT: Duration = Duration::from_millis(100);
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The serial line to the board
+    /// Serial line to the board, such as /dev/ttyUSB0
     #[arg(long, value_name = "DEVICE")]
     port: PathBuf,
 
-    /// Bits a second
+    /// Speed of the line in bits a second
     #[arg(long, value_name = "N", default_value_t = resmlp_protocol::BAUD, value_parser = clap::value_parser!(u32).range(300..=4_000_000))]
     baud: u32,
 
-    /// Seconds that the board may take for a picture before it is sent again; more for a large network on a slow core
+    /// Seconds to wait for the board's answer before a picture is sent again; a large network on a slow core needs more
     #[arg(long, value_name = "N", default_value_t = PATIENCE.as_secs(), value_parser = clap::value_parser!(u64).range(1..=3600))]
     patience: u64,
 
-    /// Pictures: JPEG, PNG or BMP
+    /// Pictures to classify (JPEG, PNG or BMP)
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
 }
 
+/// What `send` reports. With `--json` these fields and `board` and `model` of [`BoardInfo`] are the fields of the
+/// object.
 #[derive(Serialize)]
 pub struct Outcome {
+    /// The serial line.
     #[serde(serialize_with = "shown")]
     port: PathBuf,
     #[serde(flatten)]
     board: BoardInfo,
+    /// One entry for each picture, in the order of the command line.
     results: Vec<Classified>,
 }
 
-/// One picture's result; an embedding model has no `top`.
+/// The result for one picture.
 #[derive(Serialize)]
 struct Classified {
+    /// Path of the picture.
     #[serde(serialize_with = "shown")]
     image: PathBuf,
+    /// Time that the board's forward pass took, in milliseconds.
     latency_ms: f64,
+    /// Logits of all classes, or the embedding.
     logits: Vec<f32>,
+    /// The most probable classes, most probable first; empty for an embedding model.
     top: Vec<Guess>,
 }
 
 pub fn execute(args: &Args) -> Result<Outcome> {
-    // Before anything is sent: a picture that cannot be read is the user's to mend.
+    // All pictures are read before anything is sent, so that an unreadable one costs no time on the line.
     let pictures: Vec<Picture> = args.images.iter().map(|path| Ok(Picture::open(path)?)).collect::<Result<_>>()?;
     let name = args.port.to_string_lossy();
     let opened = serialport::new(name, args.baud).timeout(READ_TIMEOUT).open();
@@ -75,8 +83,7 @@ impl fmt::Display for Outcome {
         for result in &self.results {
             writeln!(f, "{}  {:.3} ms", result.image.display(), result.latency_ms)?;
             for guess in &result.top {
-                let label = guess.label.clone().unwrap_or_else(|| format!("class {}", guess.index));
-                writeln!(f, "  {:5.1} %  {label}", guess.probability * 100.0)?;
+                writeln!(f, "  {:5.1} %  {}", guess.probability * 100.0, guess.name())?;
             }
             if result.top.is_empty() {
                 writeln!(f, "  embedding of {} channels (--json prints it)", result.logits.len())?;

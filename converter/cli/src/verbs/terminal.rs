@@ -1,11 +1,14 @@
-//! stdout for results, stderr for everything else.
+//! Prints results on stdout and everything else on stderr.
 
 use std::io::{ErrorKind, Write, stderr, stdout};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use resmlp_cli::error::{Error, Result};
 
-/// Prints `text` on stdout; a reader that has gone away (`| head`) is no error.
+/// Prints `text` on stdout. It is no error where the reader has gone away, as `head` does.
+///
+/// # Errors
+/// Returns the system's error where `text` cannot be written for another reason.
 pub fn print(text: &str) -> Result<()> {
     let mut out = stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -14,27 +17,28 @@ pub fn print(text: &str) -> Result<()> {
     }
 }
 
-/// Says on stderr what the user should know but need not act on.
+/// Prints on stderr what the user should know but need not act on.
 pub fn note(text: &str) {
     line("note", text);
 }
 
-/// Says on stderr what was left out or will surprise.
+/// Prints on stderr what was left out or may surprise.
 pub fn warning(text: &str) {
     line("warning", text);
 }
 
-/// Says on stderr why there is no result.
+/// Prints on stderr why there is no result.
 pub fn error(error: &Error) {
     line("error", &error.to_string());
 }
 
 fn line(kind: &str, text: &str) {
-    // Nobody can be told where stderr is closed.
+    // Where stderr is closed there is nobody to tell.
     let _ = writeln!(stderr().lock(), "{kind}: {text}");
 }
 
-/// A progress bar on stderr over `count` things; hidden where stderr is no terminal, gone when it is finished.
+/// Creates a progress bar on stderr over `count` steps. The bar is hidden where stderr is no terminal, and disappears
+/// when it is finished.
 pub fn progress(what: &'static str, count: usize) -> ProgressBar {
     let bar = ProgressBar::new(count as u64).with_message(what);
     match ProgressStyle::with_template("{msg:12} [{wide_bar}] {pos}/{len} {eta:>4}") {

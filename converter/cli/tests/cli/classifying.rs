@@ -1,4 +1,4 @@
-//! What `run` and `eval` do with labels, class folders and pictures that cannot be read.
+//! Tests of `run` and `eval` with labels, class folders and pictures that cannot be read.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::verbs::convert;
 use super::{checkpoint, dataset, fails, json, resmlp, string, text, write_picture};
 
-/// A file of five labels in `folder`.
+/// Writes a file of labels in `folder` and returns its path.
 fn labels(folder: &Path, name: &str, labels: &[&str]) -> String {
     let path = folder.join(name);
     std::fs::write(&path, labels.join("\n")).unwrap();
@@ -32,11 +32,11 @@ fn labels_of_the_user_take_the_place_of_the_models() {
     let named = labels(folder.path(), "named.txt", &["class0", "class1", "class2", "class3", "class4"]);
     assert_eq!(best(&["--labels", &named]), (index, format!("class{index}")));
 
-    // The folders have the names of these labels alone.
+    // Only the labels of `named` are the names of the folders.
     let notes = |flags: &[&str]| {
         let output = resmlp(&[&["eval", &model, "--dataset", images][..], flags].concat());
         assert!(output.status.success(), "{}", text(&output.stderr));
-        text(&output.stderr).contains("no folder is named as a label")
+        text(&output.stderr).contains("no folder is named like a label")
     };
     assert!(notes(&[]) && !notes(&["--labels", &named]));
 
@@ -65,7 +65,7 @@ fn folders_of_which_only_some_are_labels_are_refused() {
     assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
     assert_eq!(json(&["eval", &checkpoint, "--dataset", images, "--json"])["images"], 10);
 
-    // Numbers for names: the order is all there is.
+    // Where no folder is named like a label, the order decides.
     let names = labels(folder.path(), "other.txt", &["ant", "bee", "cow", "dog", "emu"]);
     let output = resmlp(&["eval", &checkpoint, "--dataset", images, "--labels", &names]);
     assert!(output.status.success() && text(&output.stderr).contains("note: no folder"), "{}", text(&output.stderr));
@@ -100,7 +100,7 @@ fn a_picture_that_cannot_be_read_leaves_the_others_their_results() {
     for image in [&images[1], &images[3]] {
         assert!(stderr.contains(&format!("error: {}: ", image.display())), "{stderr}");
     }
-    // Without any result there is none to print.
+    // Where no picture can be read, nothing is printed on stdout.
     let stderr = fails(&["run", &checkpoint, string(&images[1]), string(&images[3]), "--json"], 1);
     assert!(stderr.contains("broken.jpg") && stderr.contains("missing.png"), "{stderr}");
 }

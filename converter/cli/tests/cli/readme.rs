@@ -1,11 +1,11 @@
-//! What the README shows.
+//! The README shows what the program prints.
 
 use std::path::Path;
 use std::process::Command;
 
 use super::text;
 
-/// The words of the README's command with this verb, which may go on behind a backslash.
+/// Returns the words of the README's command with this verb, which may continue behind a backslash.
 fn command<'r>(readme: &'r str, verb: &str) -> Vec<&'r str> {
     let start = readme.find(&format!("\nresmlp {verb} ")).unwrap_or_else(|| panic!("the README shows `resmlp {verb}`"));
     let lines = readme[start + 1..].lines();
@@ -31,7 +31,7 @@ fn the_readme_shows_what_run_prints() {
     run("convert");
     let found = run("run");
     let shown = readme.split("The `run` prints\n\n```\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-    // The last line is of the machine.
+    // The last line depends on the machine.
     let lines = |text: &str| text.lines().filter(|line| !line.starts_with("kernels: ")).map(str::to_owned).collect();
     let [found, shown]: [Vec<_>; 2] = [lines(&found), lines(shown)];
     assert_eq!((found.len(), found), (12, shown));

@@ -1,12 +1,13 @@
-//! Wrong input gets one clear error that names the file, a non-zero exit, and leaves nothing half-written.
+//! Wrong input is answered by one error that names the file and by a non-zero exit code, and no half-written file is
+//! left.
 
 use std::path::{Path, PathBuf};
 
 use super::verbs::convert;
-use super::{checkpoint, dataset, fails, fixture, string};
+use super::{checkpoint, dataset, fails, fixture, resmlp, string, text};
 
-/// Runs `convert CHECKPOINT` with `flags`, which must fail, and returns its one error. An older model must be left alone,
-/// and nothing may be beside it.
+/// Runs `convert CHECKPOINT` with `flags`, which must fail, and returns its one error. An older model must be left
+/// alone, and nothing may be beside it.
 fn refused(checkpoint: &str, flags: &[&str], code: i32) -> String {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("m.rmlp");
@@ -18,7 +19,7 @@ fn refused(checkpoint: &str, flags: &[&str], code: i32) -> String {
     error
 }
 
-/// Runs a verb that must fail, and returns its error: one line, and no other is one.
+/// Runs a verb that must fail, and returns its error, which must be the last line and the only error.
 fn one_error(arguments: &[&str], code: i32) -> String {
     let stderr = fails(arguments, code);
     let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
@@ -73,7 +74,7 @@ fn truncated_and_garbage_checkpoints() {
             let error = refused(string(&path), &["--precision", "f16"], 1);
             assert!(error.contains(string(&path)), "{name}, {length} bytes: {error}");
         }
-        // A start as it should be, and then noise; and noise alone.
+        // One file has a valid start and then noise, the other one has noise alone.
         for start in [0, 16] {
             let path = file(folder.path(), &format!("noise.{extension}"), &[&bytes[..start], &noise].concat());
             let error = refused(string(&path), &["--precision", "f16"], 1);
@@ -126,7 +127,7 @@ fn outputs_that_cannot_be_written_are_found_before_the_work() {
         assert!(error.contains(string(&path)) && error.matches(".tmp").count() == 1, "{error}"); // of the folder
     }
     let error = one_error(&["convert", &checkpoint, "-o", string(folder.path()), "--precision", "f16"], 1);
-    assert!(error.contains(&format!("{}: a folder, expected", folder.path().display())), "{error}");
+    assert!(error.contains(&format!("{}: this is a folder, expected", folder.path().display())), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
@@ -137,7 +138,7 @@ fn an_output_that_is_the_input() {
     let path = file(folder.path(), "mine.safetensors", &bytes);
     let other = folder.path().join(".").join("mine.safetensors");
     let error = one_error(&["convert", string(&path), "-o", string(&other), "--precision", "f16"], 1);
-    assert!(error.contains("mine.safetensors: an input"), "{error}");
+    assert!(error.contains("mine.safetensors: this is an input"), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
 }
 
@@ -146,7 +147,7 @@ fn an_output_that_is_the_input() {
 fn a_file_longer_than_models_are_is_not_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sparse.rmlp");
-    // Takes no room on the disk.
+    // A sparse file takes no room on the disk.
     let file = std::fs::File::create(&path).unwrap();
     if file.set_len(1 << 40).is_err() {
         println!("skipped: a_file_longer_than_models_are_is_not_read (needs a file system for sparse files)");
@@ -203,7 +204,7 @@ fn models_and_flags_that_do_not_belong_together() {
     let embedding = fixture("safetensors/deit-dino-f32.safetensors");
     let error = one_error(&["check", &model, "--against", &embedding, "--images", images], 1);
     assert!(error.contains("outputs 5 classes, expected"), "{error}");
-    // The other way round.
+    // Model and checkpoint are exchanged.
     let error = one_error(&["check", &source, "--against", &model, "--images", images], 1);
     assert!(error.contains("not a packed ResMLP model"), "{error}");
     let error = one_error(&["check", &model, "--against", &model, "--images", images], 1);
@@ -219,11 +220,57 @@ fn models_and_flags_that_do_not_belong_together() {
 }
 
 #[test]
-fn flags_of_int8_for_a_model_that_is_not() {
-    let pictures = dataset();
-    for flags in [&["--calibrate", string(pictures.path())][..], &["--calibration-pictures", "9"], &["--sensitivity"]] {
-        let error = refused(&checkpoint(), &[flags, &["--precision", "f16"]].concat(), 2);
-        assert!(error.contains("--precision f16") && error.contains(flags[0]), "{error}");
+fn a_flag_without_effect_on_f16_is_a_note() {
+    let (folder, pictures) = (tempfile::tempdir().unwrap(), dataset());
+    let (checkpoint, images) = (checkpoint(), string(pictures.path()));
+    let (plain, noted) = (folder.path().join("plain.rmlp"), folder.path().join("noted.rmlp"));
+    let f16 = ["convert", &checkpoint, "--precision", "f16", "-o"];
+    assert!(resmlp(&[&f16[..], &[string(&plain)]].concat()).status.success());
+    for flags in [&["--calibrate", images][..], &["--calibration-pictures", "9"], &["--sensitivity"]] {
+        let output = resmlp(&[&f16[..], &[string(&noted)], flags].concat());
+        let stderr = text(&output.stderr);
+        assert!(output.status.success(), "{stderr}");
+        assert_eq!(
+            stderr.matches(&format!("note: {} has no effect with --precision f16", flags[0])).count(),
+            1,
+            "{stderr}"
+        );
+        assert_eq!(std::fs::read(&noted).unwrap(), std::fs::read(&plain).unwrap());
+    }
+}
+
+#[test]
+fn an_activation_that_f16_has_not_is_refused() {
+    let error = refused(&checkpoint(), &["--precision", "f16", "--activation", "relu"], 1);
+    assert!(error.contains("deit-f32.safetensors: ") && error.contains("relu") && error.contains("int8"), "{error}");
+}
+
+#[test]
+fn flags_of_checkpoints_are_refused_for_a_packed_model() {
+    let (folder, pictures) = (tempfile::tempdir().unwrap(), dataset());
+    let (model, _) = convert(folder.path(), "m.rmlp", &checkpoint(), &[]);
+    let picture = pictures.path().join("class0/0.png");
+    let verbs = [
+        vec!["inspect", &model],
+        vec!["run", &model, string(&picture)],
+        vec!["eval", &model, "--dataset", string(pictures.path())],
+    ];
+    let flags = [
+        &["--key", "ema"][..],
+        &["--names", "n.toml"],
+        &["--head", "h.pth"],
+        &["--activation", "relu"],
+        &["--embedding"],
+        &["--onnx-output", "logits"],
+        &["--image-size", "24"],
+        &["--crop", "0.5"],
+    ];
+    for verb in &verbs {
+        for flags in flags {
+            let error = one_error(&[&verb[..], flags].concat(), 2);
+            assert!(error.contains(&format!("{model}: this is a packed model")), "{error}");
+            assert!(error.ends_with(&format!(": {} is for checkpoints alone", flags[0])), "{error}");
+        }
     }
 }
 
@@ -240,6 +287,6 @@ fn a_picture_size_that_the_file_does_not_have() {
         vec!["check", &model, "--against", &fixed, "--images", images],
     ] {
         let error = one_error(&[&arguments[..], &["--image-size", "48x12"]].concat(), 2);
-        assert!(error.contains(&fixed) && error.contains("16 × 16, not 48 × 12"), "{error}");
+        assert!(error.contains(&fixed) && error.contains("16 × 16 pixels, not 48 × 12"), "{error}");
     }
 }

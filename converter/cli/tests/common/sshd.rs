@@ -1,4 +1,5 @@
-//! An ssh server of one test's own: on a free port of this machine alone, with keys made for it, ended with the test.
+//! Runs an ssh server for one test. The server listens on a free port of this machine alone, has keys of its own, and
+//! ends with the test.
 
 use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream};
@@ -6,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A running server; dropping it ends it.
+/// A running server, which ends when it is dropped.
 pub struct Sshd {
     process: Child,
     folder: PathBuf,
@@ -14,10 +15,10 @@ pub struct Sshd {
 }
 
 impl Sshd {
-    /// Starts a server whose files lie in `folder`; `None` where OpenSSH's server or client is not installed.
-    pub fn start(folder: &Path) -> Option<Self> {
-        let sshd = find("sshd")?;
-        let keygen = find("ssh-keygen")?;
+    /// Starts a server whose files lie in `folder`.
+    pub fn start(folder: &Path) -> Self {
+        let sshd = find("sshd").expect("OpenSSH's server is installed");
+        let keygen = find("ssh-keygen").expect("OpenSSH's client is installed");
         for name in ["host_key", "user_key", "stranger_key"] {
             let mut make = Command::new(&keygen);
             let made = make.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(folder.join(name)).status().unwrap();
@@ -26,11 +27,11 @@ impl Sshd {
         std::fs::copy(folder.join("user_key.pub"), folder.join("authorized_keys")).unwrap();
         std::fs::create_dir(temporary(folder)).unwrap();
         if user() == "root" {
-            // Started by the system, it would find this folder made; as another user it does without.
+            // The system makes this folder where it starts the server. Only root's server needs the folder.
             std::fs::create_dir_all("/run/sshd").unwrap();
         }
-        // Another program may take the free port first.
-        (0..3).find_map(|_| Self::start_once(&sshd, folder)).or_else(|| panic!("{}", log(folder)))
+        // Another program may take the free port first, so there are several attempts.
+        (0..3).find_map(|_| Self::start_once(&sshd, folder)).unwrap_or_else(|| panic!("{}", log(folder)))
     }
 
     fn start_once(sshd: &Path, folder: &Path) -> Option<Self> {
@@ -50,7 +51,7 @@ impl Sshd {
         server.accepts_connections().then_some(server)
     }
 
-    /// Waits until it does; false where it ends instead.
+    /// Waits until the server accepts connections. Returns false where it ends instead.
     fn accepts_connections(&mut self) -> bool {
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(20) {
@@ -66,22 +67,22 @@ impl Sshd {
         false
     }
 
-    /// `user@127.0.0.1`.
+    /// Returns the host as `user@127.0.0.1`.
     pub fn host(&self) -> String {
         format!("{}@127.0.0.1", user())
     }
 
-    /// The same with its port: `ssh://user@127.0.0.1:port`.
+    /// Returns the host with its port, as `ssh://user@127.0.0.1:port`.
     pub fn url(&self) -> String {
         format!("ssh://{}:{}", self.host(), self.port)
     }
 
-    /// What ssh needs to know to reach it.
+    /// Returns the options with which ssh reaches the server.
     pub fn options(&self) -> Vec<String> {
         self.options_with("user_key")
     }
 
-    /// The same with a key that it does not know.
+    /// Returns options with a key that the server does not know.
     pub fn options_with_another_key(&self) -> Vec<String> {
         self.options_with("stranger_key")
     }
@@ -99,12 +100,12 @@ impl Sshd {
         ]
     }
 
-    /// Where its users' temporary files go.
+    /// Returns the folder for the temporary files of the server's users.
     pub fn temporary(&self) -> PathBuf {
         temporary(&self.folder)
     }
 
-    /// What the server has said so far.
+    /// Returns the server's log so far.
     pub fn log(&self) -> String {
         log(&self.folder)
     }
@@ -112,7 +113,7 @@ impl Sshd {
 
 impl Drop for Sshd {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The server may have ended by itself, so errors do not matter.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -131,7 +132,7 @@ fn user() -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// The program's absolute path; servers are not always in PATH.
+/// Returns the absolute path of a program. Servers are not in every user's `PATH`.
 fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));

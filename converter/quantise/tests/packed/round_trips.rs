@@ -1,4 +1,4 @@
-//! What was packed is in the file, and runs alike in whatever panels, with whatever kernels and threads.
+//! What was packed is in the file, and it runs alike in all panels, with all kernels and threads.
 
 use std::sync::OnceLock;
 
@@ -35,7 +35,7 @@ fn styles() -> impl Strategy<Value = Style> {
     (proptest::bool::weighted(0.2), any::<bool>()).prop_map(|(extreme, gains)| Style { extreme, gains })
 }
 
-/// Bytes of a picture; in an extreme network's, black and white alone.
+/// Makes a random picture. For an extreme network its bytes are 0 and 255 alone.
 fn picture(shape: &Shape, style: Style, random: &mut Random) -> Vec<u8> {
     let pixel = |r: &mut Random| if style.extreme { [0, 255][(r.next() % 2) as usize] } else { r.next() as u8 };
     (0..3 * shape.image[0] * shape.image[1]).map(|_| pixel(random)).collect()
@@ -45,11 +45,11 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
 }
 
-/// The logits' bits.
+/// Runs a model and returns the bits of its logits.
 fn run<P: ParallelFor>(file: &[u8], kernels: &'static Kernels, parallel: P, picture: &[u8]) -> Vec<u32> {
     let engine = Engine::new(Model::parse(file).unwrap(), kernels, parallel).unwrap();
     let mut logits = vec![f32::NAN; engine.model().dims().outputs];
-    // What the memory held before does not matter.
+    // The memory is filled first, because its former contents must not matter.
     let mut scratch = vec![0xa5; engine.scratch_len()];
     engine.run(picture, &mut scratch, &mut logits).unwrap();
     bits(&logits)
@@ -86,14 +86,14 @@ proptest! {
         let extras = Extras { labels, ..extras(&[]) };
         let file = pack::int8(&network, layout, &extras).unwrap();
         let unpacked = unpack::unpack(&file);
-        // Every number, by the documented offsets.
+        // Every number lies at the documented offset.
         network.blocks.iter_mut().for_each(|block| block.mlp.gelu.unit = 1.0);
         prop_assert_eq!(format!("{:?}", unpacked.network), format!("{network:?}"));
         prop_assert_eq!(unpacked.labels, extras.labels.iter().map(|l| format!("{l}\n")).collect::<String>());
         prop_assert_eq!(unpacked.provenance, extras.provenance.clone());
         let header = unpacked.header;
         prop_assert_eq!((header.resize, header.crop, header.mean, header.std), (0, 0.875, [0.1, -0.2, 0.3], [0.4, 0.5, 0.6]));
-        // And the reader's view of it.
+        // The runtime reads the same numbers.
         let file = AlignedBytes::from(&*file);
         let model = Model::parse(&file).unwrap();
         let dims = model.dims();
@@ -120,7 +120,7 @@ proptest! {
         for kernels in Kernels::supported() {
             let file = repack(&model, kernels.layout().unwrap_or(second)).unwrap();
             prop_assert_eq!(&run(&file, kernels, Serial, &picture), &expected, "{} alone", kernels.name());
-            // All of 1 to 8 threads come up many times over the cases.
+            // Over all cases each number of threads from 1 to 8 comes up many times.
             let threads = &threads()[(seed % 8) as usize];
             prop_assert_eq!(&run(&file, kernels, threads, &picture), &expected, "{} on threads", kernels.name());
         }
@@ -173,7 +173,7 @@ fn scratch_is_exactly_as_long_as_is_said() {
                 let untouched = memory[..start].iter().chain(&memory[start + len..]).all(|&b| b == 0x5a);
                 assert!(untouched, "writes beside the memory lent, start {start}");
             }
-            // Where all of the slack goes into alignment, a byte less is too little.
+            // At this start all of the slack goes into alignment, so one byte less is too little.
             let short = engine.run(&picture, &mut memory[GUARD + 1..][..len - 1], &mut logits);
             assert_eq!(short, Err(RunError::Scratch { found: len - 1, expected: len }));
             assert!(engine.run(&picture[1..], &mut memory, &mut logits).is_err());
