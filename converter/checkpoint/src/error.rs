@@ -2,6 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+pub use crate::labels::LabelsReason;
+pub use crate::names::{MapReason, NamesReason};
+pub use crate::pth::{PickleReason, PthReason};
+pub use crate::sniff::NotACheckpoint;
+pub use crate::tensors::Unread;
+
 /// An error of a reader; its message names the file and, where there is one, the tensor.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -14,52 +20,99 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file is not what it should be.
-    #[error("{}: {message}", path.display())]
+    #[error("{}: {reason}", path.display())]
     File {
         /// The file or folder.
         path: PathBuf,
         /// What was found and what was expected.
-        message: String,
+        reason: Reason,
     },
     /// A tensor of a checkpoint is not what it should be.
-    #[error("{}: tensor '{tensor}': {message}", path.display())]
+    #[error("{}: tensor '{tensor}': {reason}", path.display())]
     Tensor {
         /// The checkpoint.
         path: PathBuf,
         /// The tensor's name in the checkpoint.
         tensor: String,
         /// What was found and what was expected.
-        message: String,
+        reason: Reason,
     },
+}
+
+/// What is wrong with a file or a tensor.
+#[derive(Debug, thiserror::Error)]
+pub enum Reason {
+    /// The file is of another kind.
+    #[error(transparent)]
+    NotACheckpoint(#[from] NotACheckpoint),
+    /// The named tensors do not make a ResMLP.
+    #[error(transparent)]
+    Names(#[from] NamesReason),
+    /// The map of names cannot be used.
+    #[error(transparent)]
+    Map(#[from] MapReason),
+    /// The PyTorch file is damaged or holds something else.
+    #[error(transparent)]
+    Pth(#[from] PthReason),
+    /// The tensor cannot be read.
+    #[error(transparent)]
+    Unread(#[from] Unread),
+    /// The file of labels cannot be used.
+    #[error(transparent)]
+    Labels(#[from] LabelsReason),
+    /// The file is one of several that only make sense together.
+    #[error("{reason}; it is shard {number} of {count}: merge the shards into one file")]
+    Shard {
+        /// What is wrong with the file by itself.
+        reason: Box<Reason>,
+        /// Number of the shard, from 1.
+        number: usize,
+        /// How many shards there are.
+        count: usize,
+    },
+    /// A reason in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<String> for Reason {
+    fn from(message: String) -> Self {
+        Self::Other(message)
+    }
+}
+
+impl From<&str> for Reason {
+    fn from(message: &str) -> Self {
+        Self::Other(message.into())
+    }
 }
 
 /// `Result` with this crate's error.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// An error of the operating system about `path`.
+    /// Creates an error of the operating system about `path`.
     pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
         Self::Io { path: path.as_ref().to_path_buf(), source }
     }
 
-    /// An error about the contents of `path`.
-    pub fn file(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
-        Self::File { path: path.as_ref().to_path_buf(), message: message.into() }
+    /// Creates an error about the contents of `path`.
+    pub fn file(path: impl AsRef<Path>, reason: impl Into<Reason>) -> Self {
+        Self::File { path: path.as_ref().to_path_buf(), reason: reason.into() }
     }
 
-    /// The same with another sentence about the file or the tensor.
-    pub(crate) fn with(self, more: &str) -> Self {
+    /// Creates an error about one tensor of the checkpoint `path`.
+    pub fn tensor(path: impl AsRef<Path>, tensor: impl Into<String>, reason: impl Into<Reason>) -> Self {
+        Self::Tensor { path: path.as_ref().to_path_buf(), tensor: tensor.into(), reason: reason.into() }
+    }
+
+    /// Adds to the error that the file is one shard of several.
+    pub(crate) fn of_shard(self, number: usize, count: usize) -> Self {
+        let shard = |reason| Reason::Shard { reason: Box::new(reason), number, count };
         match self {
-            Self::File { path, message } => Self::File { path, message: format!("{message}; {more}") },
-            Self::Tensor { path, tensor, message } => {
-                Self::Tensor { path, tensor, message: format!("{message}; {more}") }
-            }
-            other => other,
+            Self::File { path, reason } => Self::File { path, reason: shard(reason) },
+            Self::Tensor { path, tensor, reason } => Self::Tensor { path, tensor, reason: shard(reason) },
+            other @ Self::Io { .. } => other,
         }
-    }
-
-    /// An error about one tensor of the checkpoint `path`.
-    pub fn tensor(path: impl AsRef<Path>, tensor: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Tensor { path: path.as_ref().to_path_buf(), tensor: tensor.into(), message: message.into() }
     }
 }

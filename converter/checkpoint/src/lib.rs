@@ -1,13 +1,15 @@
 //! Reads trained ResMLP checkpoints: safetensors, PyTorch `.pth` (zip and legacy) and ONNX, told apart by content.
 //!
 //! [`load`] gives a [`Checkpoint`], whose [`Network`](resmlp_network::Network) every later stage starts from. The way
-//! through this crate is: bytes, then named tensors ([`Tensors`]) or a graph, then the network.
+//! through this crate is: bytes, then named tensors ([`Tensors`]) or a graph, then the network. What lies beside the
+//! weights, such as timm's `config.json`, is read by [`config`] and [`labels`].
 
 mod checkpoint;
-mod error;
+pub mod config;
+pub mod error;
 pub mod export;
 pub mod labels;
-pub mod names;
+mod names;
 pub mod onnx;
 mod pth;
 mod safetensors;
@@ -16,31 +18,29 @@ mod tensors;
 
 use std::fs::File;
 use std::io::{Read, Seek};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use checkpoint::{Checkpoint, Format, LoadOptions};
-pub use error::{Error, Result};
-use sniff::{SNIFFED, sniff};
+pub use error::{Error, Reason, Result};
+pub use names::GELU_IS_ASSUMED;
+use names::{NameMap, Vocabulary};
+use pth::Wanted;
+use sniff::{NotACheckpoint, SNIFFED, sniff};
 use tensors::StateDict;
-pub use tensors::{Tensor, Tensors, Unreadable};
+pub use tensors::{Tensor, Tensors};
 
 /// Reads the checkpoint at `path`, whatever its name says.
+///
+/// A folder stands for the weights in it, see [`config::weights_in`].
 ///
 /// # Errors
 /// The file cannot be read, has none of the known formats, is damaged, or does not hold a ResMLP.
 pub fn load(path: &Path, options: &LoadOptions) -> Result<Checkpoint> {
-    // Looked at before it is opened: to open a pipe would wait for who writes to it.
-    let metadata = path.metadata().map_err(|e| Error::io(path, e))?;
-    if !metadata.is_file() {
-        return Err(Error::file(path, "expected a checkpoint file, found something that is not a regular file"));
-    }
-    let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
-    let mut start = Vec::new();
-    file.by_ref().take(SNIFFED).read_to_end(&mut start).map_err(|e| Error::io(path, e))?;
-    let format = sniff(&start, metadata.len()).map_err(|message| Error::file(path, message))?;
-    file.rewind().map_err(|e| Error::io(path, e))?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
+    let path = match path.is_dir() {
+        true => &config::weights_in(path)?,
+        false => path,
+    };
+    let (format, bytes) = open(path)?;
     read(path, format, bytes, options)
 }
 
@@ -50,32 +50,82 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Checkpoint> {
 /// As [`load`].
 pub fn load_bytes(path: &Path, bytes: Vec<u8>, options: &LoadOptions) -> Result<Checkpoint> {
     let start = bytes.get(..SNIFFED as usize).unwrap_or(&bytes);
-    let format = sniff(start, bytes.len() as u64).map_err(|message| Error::file(path, message))?;
+    let format = sniff(start, bytes.len() as u64).map_err(|reason| Error::file(path, reason))?;
     read(path, format, bytes, options)
+}
+
+/// The format and the contents of the file `path`.
+fn open(path: &Path) -> Result<(Format, Vec<u8>)> {
+    let (mut file, length) = open_regular(path)?;
+    let mut start = Vec::new();
+    file.by_ref().take(SNIFFED).read_to_end(&mut start).map_err(|e| Error::io(path, e))?;
+    let format = sniff(&start, length).map_err(|reason| Error::file(path, reason))?;
+    file.rewind().map_err(|e| Error::io(path, e))?;
+    let mut bytes = Vec::with_capacity(usize::try_from(length).map_or(0, |length| length.saturating_add(1)));
+    file.read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
+    Ok((format, bytes))
+}
+
+/// Opens a regular file and tells its length.
+fn open_regular(path: &Path) -> Result<(File, u64)> {
+    // The path is looked at before it is opened, because opening a pipe would wait for somebody to write to it.
+    let metadata = path.metadata().map_err(|e| Error::io(path, e))?;
+    if !metadata.is_file() {
+        return Err(Error::file(path, NotACheckpoint::NotAFile));
+    }
+    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    Ok((file, metadata.len()))
+}
+
+/// Reads a small regular file; `None` where it is longer than `limit` bytes.
+fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+    let (file, _) = open_regular(path)?;
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
+    Ok((bytes.len() as u64 <= limit).then_some(bytes))
 }
 
 fn read(path: &Path, format: Format, bytes: Vec<u8>, options: &LoadOptions) -> Result<Checkpoint> {
     let checkpoint = match format {
-        Format::Safetensors => named(path, format, safetensors::read(path, &bytes)?, bytes, options)?,
-        Format::PthZip => named(path, format, pth::read_zip(path, &bytes)?, bytes, options)?,
-        Format::PthLegacy => named(path, format, pth::read_legacy(path, &bytes)?, bytes, options)?,
         Format::Onnx => onnx::load(path, bytes, options)?,
+        _ => named(path, format, bytes, options)?,
     };
     checkpoint.network.check_lengths().map_err(|error| Error::file(path, error.to_string()))?;
     Ok(checkpoint)
 }
 
-fn named(path: &Path, format: Format, state: StateDict, bytes: Vec<u8>, options: &LoadOptions) -> Result<Checkpoint> {
-    drop(bytes); // the tensors are copies; a large checkpoint should not be held twice
-    let StateDict { tensors, unreadable, mut notes } = state;
-    let network = names::network(path, tensors, unreadable, options.image, &mut notes);
-    let network = network.map_err(|error| match shard(path) {
-        Some([number, count]) => {
-            error.with(&format!("it is shard {number} of {count}: merge the shards into one file"))
-        }
+/// Reads a checkpoint of named tensors.
+fn named(path: &Path, format: Format, bytes: Vec<u8>, options: &LoadOptions) -> Result<Checkpoint> {
+    let vocabulary = match &options.names {
+        Some(map) => Vocabulary::Map(NameMap::open(map)?),
+        None => Vocabulary::Public,
+    };
+    let wanted = Wanted { vocabulary: &vocabulary, key: options.key.as_deref() };
+    let state = state_dict(path, format, &bytes, wanted)?;
+    drop(bytes); // The tensors are copies, and a large checkpoint should not be held twice.
+    let head = options.head.as_deref().map(head).transpose()?;
+    let network = names::network(path, state, &vocabulary, options, head);
+    let (network, notes) = network.map_err(|error| match shard(path) {
+        Some([number, count]) => error.of_shard(number, count),
         None => error,
     })?;
     Ok(Checkpoint { parameters: network.parameters(), network, format, notes, onnx: None })
+}
+
+fn state_dict(path: &Path, format: Format, bytes: &[u8], wanted: Wanted) -> Result<StateDict> {
+    match format {
+        Format::Safetensors => safetensors::read(path, bytes),
+        Format::PthZip => pth::read_zip(path, bytes, wanted),
+        Format::PthLegacy => pth::read_legacy(path, bytes, wanted),
+        Format::Onnx => Err(Error::file(path, "an ONNX graph; expected named tensors (safetensors or PyTorch .pth)")),
+    }
+}
+
+/// The path and the tensors of a file with a classifier.
+fn head(path: &Path) -> Result<(PathBuf, StateDict)> {
+    let (format, bytes) = open(path)?;
+    let wanted = Wanted { vocabulary: &Vocabulary::Public, key: None };
+    Ok((path.to_path_buf(), state_dict(path, format, &bytes, wanted)?))
 }
 
 /// Number and count of the shard that a file of this name is: `model-00001-of-00004.safetensors`.

@@ -1,108 +1,218 @@
-//! Named tensors to [`Network`]: the four public dialects, told apart by their names, every shape checked.
+//! Named tensors to [`Network`]: the public dialects, told apart by their names, every shape checked and every tensor
+//! accounted for.
 
 mod choice;
 mod dialects;
 mod foreign;
+mod head;
+mod head_file;
+mod map;
+mod reason;
+mod reparametrise;
+mod strangers;
+mod surroundings;
 mod take;
+mod wrappers;
 
-use crate::error::{Error, Result};
-use crate::tensors::{Tensor, Tensors, Unreadable};
-use dialects::{Match, Words};
-use resmlp_network::{Activation, AffinePlacement, Block, Dialect, Linear, Matrix, Network};
+use crate::checkpoint::LoadOptions;
+use crate::error::{Error, Reason, Result};
+use crate::tensors::{StateDict, Tensor};
+use dialects::{Match, Recognised, StemShape, Words};
+use resmlp_network::{Activation, AffinePlacement, Block, Linear, Matrix, Network};
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use surroundings::Surroundings;
 use take::Taker;
 
-pub(crate) use choice::{choice, preference};
+pub(crate) use choice::{answers, choice, preference};
+pub use map::MapReason;
+pub(crate) use map::NameMap;
+pub use reason::NamesReason;
 
-/// Whether `name` may be one of a ResMLP's tensors, whatever prefix it has.
-pub fn is_recognised(name: &str) -> bool {
-    dialects::ALL.iter().any(|words| words.parse_block(name).is_some())
+/// The names that a reader looks for.
+pub(crate) enum Vocabulary {
+    /// Those of the public dialects.
+    Public,
+    /// Those of a map from the user.
+    Map(NameMap),
 }
 
-/// Builds the network that `tensors` of the checkpoint `path` hold; `unreadable` lies beside them.
+impl Vocabulary {
+    /// Whether `name` may be one of a ResMLP's tensors, whatever prefix it has.
+    pub fn knows(&self, name: &str) -> bool {
+        match self {
+            Self::Public => {
+                let name = wrappers::unwrapped(name);
+                let whole = reparametrise::PAIRS.iter().find_map(|pair| pair.parameter_of(&name));
+                let name = whole.as_ref().unwrap_or(&name);
+                dialects::ALL.iter().any(|words| words.parse_block(name).is_some())
+            }
+            Self::Map(map) => map.knows(name),
+        }
+    }
+}
+
+/// How the network's tensors are laid out.
+struct Layout {
+    words: &'static Words,
+    prefix: String,
+    depth: usize,
+    placement: AffinePlacement,
+    has_final_affine: bool,
+}
+
+/// Builds the network that the tensors of the checkpoint `path` hold, with a note for every choice.
 ///
-/// `image` is the picture's height and width where the caller knows them; without it the tokens must form a square.
-/// What was left out goes into `notes`.
+/// `joined` is the path and the contents of a file with a classifier that is joined to the network.
 ///
 /// # Errors
-/// The tensors are not a ResMLP's, one is missing, unexpected, of the wrong shape or not finite.
-pub fn network(
+/// The tensors are not a ResMLP's, or one is missing, unexpected, of the wrong shape or not finite.
+pub(crate) fn network(
     path: &Path,
-    tensors: Tensors,
-    unreadable: Unreadable,
-    image: Option<[usize; 2]>,
+    state: StateDict,
+    vocabulary: &Vocabulary,
+    options: &LoadOptions,
+    joined: Option<(PathBuf, StateDict)>,
+) -> Result<(Network, Vec<String>)> {
+    let StateDict { tensors, unreadable, mut notes, key_is_used } = state;
+    let key = options.key.as_deref().filter(|_| !key_is_used);
+    let mut taker = Taker::new(path, tensors, unreadable)?;
+    let (layout, around) = match vocabulary {
+        Vocabulary::Public => public_layout(path, &taker, key, &mut notes)?,
+        Vocabulary::Map(map) => mapped_layout(path, &mut taker, map, key, &mut notes)?,
+    };
+    taker.set_prefix(&layout.prefix);
+    let network = build(path, &mut taker, &layout, &around, options, joined, &mut notes);
+    let mut network = network.map_err(|error| suggest(error, &taker, &layout, &around))?;
+    leftovers(&taker, &around, &mut notes)?;
+    network.activation = activation(vocabulary, options, &mut notes);
+    Ok((network, notes))
+}
+
+/// Takes the network's tensors.
+fn build(
+    path: &Path,
+    taker: &mut Taker,
+    layout: &Layout,
+    around: &Surroundings,
+    options: &LoadOptions,
+    joined: Option<(PathBuf, StateDict)>,
     notes: &mut Vec<String>,
 ) -> Result<Network> {
-    let Some(Match { words, prefix, others, depth }) = dialects::recognise(tensors.keys()) else {
-        return Err(foreign::error(path, tensors.keys()));
+    let Layout { words, depth, placement, .. } = *layout;
+    let (stem, patch) = stem(taker, words, &layout.prefix)?;
+    let dim = stem.weight.rows;
+    let stem = stem_norm(taker, words, stem, &layout.prefix, notes)?;
+    let blocks = blocks(taker, layout, dim)?;
+    let final_affine = match layout.has_final_affine {
+        true => taker.affine(&words.final_affine(depth), words, dim)?,
+        false => resmlp_network::Affine { alpha: vec![1.0; dim], beta: vec![0.0; dim] },
     };
-    if let Some(error) = foreign::found(path, tensors.keys().filter(|name| name.starts_with(&prefix))) {
-        return Err(error);
-    }
+    let joined = joined.map(|(path, state)| head_file::linear(&path, state, dim)).transpose()?;
+    let head = head::classifier(taker, &words.head(depth), dim, around, joined, options.embedding, notes)?;
+    let tokens = blocks.first().map_or(0, |block| block.mix.weight.rows);
+    let image = image_size(options.image, tokens, patch).map_err(|reason| Error::file(path, reason))?;
+    let (dialect, activation) = (words.dialect, Activation::default());
+    Ok(Network { dialect, placement, activation, image, patch, stem, blocks, final_affine, head })
+}
+
+/// Adds to the error about a missing tensor the name of one that nothing uses: it may be the same under another name.
+fn suggest(error: Error, taker: &Taker, layout: &Layout, around: &Surroundings) -> Error {
+    let Error::Tensor { path, tensor, reason: Reason::Names(NamesReason::Missing { .. }) } = error else {
+        return error;
+    };
+    let has_place =
+        |name: &str| name.strip_prefix(&layout.prefix).is_some_and(|name| layout.words.explains(name, layout.depth));
+    let mut unused =
+        taker.names().filter(|name| !around.is_elsewhere(name) && around.stranger(name).is_none() && !has_place(name));
+    let unused = unused.next().map(|name| taker.file_name(name));
+    Error::tensor(path, tensor, NamesReason::Missing { unused })
+}
+
+/// The layout of a public dialect, and what lies around the network.
+fn public_layout(
+    path: &Path,
+    taker: &Taker,
+    key: Option<&str>,
+    notes: &mut Vec<String>,
+) -> Result<(Layout, Surroundings)> {
+    let Match { words, prefix, others, depth } = match dialects::recognise(taker.names(), key) {
+        Recognised::Match(found) => found,
+        Recognised::Nothing => return Err(foreign::error(path, taker)),
+        Recognised::NotThere(available) => {
+            return Err(Error::file(path, NamesReason::NoKey { key: key.unwrap_or_default().into(), available }));
+        }
+    };
+    let around = Surroundings::new(words, &prefix, &others, taker.names());
+    foreign::refuse(path, taker, &prefix, |name| {
+        around.is_elsewhere(name) || around.stranger(name).is_some() || head::is_head(&name[prefix.len()..])
+    })?;
     if !others.is_empty() {
         notes.push(choice(&prefix, &others));
     } else if !prefix.is_empty() {
         notes.push(format!("names have the prefix '{prefix}'"));
     }
-    let mut taker = Taker::new(path, tensors, unreadable, prefix);
-    let (stem, patch) = stem(&mut taker, words)?;
-    let dim = stem.weight.rows;
-    let mut blocks: Vec<Block> = Vec::new();
-    for index in 0..depth {
-        let block = block(&mut taker, words, index, dim, blocks.first())?;
-        blocks.push(block);
-    }
-    let final_affine = taker.affine(&words.final_affine(depth), words, dim)?;
-    let head = match taker.has_any(&words.head(depth)) {
-        true => Some(taker.linear(&words.head(depth), None, Some(dim))?),
-        false => {
-            let classifier = format!("{}{}.weight", taker.prefix(), words.head(depth));
-            notes.push(format!("no classifier '{classifier}': the result is an embedding of {dim} numbers"));
-            None
-        }
-    };
-    let tokens = blocks.first().map_or(0, |block| block.mix.weight.rows);
-    let image = image_size(image, tokens, patch).map_err(|message| Error::file(path, message))?;
-    taker.leftovers(words, depth, notes)?;
-    Ok(Network {
-        dialect: words.dialect,
-        placement: placement(words),
-        activation: Activation::default(),
-        image,
-        patch,
-        stem,
-        blocks,
-        final_affine,
-        head,
-    })
+    Ok((Layout { words, prefix, depth, placement: words.placement, has_final_affine: true }, around))
 }
 
-fn placement(words: &Words) -> AffinePlacement {
-    match words.dialect {
-        Dialect::Rishikksh20 => AffinePlacement::Stream,
-        _ => AffinePlacement::Branch,
+/// The layout that a map of names describes; every tensor gets timm's name.
+fn mapped_layout(
+    path: &Path,
+    taker: &mut Taker,
+    map: &NameMap,
+    key: Option<&str>,
+    notes: &mut Vec<String>,
+) -> Result<(Layout, Surroundings)> {
+    let (prefix, others) = map.place(taker.names(), key).map_err(|reason| Error::file(path, reason))?;
+    let words = dialects::timm();
+    if !others.is_empty() {
+        notes.push(choice(&prefix, &others));
+    } else if !prefix.is_empty() {
+        notes.push(format!("names have the prefix '{prefix}'"));
     }
+    let around = Surroundings::new(words, &prefix, &others, taker.names());
+    let is_mapped = |name: &str| map.timm(name, &prefix).is_some();
+    let outside: Vec<_> = taker
+        .names()
+        .filter(|name| !is_mapped(name) && (around.stranger(name).is_some() || around.is_elsewhere(name)))
+        .cloned()
+        .collect();
+    taker.leave_out(&outside);
+    taker.set_in_out(map.is_in_out);
+    taker.rename("unmapped/", |name| map.timm(name, &prefix));
+    let number = |name: &String| name.strip_prefix("blocks.")?.split('.').next()?.parse::<usize>().ok();
+    let depth = taker.names().filter_map(number).max().map_or(0, |last| last.saturating_add(1));
+    let around = Surroundings::new(words, "", &[], std::iter::empty());
+    let (placement, has_final_affine) = (map.placement, map.has_final_affine);
+    Ok((Layout { words, prefix: String::new(), depth, placement, has_final_affine }, around))
 }
 
 /// The patch embedding with its columns in the order (colour, row, column), and the patch's edge in pixels.
-fn stem(taker: &mut Taker, words: &Words) -> Result<(Linear, usize)> {
+fn stem(taker: &mut Taker, words: &Words, prefix: &str) -> Result<(Linear, usize)> {
     let name = format!("{}.weight", words.stem);
     let Tensor { shape, data } = taker.finite(&name)?;
-    let is_flat = words.dialect == Dialect::Lucidrains;
-    let (dim, patch) = match shape.as_slice() {
-        [dim, columns] if is_flat => (*dim, (columns / 3).isqrt()),
-        [dim, 3, height, width] if !is_flat && height == width => (*dim, *height),
-        _ => (0, 0),
+    let is_flat = words.stem_shape == StemShape::RowColumnColour;
+    let square = |count: usize| Some(count.isqrt()).filter(|edge| *edge > 0 && edge * edge == count);
+    let (dim, patch, colours) = match shape.as_slice() {
+        [dim, columns] if is_flat => match (square(columns / 3), square(*columns)) {
+            (Some(patch), _) if columns % 3 == 0 => (*dim, patch, 3),
+            (_, Some(patch)) => (*dim, patch, 1),
+            _ => (0, 0, 3),
+        },
+        [dim, colours, height, width] if !is_flat && height == width => (*dim, *height, *colours),
+        _ => (0, 0, 3),
     };
-    let cols = 3 * patch * patch;
-    if data.is_empty() || data.len() != dim * cols {
+    if data.is_empty() || colours == 3 && data.len() != dim * 3 * patch * patch {
         let expected = if is_flat { "[dim, 3 · patch · patch]" } else { "[dim, 3, patch, patch]" };
         return Err(taker.wrong_shape(&name, &shape, expected));
     }
+    if colours != 3 {
+        return Err(taker.error(&format!("{prefix}{name}"), NamesReason::Colours { found: shape, count: colours }));
+    }
     let data = if is_flat { colours_first(&data, patch) } else { data };
     let bias = taker.vector(&format!("{}.bias", words.stem), dim)?;
-    Ok((Linear { weight: Matrix { rows: dim, cols, data }, bias }, patch))
+    Ok((Linear { weight: Matrix { rows: dim, cols: 3 * patch * patch, data }, bias }, patch))
 }
 
 /// Reorders rows of (row, column, colour) into rows of (colour, row, column).
@@ -110,6 +220,56 @@ fn colours_first(data: &[f32], patch: usize) -> Vec<f32> {
     let pixels = patch * patch;
     let rows = data.chunks_exact(3 * pixels);
     rows.flat_map(|row| (0..3).flat_map(move |colour| row.iter().skip(colour).step_by(3).copied())).collect()
+}
+
+/// Folds an Aff behind the patch embedding into it, if there is one.
+fn stem_norm(
+    taker: &mut Taker,
+    words: &Words,
+    mut stem: Linear,
+    prefix: &str,
+    notes: &mut Vec<String>,
+) -> Result<Linear> {
+    for norm in words.stem_norms {
+        let alpha = format!("{norm}.{}", words.alpha);
+        let inside = |name: &&String| name.strip_prefix(&format!("{prefix}{norm}.")).is_some();
+        let Some(first) = taker.names().find(inside).cloned() else { continue };
+        if !taker.has(&alpha) && !taker.has(&format!("{norm}.{}", words.beta)) {
+            return Err(
+                taker.error(&first, NamesReason::StemNorm { aff: taker.file_name(&format!("{prefix}{alpha}")) })
+            );
+        }
+        let affine = taker.affine(norm, words, stem.weight.rows)?;
+        for (row, (alpha, beta)) in affine.alpha.iter().zip(&affine.beta).enumerate() {
+            let alpha = f64::from(*alpha);
+            stem.weight.row_mut(row).iter_mut().for_each(|weight| *weight = (f64::from(*weight) * alpha) as f32);
+            stem.bias[row] = (f64::from(stem.bias[row]) * alpha + f64::from(*beta)) as f32;
+        }
+        if let Some(value) = stem.weight.data.iter().chain(&stem.bias).find(|value| !value.is_finite()) {
+            let reason = NamesReason::NotFinite { index: 0, value: *value };
+            return Err(taker.error(&format!("{prefix}{alpha}"), reason));
+        }
+        notes.push(format!("the Aff '{prefix}{norm}' behind the patch embedding is folded into it"));
+    }
+    Ok(stem)
+}
+
+fn blocks(taker: &mut Taker, layout: &Layout, dim: usize) -> Result<Vec<Block>> {
+    let Layout { words, depth, prefix, .. } = layout;
+    let mix = |index: usize| format!("{}.weight", words.block(index, words.mix));
+    let known = (0..*depth).take(taker.names().count());
+    if !known
+        .clone()
+        .any(|index| taker.names().any(|name| name.starts_with(&format!("{prefix}{}", words.block(index, words.mix)))))
+    {
+        return Err(taker.error(&format!("{prefix}{}", mix(0)), NamesReason::NoPatchMixing));
+    }
+    let mut blocks: Vec<Block> = Vec::new();
+    for index in 0..*depth {
+        let block = block(taker, words, index, dim, blocks.first())?;
+        blocks.push(block);
+    }
+    Ok(blocks)
 }
 
 /// Block `index`; its inner shapes must be those of the first block.
@@ -135,28 +295,58 @@ fn block(taker: &mut Taker, words: &Words, index: usize, dim: usize, first: Opti
     })
 }
 
+/// Accounts for what nobody took: an error, but for other networks and the known strangers.
+fn leftovers(taker: &Taker, around: &Surroundings, notes: &mut Vec<String>) -> Result<()> {
+    let mut strangers: BTreeMap<&str, (usize, String)> = BTreeMap::new();
+    for name in taker.names().filter(|name| !around.is_elsewhere(name)) {
+        let Some(what) = around.stranger(name) else {
+            return Err(taker.error(name, NamesReason::Unexpected(foreign::addition(name))));
+        };
+        strangers.entry(what).or_insert_with(|| (0, taker.file_name(name))).0 += 1;
+    }
+    for (what, (count, first)) in strangers {
+        notes.push(match count {
+            1 => format!("left out: '{first}' ({what})"),
+            count => format!("left out: {count} tensors such as '{first}' ({what})"),
+        });
+    }
+    Ok(())
+}
+
+/// What the channel MLPs apply, which names and shapes do not say.
+fn activation(vocabulary: &Vocabulary, options: &LoadOptions, notes: &mut Vec<String>) -> Activation {
+    let of_map = match vocabulary {
+        Vocabulary::Public => None,
+        Vocabulary::Map(map) => map.activation,
+    };
+    options.activation.or(of_map).unwrap_or_else(|| {
+        notes.push(GELU_IS_ASSUMED.into());
+        Activation::Gelu
+    })
+}
+
+/// The note that nobody said what the channel MLPs apply.
+pub const GELU_IS_ASSUMED: &str =
+    "the file does not say what its channel MLPs apply: the exact GELU is assumed (--activation says otherwise)";
+
 /// The picture's height and width: what the caller says if it fits, else a square.
 pub(crate) fn image_size(
     image: Option<[usize; 2]>,
     tokens: usize,
     patch: usize,
-) -> std::result::Result<[usize; 2], String> {
+) -> std::result::Result<[usize; 2], NamesReason> {
     match image {
         Some([height, width]) => {
             let whole = height % patch == 0 && width % patch == 0;
             if !whole || (height / patch).checked_mul(width / patch) != Some(tokens) {
-                return Err(format!(
-                    "a picture of {height} × {width} pixels has not the network's {tokens} patches of {patch} × {patch}"
-                ));
+                return Err(NamesReason::PictureSize { height, width, tokens, patch });
             }
             Ok([height, width])
         }
         None => {
             let edge = tokens.isqrt();
             if edge * edge != tokens {
-                return Err(format!(
-                    "the network has {tokens} patches of {patch} × {patch}, which form no square; expected --image-size HxW"
-                ));
+                return Err(NamesReason::NoSquareGrid { tokens, patch });
             }
             Ok([edge * patch, edge * patch])
         }

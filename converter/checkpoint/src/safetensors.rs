@@ -1,12 +1,11 @@
 //! Reads `.safetensors`; the format itself is the `safetensors` crate's work.
 
 use crate::error::{Error, Result};
-use crate::names;
-use crate::tensors::{Float, StateDict, Tensor, Tensors, Unreadable, wrong_type};
+use crate::tensors::{Float, StateDict, Tensor, Tensors, Unread, Unreadable};
 use safetensors::{Dtype, SafeTensors};
 use std::path::Path;
 
-/// Every floating-point tensor of the file, and the types of the others.
+/// Reads every floating-point tensor of the file, and the types of the others.
 pub(crate) fn read(path: &Path, bytes: &[u8]) -> Result<StateDict> {
     let file = SafeTensors::deserialize(bytes)
         .map_err(|e| Error::file(path, format!("a damaged safetensors file ({e}); expected a complete one")))?;
@@ -18,15 +17,11 @@ pub(crate) fn read(path: &Path, bytes: &[u8]) -> Result<StateDict> {
                 tensors.insert(name.to_string(), tensor);
             }
             None => {
-                let kind = format!("{:?}", view.dtype());
-                if names::is_recognised(name) {
-                    return Err(Error::tensor(path, name, wrong_type(&kind)));
-                }
-                unreadable.insert(name.to_string(), kind);
+                unreadable.insert(name.to_string(), Unread::Type(format!("{:?}", view.dtype())));
             }
         }
     }
-    Ok(StateDict { tensors, unreadable, notes: Vec::new() })
+    Ok(StateDict { tensors, unreadable, notes: Vec::new(), key_is_used: false })
 }
 
 fn float(dtype: Dtype) -> Option<Float> {

@@ -15,19 +15,46 @@ pub struct Tensor {
 /// Tensors by their names in the checkpoint.
 pub type Tensors = BTreeMap<String, Tensor>;
 
-/// The types of what is no floating-point tensor, by its name in the checkpoint.
-pub type Unreadable = BTreeMap<String, String>;
+/// What cannot be read as floating-point numbers, by its name in the checkpoint.
+pub(crate) type Unreadable = BTreeMap<String, Unread>;
+
+/// Why something in a checkpoint cannot be read as floating-point numbers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unread {
+    /// The tensor has a type that holds no weights.
+    #[error("its type is {0}; expected F16, BF16, F32 or F64")]
+    Type(String),
+    /// The value is an object of this Python class and no tensor.
+    #[error("its type is '{0}'; expected F16, BF16, F32 or F64")]
+    Object(String),
+    /// The file holds only a part of a tensor that is spread over several processes.
+    #[error(
+        "a shard of a distributed tensor (DTensor), of which this file holds {found:?} of {whole:?}; save a state_dict \
+         whose tensors were gathered with full_tensor()"
+    )]
+    Shard {
+        /// Shape of what the file holds.
+        found: Vec<usize>,
+        /// Shape of the whole tensor.
+        whole: Vec<usize>,
+    },
+}
+
+impl Unread {
+    /// Whether the value is a tensor, so that leaving it out would change the network.
+    pub(crate) fn is_tensor(&self) -> bool {
+        !matches!(self, Self::Object(_))
+    }
+}
 
 /// Named tensors as a `.pth` or safetensors file holds them.
 pub(crate) struct StateDict {
     pub tensors: Tensors,
     pub unreadable: Unreadable,
+    /// Which of several dictionaries was taken, one sentence each.
     pub notes: Vec<String>,
-}
-
-/// What is said of a tensor that must be one of floats.
-pub(crate) fn wrong_type(kind: &str) -> String {
-    format!("its type is {kind}; expected F16, BF16, F32 or F64")
+    /// Whether `LoadOptions::key` has already chosen this dictionary.
+    pub key_is_used: bool,
 }
 
 /// Floating-point formats that weights are stored in, all little-endian.

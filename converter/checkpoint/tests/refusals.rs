@@ -138,11 +138,11 @@ fn state_with(name: &'static str, tensor: Vec<u8>) -> Entries {
 fn an_average_is_taken_whatever_lies_beside_the_other_weights() {
     let stray = || dict(&state_with("loss.weight", tensor("FloatStorage", &[3])));
     for (name, taken) in [
-        ("model_ema", "weights taken from 'model_ema', not from 'model'"),
-        ("state_dict.EMA", "weights taken from 'state_dict.EMA', not from 'model'"),
-        ("teacher", "weights taken from 'teacher', not from 'model'"),
-        ("schema", "weights taken from 'model', not from 'schema'"),
-        ("cinema", "weights taken from 'model', not from 'cinema'"),
+        ("model_ema", "weights taken from 'model_ema', not from 'model' (--key chooses)"),
+        ("state_dict.EMA", "weights taken from 'state_dict.EMA', not from 'model' (--key chooses)"),
+        ("teacher", "weights taken from 'teacher', not from 'model' (--key chooses)"),
+        ("schema", "weights taken from 'model', not from 'schema' (--key chooses)"),
+        ("cinema", "weights taken from 'model', not from 'cinema' (--key chooses)"),
     ] {
         for root in [[("model", stray()), (name, dict(&state()))], [(name, dict(&state())), ("model", stray())]] {
             let notes = notes(&root).unwrap();

@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use resmlp_checkpoint::names;
-use resmlp_checkpoint::{Checkpoint, Format, LoadOptions, Tensor, Tensors, Unreadable, load, load_bytes};
+use resmlp_checkpoint::{Checkpoint, Format, GELU_IS_ASSUMED, LoadOptions, Tensor, Tensors, load, load_bytes};
 use resmlp_network::{Dialect, Network};
 use resmlp_testing::evaluate;
 use resmlp_testing::fixtures::{Fixture, expected, folder};
@@ -172,11 +171,13 @@ fn tiny_square() -> Tensors {
     tensors
 }
 
+/// The network in the safetensors file of these tensors, and what was said while reading it.
 fn named(tensors: Tensors, image: Option<[usize; 2]>) -> Result<(Network, Vec<String>), String> {
-    let mut notes = Vec::new();
-    let network = names::network(Path::new("tiny.pth"), tensors, Unreadable::new(), image, &mut notes)
-        .map_err(|e| e.to_string())?;
-    Ok((network, notes))
+    let options = LoadOptions { image, ..LoadOptions::default() };
+    let checkpoint = load_bytes(Path::new("tiny.safetensors"), safetensors(tensors, "none"), &options);
+    let mut checkpoint = checkpoint.map_err(|e| e.to_string())?;
+    assert_eq!(checkpoint.notes.pop().as_deref(), Some(GELU_IS_ASSUMED));
+    Ok((checkpoint.network, checkpoint.notes))
 }
 
 #[test]
@@ -262,13 +263,13 @@ fn every_tensor_is_needed_in_its_own_shape() {
         let mut tensors = tiny();
         let tensor = tensors.remove(name).unwrap();
         let error = named(tensors.clone(), Some([4, 8])).unwrap_err();
-        assert!(error.contains(&format!("tiny.pth: tensor '{name}': missing")), "{error}");
+        assert!(error.contains(&format!("tiny.safetensors: tensor '{name}': missing")), "{error}");
         let Tensor { mut shape, mut data } = tensor;
         *shape.last_mut().unwrap() += 1;
         data.resize(shape.iter().product(), 0.5);
         tensors.insert(name.clone(), Tensor { shape, data });
         let error = named(tensors, Some([4, 8])).unwrap_err();
-        assert!(error.contains("tiny.pth: tensor '") && error.contains("expected ["), "{name}: {error}");
+        assert!(error.contains("tiny.safetensors: tensor '") && error.contains("expected ["), "{name}: {error}");
     }
 }
 
@@ -315,13 +316,16 @@ fn two(prefixes: [&str; 2]) -> Tensors {
 #[test]
 fn of_two_networks_an_average_comes_first_and_then_a_teacher_in_every_run() {
     for (prefixes, taken) in [
-        (["student.", "teacher."], "weights taken from 'teacher.', not from 'student.'"),
-        (["ema.", "net."], "weights taken from 'ema.', not from 'net.'"),
-        (["ema.", "network."], "weights taken from 'ema.', not from 'network.'"),
-        (["model_ema.module.", "teacher."], "weights taken from 'model_ema.module.', not from 'teacher.'"),
-        (["schema.", "a."], "weights taken from 'a.', not from 'schema.'"),
-        (["", "ema."], "weights taken from 'ema.', not from ''"),
-        (["", "backbone."], "weights taken from '', not from 'backbone.'"),
+        (["student.", "teacher."], "weights taken from 'teacher.', not from 'student.' (--key chooses)"),
+        (["ema.", "net."], "weights taken from 'ema.', not from 'net.' (--key chooses)"),
+        (["ema.", "network."], "weights taken from 'ema.', not from 'network.' (--key chooses)"),
+        (
+            ["model_ema.module.", "teacher."],
+            "weights taken from 'model_ema.module.', not from 'teacher.' (--key chooses)",
+        ),
+        (["schema.", "a."], "weights taken from 'a.', not from 'schema.' (--key chooses)"),
+        (["", "ema."], "weights taken from 'ema.', not from '' (--key chooses)"),
+        (["", "backbone."], "weights taken from '', not from 'backbone.' (--key chooses)"),
     ] {
         for _ in 0..20 {
             let (_, notes) = named(two(prefixes), Some([4, 8])).unwrap();
@@ -331,7 +335,7 @@ fn of_two_networks_an_average_comes_first_and_then_a_teacher_in_every_run() {
     let mut larger = two(["ema.", "net."]);
     larger.retain(|name, _| !name.starts_with("ema.blocks.0.norm"));
     let (_, notes) = named(larger, Some([4, 8])).unwrap();
-    assert!(notes.iter().any(|note| note == "weights taken from 'net.', not from 'ema.'"), "{notes:?}");
+    assert!(notes.iter().any(|note| note == "weights taken from 'net.', not from 'ema.' (--key chooses)"), "{notes:?}");
 }
 
 /// Copies the fixture with external data into `to`, its data now in `location`, which is filled up with x.

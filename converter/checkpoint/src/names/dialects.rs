@@ -1,13 +1,18 @@
 //! The words of each dialect, and how to tell the dialects apart.
 
-use super::choice::preference;
-use resmlp_network::Dialect;
-use std::collections::BTreeMap;
+use super::choice::{answers, preference};
+use resmlp_network::{AffinePlacement, Dialect};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// The names that one dialect gives a ResMLP's tensors.
+/// The names that one dialect gives a ResMLP's tensors, and what its code does with them: one row a dialect.
 pub(super) struct Words {
     pub dialect: Dialect,
+    /// What the Affs of a block act on.
+    pub placement: AffinePlacement,
     pub stem: &'static str,
+    pub stem_shape: StemShape,
+    /// Names of an Aff behind the patch embedding, which the dialect's own code has not but people add.
+    pub stem_norms: &'static [&'static str],
     /// What comes before a block's number.
     block: &'static str,
     /// Number of the first block.
@@ -25,16 +30,29 @@ pub(super) struct Words {
     pub beta: &'static str,
 }
 
+/// How the weights of the patch embedding are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StemShape {
+    /// As a convolution, `[dim, 3, patch, patch]`.
+    Convolution,
+    /// As a linear layer, `[dim, patch · patch · 3]`, a patch being flattened as (row, column, colour).
+    RowColumnColour,
+}
+
 /// Where a module stands: it has a name, or a number that depends on the number of blocks.
 enum Place {
     Named(&'static str),
     AfterBlocks(usize),
 }
 
+/// Every dialect.
 pub(super) static ALL: [Words; 4] = [
     Words {
         dialect: Dialect::Deit,
+        placement: AffinePlacement::Branch,
         stem: "patch_embed.proj",
+        stem_shape: StemShape::Convolution,
+        stem_norms: &["patch_embed.norm", "stem_norm"],
         block: "blocks.",
         first_block: 0,
         mix_affine: "norm1",
@@ -51,7 +69,10 @@ pub(super) static ALL: [Words; 4] = [
     },
     Words {
         dialect: Dialect::Timm,
+        placement: AffinePlacement::Branch,
         stem: "stem.proj",
+        stem_shape: StemShape::Convolution,
+        stem_norms: &["stem.norm", "stem_norm"],
         block: "blocks.",
         first_block: 0,
         mix_affine: "norm1",
@@ -68,7 +89,10 @@ pub(super) static ALL: [Words; 4] = [
     },
     Words {
         dialect: Dialect::Lucidrains,
+        placement: AffinePlacement::Branch,
         stem: "1",
+        stem_shape: StemShape::RowColumnColour,
+        stem_norms: &[],
         block: "",
         first_block: 2,
         mix_affine: "0.affine",
@@ -85,7 +109,10 @@ pub(super) static ALL: [Words; 4] = [
     },
     Words {
         dialect: Dialect::Rishikksh20,
+        placement: AffinePlacement::Stream,
         stem: "to_patch_embedding.0",
+        stem_shape: StemShape::Convolution,
+        stem_norms: &["stem_norm"],
         block: "mlp_blocks.",
         first_block: 0,
         mix_affine: "pre_affine",
@@ -101,6 +128,11 @@ pub(super) static ALL: [Words; 4] = [
         beta: "beta",
     },
 ];
+
+/// Returns timm's row, onto whose names a map of names leads.
+pub(super) fn timm() -> &'static Words {
+    &ALL[1]
+}
 
 impl Words {
     /// Name of `part` of block `index`.
@@ -128,9 +160,23 @@ impl Words {
         in_block || inside(self.stem) || inside(&self.final_affine(depth))
     }
 
+    /// Whether the network of `depth` blocks has a tensor `name`, given without prefix.
+    pub fn explains(&self, name: &str, depth: usize) -> bool {
+        let linear = |module: &str| ["weight", "bias"].iter().any(|part| name == format!("{module}.{part}"));
+        let affine = |module: &str| [self.alpha, self.beta].iter().any(|part| name == format!("{module}.{part}"));
+        self.parse_block(name).is_some_and(|(prefix, index)| prefix.is_empty() && index < depth)
+            || linear(self.stem)
+            || linear(&self.head(depth))
+            || affine(&self.final_affine(depth))
+            || self.stem_norms.iter().any(|norm| affine(norm))
+    }
+
     /// Whether `name` is an Aff's of a block, which is what a ResMLP alone has.
     fn is_aff(&self, name: &str) -> bool {
-        [self.mix_affine, self.mlp_affine].iter().any(|aff| name.ends_with(&format!(".{aff}.{}", self.alpha)))
+        let module = name.strip_suffix(self.alpha).and_then(|name| name.strip_suffix('.'));
+        let is_module =
+            |aff: &str| module.and_then(|name| name.strip_suffix(aff)).is_some_and(|name| name.ends_with('.'));
+        is_module(self.mix_affine) || is_module(self.mlp_affine)
     }
 
     /// Splits the name of a block's tensor into the prefix before the block's name and the block's index.
@@ -179,28 +225,54 @@ pub(super) struct Match {
     pub depth: usize,
 }
 
-/// The dialect and prefix that explain the most of `names`, if any explains at least half a block and there are Affs.
+/// What [`recognise`] finds.
+pub(super) enum Recognised {
+    Match(Match),
+    /// No dialect explains at least half a block, or there are no Affs.
+    Nothing,
+    /// There are networks, but none where the caller's key says.
+    NotThere(Vec<String>),
+}
+
+/// Finds the dialect and prefix that explain the most of `names`.
 ///
-/// Between equal prefixes [`preference`] decides, then the alphabet.
-pub(super) fn recognise<'a>(names: impl Iterator<Item = &'a String> + Clone) -> Option<Match> {
-    let candidates = ALL.iter().filter_map(|words| {
+/// Between equal prefixes [`preference`] decides, then the alphabet. A `key` leaves only the prefixes that it names.
+pub(super) fn recognise<'a>(names: impl Iterator<Item = &'a String> + Clone, key: Option<&str>) -> Recognised {
+    let mut found: BTreeMap<usize, BTreeMap<&str, (usize, usize)>> = BTreeMap::new();
+    for (dialect, words) in ALL.iter().enumerate() {
         if !names.clone().any(|name| words.is_aff(name)) {
-            return None;
+            continue;
         }
-        let mut by_prefix: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+        let by_prefix = found.entry(dialect).or_default();
         for (prefix, index) in names.clone().filter_map(|name| words.parse_block(name)) {
             let (count, depth) = by_prefix.entry(prefix).or_default();
             *count += 1;
             *depth = (*depth).max(index.saturating_add(1));
         }
+        by_prefix.retain(|_, (count, _)| *count >= HALF_A_BLOCK);
+    }
+    let places: BTreeSet<_> = found.values().flat_map(BTreeMap::keys).map(|place| place.to_string()).collect();
+    if let Some(key) = key {
+        let best = places.iter().filter_map(|place| answers(place, key)).max();
+        let Some(best) = best else {
+            return if places.is_empty() {
+                Recognised::Nothing
+            } else {
+                Recognised::NotThere(places.into_iter().collect())
+            };
+        };
+        found.values_mut().for_each(|by_prefix| by_prefix.retain(|place, _| answers(place, key) == Some(best)));
+    }
+    let candidates = found.iter().filter_map(|(dialect, by_prefix)| {
         let rank = |(prefix, (count, _)): &(&&str, &(usize, usize))| (*count, preference(prefix));
         let (&prefix, &(count, depth)) = by_prefix.iter().rev().max_by_key(rank)?;
-        by_prefix.retain(|other, (count, _)| *other != prefix && *count >= HALF_A_BLOCK);
-        let others = by_prefix.into_keys().map(str::to_string).collect();
-        Some((count, Match { words, prefix: prefix.to_string(), others, depth }))
+        let others = places.iter().filter(|other| *other != prefix).cloned().collect();
+        Some((count, Match { words: &ALL[*dialect], prefix: prefix.to_string(), others, depth }))
     });
-    let (count, best) = candidates.max_by_key(|(count, _)| *count)?;
-    (count >= HALF_A_BLOCK).then_some(best)
+    match candidates.max_by_key(|(count, _)| *count) {
+        Some((_, best)) => Recognised::Match(best),
+        None => Recognised::Nothing,
+    }
 }
 
 /// Half the number of a block's tensors.

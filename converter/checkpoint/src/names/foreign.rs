@@ -1,39 +1,115 @@
 //! Says what a checkpoint is that is no ResMLP.
 
-use crate::error::Error;
+use super::reason::NamesReason;
+use super::take::Taker;
+use crate::error::{Error, Result};
 use std::path::Path;
 
 /// Parts of names that no ResMLP has, and what has them.
-const MARKS: [(&str, &str); 12] = [
+const MARKS: [(&str, &str); 24] = [
+    ("lora_A", LORA),
+    ("lora_B", LORA),
+    ("lora_up", LORA),
+    ("lora_down", LORA),
+    ("_flat_param", "parameters flattened by FSDP; save a full state_dict (StateDictType.FULL_STATE_DICT)"),
     ("attn.qkv", "self-attention, as in a vision transformer"),
     ("attn.q.", "attention, as in CaiT"),
     ("attn.proj", "self-attention, as in a vision transformer"),
     ("self_attn", "self-attention"),
     ("self_attention", "self-attention, as in torchvision's vision transformer"),
     ("attention.", "self-attention"),
-    ("mlp_tokens", "an MLP across patches, as in MLP-Mixer; a ResMLP has one linear layer"),
-    ("token_mixing", "an MLP across patches, as in MLP-Mixer; a ResMLP has one linear layer"),
-    ("gate.proj", "a gating unit, as in gMLP"),
     ("to_qkv", "self-attention, as in a vision transformer"),
+    ("mlp_tokens", MIXER),
+    ("token_mix.net.", MIXER),
+    ("token_mixing.fc", MIXER),
+    ("token_mixing.mlp", MIXER),
+    ("token_mixing.dense", MIXER),
+    ("token_mixing.Dense", MIXER),
+    ("token_mixing.0", MIXER),
+    ("gate.proj", GATE),
+    ("sgu.", GATE),
+    ("spatial_proj", GATE),
     ("cls_token", "a class token, as in a vision transformer"),
     ("running_mean", "batch normalisation, as in a convolutional network"),
 ];
 
-/// The error for the first of `names` that belongs to another kind of network, if one does.
-pub(super) fn found<'a>(path: &Path, names: impl Iterator<Item = &'a String> + Clone) -> Option<Error> {
+const LORA: &str = "a LoRA adapter, which holds only changes to a network; merge it into its network with \
+                    merge_and_unload() and save that network's state_dict";
+const MIXER: &str = "an MLP across patches, as in MLP-Mixer; a ResMLP has one linear layer";
+const GATE: &str = "a gating unit, as in gMLP";
+
+/// Parts of names of layers that people add to a ResMLP, and what they are.
+const ADDITIONS: [(&str, &str); 8] = [
+    ("pos_embed", "a position embedding"),
+    ("position", "a position embedding"),
+    ("cls_token", "a class token"),
+    ("dist_token", "a distillation token"),
+    ("fc_norm", "a normalisation in front of the classifier"),
+    ("head_dist", "a second classifier, for distillation"),
+    ("running_mean", "batch normalisation"),
+    ("running_var", "batch normalisation"),
+];
+
+/// Says what an unexpected tensor of a ResMLP is, if that is known.
+pub(super) fn addition(name: &str) -> Option<&'static str> {
+    ADDITIONS.iter().chain(&MARKS).find(|(mark, _)| name.contains(mark)).map(|(_, meaning)| *meaning)
+}
+
+/// Returns the reason for the first of `names` that belongs to another kind of network, if one does.
+pub(super) fn found<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<NamesReason> {
     MARKS.iter().find_map(|(mark, meaning)| {
         let name = names.clone().find(|name| name.contains(mark))?;
-        Some(Error::file(path, format!("not a ResMLP: found {name} ({meaning})")))
+        Some(NamesReason::Foreign { name: name.to_string(), meaning })
     })
 }
 
-/// The error for names that no dialect explains.
-pub(super) fn error<'a>(path: &Path, names: impl Iterator<Item = &'a String> + Clone) -> Error {
-    found(path, names.clone()).unwrap_or_else(|| {
-        let first = names.clone().take(4).map(String::as_str).collect::<Vec<_>>().join(", ");
-        let count = names.count();
-        let found =
-            if count == 0 { "no floating-point tensors".into() } else { format!("{count} tensors: {first}, …") };
-        Error::file(path, format!("not a ResMLP: found {found}; expected names such as blocks.0.norm1.alpha"))
-    })
+/// Returns the error for names that no dialect explains.
+pub(super) fn error(path: &Path, taker: &Taker) -> Error {
+    let names = || taker.names().map(String::as_str);
+    if let Some(reason) = found(names()) {
+        return Error::file(path, reason);
+    }
+    if let Some((name, [classes, dim])) = only_head(taker) {
+        return Error::file(path, NamesReason::OnlyHead { name: taker.file_name(name), classes, dim });
+    }
+    let count = names().count();
+    if count == 0 {
+        return Error::file(path, NamesReason::NoTensors);
+    }
+    let is_matrix = |shape: &[usize]| shape.len() == 2 || shape.len() == 3 && shape[2] == 1;
+    let matrices = || taker.shapes().filter(|(_, shape)| is_matrix(shape) && !shape.contains(&1));
+    if matrices().count() >= 4 && matrices().all(|(_, shape)| shape[0] != shape[1]) {
+        return Error::file(path, NamesReason::NoSquare { count, first: first(names()) });
+    }
+    Error::file(path, NamesReason::Unknown { count, first: first(names()) })
+}
+
+fn first<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.take(4).collect::<Vec<_>>().join(", ")
+}
+
+/// The name and the shape of the weights, if the tensors are one linear layer and nothing else.
+pub(super) fn only_head<'a>(taker: &'a Taker) -> Option<(&'a String, [usize; 2])> {
+    let mut shapes = taker.shapes().filter(|(name, _)| !name.ends_with("num_batches_tracked"));
+    let (Some(bias), Some(weight), None) = (shapes.next(), shapes.next(), shapes.next()) else {
+        return None;
+    };
+    let module = weight.0.strip_suffix("weight")?;
+    let &[classes, dim] = weight.1 else {
+        return None;
+    };
+    (bias.0.strip_suffix("bias") == Some(module) && bias.1 == [classes]).then_some((weight.0, [classes, dim]))
+}
+
+/// Returns an error where the tensors behind `prefix` have another network's names; `skip` says which are not asked.
+pub(super) fn refuse(path: &Path, taker: &Taker, prefix: &str, skip: impl Fn(&str) -> bool) -> Result<()> {
+    let names: Vec<_> = taker.names().filter(|name| name.starts_with(prefix) && !skip(name)).collect();
+    let behind = names.iter().map(|name| &name[prefix.len()..]);
+    match found(behind) {
+        Some(NamesReason::Foreign { name, meaning }) => {
+            let name = taker.file_name(&format!("{prefix}{name}"));
+            Err(Error::file(path, NamesReason::Foreign { name, meaning }))
+        }
+        _ => Ok(()),
+    }
 }

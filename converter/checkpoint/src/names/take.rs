@@ -1,10 +1,13 @@
 //! Takes tensors by name, each with the shape that the others imply.
 
 use super::dialects::Words;
-use crate::error::{Error, Result};
-use crate::tensors::wrong_type;
+use super::reason::NamesReason;
+use super::reparametrise::PAIRS;
+use super::wrappers::unwrapped;
+use crate::error::{Error, Reason, Result};
 use crate::tensors::{Tensor, Tensors, Unreadable};
 use resmlp_network::{Affine, Linear, Matrix};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The tensors that are still to be taken. Names are given without the prefix.
@@ -12,52 +15,164 @@ pub(super) struct Taker<'a> {
     path: &'a Path,
     tensors: Tensors,
     unreadable: Unreadable,
+    /// The names in the file of what is called something else here.
+    origin: BTreeMap<String, String>,
     prefix: String,
+    /// Whether linear layers are stored as `[inputs, outputs]`.
+    is_in_out: bool,
 }
 
 impl<'a> Taker<'a> {
-    pub fn new(path: &'a Path, tensors: Tensors, unreadable: Unreadable, prefix: String) -> Self {
-        Self { path, tensors, unreadable, prefix }
+    /// Creates the collection of everything in a checkpoint, by names without wrappers, every parameter in one piece.
+    pub fn new(path: &'a Path, tensors: Tensors, unreadable: Unreadable) -> Result<Self> {
+        let (prefix, origin) = (String::new(), BTreeMap::new());
+        let mut taker =
+            Self { path, tensors: Tensors::new(), unreadable: Unreadable::new(), origin, prefix, is_in_out: false };
+        for (name, tensor) in tensors {
+            let plain = taker.plain(name)?;
+            taker.tensors.insert(plain, tensor);
+        }
+        for (name, unread) in unreadable {
+            let plain = taker.plain(name)?;
+            taker.unreadable.insert(plain, unread);
+        }
+        taker.multiply_out();
+        Ok(taker)
     }
 
-    /// What stands before every name.
-    pub fn prefix(&self) -> &str {
-        &self.prefix
+    fn plain(&mut self, name: String) -> Result<String> {
+        let plain = unwrapped(&name);
+        if self.tensors.contains_key(&plain) || self.unreadable.contains_key(&plain) {
+            let other = self.file_name(&plain);
+            return Err(Error::tensor(self.path, name, NamesReason::SameName(other)));
+        }
+        if plain != name {
+            self.origin.insert(plain.clone(), name);
+        }
+        Ok(plain)
     }
 
-    /// Whether the module `name` has any weight or bias, of whatever type.
-    pub fn has_any(&self, name: &str) -> bool {
-        let mut parts = ["weight", "bias"].into_iter().map(|part| format!("{}{name}.{part}", self.prefix));
-        parts.any(|part| self.tensors.contains_key(&part) || self.unreadable.contains_key(&part))
+    fn multiply_out(&mut self) {
+        for pair in &PAIRS {
+            let parameters = self.tensors.keys().filter_map(|name| pair.parameter_of(name));
+            let parameters: Vec<_> = parameters.filter(|name| !self.tensors.contains_key(name)).collect();
+            for parameter in parameters {
+                let [first, second] = pair.halves_of(&parameter);
+                let halves = self.tensors.get(&first).zip(self.tensors.get(&second));
+                if let Some(whole) = halves.and_then(|(first, second)| pair.multiply(first, second)) {
+                    self.tensors.remove(&first);
+                    self.tensors.remove(&second);
+                    self.tensors.insert(parameter, whole);
+                }
+            }
+        }
     }
 
-    /// The tensor `name`, which must hold finite numbers.
+    /// From now on every name stands behind `prefix`.
+    pub fn set_prefix(&mut self, prefix: &str) {
+        self.prefix = prefix.to_string();
+    }
+
+    /// From now on linear layers are read as `[inputs, outputs]`.
+    pub fn set_in_out(&mut self, is_in_out: bool) {
+        self.is_in_out = is_in_out;
+    }
+
+    /// Gives every tensor whose full name `rename` knows another one; what it does not know keeps its name behind
+    /// `behind`, so that the two cannot be mixed up.
+    pub fn rename(&mut self, behind: &str, rename: impl Fn(&str) -> Option<String>) {
+        let origin = std::mem::take(&mut self.origin);
+        let mut renamed = |old: String| {
+            let new = rename(&old).unwrap_or_else(|| format!("{behind}{old}"));
+            self.origin.insert(new.clone(), origin.get(&old).cloned().unwrap_or(old));
+            new
+        };
+        let tensors = std::mem::take(&mut self.tensors);
+        self.tensors = tensors.into_iter().map(|(name, tensor)| (renamed(name), tensor)).collect();
+        let unreadable = std::mem::take(&mut self.unreadable);
+        self.unreadable = unreadable.into_iter().map(|(name, unread)| (renamed(name), unread)).collect();
+    }
+
+    /// Returns the full names of every tensor that nobody took, readable or not.
+    pub fn names(&self) -> impl Iterator<Item = &String> + Clone {
+        let unreadable = self.unreadable.iter().filter(|(_, unread)| unread.is_tensor()).map(|(name, _)| name);
+        self.tensors.keys().chain(unreadable)
+    }
+
+    /// Returns the shapes of the tensors that nobody took.
+    pub fn shapes(&self) -> impl Iterator<Item = (&String, &[usize])> {
+        self.tensors.iter().map(|(name, tensor)| (name, tensor.shape.as_slice()))
+    }
+
+    /// Returns what the file calls the tensor of this full name.
+    pub fn file_name(&self, full: &str) -> String {
+        self.origin.get(full).cloned().unwrap_or_else(|| full.to_string())
+    }
+
+    /// Whether there is a value `name`, of whatever type.
+    pub fn has(&self, name: &str) -> bool {
+        let full = format!("{}{name}", self.prefix);
+        self.tensors.contains_key(&full) || self.unreadable.contains_key(&full)
+    }
+
+    /// Leaves out every tensor of these full names.
+    pub fn leave_out(&mut self, full_names: &[String]) {
+        for name in full_names {
+            self.tensors.remove(name);
+            self.unreadable.remove(name);
+        }
+    }
+
+    /// Takes the tensor `name`, which must hold finite numbers.
     pub fn finite(&mut self, name: &str) -> Result<Tensor> {
         let full = format!("{}{name}", self.prefix);
-        let tensor = self.tensors.remove(&full).ok_or_else(|| {
-            let missing = "missing from the checkpoint; expected it beside the others of its kind";
-            let message = self.unreadable.get(&full).map_or(missing.into(), |kind| wrong_type(kind));
-            Error::tensor(self.path, &full, message)
-        })?;
+        let Some(tensor) = self.tensors.remove(&full) else {
+            return Err(self.missing(&full));
+        };
         match tensor.data.iter().position(|value| !value.is_finite()) {
             Some(index) => {
                 let value = tensor.data.get(index).copied().unwrap_or(f32::NAN);
-                Err(Error::tensor(self.path, full, format!("element {index} is {value}; expected finite numbers")))
+                Err(self.error(&full, NamesReason::NotFinite { index, value }))
             }
             None => Ok(tensor),
         }
     }
 
-    /// The vector `name` of `length` numbers, stored as `[length]` or with leading ones (`[1, 1, length]`).
+    /// The error for a tensor that is not there, or not as numbers.
+    fn missing(&self, full: &str) -> Error {
+        if let Some(unread) = self.unreadable.get(full) {
+            return self.error(full, unread.clone());
+        }
+        for [first, second] in PAIRS.iter().map(|pair| pair.halves_of(full)) {
+            for (half, partner) in [(&first, &second), (&second, &first)] {
+                if !self.tensors.contains_key(partner) {
+                    continue;
+                }
+                return match self.unreadable.get(half) {
+                    Some(unread) => self.error(half, unread.clone()),
+                    None if self.tensors.contains_key(half) => {
+                        let found = self.tensors.get(half).map_or(Vec::new(), |tensor| tensor.shape.clone());
+                        let expected = format!("one that fits '{}'", self.file_name(partner));
+                        self.error(half, NamesReason::Shape { found, expected })
+                    }
+                    None => self.error(half, NamesReason::HalfMissing { partner: self.file_name(partner) }),
+                };
+            }
+        }
+        self.error(full, NamesReason::Missing { unused: None })
+    }
+
+    /// Takes the vector `name` of `length` numbers, stored as `[length]` or with ones beside it (`[1, 1, length]`).
     pub fn vector(&mut self, name: &str, length: usize) -> Result<Vec<f32>> {
         let Tensor { shape, data } = self.finite(name)?;
-        match shape.split_last() {
-            Some((last, rest)) if *last == length && rest.iter().all(|dimension| *dimension == 1) => Ok(data),
-            _ => Err(self.wrong_shape(name, &shape, &format!("[{length}] or [1, 1, {length}]"))),
+        let others = shape.iter().filter(|dimension| **dimension != 1);
+        match data.len() == length && !shape.is_empty() && others.count() <= 1 {
+            true => Ok(data),
+            false => Err(self.wrong_shape(name, &shape, &format!("[{length}] or [1, 1, {length}]"))),
         }
     }
 
-    /// The Aff `name` over `dim` channels.
+    /// Takes the Aff `name` over `dim` channels.
     pub fn affine(&mut self, name: &str, words: &Words, dim: usize) -> Result<Affine> {
         Ok(Affine {
             alpha: self.vector(&format!("{name}.{}", words.alpha), dim)?,
@@ -65,42 +180,42 @@ impl<'a> Taker<'a> {
         })
     }
 
-    /// The linear layer `name`, `[outputs, inputs]` or, as a convolution of width 1, `[outputs, inputs, 1]`.
+    /// Takes the linear layer `name`, `[outputs, inputs]` or, as a convolution of width 1, `[outputs, inputs, 1]`.
     pub fn linear(&mut self, name: &str, outputs: Option<usize>, inputs: Option<usize>) -> Result<Linear> {
         let weight = format!("{name}.weight");
         let Tensor { shape, data } = self.finite(&weight)?;
-        let (rows, cols) = match shape.as_slice() {
-            [rows, cols] | [rows, cols, 1] => (*rows, *cols),
-            _ => (0, 0),
+        let [rows, cols] = match (shape.as_slice(), self.is_in_out) {
+            ([cols, rows], true) => [*rows, *cols],
+            ([rows, cols], false) => [*rows, *cols],
+            ([rows, cols, rest @ ..], _) if rest.len() <= 2 && rest.iter().all(|length| *length == 1) => [*rows, *cols],
+            _ => [0, 0],
         };
         let fits = |found: usize, expected: Option<usize>| found > 0 && expected.is_none_or(|e| e == found);
         if !fits(rows, outputs) || !fits(cols, inputs) {
-            let length = |expected: Option<usize>| expected.map_or("any".into(), |e| e.to_string());
-            let expected = format!("[{}, {}]", length(outputs), length(inputs));
-            return Err(self.wrong_shape(&weight, &shape, &expected));
+            let mut lengths = [outputs, inputs].map(|expected| expected.map_or("any".into(), |e| e.to_string()));
+            if self.is_in_out {
+                lengths.reverse();
+            }
+            return Err(self.wrong_shape(&weight, &shape, &format!("[{}]", lengths.join(", "))));
         }
+        let data = if self.is_in_out && shape.len() == 2 { transposed(&data, rows) } else { data };
         let bias = self.vector(&format!("{name}.bias"), rows)?;
         Ok(Linear { weight: Matrix { rows, cols, data }, bias })
     }
 
-    /// The error for a tensor whose shape does not fit.
+    /// Returns the error for a tensor whose shape does not fit.
     pub fn wrong_shape(&self, name: &str, found: &[usize], expected: &str) -> Error {
-        let message = format!("shape {found:?}; expected {expected}");
-        Error::tensor(self.path, format!("{}{name}", self.prefix), message)
+        let reason = NamesReason::Shape { found: found.to_vec(), expected: expected.into() };
+        self.error(&format!("{}{name}", self.prefix), reason)
     }
 
-    /// Accounts for what nobody took: an error inside the network, a note outside it.
-    pub fn leftovers(&self, words: &Words, depth: usize, notes: &mut Vec<String>) -> Result<()> {
-        for name in self.tensors.keys() {
-            let inside = name.strip_prefix(&self.prefix).is_some_and(|name| words.owns(name, depth));
-            if inside {
-                return Err(Error::tensor(self.path, name, "unexpected; a ResMLP has no such tensor"));
-            }
-        }
-        if let Some(first) = self.tensors.keys().next() {
-            let count = self.tensors.len();
-            notes.push(format!("{count} tensors outside the network left out, such as '{first}'"));
-        }
-        Ok(())
+    /// Returns the error for the tensor of this full name.
+    pub fn error(&self, full: &str, reason: impl Into<Reason>) -> Error {
+        Error::tensor(self.path, self.file_name(full), reason)
     }
+}
+
+/// The rows of a matrix of `[columns, rows]`.
+fn transposed(data: &[f32], rows: usize) -> Vec<f32> {
+    (0..rows).flat_map(|row| data.iter().skip(row).step_by(rows).copied()).collect()
 }

@@ -1,43 +1,74 @@
 //! A pickle interpreter for data only.
 //!
-//! It knows a fixed list of opcodes and builds [`Value`]s. A call in the pickle either rebuilds a tensor or a
-//! dictionary (see `rebuild`) or leaves an [`Value::Object`] that only has a name: nothing is imported, nothing is run.
-//! Every opcode takes time and memory linear in what it consumes, so the whole stays linear in the pickle's length.
+//! It knows a fixed list of opcodes and builds [`Value`]s. A call in the pickle either rebuilds a tensor, an array or a
+//! dictionary (see `rebuild`) or leaves a [`Value::Object`] that only knows its class: nothing is imported, nothing is run.
+//!
+//! Names and bytes stay in the input. What is made besides is charged to one budget, a small multiple of the file's
+//! length, before it is made, so the whole stays linear in the file's length in time and memory.
 
+use super::reason::PickleReason;
 use super::rebuild;
-use super::value::{Ref, Storage, Value};
+use super::value::{Place, Ref, Storage, Value};
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// An error of a pickle; the caller adds the file.
-pub(super) type Parse<T> = Result<T, String>;
+/// The result of reading a part of a pickle; the caller adds the file.
+pub(super) type Parse<T> = Result<T, PickleReason>;
 
 /// Values of pickles that were read, and where the interpreter stands.
 pub(super) struct Machine<'a> {
     input: &'a [u8],
     at: usize,
-    values: Vec<Value>,
+    values: Vec<Value<'a>>,
     stack: Vec<Ref>,
-    marks: Vec<usize>,
-    memo: HashMap<u64, Ref>,
+    marks: Vec<u32>,
+    /// What the pickle keeps under each number.
+    memo: Vec<Ref>,
+    memoised: usize,
+    /// Bytes that may still be made.
     budget: usize,
+    /// Members that may still be copied.
+    copies: usize,
 }
 
+/// Bytes that any pickle may make, and how many more for each byte of its file.
+const BUDGET: [usize; 2] = [4 << 20, 8];
+/// What one value is charged: its own size, a reference to it, and some room for both to grow.
+const VALUE_COST: usize = size_of::<Value>() + size_of::<Ref>();
+/// The first values of every machine: `None`, what no checkpoint needs, and the integers below 256.
+const NONE: Ref = 0;
+const OTHER: Ref = 1;
+const FIRST_INT: Ref = 2;
+/// A memo entry that was never set.
+const UNSET: Ref = Ref::MAX;
+
 impl<'a> Machine<'a> {
-    pub fn new(input: &'a [u8]) -> Self {
+    /// Creates a machine for the pickles in `input`, which lie in a file of `length` bytes.
+    pub fn new(input: &'a [u8], length: usize) -> Self {
+        let mut values = vec![Value::None, Value::Other];
+        values.extend((0..256).map(Value::Int));
         Self {
             input,
             at: 0,
-            values: Vec::new(),
+            values,
             stack: Vec::new(),
             marks: Vec::new(),
-            memo: HashMap::new(),
-            budget: input.len(),
+            memo: Vec::new(),
+            memoised: 0,
+            budget: length.saturating_mul(BUDGET[1]).saturating_add(BUDGET[0]),
+            copies: input.len(),
         }
     }
 
-    /// Accounts for copying `amount` members or letters, which the memo lets a small pickle ask for again and again.
+    /// Accounts for copying `amount` members, which the memo lets a small pickle ask for again and again.
     pub fn spend(&mut self, amount: usize) -> Parse<()> {
-        self.budget = self.budget.checked_sub(amount).ok_or("a pickle that unfolds to more than its own length")?;
+        self.copies = self.copies.checked_sub(amount).ok_or(PickleReason::Unfolds)?;
+        Ok(())
+    }
+
+    /// Accounts for `bytes` of memory before they are taken.
+    pub fn charge(&mut self, bytes: usize) -> Parse<()> {
+        self.budget = self.budget.checked_sub(bytes).ok_or(PickleReason::Unfolds)?;
         Ok(())
     }
 
@@ -47,14 +78,30 @@ impl<'a> Machine<'a> {
     }
 
     /// The value behind `reference`.
-    pub fn value(&self, reference: Ref) -> &Value {
-        self.values.get(reference).unwrap_or(&Value::None)
+    pub fn value(&self, reference: Ref) -> &Value<'a> {
+        self.values.get(reference as usize).unwrap_or(&Value::None)
+    }
+
+    /// Number of values.
+    pub fn count(&self) -> usize {
+        self.values.len()
     }
 
     /// The text behind `reference`, if it is text.
-    pub fn text(&self, reference: Ref) -> Option<&str> {
+    pub fn text(&self, reference: Ref) -> Option<&'a str> {
         match self.value(reference) {
             Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The bytes behind `reference`, if it is bytes.
+    pub fn bytes_of(&self, reference: Ref) -> Option<Cow<'a, [u8]>> {
+        match self.value(reference) {
+            Value::Bytes(bytes) => Some(Cow::Borrowed(bytes)),
+            Value::Latin1(text) => {
+                text.chars().map(|letter| u8::try_from(letter).ok()).collect::<Option<Vec<u8>>>().map(Cow::Owned)
+            }
             _ => None,
         }
     }
@@ -67,10 +114,21 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// The module and the name of the class or function behind `reference`, if it is one.
+    pub fn global(&self, reference: Ref) -> Option<[&'a str; 2]> {
+        match self.value(reference) {
+            Value::Global(module, name) => Some([self.text(*module)?, self.text(*name)?]),
+            _ => None,
+        }
+    }
+
     /// Every storage that a pickle named, by its key.
-    pub fn storages(&self) -> HashMap<&str, &Storage> {
+    pub fn storages(&self) -> HashMap<&'a str, &Storage<'a>> {
         let storages = self.values.iter().filter_map(|value| match value {
-            Value::Storage(storage) => Some((storage.key.as_str(), storage)),
+            Value::Storage(storage) => match storage.place {
+                Place::Key(key) => Some((key, &**storage)),
+                Place::Inline(_) => None,
+            },
             _ => None,
         });
         storages.collect()
@@ -81,13 +139,14 @@ impl<'a> Machine<'a> {
         self.stack.clear();
         self.marks.clear();
         self.memo.clear();
+        self.memoised = 0;
         loop {
             let start = self.at;
             let opcode = self.byte()?;
             if opcode == STOP {
                 return self.pop();
             }
-            self.step(opcode).map_err(|message| format!("{message} (opcode 0x{opcode:02x} at byte {start})"))?;
+            self.step(opcode).map_err(|reason| PickleReason::At { reason: Box::new(reason), opcode, byte: start })?;
         }
     }
 
@@ -107,7 +166,7 @@ impl<'a> Machine<'a> {
     /// Stack, memo and framing.
     fn bookkeeping(&mut self, opcode: u8) -> Parse<()> {
         match opcode {
-            b'(' => self.marks.push(self.stack.len()),
+            b'(' => self.marks.push(self.stack.len() as u32),
             b'0' => {
                 self.pop()?;
             }
@@ -117,20 +176,20 @@ impl<'a> Machine<'a> {
             b'2' => self.stack.push(self.top()?),
             b'q' | b'r' | b'p' | 0x94 => {
                 let key = match opcode {
-                    0x94 => self.memo.len() as u64,
+                    0x94 => self.memoised as u64,
                     _ => self.memo_key(opcode)?,
                 };
-                self.memo.insert(key, self.top()?);
+                self.remember(key)?;
             }
             b'h' | b'j' | b'g' => {
                 let key = self.memo_key(opcode)?;
-                let reference = *self.memo.get(&key).ok_or("a memo entry that was never set")?;
-                self.stack.push(reference);
+                let entry = usize::try_from(key).ok().and_then(|key| self.memo.get(key)).copied();
+                self.stack.push(entry.filter(|entry| *entry != UNSET).ok_or(PickleReason::Unset)?);
             }
             0x80 => {
                 let protocol = self.byte()?;
                 if protocol > 5 {
-                    return Err(format!("pickle protocol {protocol}; expected at most 5"));
+                    return Err(PickleReason::Protocol(protocol));
                 }
             }
             _ => {
@@ -140,21 +199,37 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
+    /// Keeps the topmost value under the number `key`; Python counts the numbers up from 0 or 1.
+    fn remember(&mut self, key: u64) -> Parse<()> {
+        let top = self.top()?;
+        let key = usize::try_from(key).map_err(|_| PickleReason::MemoKey)?;
+        if key >= self.memo.len() {
+            self.charge((key + 1 - self.memo.len()).saturating_mul(size_of::<Ref>()))?;
+            self.memo.resize(key + 1, UNSET);
+        }
+        self.memoised += usize::from(self.memo[key] == UNSET);
+        self.memo[key] = top;
+        Ok(())
+    }
+
     fn memo_key(&mut self, opcode: u8) -> Parse<u64> {
         match opcode {
             b'q' | b'h' => Ok(self.byte()? as u64),
             b'r' | b'j' => self.unsigned(4),
-            _ => self.line()?.parse().map_err(|_| "a memo key that is no number".to_string()),
+            _ => self.line()?.parse().map_err(|_| PickleReason::MemoKey),
         }
     }
 
     /// Numbers, texts, bytes and singletons.
     fn literal(&mut self, opcode: u8) -> Parse<()> {
         let value = match opcode {
-            b'N' => Value::None,
-            0x88 => Value::Int(1),
-            0x89 => Value::Int(0),
-            b'K' => Value::Int(self.unsigned(1)? as i64),
+            b'N' => return self.push_shared(NONE),
+            0x88 => return self.push_shared(FIRST_INT + 1),
+            0x89 => return self.push_shared(FIRST_INT),
+            b'K' => {
+                let number = self.byte()?;
+                return self.push_shared(FIRST_INT + Ref::from(number));
+            }
             b'M' => Value::Int(self.unsigned(2)? as i64),
             b'J' => Value::Int(self.unsigned(4)? as u32 as i32 as i64),
             b'I' | b'L' => self.line()?.trim_end_matches('L').parse().map_or(Value::Other, Value::Int),
@@ -172,15 +247,14 @@ impl<'a> Machine<'a> {
             0x8c | b'U' => self.counted_text(1)?,
             0x8d => self.counted_text(8)?,
             b'T' => self.counted_text(4)?,
-            b'V' => Value::Text(self.line()?.to_string()),
-            b'S' => Value::Text(self.line()?.trim_matches(['\'', '"']).to_string()),
+            b'V' => Value::Text(self.line()?),
+            b'S' => Value::Text(self.line()?.trim_matches(['\'', '"'])),
             b'C' => self.counted_bytes(1)?,
             b'B' => self.counted_bytes(4)?,
             0x8e | 0x96 => self.counted_bytes(8)?,
-            _ => return Err("a pickle opcode that no checkpoint needs".into()),
+            _ => return Err(PickleReason::Opcode),
         };
-        self.push(value);
-        Ok(())
+        self.push(value)
     }
 
     /// Lists, tuples, dictionaries and sets (which are kept as lists).
@@ -191,164 +265,177 @@ impl<'a> Machine<'a> {
             b')' => self.push(Value::Tuple(Vec::new())),
             0x85..=0x87 => {
                 let count = (opcode - 0x84) as usize;
-                let from = self.stack.len().checked_sub(count).ok_or(EMPTY)?;
+                let from = self.stack.len().checked_sub(count).ok_or(PickleReason::Empty)?;
+                self.charge(count * size_of::<Ref>())?;
                 let members = self.stack.split_off(from);
-                self.push(Value::Tuple(members));
+                self.push(Value::Tuple(members))
             }
             b't' => {
                 let members = self.pop_to_mark()?;
-                self.push(Value::Tuple(members));
+                self.push(Value::Tuple(members))
             }
             b'l' | 0x91 => {
                 let members = self.pop_to_mark()?;
-                self.push(Value::List(members));
+                self.push(Value::List(members))
             }
             b'd' => {
                 let entries = pairs(&self.pop_to_mark()?)?;
-                self.push(Value::Dict(entries));
+                self.push(Value::Dict(entries))
             }
             b'a' => {
                 let member = self.pop()?;
-                self.extend(vec![member])?;
+                self.extend(vec![member])
             }
             b'e' | 0x90 => {
                 let members = self.pop_to_mark()?;
-                self.extend(members)?;
+                self.extend(members)
             }
             b's' => {
                 let value = self.pop()?;
                 let key = self.pop()?;
-                self.insert(vec![(key, value)])?;
+                self.insert(vec![(key, value)])
             }
             _ => {
                 let entries = pairs(&self.pop_to_mark()?)?;
-                self.insert(entries)?;
+                self.insert(entries)
             }
         }
-        Ok(())
     }
 
     /// Names, calls, instances and persistent ids: see `rebuild` for what comes of them.
     fn object(&mut self, opcode: u8) -> Parse<()> {
-        let value = match opcode {
-            b'c' => Value::Global(name_of_sane_length(self.line()?)?, name_of_sane_length(self.line()?)?),
+        let reference = match opcode {
+            b'c' => {
+                let [module, name] = self.global_lines()?;
+                self.add(Value::Global(module, name))?
+            }
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
-                let (Some(module), Some(name)) = (self.text(module), self.text(name)) else {
-                    return Err("a global whose name is no text".into());
+                let (Some(module_text), Some(name_text)) = (self.text(module), self.text(name)) else {
+                    return Err(PickleReason::Shape("a global whose name is no text"));
                 };
-                let (module, name) = (name_of_sane_length(module)?, name_of_sane_length(name)?);
-                Value::Global(module, name)
+                sane_name(module_text)?;
+                sane_name(name_text)?;
+                self.add(Value::Global(module, name))?
             }
             b'R' | 0x81 => {
                 let (arguments, callable) = (self.pop()?, self.pop()?);
-                let reference = rebuild::call(self, callable, arguments)?;
-                self.stack.push(reference);
-                return Ok(());
+                rebuild::call(self, callable, arguments)?
             }
             0x92 => {
                 let (_keywords, arguments, callable) = (self.pop()?, self.pop()?, self.pop()?);
-                let reference = rebuild::call(self, callable, arguments)?;
-                self.stack.push(reference);
-                return Ok(());
+                rebuild::call(self, callable, arguments)?
             }
             b'b' => {
                 let state = self.pop()?;
-                return self.build(state);
+                let target = self.top()?;
+                return rebuild::build(self, target, state);
             }
             b'Q' => {
                 let id = self.pop()?;
-                let reference = rebuild::persistent(self, id)?;
-                self.stack.push(reference);
-                return Ok(());
+                rebuild::persistent(self, id)?
             }
-            b'P' => return Err("a persistent id as text; expected torch's tuple".into()),
+            b'P' => return Err(PickleReason::PersistentText),
             b'i' => {
-                let class = format!("{}.{}", name_of_sane_length(self.line()?)?, name_of_sane_length(self.line()?)?);
+                let [module, name] = self.global_lines()?;
                 self.pop_to_mark()?;
-                Value::Object(class)
+                let class = self.add(Value::Global(module, name))?;
+                self.add(Value::Object(class))?
             }
             _ => {
                 let members = self.pop_to_mark()?;
-                Value::Object(members.first().map_or("?".into(), |class| rebuild::class_name(self, *class)))
+                self.add(Value::Object(members.first().copied().unwrap_or(OTHER)))?
             }
         };
-        self.push(value);
+        self.stack.push(reference);
         Ok(())
     }
 
-    /// Gives the topmost value its `state`; all that is kept of it is whether it is a network's.
-    fn build(&mut self, state: Ref) -> Parse<()> {
-        let target = self.top()?;
-        let is_network = match self.value(state) {
-            Value::Dict(entries) => entries.iter().take(64).any(|(key, _)| self.text(*key) == Some("_parameters")),
-            _ => false,
-        };
-        if let Some(value) = self.values.get_mut(target)
-            && let Value::Object(class) = value
-            && is_network
-        {
-            *value = Value::Module(std::mem::take(class));
+    fn global_lines(&mut self) -> Parse<[Ref; 2]> {
+        let (module, name) = (sane_name(self.line()?)?, sane_name(self.line()?)?);
+        Ok([self.add(Value::Text(module))?, self.add(Value::Text(name))?])
+    }
+
+    /// Replaces the value behind `target`.
+    pub fn set(&mut self, target: Ref, value: Value<'a>) {
+        if let Some(old) = self.values.get_mut(target as usize) {
+            *old = value;
         }
-        Ok(())
     }
 
     fn extend(&mut self, members: Vec<Ref>) -> Parse<()> {
         let target = self.top()?;
-        match self.values.get_mut(target) {
+        self.charge(members.len() * size_of::<Ref>())?;
+        match self.values.get_mut(target as usize) {
             Some(Value::List(list)) => list.extend(members),
             Some(Value::Object(_) | Value::Module(_)) => {}
-            _ => return Err("members for something that is no list".into()),
+            _ => return Err(PickleReason::Shape("members for something that is no list")),
         }
         Ok(())
     }
 
     fn insert(&mut self, entries: Vec<(Ref, Ref)>) -> Parse<()> {
         let target = self.top()?;
-        match self.values.get_mut(target) {
+        self.charge(entries.len() * size_of::<(Ref, Ref)>())?;
+        match self.values.get_mut(target as usize) {
             Some(Value::Dict(dict)) => dict.extend(entries),
             Some(Value::Object(_) | Value::Module(_)) => {}
-            _ => return Err("entries for something that is no dictionary".into()),
+            _ => return Err(PickleReason::Shape("entries for something that is no dictionary")),
         }
         Ok(())
     }
 
     /// Adds a value and returns its reference without pushing it.
-    pub fn add(&mut self, value: Value) -> Ref {
+    pub fn add(&mut self, value: Value<'a>) -> Parse<Ref> {
+        let boxed = match &value {
+            Value::Tensor(view) => BOX_COST + 2 * view.shape.len() * size_of::<usize>(),
+            Value::Storage(_) | Value::UnreadTensor(_) => BOX_COST,
+            _ => 0,
+        };
+        self.charge(VALUE_COST + boxed)?;
+        let reference = Ref::try_from(self.values.len()).map_err(|_| PickleReason::Unfolds)?;
         self.values.push(value);
-        self.values.len() - 1
+        Ok(reference)
     }
 
-    fn push(&mut self, value: Value) {
-        let reference = self.add(value);
+    fn push(&mut self, value: Value<'a>) -> Parse<()> {
+        let reference = self.add(value)?;
         self.stack.push(reference);
+        Ok(())
+    }
+
+    fn push_shared(&mut self, reference: Ref) -> Parse<()> {
+        self.stack.push(reference);
+        Ok(())
     }
 
     fn pop(&mut self) -> Parse<Ref> {
-        self.stack.pop().ok_or_else(|| EMPTY.into())
+        self.stack.pop().ok_or(PickleReason::Empty)
     }
 
     fn top(&self) -> Parse<Ref> {
-        self.stack.last().copied().ok_or_else(|| EMPTY.into())
+        self.stack.last().copied().ok_or(PickleReason::Empty)
     }
 
     fn pop_to_mark(&mut self) -> Parse<Vec<Ref>> {
-        let mark = self.marks.pop().ok_or("a mark is missing")?;
+        let mark = self.marks.pop().ok_or(PickleReason::Mark)? as usize;
         if mark > self.stack.len() {
-            return Err("a mark above the stack".into());
+            return Err(PickleReason::Mark);
         }
+        self.charge((self.stack.len() - mark) * size_of::<Ref>())?;
         Ok(self.stack.split_off(mark))
     }
 
     fn byte(&mut self) -> Parse<u8> {
-        let byte = *self.input.get(self.at).ok_or(ENDS)?;
+        let byte = *self.input.get(self.at).ok_or(PickleReason::Ends)?;
         self.at += 1;
         Ok(byte)
     }
 
     fn bytes(&mut self, length: u64) -> Parse<&'a [u8]> {
-        let end = usize::try_from(length).ok().and_then(|length| self.at.checked_add(length)).ok_or(ENDS)?;
-        let bytes = self.input.get(self.at..end).ok_or(ENDS)?;
+        let end =
+            usize::try_from(length).ok().and_then(|length| self.at.checked_add(length)).ok_or(PickleReason::Ends)?;
+        let bytes = self.input.get(self.at..end).ok_or(PickleReason::Ends)?;
         self.at = end;
         Ok(bytes)
     }
@@ -358,42 +445,41 @@ impl<'a> Machine<'a> {
     }
 
     fn line(&mut self) -> Parse<&'a str> {
-        let length = self.rest().iter().position(|byte| *byte == b'\n').ok_or(ENDS)?;
+        let length = self.rest().iter().position(|byte| *byte == b'\n').ok_or(PickleReason::Ends)?;
         let line = self.bytes(length as u64)?;
         self.byte()?;
-        std::str::from_utf8(line).map_err(|_| "a line that is not UTF-8".into())
+        std::str::from_utf8(line).map_err(|_| PickleReason::Shape("a line that is not UTF-8"))
     }
 
-    fn counted_text(&mut self, size: u64) -> Parse<Value> {
+    fn counted_text(&mut self, size: u64) -> Parse<Value<'a>> {
         let length = self.unsigned(size)?;
         let bytes = self.bytes(length)?;
-        Ok(std::str::from_utf8(bytes).map_or(Value::Other, |text| Value::Text(text.to_string())))
+        Ok(std::str::from_utf8(bytes).map_or(Value::Other, Value::Text))
     }
 
-    fn counted_bytes(&mut self, size: u64) -> Parse<Value> {
+    fn counted_bytes(&mut self, size: u64) -> Parse<Value<'a>> {
         let length = self.unsigned(size)?;
-        self.bytes(length)?;
-        Ok(Value::Other)
+        Ok(Value::Bytes(self.bytes(length)?))
     }
 }
 
 const STOP: u8 = b'.';
-const EMPTY: &str = "the pickle takes a value from an empty stack";
-const ENDS: &str = "the pickle ends too early";
+/// What a value in a box of its own takes besides its lists.
+const BOX_COST: usize = 96;
 
 /// Longest name of a class, module or storage that is taken for one.
 pub(super) const NAME_LIMIT: usize = 1000;
 
-/// A copy of `name`, which must not be absurdly long: the memo could ask for many copies.
-pub(super) fn name_of_sane_length(name: &str) -> Parse<String> {
-    if name.len() > NAME_LIMIT {
-        return Err(format!("a name of {} letters; expected at most {NAME_LIMIT}", name.len()));
+/// Returns `name`, which must not be absurdly long.
+pub(super) fn sane_name(name: &str) -> Parse<&str> {
+    match name.len() > NAME_LIMIT {
+        true => Err(PickleReason::LongName(name.len())),
+        false => Ok(name),
     }
-    Ok(name.to_string())
 }
 
 /// A little-endian two's complement integer of any length.
-fn long(bytes: &[u8]) -> Value {
+fn long(bytes: &[u8]) -> Value<'static> {
     if bytes.len() > 8 {
         return Value::Other;
     }
@@ -404,7 +490,7 @@ fn long(bytes: &[u8]) -> Value {
 fn pairs(members: &[Ref]) -> Parse<Vec<(Ref, Ref)>> {
     let (pairs, rest) = members.as_chunks::<2>();
     if !rest.is_empty() {
-        return Err("a dictionary with a key but no value".into());
+        return Err(PickleReason::Shape("a dictionary with a key but no value"));
     }
     Ok(pairs.iter().map(|[key, value]| (*key, *value)).collect())
 }

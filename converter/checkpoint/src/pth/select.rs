@@ -1,112 +1,165 @@
 //! Finds the network's weights among everything that a training script saved.
 
 use super::pickle::{Machine, NAME_LIMIT};
-use super::value::{Ref, Value, View};
-use crate::names;
-use crate::tensors::{Unreadable, wrong_type};
-use std::collections::{HashSet, VecDeque};
+use super::reason::PthReason;
+use super::rebuild::class_name;
+use super::value::{Obstacle, Ref, Value, View};
+use crate::error::Reason;
+use crate::names::{self, NamesReason, Vocabulary};
+use crate::tensors::{Unread, Unreadable};
+use std::collections::{BTreeMap, VecDeque};
 
 /// A dictionary of tensors: the weights, or something like them.
-pub(super) struct Selection {
-    /// Names and views; later duplicates of a name win, as in Python.
-    pub tensors: Vec<(String, View)>,
+pub(super) struct Selection<'m> {
+    /// Views by name; of two with the same name the later one counts, as in Python.
+    pub tensors: BTreeMap<&'m str, &'m View>,
     /// What else lies beside them.
     pub unreadable: Unreadable,
     /// What was chosen, where there was a choice.
     pub notes: Vec<String>,
+    /// Whether the caller's key named this dictionary.
+    pub key_is_used: bool,
 }
 
 /// What there is to choose from.
 #[derive(Default)]
 struct Found {
     candidates: Vec<Candidate>,
-    /// Path and class of the first whole network.
-    network: Option<(String, String)>,
+    /// Place and class of the first whole network.
+    network: Option<(u32, Ref)>,
 }
 
 struct Candidate {
-    path: String,
-    tensors: Vec<(String, View)>,
+    place: u32,
+    dict: Ref,
+    /// Number of tensors.
+    tensors: usize,
     /// Number of tensors with a ResMLP's names.
     recognised: usize,
-    /// Keys and values that are no tensors which can be read.
-    others: Vec<(Ref, Ref)>,
-    /// The first of those with a ResMLP's name, and its type.
-    unreadable: Option<(String, String)>,
 }
 
 /// Chooses the dictionary under `root` that holds the most tensors with a ResMLP's names.
 ///
-/// Between equals an average of the weights comes first, then a teacher (DINO), then what is found first.
-pub(super) fn select(machine: &Machine, root: Ref) -> Result<Selection, String> {
-    let Found { mut candidates, network } = find(machine, root);
-    let rank = |c: &Candidate| (c.recognised, names::preference(&c.path), c.tensors.len());
-    let best = (0..candidates.len()).rev().max_by_key(|index| candidates.get(*index).map(rank));
-    let best = best.map(|index| candidates.remove(index));
-    let Some(best) = best.filter(|best| best.recognised > 0 || network.is_none()) else {
-        return Err(no_candidate(machine.value(root), network));
+/// Between equals an average of the weights comes first, then a teacher (DINO), then what is found first. Where `key` names
+/// one or several of the dictionaries, the choice is among them.
+pub(super) fn select<'m>(
+    machine: &'m Machine,
+    root: Ref,
+    vocabulary: &Vocabulary,
+    key: Option<&str>,
+) -> Result<Selection<'m>, Reason> {
+    let mut places = Places::default();
+    let Found { candidates, network } = find(machine, root, vocabulary, &mut places);
+    let mut candidates: Vec<_> = candidates.into_iter().map(|c| (places.path(c.place), c)).collect();
+    let answer = |path: &String| key.and_then(|key| names::answers(path, key));
+    let best_answer = candidates.iter().filter(|(_, c)| c.recognised > 0).filter_map(|(path, _)| answer(path)).max();
+    let key_is_used = best_answer.is_some();
+    let rank = |(path, c): &(String, Candidate)| (c.recognised, names::preference(path), c.tensors);
+    let among = |(_, (path, _)): &(usize, &(String, Candidate))| !key_is_used || answer(path) == best_answer;
+    let best = candidates.iter().enumerate().rev().filter(among).max_by_key(|(_, candidate)| rank(candidate));
+    let best = best.map(|(index, _)| index).map(|index| candidates.remove(index));
+    let Some((path, best)) = best.filter(|(_, best)| best.recognised > 0 || network.is_none()) else {
+        return Err(no_candidate(machine, root, network, &places).into());
     };
-    if let Some((name, kind)) = best.unreadable {
-        return Err(format!("tensor '{name}': {}", wrong_type(&kind)));
+    let others: Vec<_> = candidates.into_iter().filter(|(_, c)| c.recognised > 0).map(|(path, _)| path).collect();
+    if let Some(key) = key.filter(|_| !key_is_used && !others.is_empty() && answer(&path).is_none()) {
+        // The key may still be a prefix of names in this dictionary, which only the names can tell.
+        let has_prefix = |name: &str| names::answers(name, key).is_some();
+        if !entries(machine, best.dict).any(|(name, _)| has_prefix(name)) {
+            let available = std::iter::once(path).chain(others).collect();
+            return Err(NamesReason::NoKey { key: key.into(), available }.into());
+        }
     }
-    let others: Vec<_> = candidates.into_iter().filter(|c| c.recognised > 0).map(|c| c.path).collect();
     let mut notes = Vec::new();
     if !others.is_empty() {
-        notes.push(names::choice(&best.path, &others));
-    } else if !best.path.is_empty() {
-        notes.push(format!("weights taken from '{}'", best.path));
+        notes.push(names::choice(&path, &others));
+    } else if !path.is_empty() {
+        notes.push(format!("weights taken from '{path}'"));
     }
-    let unreadable = best.others.into_iter().filter_map(|(key, value)| other(machine, key, value)).collect();
-    Ok(Selection { tensors: best.tensors, unreadable, notes })
+    let (mut tensors, mut unreadable) = (BTreeMap::new(), Unreadable::new());
+    for (name, value) in entries(machine, best.dict) {
+        match (machine.value(value), obstacle(machine, name, value)) {
+            (Value::Tensor(view), None) => {
+                unreadable.remove(name);
+                tensors.insert(name, &**view);
+            }
+            (_, Some((name, unread))) => {
+                tensors.remove(name.as_str());
+                unreadable.insert(name, unread);
+            }
+            _ => {}
+        }
+    }
+    Ok(Selection { tensors, unreadable, notes, key_is_used })
 }
 
-/// Name and type of what stands where a tensor may be expected.
-fn other(machine: &Machine, key: Ref, value: Ref) -> Option<(String, String)> {
-    let (name, value) = (machine.text(key)?, machine.value(value));
+/// The entries of a dictionary whose names are no longer than a tensor's.
+fn entries<'m>(machine: &'m Machine, dict: Ref) -> impl Iterator<Item = (&'m str, Ref)> {
+    let entries = match machine.value(dict) {
+        Value::Dict(entries) => entries.as_slice(),
+        _ => &[],
+    };
+    let named = entries.iter().map(|(key, value)| (machine.text(*key).unwrap_or("?"), *value));
+    named.filter(|(name, _)| name.len() <= NAME_LIMIT)
+}
+
+/// Why the value called `name` cannot be read as a tensor; `None` if it can, or is plain data. A packed layer gets the name
+/// of its weights.
+fn obstacle(machine: &Machine, name: &str, value: Ref) -> Option<(String, Unread)> {
     if let Some(layer) = name.strip_suffix("_packed_params._packed_params") {
-        return Some((format!("{layer}weight"), "quantised, packed by torch.ao.quantization".into()));
+        let kind = "quantised, packed by torch.ao.quantization".into();
+        return Some((format!("{layer}weight"), Unread::Type(kind)));
     }
-    let kind = match value {
-        Value::Object(class) => format!("'{class}'"),
-        value => unreadable(machine, value)?.to_string(),
+    let unread = match machine.value(value) {
+        Value::Object(class) => Unread::Object(class_name(machine, *class)),
+        Value::EmptyArray => Unread::Object("numpy.ndarray".into()),
+        Value::UnreadTensor(obstacle) => match &**obstacle {
+            Obstacle::Kind(kind) => Unread::Type(kind.to_string()),
+            Obstacle::Class(class) => Unread::Type(class_name(machine, *class)),
+            Obstacle::Shard(found, whole) => Unread::Shard { found: found.clone(), whole: whole.clone() },
+        },
+        Value::Tensor(view) => match machine.value(view.storage) {
+            Value::Storage(storage) if storage.kind.float.is_none() => Unread::Type(storage.kind.name.into()),
+            _ => return None,
+        },
+        _ => return None,
     };
-    Some((name.to_string(), kind))
+    Some((name.to_string(), unread))
 }
 
-/// The error for a `root` without weights by name, where it may be or hold a whole network.
-fn no_candidate(root: &Value, network: Option<(String, String)>) -> String {
-    let (subject, class) = match (root, &network) {
-        (_, Some((path, class))) if !path.is_empty() => (format!("'{path}' is "), class),
-        (_, Some((_, class))) | (Value::Object(class), None) => (String::new(), class),
-        _ => return "no dictionary of tensors; expected a state_dict, alone or under a key such as 'model'".into(),
-    };
-    format!("{subject}a pickled object of class '{class}'; expected tensors by name: save model.state_dict() instead")
+/// The reason for a `root` without weights by name, where it may be or hold a whole network.
+fn no_candidate(machine: &Machine, root: Ref, network: Option<(u32, Ref)>, places: &Places) -> PthReason {
+    match (machine.value(root), network) {
+        (_, Some((place, class))) => PthReason::Object { place: places.path(place), class: class_name(machine, class) },
+        (Value::Object(class), None) => PthReason::Object { place: String::new(), class: class_name(machine, *class) },
+        _ => PthReason::NoStateDict,
+    }
 }
 
-/// Every dictionary that can be reached from `root` and holds tensors, and the first whole network; breadth first.
-fn find(machine: &Machine, root: Ref) -> Found {
-    let mut seen = HashSet::from([root]);
-    let mut queue = VecDeque::from([(root, String::new())]);
+/// Finds every dictionary that can be reached from `root` and holds tensors, and the first whole network; breadth first.
+fn find<'m>(machine: &'m Machine, root: Ref, vocabulary: &Vocabulary, places: &mut Places<'m>) -> Found {
+    let mut seen = vec![false; machine.count()];
+    let mut is_new = |value: Ref| seen.get_mut(value as usize).is_some_and(|seen| !std::mem::replace(seen, true));
+    is_new(root);
+    let mut queue = VecDeque::from([(root, Places::ROOT)]);
     let mut found = Found::default();
-    while let Some((reference, path)) = queue.pop_front() {
+    while let Some((reference, place)) = queue.pop_front() {
         match machine.value(reference) {
             Value::Dict(entries) => {
                 for (key, value) in entries {
-                    if may_hold_tensors(machine.value(*value)) && path.len() < PATH_LIMIT && seen.insert(*value) {
-                        let dot = if path.is_empty() { "" } else { "." };
-                        let key = machine.text(*key).unwrap_or("?").chars().take(40).collect::<String>();
-                        queue.push_back((*value, format!("{path}{dot}{key}")));
+                    if may_hold_tensors(machine.value(*value)) && places.has_room(place) && is_new(*value) {
+                        queue.push_back((*value, places.inside(place, machine.text(*key).unwrap_or("?"))));
                     }
                 }
-                found.candidates.extend(candidate(machine, path, entries));
+                found.candidates.extend(candidate(machine, place, reference, vocabulary));
             }
             Value::Module(class) => {
-                found.network.get_or_insert_with(|| (path, class.clone()));
+                found.network.get_or_insert((place, *class));
             }
             _ => {
                 for member in machine.members(reference).unwrap_or_default() {
-                    if seen.insert(*member) {
-                        queue.push_back((*member, path.clone()));
+                    if may_hold_tensors(machine.value(*member)) && is_new(*member) {
+                        queue.push_back((*member, place));
                     }
                 }
             }
@@ -115,43 +168,54 @@ fn find(machine: &Machine, root: Ref) -> Found {
     found
 }
 
-const PATH_LIMIT: usize = 200;
+/// Where values lie: each place knows the one around it, so that paths are only written out for messages.
+#[derive(Default)]
+struct Places<'m>(Vec<(u32, u32, &'m str)>);
+
+impl<'m> Places<'m> {
+    /// The file itself.
+    const ROOT: u32 = u32::MAX;
+    /// How deep a place may lie.
+    const DEPTH: u32 = 16;
+
+    fn depth(&self, place: u32) -> u32 {
+        self.0.get(place as usize).map_or(0, |(_, depth, _)| *depth)
+    }
+
+    fn has_room(&self, place: u32) -> bool {
+        self.depth(place) < Self::DEPTH
+    }
+
+    fn inside(&mut self, place: u32, key: &'m str) -> u32 {
+        self.0.push((place, self.depth(place) + 1, key));
+        self.0.len() as u32 - 1
+    }
+
+    /// The keys that lead to `place`, with dots between them.
+    fn path(&self, place: u32) -> String {
+        let mut keys = Vec::new();
+        let mut at = place;
+        while let Some((around, _, key)) = self.0.get(at as usize) {
+            keys.push(key.chars().take(40).collect::<String>());
+            at = *around;
+        }
+        keys.reverse();
+        keys.join(".")
+    }
+}
 
 fn may_hold_tensors(value: &Value) -> bool {
     matches!(value, Value::Dict(_) | Value::List(_) | Value::Tuple(_) | Value::Module(_))
 }
 
-/// The tensors among the `entries` of a dictionary, if there are any.
-fn candidate(machine: &Machine, path: String, entries: &[(Ref, Ref)]) -> Option<Candidate> {
-    let mut candidate = Candidate { path, tensors: Vec::new(), recognised: 0, others: Vec::new(), unreadable: None };
-    for entry @ (key, value) in entries {
-        let name = machine.text(*key).unwrap_or("?");
-        if name.len() > NAME_LIMIT {
-            continue; // no name of a tensor, and the memo could ask for many copies
-        }
-        let value = machine.value(*value);
-        let kind = unreadable(machine, value);
-        let is_recognised = (kind.is_some() || matches!(value, Value::Tensor(_))) && names::is_recognised(name);
-        candidate.recognised += usize::from(is_recognised);
-        match (value, kind) {
-            (Value::Tensor(view), None) => candidate.tensors.push((name.to_string(), view.clone())),
-            (_, Some(kind)) if is_recognised => {
-                candidate.unreadable.get_or_insert_with(|| (name.to_string(), kind.to_string()));
-            }
-            _ => candidate.others.push(*entry),
+/// Counts the tensors in a dictionary; `None` where there are none.
+fn candidate(machine: &Machine, place: u32, dict: Ref, vocabulary: &Vocabulary) -> Option<Candidate> {
+    let mut candidate = Candidate { place, dict, tensors: 0, recognised: 0 };
+    for (name, value) in entries(machine, dict) {
+        if matches!(machine.value(value), Value::Tensor(_) | Value::UnreadTensor(_)) {
+            candidate.tensors += 1;
+            candidate.recognised += usize::from(vocabulary.knows(name));
         }
     }
-    (!candidate.tensors.is_empty() || candidate.unreadable.is_some()).then_some(candidate)
-}
-
-/// The type of a tensor that cannot be read.
-fn unreadable<'a>(machine: &'a Machine, value: &'a Value) -> Option<&'a str> {
-    match value {
-        Value::Tensor(view) => match machine.value(view.storage) {
-            Value::Storage(storage) if storage.kind.float.is_none() => Some(storage.kind.name),
-            _ => None,
-        },
-        Value::UnreadTensor(kind) => Some(kind),
-        _ => None,
-    }
+    (candidate.tensors > 0).then_some(candidate)
 }

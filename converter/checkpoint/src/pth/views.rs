@@ -1,50 +1,70 @@
 //! Takes tensors, which may be strided views, out of the storages of a `.pth` file.
 
 use super::pickle::Machine;
+use super::reason::PthReason;
 use super::select;
-use super::value::{Ref, Storage, Value, View};
+use super::value::{Place, Ref, Storage, Value, View};
 use crate::error::{Error, Result};
+use crate::names::Vocabulary;
 use crate::tensors::{StateDict, Tensor, Tensors, volume};
 use std::path::Path;
 
-/// The state dict under `root`, its tensors taken from what `bytes_of` says about their storages.
+/// Which of a file's tensors are wanted.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// The names that make a dictionary a network's.
+    pub vocabulary: &'a Vocabulary,
+    /// The caller's choice among several dictionaries.
+    pub key: Option<&'a str>,
+}
+
+/// Reads the state dict under `root`, its tensors taken from what `bytes_of` says about their storages.
 ///
 /// `length` is the file's length in bytes and bounds the memory.
 pub(super) fn state_dict<'a>(
     path: &Path,
     length: usize,
-    machine: &Machine,
+    machine: &Machine<'a>,
     root: Ref,
-    mut bytes_of: impl FnMut(&Storage) -> std::result::Result<&'a [u8], String>,
+    wanted: Wanted,
+    mut bytes_of: impl FnMut(&Storage<'a>) -> std::result::Result<&'a [u8], PthReason>,
 ) -> Result<StateDict> {
-    let selection = select::select(machine, root).map_err(|message| Error::file(path, message))?;
+    let selection =
+        select::select(machine, root, wanted.vocabulary, wanted.key).map_err(|reason| Error::file(path, reason))?;
     let mut budget = element_budget(length);
     let mut tensors = Tensors::new();
     for (name, view) in selection.tensors {
         let tensor = match machine.value(view.storage) {
-            Value::Storage(storage) => bytes_of(storage).and_then(|bytes| take(storage, bytes, &view, &mut budget)),
-            _ => Err("a tensor without a storage".into()),
+            Value::Storage(storage) => match storage.place {
+                Place::Key(_) => bytes_of(storage).and_then(|bytes| take(storage, bytes, view, &mut budget)),
+                Place::Inline(data) => {
+                    let bytes = machine.bytes_of(data).unwrap_or_default();
+                    take(storage, &bytes, view, &mut budget)
+                }
+            },
+            _ => Err(PthReason::Tensor("a tensor without a storage")),
         };
-        let tensor = tensor.map_err(|message| Error::tensor(path, &name, message))?;
-        tensors.insert(name, tensor);
+        let tensor = tensor.map_err(|reason| Error::tensor(path, name, reason))?;
+        tensors.insert(name.to_string(), tensor);
     }
-    Ok(StateDict { tensors, unreadable: selection.unreadable, notes: selection.notes })
+    let select::Selection { unreadable, notes, key_is_used, .. } = selection;
+    Ok(StateDict { tensors, unreadable, notes, key_is_used })
 }
 
 /// Takes `view` out of its storage's bytes. `budget` is the number of elements that may still be made.
 ///
 /// Tensors may share a storage and a stride may be zero, so without the budget a small file could ask for any amount
 /// of memory.
-fn take(storage: &Storage, bytes: &[u8], view: &View, budget: &mut usize) -> std::result::Result<Tensor, String> {
-    let float = storage.kind.float.ok_or("a storage of integers; expected floats")?;
-    let elements = volume(&view.shape).ok_or("a shape that overflows")?;
-    *budget = budget.checked_sub(elements).ok_or("tensors that unfold to far more than the file's size")?;
+fn take(storage: &Storage, bytes: &[u8], view: &View, budget: &mut usize) -> std::result::Result<Tensor, PthReason> {
+    let float = storage.kind.float.ok_or(PthReason::Tensor("a storage of integers; expected floats"))?;
+    let elements = volume(&view.shape).ok_or(PthReason::Tensor("a shape that overflows"))?;
+    *budget = budget.checked_sub(elements).ok_or(PthReason::Unfolds)?;
     if elements == 0 {
         return Ok(Tensor { shape: view.shape.clone(), data: Vec::new() });
     }
-    let end = last(view).and_then(|last| last.checked_add(1)).ok_or("strides that overflow")?;
+    let end = last(view).and_then(|last| last.checked_add(1)).ok_or(PthReason::Tensor("strides that overflow"))?;
     if end > bytes.len() / float.size() {
-        return Err(format!("the view ends at element {end}, its storage '{}' has {}", storage.key, storage.elements));
+        return Err(PthReason::View { end, elements: storage.elements });
     }
     let window = bytes.get(view.offset * float.size()..end * float.size()).unwrap_or_default();
     let element = |index: usize| window.get(index * float.size()..).and_then(|bytes| float.first(bytes));
@@ -96,10 +116,10 @@ mod tests {
     use crate::pth::value::Element;
     use crate::tensors::Float;
 
-    fn storage(values: &[f32]) -> (Storage, Vec<u8>) {
+    fn storage(values: &[f32]) -> (Storage<'static>, Vec<u8>) {
         let kind = Element { name: "F32", size: 4, float: Some(Float::F32) };
         let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        (Storage { key: "0".into(), kind, elements: values.len() }, bytes)
+        (Storage { place: Place::Key("0"), kind, elements: values.len() }, bytes)
     }
 
     fn view(offset: usize, shape: &[usize], strides: &[usize]) -> View {
@@ -116,9 +136,8 @@ mod tests {
     #[test]
     fn a_view_past_its_storage_is_refused() {
         let (storage, bytes) = storage(&[1.0; 6]);
-        assert!(
-            take(&storage, &bytes, &view(1, &[3, 2], &[2, 1]), &mut 100).unwrap_err().contains("ends at element 7")
-        );
+        let error = take(&storage, &bytes, &view(1, &[3, 2], &[2, 1]), &mut 100).unwrap_err().to_string();
+        assert!(error.contains("ends at element 7"), "{error}");
         assert!(take(&storage, &bytes, &view(usize::MAX, &[2], &[1]), &mut 100).is_err());
         assert!(take(&storage, &bytes, &view(0, &[2], &[usize::MAX]), &mut 100).is_err());
     }
@@ -127,6 +146,7 @@ mod tests {
     fn a_view_that_repeats_its_storage_without_end_is_refused() {
         let (storage, bytes) = storage(&[1.0]);
         let mut budget = element_budget(4);
-        assert!(take(&storage, &bytes, &view(0, &[1 << 40], &[0]), &mut budget).unwrap_err().contains("far more"));
+        let error = take(&storage, &bytes, &view(0, &[1 << 40], &[0]), &mut budget).unwrap_err();
+        assert!(error.to_string().contains("far more"), "{error}");
     }
 }

@@ -1,0 +1,263 @@
+//! Reads `config.json` beside the weights: how pictures are prepared, and what the classes are called.
+//!
+//! timm's `save_pretrained` and the model hub put `config.json` and `model.safetensors` into one folder. What the file says
+//! about the network itself is not believed: the tensors say it.
+//!
+//! ```no_run
+//! # fn main() -> resmlp_checkpoint::Result<()> {
+//! let path = std::path::Path::new("resmlp_12_224"); // a folder, or the weights in it
+//! if let Some(config) = resmlp_checkpoint::config::beside(path)? {
+//!     if let Some(mean) = &config.mean {
+//!         println!("mean {:?} ({})", mean.value, mean.source); // "config.json: pretrained_cfg.mean"
+//!     }
+//! }
+//! # Ok(()) }
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+use crate::sniff::NotACheckpoint;
+
+/// Name of the file that says how pictures are prepared.
+pub const CONFIG: &str = "config.json";
+/// Names of the weights in a folder; the first that is there is taken.
+pub const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
+
+/// Longest file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 16 << 20;
+
+/// A value, and where it comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sourced<T> {
+    /// The value.
+    pub value: T,
+    /// The file and the key in it, such as `config.json: pretrained_cfg.mean`.
+    pub source: String,
+}
+
+/// Filters that pictures are resampled with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Interpolation {
+    /// Cubic convolution.
+    Bicubic,
+    /// Triangle filter.
+    Bilinear,
+    /// Any other, by timm's name for it.
+    Other(String),
+}
+
+/// What happens to pictures that have not the network's shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CropMode {
+    /// The shorter side is resized and the centre is cut out: timm's `center`.
+    Centre,
+    /// Both sides are resized, whatever their ratio: timm's `squash`.
+    Squash,
+    /// Any other, by timm's name for it.
+    Other(String),
+}
+
+/// What `config.json` says; `None` where it does not say it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The file.
+    pub path: PathBuf,
+    /// timm's name for the network.
+    pub architecture: Option<Sourced<String>>,
+    /// Height and width of the network's input in pixels.
+    pub image: Option<Sourced<[usize; 2]>>,
+    /// Mean of red, green and blue, in units of 255.
+    pub mean: Option<Sourced<[f32; 3]>>,
+    /// Standard deviation of red, green and blue, in units of 255.
+    pub std: Option<Sourced<[f32; 3]>>,
+    /// Share of the resized picture's shorter side that the crop keeps, over 0 and at most 1.
+    pub crop: Option<Sourced<f32>>,
+    /// What happens to pictures that have not the network's shape.
+    pub crop_mode: Option<Sourced<CropMode>>,
+    /// Filter that pictures are resampled with.
+    pub interpolation: Option<Sourced<Interpolation>>,
+    /// Number of classes.
+    pub classes: Option<Sourced<usize>>,
+    /// Names of the classes, in the order of the logits.
+    pub labels: Option<Sourced<Vec<String>>>,
+}
+
+/// Returns the weights in the folder `folder`.
+///
+/// # Errors
+/// The folder has no weights under one of the usual names.
+pub fn weights_in(folder: &Path) -> Result<PathBuf> {
+    let found = WEIGHTS.iter().map(|name| folder.join(name)).find(|path| path.is_file());
+    found.ok_or_else(|| Error::file(folder, NotACheckpoint::Folder))
+}
+
+/// Reads the `config.json` in the folder `checkpoint`, or beside the file `checkpoint`; `None` where there is none.
+///
+/// # Errors
+/// The file cannot be read, is no JSON object, or gives a value that makes no sense; the error names file and key.
+pub fn beside(checkpoint: &Path) -> Result<Option<Config>> {
+    let path = match checkpoint.is_dir() {
+        true => checkpoint.join(CONFIG),
+        false => checkpoint.with_file_name(CONFIG),
+    };
+    if !path.is_file() {
+        return Ok(None);
+    }
+    read(&path).map(Some)
+}
+
+/// Reads the `config.json` at `path`.
+///
+/// # Errors
+/// As [`beside`].
+pub fn read(path: &Path) -> Result<Config> {
+    let fail = |message: String| Error::file(path, message);
+    let bytes = crate::read_small(path, MAX_FILE_BYTES)?;
+    let bytes =
+        bytes.ok_or_else(|| fail(format!("longer than {} MiB; expected a config.json", MAX_FILE_BYTES >> 20)))?;
+    let json: Value = serde_json::from_slice(&bytes).map_err(|e| fail(format!("not JSON ({e})")))?;
+    let object = json.as_object().ok_or_else(|| fail("expected a JSON object".into()))?;
+    Reader { path, object }.config()
+}
+
+/// A config's object, and that of `pretrained_cfg` in it where there is one.
+struct Reader<'a> {
+    path: &'a Path,
+    object: &'a Map<String, Value>,
+}
+
+impl Reader<'_> {
+    fn config(&self) -> Result<Config> {
+        Ok(Config {
+            path: self.path.to_path_buf(),
+            architecture: self.read(&["architecture"], "a text", |v| v.as_str().map(str::to_string))?,
+            image: self.read(&["input_size"], "[3, height, width]", image)?,
+            mean: self.read(&["mean"], "three numbers", |v| triple(v).filter(|v| v.iter().all(|v| v.is_finite())))?,
+            std: self.read(&["std"], "three numbers over 0", |v| {
+                triple(v).filter(|std| std.iter().all(|v| v.is_finite() && *v > 0.0))
+            })?,
+            crop: self.read(&["crop_pct"], "a number over 0 and at most 1", |v| {
+                v.as_f64().filter(|crop| *crop > 0.0 && *crop <= 1.0).map(|crop| crop as f32)
+            })?,
+            crop_mode: self.read(&["crop_mode"], "a text", |v| v.as_str().map(crop_mode))?,
+            interpolation: self.read(&["interpolation"], "a text", |v| v.as_str().map(interpolation))?,
+            classes: self.read(&["num_classes"], "a number of classes", |v| usize::try_from(v.as_u64()?).ok())?,
+            labels: self.read(&["label_names", "id2label"], "one name for each class", labels)?,
+        })
+    }
+
+    /// The value of the first of `keys` that is there; the nested `pretrained_cfg` comes before the object itself.
+    fn read<T>(
+        &self,
+        keys: &[&str],
+        expected: &str,
+        parse: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Option<Sourced<T>>> {
+        let nested = self.object.get("pretrained_cfg").and_then(Value::as_object);
+        let objects = [nested.map(|object| ("pretrained_cfg.", object)), Some(("", self.object))];
+        for (place, object) in objects.into_iter().flatten() {
+            let found = keys.iter().find_map(|key| Some((key, object.get(*key).filter(|value| !value.is_null())?)));
+            let Some((key, value)) = found else { continue };
+            let value = parse(value).ok_or_else(|| {
+                let found: String = value.to_string().chars().take(80).collect();
+                Error::file(self.path, format!("{place}{key} is {found}; expected {expected}"))
+            })?;
+            let file = self.path.file_name().map_or_else(|| CONFIG.into(), |name| name.to_string_lossy());
+            return Ok(Some(Sourced { value, source: format!("{file}: {place}{key}") }));
+        }
+        Ok(None)
+    }
+}
+
+fn image(value: &Value) -> Option<[usize; 2]> {
+    let numbers: Option<Vec<usize>> =
+        value.as_array()?.iter().map(|length| usize::try_from(length.as_u64()?).ok()).collect();
+    match numbers?.as_slice() {
+        [3, height, width] if *height > 0 && *width > 0 => Some([*height, *width]),
+        _ => None,
+    }
+}
+
+fn triple(value: &Value) -> Option<[f32; 3]> {
+    let numbers: Option<Vec<f32>> = value.as_array()?.iter().map(|number| number.as_f64().map(|n| n as f32)).collect();
+    numbers?.try_into().ok()
+}
+
+fn crop_mode(name: &str) -> CropMode {
+    match name {
+        "center" => CropMode::Centre,
+        "squash" => CropMode::Squash,
+        other => CropMode::Other(other.into()),
+    }
+}
+
+fn interpolation(name: &str) -> Interpolation {
+    match name {
+        "bicubic" => Interpolation::Bicubic,
+        "bilinear" => Interpolation::Bilinear,
+        other => Interpolation::Other(other.into()),
+    }
+}
+
+fn labels(value: &Value) -> Option<Vec<String>> {
+    crate::labels::of_json(value).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(json: &str) -> Result<Config> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(CONFIG), json).unwrap();
+        beside(&folder.path().join("model.safetensors")).map(Option::unwrap)
+    }
+
+    #[test]
+    fn nested_values_come_before_flat_ones_and_say_where_they_stand() {
+        let config = config(
+            r#"{"architecture": "resmlp_12_224", "num_classes": 2, "label_names": ["cat", "dog"], "mean": [0, 0, 0],
+                "crop_mode": "squash", "pretrained_cfg": {"mean": [0.5, 0.25, 0.125], "std": [1, 1, 1], "crop_pct": 0.875,
+                "interpolation": "bicubic", "input_size": [3, 32, 64], "crop_mode": null}}"#,
+        )
+        .unwrap();
+        let mean = config.mean.unwrap();
+        assert_eq!((mean.value, mean.source.as_str()), ([0.5, 0.25, 0.125], "config.json: pretrained_cfg.mean"));
+        let squash = config.crop_mode.unwrap();
+        assert_eq!((squash.value, squash.source.as_str()), (CropMode::Squash, "config.json: crop_mode"));
+        assert_eq!(config.image.unwrap().value, [32, 64]);
+        assert_eq!(config.crop.unwrap().value, 0.875);
+        assert_eq!(config.interpolation.unwrap().value, Interpolation::Bicubic);
+        assert_eq!(config.labels.unwrap().value, ["cat", "dog"]);
+        assert_eq!(config.classes.unwrap().value, 2);
+    }
+
+    #[test]
+    fn a_flat_file_and_one_without_any_of_it_are_read() {
+        let flat = config(r#"{"std": [0.5, 0.5, 0.5], "id2label": {"1": "dog", "0": "cat"}}"#).unwrap();
+        assert_eq!(flat.std.unwrap().source, "config.json: std");
+        assert_eq!(flat.labels.unwrap().value, ["cat", "dog"]);
+        let foreign = config(r#"{"hidden_size": 768}"#).unwrap();
+        assert_eq!((foreign.mean, foreign.labels, foreign.image), (None, None, None));
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(beside(folder.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_an_error_with_file_and_key() {
+        for (json, words) in [
+            (r#"{"pretrained_cfg": {"std": [0.5, 0, 0.5]}}"#, "pretrained_cfg.std is [0.5,0,0.5]; expected three"),
+            (r#"{"mean": 0.5}"#, "mean is 0.5; expected three numbers"),
+            (r#"{"crop_pct": 2}"#, "crop_pct is 2; expected a number over 0"),
+            (r#"{"input_size": [1, 32, 32]}"#, "input_size is [1,32,32]; expected [3, height, width]"),
+            ("[]", "expected a JSON object"),
+            ("{", "not JSON"),
+        ] {
+            let error = config(json).unwrap_err().to_string();
+            assert!(error.contains(words) && error.contains("config.json"), "{error}");
+        }
+    }
+}

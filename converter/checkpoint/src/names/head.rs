@@ -1,0 +1,111 @@
+//! Finds the classifier: one linear layer under any of the usual names, in the network or beside it.
+
+use super::reason::NamesReason;
+use super::surroundings::Surroundings;
+use super::take::Taker;
+use crate::error::Result;
+use resmlp_network::Linear;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// First words of the names that people give classifiers.
+const ROOTS: [&str; 23] = [
+    "head",
+    "heads",
+    "classifier",
+    "classifiers",
+    "fc",
+    "linear",
+    "mlp_head",
+    "cls_head",
+    "class_head",
+    "classification_head",
+    "classifier_head",
+    "linear_head",
+    "linear_classifier",
+    "head_fc",
+    "head_dist",
+    "fc_out",
+    "last_linear",
+    "predictions",
+    "logits",
+    "output",
+    "out",
+    "output_layer",
+    "probe",
+];
+
+/// Whether `name` begins as a classifier's does.
+pub(super) fn is_head(name: &str) -> bool {
+    let first = name.split('.').next().unwrap_or(name);
+    first != name && ROOTS.contains(&first)
+}
+
+/// Takes the classifier, or `joined` where the caller has one from another file; `own` is the dialect's name for it.
+///
+/// `None` means that the network is an embedding. What is left out goes into `notes`.
+pub(super) fn classifier(
+    taker: &mut Taker,
+    own: &str,
+    dim: usize,
+    around: &Surroundings,
+    joined: Option<Linear>,
+    is_embedding: bool,
+    notes: &mut Vec<String>,
+) -> Result<Option<Linear>> {
+    let mut heads = heads(taker, own, around);
+    if is_embedding {
+        for (head, names) in std::mem::take(&mut heads) {
+            notes.push(format!("classifier '{head}' left out (--embedding)"));
+            taker.leave_out(&names);
+        }
+    }
+    if let (Some(_), Some(names)) = (&joined, heads.values().next()) {
+        return Err(taker.error(&names[0], NamesReason::HeadTwice));
+    }
+    if let Some(joined) = joined {
+        return Ok(Some(joined));
+    }
+    let prefix = around.prefix();
+    let mut found: Vec<_> = heads.into_iter().collect();
+    // The dialect's own name comes first, so that a message calls the other one the second.
+    found.sort_by_key(|(head, _)| *head != format!("{prefix}{own}") && !own.starts_with(&format!("{head}.")));
+    let mut found = found.into_iter();
+    let Some((first, names)) = found.next() else {
+        notes.push(format!("no classifier '{prefix}{own}.weight': the result is an embedding of {dim} numbers"));
+        return Ok(None);
+    };
+    if let Some((_, names)) = found.next() {
+        return Err(taker.error(&names[0], NamesReason::SecondHead { first }));
+    }
+    let layers: BTreeSet<&str> =
+        names.iter().map(|name| name.rsplit_once('.').map_or(name.as_str(), |(module, _)| module)).collect();
+    let mut layers = layers.into_iter();
+    let layer = layers.next().unwrap_or_default();
+    if let Some(second) = layers.next() {
+        let called = names.iter().find(|name| name.starts_with(second)).unwrap_or(&names[0]);
+        let all = names.iter().map(|name| taker.file_name(name)).collect();
+        return Err(taker.error(called, NamesReason::DeepHead(all)));
+    }
+    taker.set_prefix("");
+    let linear = taker.linear(layer, None, Some(dim));
+    taker.set_prefix(prefix);
+    Ok(Some(linear?))
+}
+
+/// Every classifier among what nobody took, by its place and the full names of its tensors.
+fn heads(taker: &Taker, own: &str, around: &Surroundings) -> BTreeMap<String, Vec<String>> {
+    let own_root = own.split('.').next().unwrap_or(own);
+    let mut heads: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for name in taker.names().filter(|name| !around.is_elsewhere(name) && around.stranger(name).is_none()) {
+        let root = around.places().iter().find_map(|place| {
+            let rest = name.strip_prefix(place.as_str())?;
+            let (first, _) = rest.split_once('.')?;
+            let is_own = *place == around.prefix() && first == own_root;
+            (is_own || ROOTS.contains(&first)).then(|| format!("{place}{first}"))
+        });
+        if let Some(root) = root {
+            heads.entry(root).or_default().push(name.clone());
+        }
+    }
+    heads
+}

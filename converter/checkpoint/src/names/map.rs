@@ -1,0 +1,297 @@
+//! A map of foreign names onto timm's, in TOML, for re-implementations that this reader does not know.
+//!
+//! ```toml
+//! linear = "in_out"        # linear layers are stored as [inputs, outputs]; "out_in" is PyTorch's way and the default
+//! affine = "stream"        # Affs act on the residual stream itself; "branch" is the paper's way and the default
+//! final_affine = false     # there is no Aff before the mean over patches; true is the default
+//! first_block = 1          # number of the first block; 0 is the default
+//! activation = "relu"      # gelu, gelu-tanh or relu, where --activation does not say it
+//!
+//! [names]                  # timm's name = the file's; {} is the number of the block
+//! "stem.proj.weight" = "patch_embed.weight"
+//! "blocks.{}.norm1.alpha" = "layers.{}.norm_1.scale"
+//! ```
+
+use super::choice::{answers, preference};
+use super::reason::list_of_places;
+use crate::error::{Error, Result};
+use resmlp_network::{Activation, AffinePlacement};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Longest map that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Why a map of names cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum MapReason {
+    /// The file is not TOML.
+    #[error("not a map of names in TOML: {0}")]
+    NotToml(String),
+    /// The file is too long.
+    #[error("longer than {} KiB; expected a map of names in TOML", MAX_FILE_BYTES >> 10)]
+    Long,
+    /// A key of the file means nothing.
+    #[error("unknown key '{0}'; expected linear, affine, final_affine, first_block, activation and [names]")]
+    UnknownKey(String),
+    /// A key has a value that means nothing.
+    #[error("{key} = {found}; expected {expected}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        found: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// There is no table of names.
+    #[error("no table [names]; expected lines such as \"stem.proj.weight\" = \"the file's name\"")]
+    NoNames,
+    /// The name on the left is none of timm's.
+    #[error("[names]: '{0}' is none of timm's names; expected one such as blocks.{{}}.norm1.alpha")]
+    NotTimms(String),
+    /// One of timm's names is not given.
+    #[error("[names]: '{0}' is not given, and a ResMLP needs it")]
+    NotGiven(&'static str),
+    /// The name on the right has no place for the block's number, or one too many.
+    #[error("[names]: '{name}' = '{found}'; expected {{}} {} on the right, for the number of the block", if *.is_block { "once" } else { "nowhere" })]
+    Braces {
+        /// Timm's name.
+        name: String,
+        /// What stands on the right.
+        found: String,
+        /// Whether the tensor is a block's.
+        is_block: bool,
+    },
+    /// Two of timm's names stand for the same tensor.
+    #[error("[names]: '{0}' is given for two of timm's names")]
+    Twice(String),
+    /// The checkpoint has none of the names.
+    #[error("the checkpoint has no tensor '{0}' as the map of names says, with or without a prefix")]
+    NoMatch(String),
+    /// `--key` names nothing.
+    #[error("no weights under '{key}' (--key); {}", list_of_places(.available))]
+    NoKey {
+        /// What the caller asked for.
+        key: String,
+        /// What there is.
+        available: Vec<String>,
+    },
+}
+
+/// Timm's names, and whether every map must give them; those of the final Aff depend on `final_affine`.
+const TIMM: [(&str, Need); 20] = [
+    ("stem.proj.weight", Need::Always),
+    ("stem.proj.bias", Need::Always),
+    ("stem.norm.alpha", Need::Never),
+    ("stem.norm.beta", Need::Never),
+    ("blocks.{}.norm1.alpha", Need::Always),
+    ("blocks.{}.norm1.beta", Need::Always),
+    ("blocks.{}.linear_tokens.weight", Need::Always),
+    ("blocks.{}.linear_tokens.bias", Need::Always),
+    ("blocks.{}.ls1", Need::Always),
+    ("blocks.{}.norm2.alpha", Need::Always),
+    ("blocks.{}.norm2.beta", Need::Always),
+    ("blocks.{}.mlp_channels.fc1.weight", Need::Always),
+    ("blocks.{}.mlp_channels.fc1.bias", Need::Always),
+    ("blocks.{}.mlp_channels.fc2.weight", Need::Always),
+    ("blocks.{}.mlp_channels.fc2.bias", Need::Always),
+    ("blocks.{}.ls2", Need::Always),
+    ("norm.alpha", Need::FinalAffine),
+    ("norm.beta", Need::FinalAffine),
+    ("head.weight", Need::Never),
+    ("head.bias", Need::Never),
+];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Always,
+    FinalAffine,
+    Never,
+}
+
+/// Names of one checkpoint's tensors, in terms of timm's.
+#[derive(Clone, Debug)]
+pub(crate) struct NameMap {
+    patterns: Vec<Pattern>,
+    first_block: usize,
+    pub is_in_out: bool,
+    pub placement: AffinePlacement,
+    pub has_final_affine: bool,
+    pub activation: Option<Activation>,
+}
+
+/// One of timm's names with the file's name for it, which is `before`, for blocks a number, and `after`.
+#[derive(Clone, Debug)]
+struct Pattern {
+    timm: &'static str,
+    before: String,
+    after: Option<String>,
+}
+
+impl Pattern {
+    /// Splits `name` into a prefix and timm's name, if it is this tensor's.
+    fn parse<'a>(&self, name: &'a str, first_block: usize) -> Option<(&'a str, String)> {
+        let (rest, timm) = match &self.after {
+            None => (name, self.timm.to_string()),
+            Some(after) => {
+                let rest = name.strip_suffix(after.as_str())?;
+                let number = rest.len() - rest.bytes().rev().take_while(u8::is_ascii_digit).count();
+                // The name before the number may itself end with a digit, so every way to split is tried.
+                let (cut, index) = (number..rest.len()).find_map(|at| {
+                    let index = rest[at..].parse::<usize>().ok()?.checked_sub(first_block)?;
+                    let is_plain = rest[at..].len() == 1 || !rest[at..].starts_with('0');
+                    (is_plain && rest[..at].ends_with(self.before.as_str())).then_some((at, index))
+                })?;
+                (&rest[..cut], self.timm.replace("{}", &index.to_string()))
+            }
+        };
+        let prefix = rest.strip_suffix(self.before.as_str())?;
+        (prefix.is_empty() || prefix.ends_with('.')).then_some((prefix, timm))
+    }
+}
+
+impl NameMap {
+    /// Reads the map in the file `path`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not such a map.
+    pub fn open(path: &Path) -> Result<Self> {
+        let bytes = crate::read_small(path, MAX_FILE_BYTES)?.ok_or_else(|| Error::file(path, MapReason::Long))?;
+        let text = String::from_utf8_lossy(&bytes);
+        Self::parse(&text).map_err(|reason| Error::file(path, reason))
+    }
+
+    fn parse(text: &str) -> std::result::Result<Self, MapReason> {
+        let table: toml::Table =
+            text.parse().map_err(|e: toml::de::Error| MapReason::NotToml(e.to_string().trim().replace('\n', " ")))?;
+        let known = ["linear", "affine", "final_affine", "first_block", "activation", "names"];
+        if let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) {
+            return Err(MapReason::UnknownKey(key.clone()));
+        }
+        let value = |key: &'static str, expected| {
+            let found = table.get(key).map_or(String::new(), describe);
+            MapReason::Value { key, found, expected }
+        };
+        let is_in_out = match table.get("linear").map(toml::Value::as_str) {
+            None | Some(Some("out_in")) => false,
+            Some(Some("in_out")) => true,
+            Some(_) => return Err(value("linear", "\"in_out\" or \"out_in\"")),
+        };
+        let placement = match table.get("affine").map(toml::Value::as_str) {
+            None | Some(Some("branch")) => AffinePlacement::Branch,
+            Some(Some("stream")) => AffinePlacement::Stream,
+            Some(_) => return Err(value("affine", "\"branch\" or \"stream\"")),
+        };
+        let has_final_affine = match table.get("final_affine") {
+            None => true,
+            Some(found) => found.as_bool().ok_or_else(|| value("final_affine", "true or false"))?,
+        };
+        let first_block = match table.get("first_block") {
+            None => 0,
+            Some(found) => {
+                let number = found.as_integer().and_then(|number| u16::try_from(number).ok());
+                usize::from(number.ok_or_else(|| value("first_block", "a number such as 0 or 1"))?)
+            }
+        };
+        let activation = match table.get("activation") {
+            None => None,
+            Some(found) => {
+                let named = Activation::ALL.into_iter().find(|activation| found.as_str() == Some(activation.name()));
+                Some(named.ok_or_else(|| value("activation", "\"gelu\", \"gelu-tanh\" or \"relu\""))?)
+            }
+        };
+        let names = table.get("names").and_then(toml::Value::as_table).ok_or(MapReason::NoNames)?;
+        let patterns = patterns(names, has_final_affine)?;
+        Ok(Self { patterns, first_block, is_in_out, placement, has_final_affine, activation })
+    }
+
+    /// Whether `name` may be one of the network's tensors, whatever prefix it has.
+    pub fn knows(&self, name: &str) -> bool {
+        let name = super::wrappers::unwrapped(name);
+        self.patterns.iter().any(|pattern| pattern.parse(&name, self.first_block).is_some())
+    }
+
+    /// Returns timm's name for `name`, which stands behind `prefix`.
+    pub fn timm(&self, name: &str, prefix: &str) -> Option<String> {
+        let parsed = self
+            .patterns
+            .iter()
+            .find_map(|pattern| pattern.parse(name, self.first_block).filter(|(p, _)| *p == prefix));
+        parsed.map(|(_, timm)| timm)
+    }
+
+    /// Finds what stands before the network's names, and the number of blocks: of several prefixes the one that the most
+    /// names have.
+    pub fn place<'a>(
+        &self,
+        names: impl Iterator<Item = &'a String>,
+        key: Option<&str>,
+    ) -> std::result::Result<(String, Vec<String>), MapReason> {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for name in names {
+            let prefixes: BTreeSet<_> = self
+                .patterns
+                .iter()
+                .filter_map(|pattern| pattern.parse(name, self.first_block))
+                .map(|(p, _)| p)
+                .collect();
+            for prefix in prefixes {
+                *counts.entry(prefix.to_string()).or_default() += 1;
+            }
+        }
+        let places: Vec<_> = counts.iter().filter(|(_, count)| **count >= 6).map(|(place, _)| place.clone()).collect();
+        if let Some(key) = key {
+            let Some(best) = places.iter().filter_map(|place| answers(place, key)).max() else {
+                return Err(MapReason::NoKey { key: key.into(), available: places });
+            };
+            counts.retain(|place, _| answers(place, key) == Some(best));
+        }
+        let best = counts.iter().rev().max_by_key(|(place, count)| (**count, preference(place)));
+        let first = || self.patterns.first().map_or(String::new(), |pattern| pattern.before.clone());
+        let best = best.ok_or_else(|| MapReason::NoMatch(first()))?.0.clone();
+        let others = places.into_iter().filter(|place| *place != best).collect();
+        Ok((best, others))
+    }
+}
+
+/// A value as a message shows it.
+fn describe(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => format!("{:?}", text.chars().take(40).collect::<String>()),
+        toml::Value::Integer(number) => number.to_string(),
+        toml::Value::Boolean(flag) => flag.to_string(),
+        other => format!("a value of type {}", other.type_str()),
+    }
+}
+
+fn patterns(names: &toml::Table, has_final_affine: bool) -> std::result::Result<Vec<Pattern>, MapReason> {
+    if let Some(name) = names.keys().find(|name| !TIMM.iter().any(|(timm, _)| timm == name)) {
+        return Err(MapReason::NotTimms(name.clone()));
+    }
+    let mut patterns = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (timm, need) in TIMM {
+        let is_needed = need == Need::Always || need == Need::FinalAffine && has_final_affine;
+        let is_wanted = need != Need::FinalAffine || has_final_affine;
+        let Some(found) = names.get(timm).and_then(toml::Value::as_str).filter(|_| is_wanted) else {
+            if is_needed {
+                return Err(MapReason::NotGiven(timm));
+            }
+            continue;
+        };
+        let is_block = timm.contains("{}");
+        if found.matches("{}").count() != usize::from(is_block) {
+            return Err(MapReason::Braces { name: timm.into(), found: found.into(), is_block });
+        }
+        if !seen.insert(found) {
+            return Err(MapReason::Twice(found.into()));
+        }
+        let (before, after) = match found.split_once("{}") {
+            Some((before, after)) => (before, Some(after.to_string())),
+            None => (found, None),
+        };
+        patterns.push(Pattern { timm, before: before.to_string(), after });
+    }
+    Ok(patterns)
+}

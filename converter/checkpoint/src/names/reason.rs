@@ -1,0 +1,190 @@
+//! What can be wrong with named tensors.
+
+/// Why named tensors do not make a ResMLP that this reader understands.
+#[derive(Debug, thiserror::Error)]
+pub enum NamesReason {
+    /// A tensor that the network needs is not there.
+    #[error("missing from the checkpoint; expected it beside the others of its kind{}", suggestion(.unused))]
+    Missing {
+        /// A tensor that nothing uses and that may be the missing one under another name.
+        unused: Option<String>,
+    },
+    /// One half of a parameter that is stored in two tensors is not there.
+    #[error("missing from the checkpoint, although '{partner}', the other half of the same parameter, is there")]
+    HalfMissing {
+        /// The half that is there.
+        partner: String,
+    },
+    /// A number is infinite or not a number.
+    #[error("element {index} is {value}; expected finite numbers")]
+    NotFinite {
+        /// Index of the element.
+        index: usize,
+        /// Its value.
+        value: f32,
+    },
+    /// A tensor has the wrong shape.
+    #[error("shape {found:?}; expected {expected}")]
+    Shape {
+        /// The tensor's shape.
+        found: Vec<usize>,
+        /// What the other tensors ask for.
+        expected: String,
+    },
+    /// The patch embedding reads pictures of another number of colours.
+    #[error(
+        "a patch embedding for pictures of {} (shape {found:?}); expected [dim, 3, patch, patch] for the colours red, \
+         green and blue", colours(*.count)
+    )]
+    Colours {
+        /// The tensor's shape.
+        found: Vec<usize>,
+        /// Number of colours.
+        count: usize,
+    },
+    /// A tensor has no place in a ResMLP.
+    #[error("unexpected{}; a ResMLP has no such tensor, and without it the network would compute something else", meaning(.0))]
+    Unexpected(Option<&'static str>),
+    /// The layer behind the patch embedding is no Aff.
+    #[error(
+        "unexpected; behind the patch embedding only an Aff ('{aff}') can be read, because any other normalisation \
+         does not fold into it"
+    )]
+    StemNorm {
+        /// The name that an Aff's scale would have.
+        aff: String,
+    },
+    /// The classifier has several layers.
+    #[error(
+        "a classifier of several layers ({}); expected one linear layer; to leave it out and read the network as an \
+         embedding, use --embedding", .0.join(", ")
+    )]
+    DeepHead(Vec<String>),
+    /// There are two classifiers.
+    #[error(
+        "a second classifier beside '{first}'; expected one; to leave both out and read the network as an embedding, \
+         use --embedding"
+    )]
+    SecondHead {
+        /// The other classifier.
+        first: String,
+    },
+    /// The network already has the classifier that `--head` would join to it.
+    #[error("the checkpoint has a classifier of its own, which --head would replace; to leave it out, add --embedding")]
+    HeadTwice,
+    /// Two names become the same one once the wrappers inside of them are taken out.
+    #[error("the same name as '{0}' once wrappers such as '_orig_mod.' are taken out")]
+    SameName(String),
+    /// The tensors are another kind of network's.
+    #[error("not a ResMLP: found {name} ({meaning})")]
+    Foreign {
+        /// The telling tensor.
+        name: String,
+        /// What has such a tensor.
+        meaning: &'static str,
+    },
+    /// There are no tensors.
+    #[error("not a ResMLP: found no floating-point tensors; expected names such as blocks.0.norm1.alpha")]
+    NoTensors,
+    /// No dialect explains the names.
+    #[error(
+        "not a ResMLP: found {count} tensors: {first}, …; expected names such as blocks.0.norm1.alpha; if it is a ResMLP \
+         whose tensors have other names, map them onto timm's with --names"
+    )]
+    Unknown {
+        /// Number of tensors.
+        count: usize,
+        /// The first of their names.
+        first: String,
+    },
+    /// There is no linear layer across patches.
+    #[error(
+        "not a ResMLP: it has no linear layer across patches (none of its {count} tensors, such as {first}, is a \
+         square matrix)"
+    )]
+    NoSquare {
+        /// Number of tensors.
+        count: usize,
+        /// The first of their names.
+        first: String,
+    },
+    /// The blocks have no linear layer across patches.
+    #[error("missing in every block: not a ResMLP, because the network has no linear layer across patches")]
+    NoPatchMixing,
+    /// The file is a linear classifier alone.
+    #[error(
+        "only a linear classifier ('{name}', {classes} classes of {dim} numbers), not a network: give the network's \
+         checkpoint, and join this classifier to it with --head"
+    )]
+    OnlyHead {
+        /// Name of its weights.
+        name: String,
+        /// Number of classes.
+        classes: usize,
+        /// Numbers that it reads.
+        dim: usize,
+    },
+    /// The file given as a classifier is none.
+    #[error("expected one linear classifier for --head (a weight [classes, {dim}] and a bias), found {found}")]
+    NoHead {
+        /// Channels of the network.
+        dim: usize,
+        /// What the file holds.
+        found: String,
+    },
+    /// `--key` names nothing.
+    #[error("no weights under '{key}' (--key); {}", list_of_places(.available))]
+    NoKey {
+        /// What the caller asked for.
+        key: String,
+        /// What there is.
+        available: Vec<String>,
+    },
+    /// The picture's size does not fit the number of patches.
+    #[error("a picture of {height} × {width} pixels has not the network's {tokens} patches of {patch} × {patch}")]
+    PictureSize {
+        /// Pixels.
+        height: usize,
+        /// Pixels.
+        width: usize,
+        /// Number of patches.
+        tokens: usize,
+        /// Edge of a patch in pixels.
+        patch: usize,
+    },
+    /// The patches form no square and the caller says no size.
+    #[error("the network has {tokens} patches of {patch} × {patch}, which form no square; expected --image-size HxW")]
+    NoSquareGrid {
+        /// Number of patches.
+        tokens: usize,
+        /// Edge of a patch in pixels.
+        patch: usize,
+    },
+}
+
+fn suggestion(unused: &Option<String>) -> String {
+    unused.as_ref().map_or(String::new(), |name| format!("; nothing uses '{name}'"))
+}
+
+fn meaning(of: &Option<&'static str>) -> String {
+    of.map_or(String::new(), |meaning| format!(" ({meaning})"))
+}
+
+fn colours(count: usize) -> String {
+    match count {
+        1 => "one colour (grey)".into(),
+        count => format!("{count} colours"),
+    }
+}
+
+pub(crate) fn list_of_places(places: &[String]) -> String {
+    match places {
+        [] => "the file has one set of weights, under no key".into(),
+        [place] if place.is_empty() => "the file has one set of weights, under no key".into(),
+        places => {
+            let places = places.iter().filter(|place| !place.is_empty()).take(8);
+            let places: Vec<_> = places.map(|place| format!("'{}'", place.trim_end_matches('.'))).collect();
+            format!("expected {}", places.join(", "))
+        }
+    }
+}
