@@ -257,7 +257,7 @@ impl GraphBuilder {
             name: name.to_owned(),
             data_type: data_type as i32,
             dims: dims.to_vec(),
-            raw_data: bytes,
+            raw_data: bytes.into(),
             ..Default::default()
         });
         name.to_owned()

@@ -75,7 +75,7 @@ fn named(path: &Path, format: Format, state: StateDict, bytes: Vec<u8>, options:
         }
         None => error,
     })?;
-    Ok(Checkpoint { parameters: network.parameters(), network, format, notes, onnx: None })
+    Ok(Checkpoint { parameters: network.parameters(), network, format, notes, onnx: None, normalisation: None })
 }
 
 /// Number and count of the shard that a file of this name is: `model-00001-of-00004.safetensors`.
