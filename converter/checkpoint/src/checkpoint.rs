@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::onnx::OnnxGraph;
 use resmlp_network::{Activation, Network};
 
 /// File formats of checkpoints.
@@ -59,6 +60,8 @@ pub struct Checkpoint {
     pub parameters: usize,
     /// What was chosen or left out while reading, one sentence each.
     pub notes: Vec<String>,
-    /// The file itself, where it is ONNX and so can be run as it is.
-    pub onnx: Option<PathBuf>,
+    /// The file's own graph, where it is ONNX: what an independent engine can run.
+    pub onnx: Option<OnnxGraph>,
+    /// Mean and standard deviation of pixels from 0 to 1, where the file itself says what its network expects.
+    pub normalisation: Option<([f32; 3], [f32; 3])>,
 }

@@ -61,6 +61,7 @@ pub fn to_onnx(network: &Network, batch: Batch, stages: bool) -> ModelProto {
             input: vec![value_info(INPUT, batch, &[3, height, width])],
             output: outputs,
         }),
+        functions: Vec::new(),
     }
 }
 
@@ -255,7 +256,7 @@ impl GraphBuilder {
             name: name.to_owned(),
             data_type: data_type as i32,
             dims: dims.to_vec(),
-            raw_data: bytes,
+            raw_data: bytes.into(),
             ..Default::default()
         });
         name.to_owned()

@@ -109,7 +109,7 @@ fn named(path: &Path, format: Format, bytes: Vec<u8>, options: &LoadOptions) -> 
         Some([number, count]) => error.of_shard(number, count),
         None => error,
     })?;
-    Ok(Checkpoint { parameters: network.parameters(), network, format, notes, onnx: None })
+    Ok(Checkpoint { parameters: network.parameters(), network, format, notes, onnx: None, normalisation: None })
 }
 
 fn state_dict(path: &Path, format: Format, bytes: &[u8], wanted: Wanted) -> Result<StateDict> {

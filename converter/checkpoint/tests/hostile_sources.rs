@@ -166,8 +166,9 @@ fn a_graph_that_multiplies_its_weights_is_refused() {
     let scratch = Scratch::new();
     // A weight over channels that 5,000 layers share.
     let mut shared = vec![onnx::weight("w", &[64, 3, 2, 2]), onnx::weight("v", &[64, 64, 1, 1])];
-    shared.push(onnx::node("Conv", &["x", "w"], "y", &[2, 2]));
-    shared.extend((0..5_000).map(|_| onnx::node("Conv", &["y", "v"], "y", &[1, 1])));
+    shared.push(onnx::node("Conv", &["x", "w"], "y0", &[2, 2]));
+    let name = |at: usize| if at == 5_000 { "y".into() } else { format!("y{at}") };
+    shared.extend((0..5_000).map(|at| onnx::node("Conv", &[&name(at), "v"], &name(at + 1), &[1, 1])));
     let error = scratch.load(&onnx::model(4, &shared)).unwrap_err();
     assert!(error.contains("unfolds to far more than the file's size"), "{error}");
     // Two vectors whose sum is a matrix of 100 million numbers.

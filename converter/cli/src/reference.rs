@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use resmlp_checkpoint::{Checkpoint, Format};
+use resmlp_checkpoint::Checkpoint;
 use resmlp_picture::Preprocess;
 
 use crate::classifier::Classifier;
@@ -22,7 +22,7 @@ pub struct CheckpointClassifier {
 impl CheckpointClassifier {
     /// Prepares the checkpoint that was read from `path`; `labels` is empty or has a name for every class.
     ///
-    /// An ONNX file is run as it is where tract can run it, any other checkpoint by way of our export.
+    /// An ONNX file's own graph is run where tract can run it, any other checkpoint by way of our export.
     pub fn new(path: &Path, checkpoint: &Checkpoint, preprocess: Preprocess, labels: Vec<String>) -> Result<Self> {
         preprocess.validate()?;
         let network = &checkpoint.network;
@@ -38,15 +38,14 @@ impl CheckpointClassifier {
     }
 }
 
-/// The checkpoint's own ONNX graph, where it is one and tract can run it; else the second says why not.
+/// The checkpoint's own ONNX graph, where it has one and tract can run it; else the second says why not.
 pub fn own_graph(path: &Path, checkpoint: &Checkpoint) -> (Option<TractReference>, Vec<String>) {
-    if checkpoint.format != Format::Onnx {
-        return (None, vec![]);
-    }
-    match TractReference::from_onnx(path, checkpoint.network.image) {
+    let Some(graph) = &checkpoint.onnx else { return (None, vec![]) };
+    match TractReference::from_onnx(graph) {
         Ok(reference) => (Some(reference), vec![]),
         Err(error) => {
-            let note = format!("tract cannot run this ONNX file itself, so the network is exported anew: {error}");
+            let name = path.display();
+            let note = format!("tract cannot run the graph of {name} itself, so the network is exported anew: {error}");
             (None, vec![note])
         }
     }

@@ -1,15 +1,14 @@
 //! Runs a network in tract, an inference engine that shares no code with ours: the independent judge.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use prost::Message;
 use rayon::prelude::*;
 use resmlp_checkpoint::export::{self, Batch};
+use resmlp_checkpoint::onnx::OnnxGraph;
 use resmlp_network::Network;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::Factoid;
-use tract_onnx::tract_hir::internal::DimLike;
 
 use crate::error::{Error, Result};
 
@@ -18,9 +17,9 @@ use crate::error::{Error, Result};
 /// Pictures run side by side on rayon's current pool, each on one thread: measured to be faster than batches.
 pub struct TractReference {
     plan: Arc<TypedRunnableModel>,
-    /// The user's own file; `None` for a graph that we exported.
-    path: Option<PathBuf>,
-    /// Pictures a run takes: one, unless the user's own file fixes another number.
+    /// The user's own graph, which says what its input is; `None` for a graph that we exported.
+    own: Option<OnnxGraph>,
+    /// Pictures a run takes: one, unless the user's own graph fixes another number.
     batch: usize,
     image: [usize; 2],
     input_type: DatumType,
@@ -49,35 +48,29 @@ impl TractReference {
 
     fn export(network: &Network, stages: bool) -> Result<Self> {
         let model = export::to_onnx(network, Batch::Fixed(1), stages);
-        let model = tract_onnx::onnx()
-            .model_for_read(&mut model.encode_to_vec().as_slice())
-            .map_err(|error| failure(None, &error))?;
-        Self::prepare(model, None, network.image)
+        Self::prepare(&model.encode_to_vec(), None, network.image)
     }
 
-    /// Prepares the user's own ONNX file for pictures of `image` (height, width) pixels.
-    ///
-    /// External data is read from the file's folder. The batch size may be free or fixed.
-    pub fn from_onnx(path: &Path, image: [usize; 2]) -> Result<Self> {
+    /// Prepares the user's own graph, which holds nothing but what the reader understood.
+    pub fn from_onnx(graph: &OnnxGraph) -> Result<Self> {
+        // The plan keeps the weights in a form of its own, so that the graph's need not be kept.
+        let without_model = OnnxGraph { model: Default::default(), ..graph.clone() };
+        Self::prepare(&graph.model.encode_to_vec(), Some(without_model), graph.image)
+    }
+
+    fn prepare(model: &[u8], own: Option<OnnxGraph>, image: [usize; 2]) -> Result<Self> {
         // What the file says of later shapes is for any batch; tract derives them from the input's.
         let reader = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
-        let model = reader.model_for_path(path).map_err(|error| failure(Some(path), &error))?;
-        Self::prepare(model, Some(path), image)
-    }
-
-    fn prepare(model: InferenceModel, path: Option<&Path>, image: [usize; 2]) -> Result<Self> {
-        let fail = |error: TractError| failure(path, &error);
-        let fact = model.input_fact(0).map_err(fail)?;
+        let model = reader.model_for_read(&mut &*model).map_err(|error| failure(&error))?;
+        let fact = model.input_fact(0).map_err(|error| failure(&error))?;
         let input_type = fact.datum_type.concretize().unwrap_or(DatumType::F32);
-        let fixed = fact.shape.dims().next().and_then(|dim| dim.concretize()?.to_usize().ok());
-        let batch = fixed.unwrap_or(1).max(1);
-        let shape = [batch, 3, image[0], image[1]];
+        let shape = own.as_ref().map_or([1, 3, image[0], image[1]], OnnxGraph::shape);
         let plan = model
             .with_input_fact(0, InferenceFact::dt_shape(input_type, shape))
             .and_then(|model| model.into_optimized())
             .and_then(|model| model.into_runnable())
-            .map_err(fail)?;
-        Ok(Self { plan, path: path.map(Path::to_path_buf), batch, image, input_type })
+            .map_err(|error| failure(&error))?;
+        Ok(Self { plan, own, batch: shape[0], image, input_type })
     }
 
     /// The logits of every picture; `pixels` is `[pictures, 3, height, width]`, normalised.
@@ -92,7 +85,7 @@ impl TractReference {
         let picture = self.picture_len();
         if !pixels.len().is_multiple_of(picture) {
             let message = format!("found {} pixel values, expected a multiple of {picture}", pixels.len());
-            return Err(self.failure(message));
+            return Err(Error::Tract(message));
         }
         let batches: Result<Vec<_>> = pixels.par_chunks(self.batch * picture).map(|chunk| self.run(chunk)).collect();
         Ok(batches?.into_iter().flatten().collect())
@@ -104,12 +97,16 @@ impl TractReference {
         let count = pixels.len() / self.picture_len();
         let mut padded = pixels.to_vec();
         padded.resize(self.batch * self.picture_len(), 0.0);
-        let fail = |error: TractError| self.failure(format!("{error:#}"));
-        let input = Tensor::from_shape(&[self.batch, 3, height, width], &padded).map_err(fail)?;
+        let (shape, padded) = match &self.own {
+            Some(graph) => (graph.shape(), graph.pixels(&padded)),
+            None => ([self.batch, 3, height, width], padded),
+        };
+        let fail = |error: TractError| failure(&error);
+        let input = Tensor::from_shape(&shape, &padded).map_err(fail)?;
         let input = input.cast_to_dt(self.input_type).map_err(fail)?.into_owned();
         let outputs = self.plan.run(tvec![input.into()]).map_err(fail)?;
         let outputs: Vec<_> = outputs.iter().map(|output| self.split(output)).collect::<Result<_>>()?;
-        let (logits, stages) = outputs.split_first().ok_or_else(|| self.failure("the graph has no output".into()))?;
+        let (logits, stages) = outputs.split_first().ok_or_else(|| Error::Tract("the graph has no output".into()))?;
         let trace = |index: usize| {
             let stages = stages.iter().map(|stage| stage[index].clone()).collect();
             Trace { logits: logits[index].clone(), stages }
@@ -119,22 +116,16 @@ impl TractReference {
 
     /// One vector of floats for every picture of the batch.
     fn split(&self, output: &Tensor) -> Result<Vec<Vec<f32>>> {
-        let fail = |error: TractError| self.failure(format!("{error:#}"));
+        let fail = |error: TractError| failure(&error);
         let floats = output.cast_to_dt(DatumType::F32).map_err(fail)?;
         let view = floats.to_plain_array_view::<f32>().map_err(fail)?;
-        if view.shape().first() != Some(&self.batch) || view.is_empty() {
+        let is_batch = self.batch == 1 || view.shape().first() == Some(&self.batch);
+        if !is_batch || view.is_empty() {
             let message = format!("an output has shape {:?}, expected {} pictures first", view.shape(), self.batch);
-            return Err(self.failure(message));
+            return Err(Error::Tract(message));
         }
         let values: Vec<f32> = view.iter().copied().collect();
         Ok(values.chunks_exact(values.len() / self.batch).map(<[f32]>::to_vec).collect())
-    }
-
-    fn failure(&self, message: String) -> Error {
-        match &self.path {
-            Some(path) => Error::file(path, format!("tract: {message}")),
-            None => Error::Tract(message),
-        }
     }
 
     /// Values of one picture.
@@ -143,9 +134,6 @@ impl TractReference {
     }
 }
 
-fn failure(path: Option<&Path>, error: &TractError) -> Error {
-    match path {
-        Some(path) => Error::file(path, format!("tract: {error:#}")),
-        None => Error::Tract(format!("{error:#}")),
-    }
+fn failure(error: &TractError) -> Error {
+    Error::Tract(format!("{error:#}"))
 }

@@ -1,52 +1,111 @@
-//! Addition and multiplication: Affs, LayerScale, biases, residual sums and spelled-out GELUs.
+//! Arithmetic: Affs, LayerScale, biases, residual sums, spelled-out GELUs, and the normalisation of pixels.
 
-use super::constant::Constant;
-use super::expr::{Expr, Spread};
-use super::layout::{Dimension, length};
-use super::state::{Activation, Follow, Follower, Inputs, Value};
+use super::constant::{Constant, Data};
+use super::expr::{Expr, Spread, product, sum, times};
+use super::gelu::{self, Gated};
+use super::layout::{Axis, Dimension, length, positions};
+use super::state::{Activation, Follow, Follower, Inputs, PART, Value};
+use resmlp_network::Activation as Function;
 
-/// `Add`, `Sub`, `Mul`, `Div` or `Neg` where at least one operand depends on the picture.
-pub(super) fn apply(follower: &mut Follower, operator: &str, inputs: &Inputs) -> Follow<Activation> {
-    if operator == "Neg" {
-        let x = inputs.activation(0)?;
-        return Ok(scaled(follower, x, -1.0));
-    }
+/// `Add`, `Sub`, `Mul` or `Div` where at least one operand depends on the picture.
+pub(super) fn binary(follower: &mut Follower, operator: &str, inputs: &Inputs) -> Follow<Activation> {
     match (inputs.get(0), inputs.get(1)) {
-        (Some(Value::Activation(a)), Some(Value::Activation(b))) => of_two(follower, operator, a, b),
+        (Some(Value::Activation(a)), Some(Value::Activation(b))) => match operator {
+            "Add" => added(follower, a, b),
+            "Sub" => {
+                let negated = follower.scaled(b, -1.0)?;
+                added(follower, a, &negated)
+            }
+            "Mul" => gated(follower, a, b),
+            _ => Err(NORMALISATION.into()),
+        },
         (Some(Value::Activation(x)), Some(Value::Constant(c))) => match operator {
             "Add" => shifted(follower, x, c, 1.0),
             "Sub" => shifted(follower, x, c, -1.0),
             "Mul" => multiplied(follower, x, c, |c| c),
-            _ => multiplied(follower, x, c, f32::recip),
+            _ => multiplied(follower, x, c, f64::recip),
         },
         (Some(Value::Constant(c)), Some(Value::Activation(x))) => match operator {
             "Add" => shifted(follower, x, c, 1.0),
             "Sub" => {
-                let negated = scaled(follower, x, -1.0);
+                let negated = follower.scaled(x, -1.0)?;
                 shifted(follower, &negated, c, 1.0)
             }
             "Mul" => multiplied(follower, x, c, |c| c),
-            _ => Err("a division by what depends on the picture (a normalisation?); a ResMLP has none".into()),
+            _ => Err(NORMALISATION.into()),
         },
+        (Some(Value::Part(_)), _) | (_, Some(Value::Part(_))) => Err(PART.into()),
         _ => Err("an operand is missing".into()),
     }
 }
 
-/// `factor · x`.
-pub(super) fn scaled(follower: &mut Follower, x: &Activation, factor: f32) -> Activation {
-    if factor == 1.0 {
-        return x.clone();
+const NORMALISATION: &str = "a division by what depends on the picture (a normalisation?); a ResMLP has none";
+
+/// `Sum` of any number of operands.
+pub(super) fn sum_of_all(follower: &mut Follower, inputs: &Inputs) -> Follow<Activation> {
+    let (first, rest) = inputs.0.split_first().ok_or("a sum of nothing")?;
+    let mut total = first.clone();
+    for next in rest {
+        let pair = Inputs(vec![total, next.clone()]);
+        total = Some(Value::Activation(binary(follower, "Add", &pair)?));
     }
-    follower.step(Expr::Scale { x: x.id, by: Spread::All(factor) }, x)
+    match total {
+        Some(Value::Activation(total)) => Ok(total),
+        _ => Err("a sum of constants and activations in an order that is not followed".into()),
+    }
+}
+
+/// `Pow` with the exponent 1, 2 or 3, of which GELU's tanh approximation is made.
+pub(super) fn power(follower: &mut Follower, inputs: &Inputs) -> Follow<Activation> {
+    let x = with_rank(inputs.activation(0)?, inputs.constant(1)?.shape.len());
+    let exponent = match &inputs.constant(1)?.data {
+        Data::Float(data) => data.iter().map(|value| f64::from(*value)).collect::<Vec<_>>(),
+        Data::Int(data) => data.iter().map(|value| *value as f64).collect(),
+    };
+    let by = match exponent.as_slice() {
+        [1.0] => [0.0, 1.0, 0.0, 0.0],
+        [2.0] => [0.0, 0.0, 1.0, 0.0],
+        [3.0] => [0.0, 0.0, 0.0, 1.0],
+        _ => return Err(format!("the power {exponent:?}; a ResMLP has none")),
+    };
+    follower.polynomial(&x, by)
+}
+
+/// `Max` of an activation and zeros, which is ReLU.
+pub(super) fn maximum(follower: &mut Follower, inputs: &Inputs) -> Follow<Activation> {
+    let (x, bound) = match inputs.0.as_slice() {
+        [Some(Value::Activation(x)), Some(Value::Constant(c))] => (x, c),
+        [Some(Value::Constant(c)), Some(Value::Activation(x))] => (x, c),
+        _ => return Err("a maximum of activations; a ResMLP has none".into()),
+    };
+    match operand(follower, x, bound, |c| c)? {
+        (x, Spread::All(0.0)) => Ok(follower.step(Expr::Activation { x: x.id, function: Function::Relu }, &x)),
+        _ => Err("a maximum with other numbers than one zero; expected ReLU".into()),
+    }
+}
+
+/// `Clip`: ReLU where it only cuts off what is negative, nothing where it cuts off nothing.
+pub(super) fn clip(follower: &mut Follower, bounds: [f32; 2], x: &Activation) -> Follow<Activation> {
+    match bounds {
+        [low, high] if low <= f32::MIN && high >= f32::MAX => Ok(x.clone()),
+        [0.0, high] if high >= f32::MAX => {
+            Ok(follower.step(Expr::Activation { x: x.id, function: Function::Relu }, x))
+        }
+        [low, high] => Err(format!("a clip to {low} … {high}; expected ReLU, a clip to 0 and above")),
+    }
+}
+
+/// `Sigmoid`, which is `(1 + tanh(x / 2)) / 2`: some exporters spell GELU's tanh approximation with it.
+pub(super) fn sigmoid(follower: &mut Follower, x: &Activation) -> Follow<Activation> {
+    let half = follower.scaled(x, 0.5)?;
+    let tanh = follower.step(Expr::Tanh { x: half.id }, &half);
+    follower.polynomial(&tanh, [0.5, 0.5, 0.0, 0.0])
 }
 
 /// `x + factor · constant`.
-pub(super) fn shifted(follower: &mut Follower, x: &Activation, constant: &Constant, factor: f32) -> Follow<Activation> {
-    let (x, by) = operands(follower, x, constant, |c| factor * c)?;
-    if is_all(&by, 0.0) {
-        return Ok(x);
-    }
-    Ok(follower.step(Expr::Shift { x: x.id, by }, &x))
+pub(super) fn shifted(follower: &mut Follower, x: &Activation, constant: &Constant, factor: f64) -> Follow<Activation> {
+    let (x, by) = operand(follower, x, constant, |c| factor * c)?;
+    follower.shifted(&x, by)
 }
 
 /// `x · f(constant)`.
@@ -54,83 +113,90 @@ fn multiplied(
     follower: &mut Follower,
     x: &Activation,
     constant: &Constant,
-    f: impl Fn(f32) -> f32,
+    f: impl Fn(f64) -> f64,
 ) -> Follow<Activation> {
-    let (x, by) = operands(follower, x, constant, f)?;
-    if is_all(&by, 1.0) {
-        return Ok(x);
-    }
-    Ok(follower.step(Expr::Scale { x: x.id, by }, &x))
+    let (x, by) = operand(follower, x, constant, f)?;
+    follower.multiplied(&x, by)
 }
 
 /// `x` with as many dimensions as the result has, and `f` of the constant.
-fn operands(
+fn operand(
     follower: &mut Follower,
     x: &Activation,
     constant: &Constant,
-    f: impl Fn(f32) -> f32,
+    f: impl Fn(f64) -> f64,
 ) -> Follow<(Activation, Spread)> {
-    if x.channels == 0 {
-        return Err("arithmetic on the picture's pixels; expected the patch embedding first (export without \
-                    normalisation and name it with --mean and --std)"
-            .into());
-    }
-    let mut x = x.clone();
-    let missing = constant.shape.len().saturating_sub(x.dimensions.len());
-    x.dimensions.splice(0..0, std::iter::repeat_n(Vec::new(), missing));
+    let x = with_rank(x, constant.shape.len());
     follower.spend(constant.data.len())?;
     let by = match spread(follower, &x, constant)? {
         Spread::All(value) => Spread::All(f(value)),
         Spread::Channels(values) => Spread::Channels(values.into_iter().map(f).collect()),
         Spread::Patches(values) => Spread::Patches(values.into_iter().map(f).collect()),
     };
-    Ok((x, by))
-}
-
-fn is_all(spread: &Spread, value: f32) -> bool {
-    match spread {
-        Spread::All(found) => *found == value,
-        Spread::Channels(found) | Spread::Patches(found) => found.iter().all(|found| *found == value),
-    }
-}
-
-/// A residual sum, or the product that ends a spelled-out GELU.
-fn of_two(follower: &mut Follower, operator: &str, a: &Activation, b: &Activation) -> Follow<Activation> {
-    let rank = a.dimensions.len().max(b.dimensions.len());
-    let padded = |x: &Activation| {
-        let mut dimensions = x.dimensions.clone();
-        dimensions.splice(0..0, std::iter::repeat_n(Vec::new(), rank - x.dimensions.len()));
-        dimensions
+    let is_finite = match &by {
+        Spread::All(value) => value.is_finite(),
+        Spread::Channels(values) | Spread::Patches(values) => values.iter().all(|value| value.is_finite()),
     };
-    if padded(a) != padded(b) || a.channels != b.channels {
-        return Err(
-            "two activations that are laid out differently; expected a residual sum over like dimensions".into()
-        );
-    }
-    let like = Activation { dimensions: padded(a), ..a.clone() };
-    match operator {
-        "Add" => {
-            follower.spend(4 * a.channels)?; // a residual sum may bring an Aff and a LayerScale
-            Ok(follower.step(Expr::Sum { a: a.id, b: b.id }, &like))
+    if is_finite { Ok((x, by)) } else { Err("a constant that is not finite, or a division by zero".into()) }
+}
+
+/// `x` with leading dimensions of length 1, so that it has at least `rank` of them.
+pub(super) fn with_rank(x: &Activation, rank: usize) -> Activation {
+    let mut x = x.clone();
+    let missing = rank.saturating_sub(x.dimensions.len());
+    x.dimensions.splice(0..0, std::iter::repeat_n(Vec::new(), missing));
+    x
+}
+
+/// Two activations with as many dimensions as their sum or product has, if they are laid out alike.
+fn alike(a: &Activation, b: &Activation) -> Follow<(Activation, Activation)> {
+    let (a, b) = (with_rank(a, b.dimensions.len()), with_rank(b, a.dimensions.len()));
+    match a.dimensions == b.dimensions && a.channels == b.channels {
+        true => Ok((a, b)),
+        false => {
+            Err("two activations that are laid out differently; expected a residual sum over like dimensions".into())
         }
-        "Mul" => {
-            let (argument, factor) = follower
-                .exprs
-                .gelu(a.id, b.id)
-                .ok_or("a product of two activations; expected x · (1 + erf(x / √2)), the exact GELU")?;
-            let gelu = follower.step(Expr::Gelu { x: argument }, &like);
-            Ok(scaled(follower, &gelu, factor))
-        }
-        _ => Err("two activations; expected a sum".into()),
     }
+}
+
+/// `a + b`: a residual sum, or a step of a spelled-out GELU.
+fn added(follower: &mut Follower, a: &Activation, b: &Activation) -> Follow<Activation> {
+    let (a, b) = alike(a, b)?;
+    let ((root, of_a), (other, of_b)) = (follower.exprs.root(a.id), follower.exprs.root(b.id));
+    if root == other {
+        return follower.polynomial(&Activation { id: root, ..a }, sum(&of_a, &of_b));
+    }
+    follower.spend(4 * a.channels)?; // A residual sum may bring an Aff and a LayerScale.
+    Ok(follower.step(Expr::Sum { a: a.id, b: b.id }, &a))
+}
+
+/// `a · b`: the product that ends a spelled-out GELU, or a step of it.
+fn gated(follower: &mut Follower, a: &Activation, b: &Activation) -> Follow<Activation> {
+    let (a, b) = alike(a, b)?;
+    let ((root, of_a), (other, of_b)) = (follower.exprs.root(a.id), follower.exprs.root(b.id));
+    if root == other {
+        let by = product(&of_a, &of_b).ok_or("a polynomial of a high degree; a ResMLP has none")?;
+        return follower.polynomial(&Activation { id: root, ..a }, by);
+    }
+    let found = gelu::gelu(&mut follower.exprs, a.id, b.id, follower.tolerance, follower.at);
+    let Some(Gated { argument, function, factor }) = found else {
+        return Err("a product of two activations; expected a GELU, x · (1 + erf(x / √2)) or its tanh \
+                    approximation"
+            .into());
+    };
+    let result = follower.step(Expr::Activation { x: argument, function }, &a);
+    let by = times(&super::expr::IDENTITY, factor);
+    follower.polynomial(&result, by)
 }
 
 /// The constant along `dimensions`, which must vary along nothing, channels only, or patches only.
 fn spread(follower: &Follower, x: &Activation, constant: &Constant) -> Follow<Spread> {
     let data = constant.floats()?;
-    let rank = x.dimensions.len();
-    let padding =
-        rank.checked_sub(constant.shape.len()).ok_or("a constant with more dimensions than the activation")?;
+    let padding = x
+        .dimensions
+        .len()
+        .checked_sub(constant.shape.len())
+        .ok_or("a constant with more dimensions than the activation")?;
     let mut varying = Dimension::new();
     for (dimension, found) in x.dimensions.iter().skip(padding).zip(&constant.shape) {
         match (length(dimension), *found) {
@@ -139,18 +205,24 @@ fn spread(follower: &Follower, x: &Activation, constant: &Constant) -> Follow<Sp
             (wanted, found) => return Err(format!("a constant of length {found} along a dimension of {wanted}")),
         }
     }
-    if let ([value], true) = (data, varying.is_empty()) {
-        return Ok(Spread::All(*value));
+    let Some(first) = data.first() else { return Err("a constant without numbers".into()) };
+    if varying.is_empty() || data.iter().all(|value| value.to_bits() == first.to_bits()) {
+        return Ok(Spread::All(f64::from(*first)));
     }
     let arranged = |order: Vec<usize>| {
         let mut values = vec![0.0; order.len()];
-        for (position, index) in order.into_iter().enumerate() {
-            if let (Some(place), Some(value)) = (values.get_mut(index), data.get(position)) {
-                *place = *value;
+        for (index, value) in order.into_iter().zip(data) {
+            if let Some(place) = values.get_mut(index) {
+                *place = f64::from(*value);
             }
         }
         values
     };
+    if x.channels == 0 {
+        let order = positions(&varying, 3, |axis| (axis == Axis::Colour).then_some((1, 1)));
+        let order = order.ok_or("arithmetic on the pixels that differs from place to place; expected one by colour")?;
+        return Ok(Spread::Channels(arranged(order)));
+    }
     if let Some(order) = follower.channel_order(&varying, x.channels) {
         return Ok(Spread::Channels(arranged(order)));
     }

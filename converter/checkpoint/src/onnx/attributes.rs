@@ -1,34 +1,192 @@
-//! Attributes of a node, with the defaults that ONNX gives them.
+//! Attributes of a node, with the defaults that ONNX gives them, and the operators that a ResMLP may be made of.
 
-use super::proto::{AttributeProto, NodeProto};
+use super::graph::is_standard;
+use super::proto::AttributeType::{Float, Floats, Int, Ints, String as Text, Tensor};
+use super::proto::{AttributeProto, AttributeType, NodeProto};
+use std::collections::HashSet;
 
-fn find<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
-    node.attribute.iter().find(|attribute| attribute.name == name)
+/// An operator that is known: its name, the most inputs it takes, its attributes.
+type Known = (&'static str, usize, &'static [(&'static str, AttributeType)]);
+
+/// Inputs of an operator that takes any number of them.
+const ANY: usize = usize::MAX;
+
+/// ONNX's own operators.
+const STANDARD: &[Known] = &[
+    ("Abs", 1, &[]),
+    ("Add", 2, &[]),
+    (
+        "AveragePool",
+        1,
+        &[
+            ("auto_pad", Text),
+            ("ceil_mode", Int),
+            ("count_include_pad", Int),
+            ("dilations", Ints),
+            ("kernel_shape", Ints),
+            ("pads", Ints),
+            ("strides", Ints),
+        ],
+    ),
+    ("Cast", 1, &[("to", Int), ("saturate", Int), ("round_mode", Text)]),
+    ("CastLike", 2, &[("saturate", Int), ("round_mode", Text)]),
+    ("Clip", 3, &[("min", Float), ("max", Float)]),
+    ("Concat", ANY, &[("axis", Int)]),
+    (
+        "Constant",
+        0,
+        &[
+            ("value", Tensor),
+            ("value_float", Float),
+            ("value_floats", Floats),
+            ("value_int", Int),
+            ("value_ints", Ints),
+        ],
+    ),
+    ("ConstantOfShape", 1, &[("value", Tensor)]),
+    (
+        "Conv",
+        3,
+        &[
+            ("auto_pad", Text),
+            ("dilations", Ints),
+            ("group", Int),
+            ("kernel_shape", Ints),
+            ("pads", Ints),
+            ("strides", Ints),
+        ],
+    ),
+    ("Div", 2, &[]),
+    ("Dropout", 3, &[("ratio", Float), ("seed", Int)]),
+    ("Einsum", 2, &[("equation", Text)]),
+    ("Equal", 2, &[]),
+    ("Erf", 1, &[]),
+    ("Expand", 2, &[]),
+    ("Flatten", 1, &[("axis", Int)]),
+    ("Floor", 1, &[]),
+    ("Gather", 2, &[("axis", Int)]),
+    ("Gelu", 1, &[("approximate", Text)]),
+    ("Gemm", 3, &[("alpha", Float), ("beta", Float), ("transA", Int), ("transB", Int)]),
+    ("GlobalAveragePool", 1, &[]),
+    ("Identity", 1, &[]),
+    ("LogSoftmax", 1, &[("axis", Int)]),
+    ("MatMul", 2, &[]),
+    ("Max", ANY, &[]),
+    ("Min", ANY, &[]),
+    ("Mul", 2, &[]),
+    ("Neg", 1, &[]),
+    ("Pow", 2, &[]),
+    ("Range", 3, &[]),
+    ("Reciprocal", 1, &[]),
+    ("ReduceMean", 2, &[("axes", Ints), ("keepdims", Int), ("noop_with_empty_axes", Int)]),
+    ("ReduceProd", 2, &[("axes", Ints), ("keepdims", Int), ("noop_with_empty_axes", Int)]),
+    ("ReduceSum", 2, &[("axes", Ints), ("keepdims", Int), ("noop_with_empty_axes", Int)]),
+    ("Relu", 1, &[]),
+    ("Reshape", 2, &[("allowzero", Int)]),
+    ("Shape", 1, &[("start", Int), ("end", Int)]),
+    ("Sigmoid", 1, &[]),
+    ("Size", 1, &[]),
+    ("Slice", 5, &[("axes", Ints), ("starts", Ints), ("ends", Ints)]),
+    ("Softmax", 1, &[("axis", Int)]),
+    ("Split", 2, &[("axis", Int), ("split", Ints), ("num_outputs", Int)]),
+    ("Sqrt", 1, &[]),
+    ("Squeeze", 2, &[("axes", Ints)]),
+    ("Sub", 2, &[]),
+    ("Sum", ANY, &[]),
+    ("Tanh", 1, &[]),
+    ("Tile", 2, &[]),
+    ("Transpose", 1, &[("perm", Ints)]),
+    ("Unsqueeze", 2, &[("axes", Ints)]),
+    ("Where", 3, &[]),
+];
+
+/// Operators that ONNX Runtime's optimiser makes.
+const MICROSOFT: &[Known] = &[
+    ("BiasGelu", 2, &[]),
+    ("FastGelu", 2, &[]),
+    (
+        "FusedMatMul",
+        2,
+        &[("alpha", Float), ("transA", Int), ("transB", Int), ("transBatchA", Int), ("transBatchB", Int)],
+    ),
+    ("Gelu", 1, &[]),
+];
+
+/// Checks that the node's operator is known, with its inputs and attributes: nobody may guess what another one means.
+pub(super) fn check(node: &NodeProto) -> Result<(), String> {
+    if ["Quantize", "QLinear", "Dequantize", "Integer", "NBits"].iter().any(|word| node.op_type.contains(word)) {
+        return Err("a quantised graph; expected the one of floats that it was made from".into());
+    }
+    let known = match node.domain.as_str() {
+        domain if is_standard(domain) => find(STANDARD, &node.op_type).ok_or_else(|| unknown(node))?,
+        "com.microsoft" | "com.microsoft.nchwc" => find(MICROSOFT, &node.op_type).ok_or(
+            "an operator that ONNX Runtime's optimiser made; expected the file before ONNX Runtime optimised it",
+        )?,
+        domain => return Err(format!("an operator of the domain '{domain}'; expected ONNX's own")),
+    };
+    let (_, inputs, attributes) = *known;
+    if node.input.len() > inputs {
+        return Err(format!("{} inputs; expected at most {inputs}", node.input.len()));
+    }
+    let mut met = HashSet::new();
+    for attribute in &node.attribute {
+        let name = attribute.name.as_str();
+        let Some((_, kind)) = attributes.iter().find(|(known, _)| *known == name) else {
+            return Err(format!("the attribute '{name}', which this program does not know for this operator"));
+        };
+        if attribute.r#type != AttributeType::Undefined as i32 && attribute.r#type != *kind as i32 {
+            return Err(format!("the attribute '{name}' of another type; expected {}", kind.as_str_name()));
+        }
+        if !met.insert(name) {
+            return Err(format!("the attribute '{name}' twice; expected it once"));
+        }
+    }
+    Ok(())
 }
+
+fn find(operators: &'static [Known], name: &str) -> Option<&'static Known> {
+    operators.iter().find(|(known, ..)| *known == name)
+}
+
+/// What is said of an operator that a ResMLP does not have.
+fn unknown(node: &NodeProto) -> String {
+    match node.op_type.as_str() {
+        "If" | "Loop" | "Scan" => "a sub-graph; expected a graph without control flow".into(),
+        _ => NO_SUCH_OPERATOR.into(),
+    }
+}
+
+/// What is said of an operator that has no place in a ResMLP.
+pub(super) const NO_SUCH_OPERATOR: &str = "not a ResMLP: it has no such operator";
 
 /// The attribute itself.
 pub(super) fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
-    find(node, name)
+    node.attribute.iter().find(|attribute| attribute.name == name)
 }
 
 /// An integer attribute.
 pub(super) fn int(node: &NodeProto, name: &str, default: i64) -> i64 {
-    find(node, name).map_or(default, |attribute| attribute.i)
+    attribute(node, name).map_or(default, |attribute| attribute.i)
+}
+
+/// Whether an integer attribute that is 0 by default is set.
+pub(super) fn flag(node: &NodeProto, name: &str) -> bool {
+    int(node, name, 0) != 0
 }
 
 /// A float attribute.
 pub(super) fn float(node: &NodeProto, name: &str, default: f32) -> f32 {
-    find(node, name).map_or(default, |attribute| attribute.f)
+    attribute(node, name).map_or(default, |attribute| attribute.f)
 }
 
 /// A list of integers, if the node has it.
 pub(super) fn ints<'a>(node: &'a NodeProto, name: &str) -> Option<&'a [i64]> {
-    find(node, name).map(|attribute| attribute.ints.as_slice())
+    attribute(node, name).map(|attribute| attribute.ints.as_slice())
 }
 
 /// A text, empty if the node has none.
 pub(super) fn text<'a>(node: &'a NodeProto, name: &str) -> &'a str {
-    find(node, name).and_then(|attribute| std::str::from_utf8(&attribute.s).ok()).unwrap_or("")
+    attribute(node, name).and_then(|attribute| std::str::from_utf8(&attribute.s).ok()).unwrap_or("")
 }
 
 /// `axis` of a tensor of `rank` dimensions, counted from the end if negative.
@@ -38,4 +196,36 @@ pub(super) fn axis(axis: i64, rank: usize) -> Result<usize, String> {
         .ok()
         .filter(|axis| *axis < rank)
         .ok_or_else(|| format!("axis {axis} of a tensor with {rank} dimensions"))
+}
+
+/// Several different axes of a tensor of `rank` dimensions.
+pub(super) fn axes(axes: &[i64], rank: usize) -> Result<Vec<usize>, String> {
+    let found = axes.iter().map(|one| axis(*one, rank)).collect::<Result<Vec<_>, _>>()?;
+    let mut met = vec![false; rank];
+    for axis in &found {
+        if met.get_mut(*axis).is_none_or(|met| std::mem::replace(met, true)) {
+            return Err(format!("the axes {axes:?}, one of which comes twice"));
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attribute_that_nobody_knows_is_refused() {
+        let attribute = |name: &str, kind| AttributeProto { name: name.into(), r#type: kind, ..Default::default() };
+        let node = |attributes: &[AttributeProto]| NodeProto {
+            op_type: "Transpose".into(),
+            attribute: attributes.to_vec(),
+            ..Default::default()
+        };
+        let (perm, axis, text) = (attribute("perm", 7), attribute("axis", 2), attribute("perm", 3));
+        assert_eq!(check(&node(&[perm.clone()])), Ok(()));
+        assert!(check(&node(&[axis])).unwrap_err().contains("'axis', which this program does not know"));
+        assert!(check(&node(&[text])).unwrap_err().contains("of another type; expected INTS"));
+        assert!(check(&node(&[perm.clone(), perm])).unwrap_err().contains("twice"));
+    }
 }

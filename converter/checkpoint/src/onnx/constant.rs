@@ -1,6 +1,5 @@
 //! Constant tensors of a graph: weights, and the integers that exporters compute shapes from.
 
-use super::external::External;
 use super::proto::TensorProto;
 use super::proto::{DataLocation, DataType};
 use crate::tensors::{Float, volume};
@@ -43,6 +42,11 @@ impl Constant {
         Self { shape: vec![data.len()], data: Data::Int(data) }
     }
 
+    /// A number without dimensions.
+    pub fn scalar(data: Data) -> Self {
+        Self { shape: Vec::new(), data }
+    }
+
     /// The numbers as floats.
     pub fn floats(&self) -> Result<&[f32], String> {
         match &self.data {
@@ -59,8 +63,8 @@ impl Constant {
         }
     }
 
-    /// Reads a `TensorProto`, whose data may lie in a file beside the model.
-    pub fn read(tensor: &TensorProto, external: &mut External) -> Result<Self, String> {
+    /// Reads a `TensorProto` whose numbers lie in itself.
+    pub fn read(tensor: &TensorProto) -> Result<Self, String> {
         let shape: Option<Vec<usize>> = tensor.dims.iter().map(|length| usize::try_from(*length).ok()).collect();
         let shape = shape.ok_or_else(|| format!("shape {:?}; expected no negative lengths", tensor.dims))?;
         check_rank(shape.len())?;
@@ -73,7 +77,7 @@ impl Constant {
         })?;
         let bytes = count.checked_mul(size).ok_or_else(|| format!("shape {shape:?}, which overflows"))?;
         let data = if tensor.data_location == DataLocation::External as i32 {
-            from_bytes(data_type, &external.read(&tensor.external_data, bytes)?)
+            return Err("external data that was not read".into());
         } else if !tensor.raw_data.is_empty() {
             if tensor.raw_data.len() != bytes {
                 return Err(format!("{} bytes for shape {shape:?}; expected {bytes}", tensor.raw_data.len()));

@@ -1,16 +1,22 @@
 //! What is done to the picture, independent of how the exporter lays tensors out.
 
-use resmlp_network::Matrix;
+use resmlp_network::{Activation, Matrix};
 
 /// Index of an [`Expr`] among those of a graph.
 pub(super) type Id = usize;
 
-/// A constant of one value a channel, one a patch, or one for all.
+/// A polynomial with these coefficients, the constant one first.
+pub(super) type Coefficients = [f64; 4];
+
+/// The polynomial that changes nothing.
+pub(super) const IDENTITY: Coefficients = [0.0, 1.0, 0.0, 0.0];
+
+/// A constant of one value a channel (of the picture: a colour), one a patch, or one for all.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Spread {
-    All(f32),
-    Channels(Vec<f32>),
-    Patches(Vec<f32>),
+    All(f64),
+    Channels(Vec<f64>),
+    Patches(Vec<f64>),
 }
 
 /// One step of the computation. Operands come before their users.
@@ -19,41 +25,29 @@ pub(super) enum Expr {
     /// The picture.
     Picture,
     /// Patch embedding without bias, `[dim, 3 · patch · patch]`, a patch as (colour, row, column).
-    Stem {
-        weight: Matrix,
-    },
+    Stem { weight: Matrix },
     /// Linear layer over channels without bias, `[out, in]`.
-    Channels {
-        x: Id,
-        weight: Matrix,
-    },
+    Channels { x: Id, weight: Matrix },
     /// Linear layer over patches without bias, `[patches, patches]`.
-    Mix {
-        x: Id,
-        weight: Matrix,
-    },
-    Scale {
-        x: Id,
-        by: Spread,
-    },
-    Shift {
-        x: Id,
-        by: Spread,
-    },
-    Erf {
-        x: Id,
-    },
-    Gelu {
-        x: Id,
-    },
-    Sum {
-        a: Id,
-        b: Id,
-    },
+    Mix { x: Id, weight: Matrix },
+    /// A polynomial of each number: a uniform scale and shift, or a part of a spelled-out GELU.
+    Polynomial { x: Id, by: Coefficients },
+    /// A product with a constant.
+    Scale { x: Id, by: Spread },
+    /// A sum with a constant.
+    Shift { x: Id, by: Spread },
+    /// The error function, a part of a spelled-out GELU.
+    Erf { x: Id },
+    /// The hyperbolic tangent, a part of a spelled-out GELU.
+    Tanh { x: Id },
+    /// A whole activation function.
+    Activation { x: Id, function: Activation },
+    /// A sum of two activations.
+    Sum { a: Id, b: Id },
     /// Mean over patches.
-    Mean {
-        x: Id,
-    },
+    Mean { x: Id },
+    /// Softmax or its logarithm over the channels of the value with this name.
+    Softmax { x: Id, of: String },
 }
 
 /// The steps of a graph, each with the index of the node that it comes from.
@@ -90,66 +84,79 @@ impl Exprs {
         }
     }
 
+    /// `id` as a polynomial of a step that is none.
+    pub fn root(&self, id: Id) -> (Id, Coefficients) {
+        match self.get(id) {
+            Expr::Polynomial { x, by } => (*x, *by),
+            _ => (id, IDENTITY),
+        }
+    }
+
+    /// Adds the polynomial `by` of step `x`. Polynomials of polynomials become one, so that chains of them stay short;
+    /// `None` where the degree would be too high.
+    pub fn polynomial(&mut self, x: Id, by: Coefficients, node: usize) -> Option<Id> {
+        let (root, inner) = self.root(x);
+        let by = composed(&by, &inner)?;
+        Some(if by == IDENTITY { root } else { self.add(Expr::Polynomial { x: root, by }, node) })
+    }
+
     /// Step `id` without the scales and shifts that are applied last.
     pub fn chain(&self, id: Id) -> Chain<'_> {
         let mut steps = Vec::new();
         let mut base = id;
         loop {
-            match self.get(base) {
-                Expr::Shift { x, .. } if matches!(self.get(*x), Expr::Stem { .. }) => break, // the stem's bias
-                Expr::Scale { x, by } => {
-                    steps.push(Link { id: base, kind: Kind::Scale, by });
-                    base = *x;
-                }
-                Expr::Shift { x, by } => {
-                    steps.push(Link { id: base, kind: Kind::Shift, by });
-                    base = *x;
-                }
+            let (x, kind) = match self.get(base) {
+                Expr::Scale { x, by } => (*x, Kind::Scale(by)),
+                Expr::Shift { x, by } => (*x, Kind::Shift(by)),
+                Expr::Polynomial { x, by: [shift, scale, 0.0, 0.0] } => (*x, Kind::Uniform(*scale, *shift)),
                 _ => break,
-            }
+            };
+            steps.push(Link { id: base, kind });
+            base = x;
         }
         steps.reverse();
         Chain { base, steps }
     }
-
-    /// `erf`-based GELU where the product of `a` and `b` is one: the argument and the factor that remains.
-    pub fn gelu(&self, a: Id, b: Id) -> Option<(Id, f32)> {
-        self.gelu_ordered(a, b).or_else(|| self.gelu_ordered(b, a))
-    }
-
-    /// `(s · h) · (t · (1 + erf(h / √2)))`, which is `2 · s · t · gelu(h)`.
-    fn gelu_ordered(&self, plain: Id, gate: Id) -> Option<(Id, f32)> {
-        let gate = self.chain(gate);
-        let Expr::Erf { x: argument } = self.get(gate.base) else { return None };
-        let (mut scale, mut shift) = (1.0, 0.0);
-        for link in &gate.steps {
-            match (link.kind, link.by) {
-                (Kind::Scale, Spread::All(by)) => (scale, shift) = (scale * by, shift * by),
-                (Kind::Shift, Spread::All(by)) => shift += by,
-                _ => return None,
-            }
-        }
-        if scale != shift {
-            return None;
-        }
-        let (h, before) = self.uniformly_scaled(*argument).find_map(|(h, inner)| {
-            let outer = self.uniformly_scaled(plain).find(|(candidate, _)| *candidate == h)?.1;
-            ((inner - std::f32::consts::FRAC_1_SQRT_2).abs() < HALF_PRECISION).then_some((h, outer))
-        })?;
-        Some((h, 2.0 * scale * before))
-    }
-
-    /// `id` and what it is a uniform multiple of, each with the factor.
-    fn uniformly_scaled(&self, id: Id) -> impl Iterator<Item = (Id, f32)> {
-        std::iter::successors(Some((id, 1.0)), |(id, factor)| match self.get(*id) {
-            Expr::Scale { x, by: Spread::All(by) } => Some((*x, factor * by)),
-            _ => None,
-        })
-    }
 }
 
-/// How far from 1 / √2 an exporter's constant may be: it may have been rounded to f16.
-const HALF_PRECISION: f32 = 2e-4;
+/// The product of two polynomials, where its degree is low enough.
+pub(super) fn product(a: &Coefficients, b: &Coefficients) -> Option<Coefficients> {
+    let mut result = [0.0; 4];
+    for (i, a) in a.iter().enumerate().filter(|(_, a)| **a != 0.0) {
+        for (j, b) in b.iter().enumerate().filter(|(_, b)| **b != 0.0) {
+            *result.get_mut(i + j)? += a * b;
+        }
+    }
+    Some(result)
+}
+
+/// The sum of two polynomials.
+pub(super) fn sum(a: &Coefficients, b: &Coefficients) -> Coefficients {
+    std::array::from_fn(|power| a[power] + b[power])
+}
+
+/// The polynomial `factor · a`.
+pub(super) fn times(a: &Coefficients, factor: f64) -> Coefficients {
+    a.map(|coefficient| coefficient * factor)
+}
+
+/// The polynomial `outer(inner(x))`, where its degree is low enough.
+fn composed(outer: &Coefficients, inner: &Coefficients) -> Option<Coefficients> {
+    if *outer == IDENTITY {
+        return Some(*inner);
+    }
+    let mut result = [0.0; 4];
+    let mut power = Some([1.0, 0.0, 0.0, 0.0]);
+    for (index, coefficient) in outer.iter().enumerate() {
+        if index > 0 {
+            power = power.and_then(|power| product(&power, inner));
+        }
+        if *coefficient != 0.0 {
+            result = sum(&result, &times(&power?, *coefficient));
+        }
+    }
+    Some(result)
+}
 
 /// A step and the scales and shifts after it.
 pub(super) struct Chain<'a> {
@@ -159,15 +166,35 @@ pub(super) struct Chain<'a> {
 }
 
 /// A scale or shift.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Link<'a> {
     pub id: Id,
-    pub kind: Kind,
-    pub by: &'a Spread,
+    pub kind: Kind<'a>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Scale,
-    Shift,
+/// What a [`Link`] does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Kind<'a> {
+    Scale(&'a Spread),
+    Shift(&'a Spread),
+    /// A factor for all numbers, then a summand for all.
+    Uniform(f64, f64),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn polynomials_of_polynomials_become_one() {
+        let mut exprs = Exprs::default();
+        let x = exprs.add(Expr::Picture, 0);
+        let twice = exprs.polynomial(x, [0.0, 2.0, 0.0, 0.0], 0).unwrap();
+        let shifted = exprs.polynomial(twice, [1.0, 1.0, 0.0, 0.0], 0).unwrap();
+        assert_eq!(exprs.root(shifted), (x, [1.0, 2.0, 0.0, 0.0]));
+        let cube = exprs.polynomial(shifted, [0.0, 0.0, 0.0, 1.0], 0).unwrap();
+        assert_eq!(exprs.root(cube), (x, [1.0, 6.0, 12.0, 8.0]));
+        assert_eq!(exprs.polynomial(cube, [0.0, 0.0, 1.0, 0.0], 0), None);
+        assert_eq!(exprs.polynomial(twice, [0.0, 0.5, 0.0, 0.0], 0), Some(x));
+    }
 }

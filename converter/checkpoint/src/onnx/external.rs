@@ -1,6 +1,6 @@
 //! External data of ONNX tensors: files beside the model, and nothing outside its folder.
 
-use super::proto::StringStringEntryProto;
+use super::proto::{DataLocation, StringStringEntryProto, TensorProto};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -10,6 +10,8 @@ use std::path::{Component, Path, PathBuf};
 pub(super) struct External {
     folder: PathBuf,
     lengths: HashMap<PathBuf, u64>,
+    /// Bytes that were read so far.
+    read: u64,
 }
 
 impl External {
@@ -19,7 +21,7 @@ impl External {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
-        Self { folder: folder.to_path_buf(), lengths: HashMap::new() }
+        Self { folder: folder.to_path_buf(), lengths: HashMap::new(), read: 0 }
     }
 
     /// Bytes of all files that were read so far.
@@ -27,26 +29,39 @@ impl External {
         self.lengths.values().fold(0, |total, length| total.saturating_add(*length))
     }
 
-    /// The `length` bytes that `entries` (location, offset, length) point to.
-    pub fn read(&mut self, entries: &[StringStringEntryProto], length: usize) -> Result<Vec<u8>, String> {
+    /// Moves the numbers of `tensor` from the file beside the model into the tensor, where they lie outside.
+    pub fn bring_in(&mut self, tensor: &mut TensorProto) -> Result<(), String> {
+        if tensor.data_location != DataLocation::External as i32 {
+            return Ok(());
+        }
+        tensor.raw_data = self.read(&tensor.external_data)?.into();
+        tensor.external_data.clear();
+        tensor.data_location = DataLocation::Default as i32;
+        Ok(())
+    }
+
+    /// The bytes that `entries` (location, offset, length) point to.
+    fn read(&mut self, entries: &[StringStringEntryProto]) -> Result<Vec<u8>, String> {
         let entry = |key: &str| entries.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str());
         let location = entry("location").ok_or("external data without a location")?;
         let number =
             |text: &str| text.parse::<u64>().map_err(|_| format!("external data at '{text}'; expected a number"));
         let offset = entry("offset").map_or(Ok(0), number)?;
-        let stated = entry("length").map_or(Ok(length as u64), number)?;
-        if stated != length as u64 {
-            return Err(format!("{stated} bytes of external data; expected {length}"));
-        }
         let (file_path, mut file, file_length) = self.open(location)?;
-        if offset.checked_add(stated).is_none_or(|end| end > file_length) {
-            return Err(format!("bytes {offset} to {offset} + {stated} of '{location}', which has {file_length}"));
+        let length = entry("length").map_or(Ok(file_length.saturating_sub(offset)), number)?;
+        if offset.checked_add(length).is_none_or(|end| end > file_length) {
+            return Err(format!("bytes {offset} to {offset} + {length} of '{location}', which has {file_length}"));
         }
         self.lengths.insert(file_path, file_length);
+        self.read = self.read.saturating_add(length);
+        // Tensors may share a weight, but not be without end copies of one part of a file.
+        if self.read > self.total().saturating_mul(2).saturating_add(1 << 20) {
+            return Err(format!("external data in '{location}' that is read many times over"));
+        }
         let fail = |e: std::io::Error| format!("'{location}': {e}");
         file.seek(SeekFrom::Start(offset)).map_err(fail)?;
         let mut bytes = Vec::new();
-        file.take(stated).read_to_end(&mut bytes).map_err(fail)?;
+        file.take(length).read_to_end(&mut bytes).map_err(fail)?;
         Ok(bytes)
     }
 
@@ -63,7 +78,7 @@ impl External {
         if !path.starts_with(&folder) {
             return Err(format!("external data in '{location}', a link out of the model's folder"));
         }
-        // Looked at before it is opened: to open a pipe would wait for who writes to it.
+        // The file is looked at before it is opened, because opening a pipe waits for whoever writes to it.
         let metadata = path.metadata().map_err(fail)?;
         if !metadata.is_file() {
             return Err(format!("external data in '{location}', which is not a file"));
@@ -76,12 +91,6 @@ impl External {
         }
         let file = File::open(&path).map_err(fail)?;
         Ok((path, file, metadata.len()))
-    }
-
-    /// Checks that `location` could be read, without reading it.
-    pub fn check(&self, entries: &[StringStringEntryProto]) -> Result<(), String> {
-        let location = entries.iter().find(|entry| entry.key == "location").map(|entry| entry.value.as_str());
-        self.open(location.ok_or("external data without a location")?).map(|_| ())
     }
 }
 

@@ -1,57 +1,170 @@
 //! Runs a graph on symbols, node after node.
 
+use super::attributes::{self, NO_SUCH_OPERATOR};
 use super::expr::Expr;
+use super::layout::{Axis, Dimension, length};
 use super::proto::NodeProto;
-use super::state::{Follow, Follower, Inputs, Value};
-use super::{arithmetic, attributes, constant_ops, layers, shape_ops};
+use super::state::{Activation, Failure, Follow, Follower, Inputs, Value};
+use super::{arithmetic, constant_ops, conv, einsum, linear, parts, pooling, shape_ops};
+use resmlp_network::Activation as Function;
 use std::rc::Rc;
 
-/// Follows node `index`.
-pub(super) fn node(follower: &mut Follower, index: usize, node: &NodeProto) -> Follow<()> {
+/// Follows node `index`. What cannot be followed becomes [`Value::Failed`], so that only its readers fail.
+pub(super) fn node(follower: &mut Follower, index: usize, node: &NodeProto) {
     follower.at = index;
-    let is_standard = node.domain.is_empty() || node.domain == "ai.onnx";
-    if !is_standard {
-        return Err(format!("an operator of the domain '{}'; expected ONNX's own", node.domain));
+    let values = match inputs(follower, node) {
+        Ok(inputs) => operator(follower, node, &inputs).unwrap_or_else(|message| {
+            let failure = Rc::new(Failure { node: index, message });
+            vec![Value::Failed(failure); node.output.len()]
+        }),
+        Err(failure) => vec![Value::Failed(failure); node.output.len()],
+    };
+    // An output without a value, such as Dropout's mask, fails where it is read.
+    for (at, name) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+        let value = values.get(at).cloned().unwrap_or_else(|| {
+            let message = format!("its output '{name}', which a ResMLP does not use");
+            Value::Failed(Rc::new(Failure { node: index, message }))
+        });
+        follower.values.insert(name.clone(), value);
     }
-    let inputs = node.input.iter().map(|name| match name.as_str() {
-        "" => Ok(None),
-        name => {
-            follower.values.get(name).cloned().map(Some).ok_or_else(|| format!("input '{name}' was never computed"))
-        }
-    });
-    let inputs = Inputs(inputs.collect::<Follow<_>>()?);
-    let value = operator(follower, node, &inputs)?;
-    let name = node.output.first().ok_or("a node without an output")?;
-    follower.values.insert(name.clone(), value);
-    Ok(())
 }
 
-fn operator(follower: &mut Follower, node: &NodeProto, inputs: &Inputs) -> Follow<Value> {
-    if ["Quantize", "QLinear", "Dequantize", "Integer"].iter().any(|word| node.op_type.contains(word)) {
-        return Err("a quantised graph; expected the one of floats that it was made from".into());
+/// The operands of `node`, or why one of them could not be followed.
+fn inputs(follower: &Follower, node: &NodeProto) -> Result<Inputs, Rc<Failure>> {
+    let value = |name: &String| match follower.values.get(name) {
+        _ if name.is_empty() => Ok(None),
+        Some(Value::Failed(failure)) => Err(failure.clone()),
+        Some(value) => Ok(Some(value.clone())),
+        None => {
+            let message = format!("its input '{name}' was never computed");
+            Err(Rc::new(Failure { node: follower.at, message }))
+        }
+    };
+    node.input.iter().map(value).collect::<Result<_, _>>().map(Inputs)
+}
+
+fn operator(follower: &mut Follower, node: &NodeProto, inputs: &Inputs) -> Follow<Vec<Value>> {
+    let is_after_logits = ["ArgMax", "Sigmoid", "TopK"].contains(&node.op_type.as_str());
+    if is_after_logits && inputs.activation(0).is_ok_and(Activation::is_vector) {
+        return Err("expected logits; export the network without this operator".into());
     }
-    if let Some(constant) = constant_ops::evaluate(follower, node, inputs)? {
-        return Ok(Value::Constant(Rc::new(constant)));
+    attributes::check(node)?;
+    if let Some(constants) = constant_ops::evaluate(follower, node, inputs)? {
+        return Ok(constants.into_iter().map(|constant| Value::Constant(Rc::new(constant))).collect());
     }
-    let activation = match node.op_type.as_str() {
-        "Conv" => layers::conv(follower, node, inputs),
-        "MatMul" => layers::matmul(follower, inputs),
-        "Gemm" => layers::gemm(follower, node, inputs),
-        "ReduceMean" => layers::mean(follower, node, inputs),
-        "GlobalAveragePool" => layers::global_average(follower, inputs),
-        "Add" | "Sub" | "Mul" | "Div" | "Neg" => arithmetic::apply(follower, &node.op_type, inputs),
+    match node.op_type.as_str() {
+        "Split" => parts::split(node, inputs),
+        "Concat" => Ok(vec![parts::concat(node, inputs)?]),
+        "Slice" => Ok(vec![parts::slice(node, inputs)?]),
+        _ => Ok(vec![Value::Activation(activation(follower, node, inputs)?)]),
+    }
+}
+
+/// Operators that pixels may go through while they are integers.
+const MOVERS: [&str; 10] = [
+    "Cast",
+    "CastLike",
+    "Dropout",
+    "Expand",
+    "Flatten",
+    "Identity",
+    "Reshape",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+];
+
+/// The one result of an operator that depends on the picture.
+fn activation(follower: &mut Follower, node: &NodeProto, inputs: &Inputs) -> Follow<Activation> {
+    let are_integers = inputs.0.iter().flatten().any(|value| matches!(value, Value::Activation(x) if x.integers));
+    if are_integers && !MOVERS.contains(&node.op_type.as_str()) {
+        return Err("arithmetic on integers, which rounds and wraps; expected a cast to floats first".into());
+    }
+    let function = |follower: &mut Follower, x: &Activation, function| {
+        follower.step(Expr::Activation { x: x.id, function }, x)
+    };
+    match node.op_type.as_str() {
+        "Add" | "Sub" | "Mul" | "Div" => arithmetic::binary(follower, &node.op_type, inputs),
+        "Sum" => arithmetic::sum_of_all(follower, inputs),
+        "Pow" => arithmetic::power(follower, inputs),
+        "Max" => arithmetic::maximum(follower, inputs),
+        "Clip" => {
+            let bound = |index: usize, name: &str, default: f32| match inputs.get(index) {
+                Some(_) => match *inputs.constant(index)?.floats()? {
+                    [bound] => Ok::<_, String>(bound),
+                    _ => Err("a bound that is no single number".into()),
+                },
+                None => Ok(attributes::float(node, name, default)),
+            };
+            let bounds = [bound(1, "min", f32::MIN)?, bound(2, "max", f32::MAX)?];
+            arithmetic::clip(follower, bounds, inputs.activation(0)?)
+        }
+        "Neg" => follower.scaled(inputs.activation(0)?, -1.0),
+        "Conv" => conv::conv(follower, node, inputs),
+        "MatMul" | "FusedMatMul" => linear::matmul(follower, node, inputs),
+        "Gemm" => linear::gemm(follower, node, inputs),
+        "Einsum" => einsum::einsum(follower, node, inputs),
+        "ReduceMean" | "ReduceSum" => pooling::reduce(follower, node, inputs),
+        "GlobalAveragePool" => pooling::global_average(follower, inputs),
+        "AveragePool" => pooling::average(follower, node, inputs),
         "Erf" => {
             let x = inputs.activation(0)?;
             Ok(follower.step(Expr::Erf { x: x.id }, x))
         }
+        "Tanh" => {
+            let x = inputs.activation(0)?;
+            Ok(follower.step(Expr::Tanh { x: x.id }, x))
+        }
+        "Sigmoid" => arithmetic::sigmoid(follower, inputs.activation(0)?),
+        "Relu" => Ok(function(follower, inputs.activation(0)?, Function::Relu)),
         "Gelu" => match attributes::text(node, "approximate") {
-            "" | "none" => {
-                let x = inputs.activation(0)?;
-                Ok(follower.step(Expr::Gelu { x: x.id }, x))
-            }
-            other => Err(format!("GELU with the approximation '{other}'; expected the exact one")),
+            "" | "none" => Ok(function(follower, inputs.activation(0)?, Function::Gelu)),
+            "tanh" => Ok(function(follower, inputs.activation(0)?, Function::GeluTanh)),
+            other => Err(format!("GELU with the approximation '{other}'; expected 'none' or 'tanh'")),
         },
-        _ => shape_ops::apply(node, inputs),
+        "BiasGelu" | "FastGelu" => {
+            let x = match inputs.get(1) {
+                Some(_) => arithmetic::binary(follower, "Add", inputs)?,
+                None => inputs.activation(0)?.clone(),
+            };
+            let kind = if node.op_type == "FastGelu" { Function::GeluTanh } else { Function::Gelu };
+            Ok(function(follower, &x, kind))
+        }
+        "Softmax" | "LogSoftmax" => softmax(follower, node, inputs),
+        "Identity" => inputs.activation(0).cloned(),
+        "Dropout" => match inputs.get(2) {
+            Some(_) if inputs.constant(2)?.integers()? != [0] => {
+                Err("Dropout in training mode, which gives random logits; export the network after model.eval()".into())
+            }
+            _ => inputs.activation(0).cloned(),
+        },
+        "Cast" | "CastLike" => shape_ops::cast(node, inputs),
+        "Transpose" => shape_ops::transpose(node, inputs.activation(0)?),
+        "Reshape" => shape_ops::reshape_to(node, inputs),
+        "Flatten" => shape_ops::flatten(node, inputs.activation(0)?),
+        "Squeeze" | "Unsqueeze" => shape_ops::squeeze(node, inputs),
+        "Expand" => parts::expand(inputs),
+        "Gather" => parts::gather(follower, node, inputs),
+        _ => Err(NO_SUCH_OPERATOR.into()),
+    }
+}
+
+/// `Softmax` or `LogSoftmax` over the classes. Before opset 13 it goes over all dimensions from its axis on.
+fn softmax(follower: &mut Follower, node: &NodeProto, inputs: &Inputs) -> Follow<Activation> {
+    let x = inputs.activation(0)?;
+    if !x.is_vector() {
+        return Err(NO_SUCH_OPERATOR.into());
+    }
+    let default = if follower.opset < 13 { 1 } else { -1 };
+    let axis = attributes::axis(attributes::int(node, "axis", default), x.dimensions.len())?;
+    let dimensions = match follower.opset < 13 {
+        true => x.dimensions.get(axis..),
+        false => x.dimensions.get(axis..=axis),
     };
-    activation.map(Value::Activation)
+    let over: Dimension = dimensions.into_iter().flatten().flatten().copied().collect();
+    if length(&over) != x.channels || over.iter().any(|atom| atom.axis != Axis::Channel) {
+        return Err(format!("an axis of {}; expected that of the {} classes", length(&over), x.channels));
+    }
+    let of = node.input.first().cloned().unwrap_or_default();
+    Ok(follower.step(Expr::Softmax { x: x.id, of }, x))
 }

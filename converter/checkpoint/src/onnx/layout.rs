@@ -2,11 +2,12 @@
 //!
 //! Exporters reshape and transpose at will. A tensor's dimension is therefore a product of [`Atom`]s: stretches of the
 //! picture's rows and columns, of its colours, or of channels. Reshaping splits and joins atoms, transposing moves them.
-//! The batch has length 1 and so no atoms.
+//! A batch of length 1 has no atoms.
 
 /// An axis of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Axis {
+    Batch,
     Colour,
     Row,
     Column,

@@ -3,6 +3,7 @@
 //! Fields that no reader here looks at (documentation, metadata, training information, sub-graphs) are left out: the
 //! decoder skips them.
 
+use bytes::Bytes;
 use prost::{Enumeration, Message, Oneof};
 
 /// A whole file.
@@ -23,6 +24,20 @@ pub struct ModelProto {
     /// Versions of the operator sets that the graph uses.
     #[prost(message, repeated, tag = "8")]
     pub opset_import: Vec<OperatorSetIdProto>,
+    /// Operators that the file defines itself.
+    #[prost(message, repeated, tag = "25")]
+    pub functions: Vec<FunctionProto>,
+}
+
+/// An operator that the file defines itself; only its name is read.
+#[derive(Clone, PartialEq, Message)]
+pub struct FunctionProto {
+    /// Name of the operator.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Operator set that the operator belongs to.
+    #[prost(string, tag = "10")]
+    pub domain: String,
 }
 
 /// One operator set; the empty domain is ONNX's own.
@@ -95,8 +110,8 @@ pub struct AttributeProto {
     #[prost(bytes = "vec", tag = "4")]
     pub s: Vec<u8>,
     /// A tensor.
-    #[prost(message, optional, tag = "5")]
-    pub t: Option<TensorProto>,
+    #[prost(message, optional, boxed, tag = "5")]
+    pub t: Option<Box<TensorProto>>,
     /// Floats.
     #[prost(float, repeated, tag = "7")]
     pub floats: Vec<f32>,
@@ -130,6 +145,22 @@ pub enum AttributeType {
     Ints = 7,
 }
 
+impl AttributeType {
+    /// The type's name as ONNX writes it.
+    pub fn as_str_name(self) -> &'static str {
+        match self {
+            Self::Undefined => "UNDEFINED",
+            Self::Float => "FLOAT",
+            Self::Int => "INT",
+            Self::String => "STRING",
+            Self::Tensor => "TENSOR",
+            Self::Graph => "GRAPH",
+            Self::Floats => "FLOATS",
+            Self::Ints => "INTS",
+        }
+    }
+}
+
 /// A constant; its numbers lie in `raw_data`, in the list of their type, or in a file beside the model.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorProto {
@@ -152,8 +183,8 @@ pub struct TensorProto {
     #[prost(string, tag = "8")]
     pub name: String,
     /// Any type, little-endian.
-    #[prost(bytes = "vec", tag = "9")]
-    pub raw_data: Vec<u8>,
+    #[prost(bytes = "bytes", tag = "9")]
+    pub raw_data: Bytes,
     /// `DOUBLE`.
     #[prost(double, repeated, tag = "10")]
     pub double_data: Vec<f64>,

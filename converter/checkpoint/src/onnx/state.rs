@@ -1,21 +1,32 @@
 //! The state of a symbolic run through a graph: its tensors, what they are laid out as, and the budget of the run.
 
 use super::constant::Constant;
-use super::expr::{Expr, Exprs, Id};
-use super::external::External;
-use super::layout::{Atom, Axis, Dimension, length, positions, steps, whole};
-use crate::error::{Error, Result};
+use super::expr::{Coefficients, Expr, Exprs, Id, Spread};
+use super::input::PictureInput;
+use super::layout::{Atom, Axis, Dimension, positions, steps};
+use super::proto::{DataType, TensorProto};
 use std::collections::HashMap;
-use std::path::Path;
 use std::rc::Rc;
 
-use super::proto::{DataLocation, Length, TensorProto, ValueInfoProto};
+/// An error of a node; the caller adds file and node.
+pub(super) type Follow<T> = std::result::Result<T, String>;
 
 /// A tensor of the graph.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     Constant(Rc<Constant>),
     Activation(Activation),
+    Part(Part),
+    /// What cannot be followed. It is an error only where the network needs it.
+    Failed(Rc<Failure>),
+}
+
+/// Why a node cannot be followed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// Index of the node.
+    pub node: usize,
+    pub message: String,
 }
 
 /// A tensor that depends on the picture.
@@ -27,120 +38,100 @@ pub(super) struct Activation {
     pub dimensions: Vec<Dimension>,
     /// Number of channels; 0 before the patch embedding.
     pub channels: usize,
+    /// Whether its numbers are integers, which may only be moved about and cast.
+    pub integers: bool,
 }
 
 impl Activation {
-    /// How many numbers it has.
-    fn numbers(&self) -> usize {
-        self.dimensions.iter().map(|dimension| length(dimension)).product()
+    /// Length of every dimension.
+    pub fn shape(&self) -> Vec<usize> {
+        super::layout::shape(&self.dimensions)
     }
 
-    /// Whether it is one vector of channels, as the logits are.
+    /// Whether it is one vector of channels for each picture, as the logits are.
     pub fn is_vector(&self) -> bool {
-        self.channels > 0 && self.numbers() == self.channels
+        let atoms = self.dimensions.iter().flatten().filter(|atom| atom.axis != Axis::Batch);
+        self.channels > 0 && atoms.map(|atom| atom.size).product::<usize>() == self.channels
     }
 }
 
-/// Everything that [`super::recognise`] needs.
-pub(super) struct Followed {
-    pub exprs: Exprs,
-    pub output: Id,
-    pub image: [usize; 2],
-    pub patch: usize,
-    /// Number of channels of the patch embedding.
-    pub channels: usize,
+/// A stretch of a dimension of a tensor, as `Split` makes it.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pub whole: Activation,
+    pub axis: usize,
+    pub start: usize,
+    pub length: usize,
 }
 
 /// The state of a run.
-pub(super) struct Follower<'a> {
-    path: &'a Path,
-    external: External,
+pub(super) struct Follower {
     pub values: HashMap<String, Value>,
     pub exprs: Exprs,
     /// The node that is being followed.
     pub at: usize,
-    pub image: [usize; 2],
+    /// Version of ONNX's own operators.
+    pub opset: i64,
+    pub input: PictureInput,
     /// Edge of a patch; 0 before the patch embedding.
     pub patch: usize,
     /// Number of channels of the patch embedding.
     pub channels: usize,
-    model_length: usize,
-    spent: usize,
+    /// What the pixels are multiplied by and what is added to them before the patch embedding, colour by colour.
+    pub pixels: [[f64; 2]; 3],
+    /// How far, relative to itself, a constant may be from what a formula says.
+    pub tolerance: f64,
+    /// How many numbers may still be made.
+    left: usize,
 }
 
-/// An error of a node; the caller adds file and node.
-pub(super) type Follow<T> = std::result::Result<T, String>;
-
-impl<'a> Follower<'a> {
-    /// A run of the model at `path`, `length` bytes long.
-    pub fn new(path: &'a Path, length: usize) -> Self {
+impl Follower {
+    /// A run of a model whose file, with the data beside it, has `length` bytes.
+    pub fn new(opset: i64, input: PictureInput, length: usize) -> Self {
         Self {
-            path,
-            external: External::beside(path),
             values: HashMap::new(),
             exprs: Exprs::default(),
             at: usize::MAX,
-            image: [0; 2],
+            opset,
+            input,
             patch: 0,
             channels: 0,
-            model_length: length,
-            spent: 0,
+            pixels: [[1.0, 0.0]; 3],
+            tolerance: 2e-5,
+            left: length.saturating_mul(3).saturating_add(1 << 20),
         }
     }
 
     /// Accounts for making `elements` numbers: a graph may ask for many copies of one weight, but not without end.
     pub fn spend(&mut self, elements: usize) -> Follow<()> {
-        let external = usize::try_from(self.external.total()).unwrap_or(usize::MAX);
-        let budget = self.model_length.saturating_add(external).saturating_mul(4).saturating_add(1 << 20);
-        self.spent = self.spent.saturating_add(elements);
-        if self.spent > budget {
-            return Err("the graph unfolds to far more than the file's size".into());
-        }
-        Ok(())
-    }
-
-    /// Takes the initialisers that `is_needed`.
-    pub fn constants(&mut self, tensors: Vec<TensorProto>, is_needed: impl Fn(&str) -> bool) -> Result<()> {
-        // Also of those that are not needed: whoever runs the model itself, as `check` does, reads them all.
-        let is_external = |tensor: &&TensorProto| tensor.data_location == DataLocation::External as i32;
-        for tensor in tensors.iter().filter(is_external) {
-            let checked = self.external.check(&tensor.external_data);
-            checked.map_err(|message| Error::tensor(self.path, &tensor.name, message))?;
-        }
-        for tensor in tensors.into_iter().filter(|tensor| is_needed(&tensor.name)) {
-            let constant = self.constant(&tensor).map_err(|message| Error::tensor(self.path, &tensor.name, message))?;
-            self.values.insert(tensor.name, Value::Constant(Rc::new(constant)));
-        }
+        self.left = self.left.checked_sub(elements).ok_or("the graph unfolds to far more than the file's size")?;
         Ok(())
     }
 
     /// Reads a constant.
     pub fn constant(&mut self, tensor: &TensorProto) -> Follow<Constant> {
-        let constant = Constant::read(tensor, &mut self.external)?;
+        let constant = Constant::read(tensor)?;
+        self.rounded_to(DataType::try_from(tensor.data_type).unwrap_or(DataType::Undefined));
         self.spend(constant.data.len())?;
         Ok(constant)
     }
 
-    /// Takes the one input that is no initialiser: the picture, `[batch, 3, height, width]`.
-    pub fn picture(
-        &mut self,
-        inputs: &[ValueInfoProto],
-        is_needed: impl Fn(&str) -> bool,
-        image: Option<[usize; 2]>,
-    ) -> Result<()> {
-        let is_input = |input: &&ValueInfoProto| is_needed(&input.name) && !self.values.contains_key(&input.name);
-        let inputs: Vec<_> = inputs.iter().filter(is_input).collect();
-        let [input] = inputs.as_slice() else {
-            let message = format!("{} inputs; expected one, [batch, 3, height, width]", inputs.len());
-            return Err(Error::file(self.path, message));
+    /// Takes note that constants were rounded to `data_type`.
+    pub fn rounded_to(&mut self, data_type: DataType) {
+        let rounding = match data_type {
+            DataType::Float16 => 1e-3,
+            DataType::Bfloat16 => 8e-3,
+            _ => return,
         };
-        let [height, width] =
-            picture_size(input, image).map_err(|message| Error::tensor(self.path, &input.name, message))?;
-        self.image = [height, width];
-        let dimensions = vec![Vec::new(), whole(Axis::Colour, 3), whole(Axis::Row, height), whole(Axis::Column, width)];
+        self.tolerance = self.tolerance.max(rounding);
+    }
+
+    /// Takes the picture, which the graph calls `name`.
+    pub fn picture(&mut self, name: &str) {
         let id = self.exprs.add(Expr::Picture, self.at);
-        self.values.insert(input.name.clone(), Value::Activation(Activation { id, dimensions, channels: 0 }));
-        Ok(())
+        let activation =
+            Activation { id, dimensions: self.input.dimensions(), channels: 0, integers: self.input.integers };
+        self.values.insert(name.into(), Value::Activation(activation));
     }
 
     /// An activation laid out as `like`, computed by `expr`.
@@ -148,15 +139,44 @@ impl<'a> Follower<'a> {
         Activation { id: self.exprs.add(expr, self.at), ..like.clone() }
     }
 
+    /// The polynomial `by` of `x`.
+    pub fn polynomial(&mut self, x: &Activation, by: Coefficients) -> Follow<Activation> {
+        let id = self.exprs.polynomial(x.id, by, self.at);
+        Ok(Activation { id: id.ok_or("a polynomial of a high degree; a ResMLP has none")?, ..x.clone() })
+    }
+
+    /// `factor · x`.
+    pub fn scaled(&mut self, x: &Activation, factor: f64) -> Follow<Activation> {
+        self.polynomial(x, [0.0, factor, 0.0, 0.0])
+    }
+
+    /// `by · x`, number by number.
+    pub fn multiplied(&mut self, x: &Activation, by: Spread) -> Follow<Activation> {
+        match by {
+            Spread::All(by) => self.scaled(x, by),
+            by if is_all(&by, 1.0) => Ok(x.clone()),
+            by => Ok(self.step(Expr::Scale { x: x.id, by }, x)),
+        }
+    }
+
+    /// `x + by`, number by number.
+    pub fn shifted(&mut self, x: &Activation, by: Spread) -> Follow<Activation> {
+        match by {
+            Spread::All(by) => self.polynomial(x, [by, 1.0, 0.0, 0.0]),
+            by if is_all(&by, 0.0) => Ok(x.clone()),
+            by => Ok(self.step(Expr::Shift { x: x.id, by }, x)),
+        }
+    }
+
     /// Number of patches; 0 before the patch embedding.
     pub fn patches(&self) -> usize {
-        let [height, width] = self.image;
+        let [height, width] = self.input.image;
         height.checked_div(self.patch).unwrap_or(0) * width.checked_div(self.patch).unwrap_or(0)
     }
 
     /// The patch's number at each position along `dimension`, if the dimension holds every patch.
     pub fn patch_order(&self, dimension: &[Atom]) -> Option<Vec<usize>> {
-        let columns = self.image[1].checked_div(self.patch)?;
+        let columns = self.input.image[1].checked_div(self.patch)?;
         positions(dimension, self.patches(), |axis| match axis {
             Axis::Row => Some((self.patch, columns)),
             Axis::Column => Some((self.patch, 1)),
@@ -169,20 +189,41 @@ impl<'a> Follower<'a> {
         positions(dimension, channels, |axis| (axis == Axis::Channel).then_some((1, 1)))
     }
 
-    /// What was followed up to `output`.
-    pub fn finish(mut self, output: &str) -> Follow<Followed> {
-        match self.values.remove(output) {
-            Some(Value::Activation(activation)) => {
-                let id = activation.id;
-                if !activation.is_vector() {
-                    let numbers = activation.numbers();
-                    return Err(format!("the output '{output}' has {numbers} numbers; expected one vector of logits"));
-                }
-                let Self { exprs, image, patch, channels, .. } = self;
-                Ok(Followed { exprs, output: id, image, patch, channels })
-            }
-            _ => Err(format!("the output '{output}' does not depend on the picture")),
+    /// The rows and columns of the patch grid, as dimensions.
+    pub fn patch_dimensions(&self, patch: usize) -> [Dimension; 2] {
+        let [height, width] = self.input.image;
+        [steps(Axis::Row, patch, height / patch), steps(Axis::Column, patch, width / patch)]
+    }
+
+    /// What the pixels are multiplied by and what is added to them, colour by colour, on the way to step `id`.
+    pub fn pixel_arithmetic(&self, id: Id) -> Follow<[[f64; 2]; 3]> {
+        use super::expr::Kind;
+        let chain = self.exprs.chain(id);
+        if !matches!(self.exprs.get(chain.base), Expr::Picture) {
+            return Err("arithmetic on the pixels that is more than a scale and a shift a colour".into());
         }
+        let mut colours = [[1.0, 0.0]; 3];
+        for link in &chain.steps {
+            for (index, [scale, shift]) in colours.iter_mut().enumerate() {
+                let at = |by: &Spread| match by {
+                    Spread::All(by) => *by,
+                    Spread::Channels(by) | Spread::Patches(by) => by.get(index).copied().unwrap_or(f64::NAN),
+                };
+                (*scale, *shift) = match link.kind {
+                    Kind::Scale(by) => (*scale * at(by), *shift * at(by)),
+                    Kind::Shift(by) => (*scale, *shift + at(by)),
+                    Kind::Uniform(by, more) => (*scale * by, *shift * by + more),
+                };
+            }
+        }
+        Ok(colours)
+    }
+}
+
+fn is_all(spread: &Spread, value: f64) -> bool {
+    match spread {
+        Spread::All(found) => *found == value,
+        Spread::Channels(found) | Spread::Patches(found) => found.iter().all(|found| *found == value),
     }
 }
 
@@ -199,6 +240,7 @@ impl Inputs {
     pub fn activation(&self, index: usize) -> Follow<&Activation> {
         match self.get(index) {
             Some(Value::Activation(activation)) => Ok(activation),
+            Some(Value::Part(_)) => Err(PART.into()),
             _ => Err(format!("input {index} is constant; expected one that depends on the picture")),
         }
     }
@@ -213,47 +255,5 @@ impl Inputs {
     }
 }
 
-/// Height and width from the input's type, or from what the caller says where the graph leaves them open.
-fn picture_size(input: &ValueInfoProto, image: Option<[usize; 2]>) -> Follow<[usize; 2]> {
-    let Some(tensor) = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()) else {
-        return Err("an input that is no tensor; expected [batch, 3, height, width]".into());
-    };
-    let lengths = tensor.shape.as_ref().map_or(&[][..], |shape| shape.dim.as_slice());
-    let fixed: Vec<Option<i64>> = lengths
-        .iter()
-        .map(|length| match length.value {
-            Some(Length::DimValue(value)) => Some(value),
-            _ => None,
-        })
-        .collect();
-    let shape = || {
-        let lengths = fixed.iter().map(|length| length.map_or("?".into(), |length| length.to_string()));
-        format!("shape [{}]", lengths.collect::<Vec<_>>().join(", "))
-    };
-    let [batch, colours, height, width] = fixed.as_slice() else {
-        return Err(format!("{}; expected [batch, 3, height, width]", shape()));
-    };
-    if batch.is_some_and(|batch| batch != 1) {
-        return Err(format!("{}; expected a batch of 1 or of any size", shape()));
-    }
-    if colours.is_some_and(|colours| colours != 3) {
-        return Err(format!("{}; expected 3 colours: [batch, 3, height, width]", shape()));
-    }
-    let edge = |length: &Option<i64>, told: Option<usize>| match length {
-        Some(length) => usize::try_from(*length).ok().filter(|length| (1..=EDGE_LIMIT).contains(length)),
-        None => told.filter(|length| (1..=EDGE_LIMIT).contains(length)),
-    };
-    match (edge(height, image.map(|i| i[0])), edge(width, image.map(|i| i[1]))) {
-        (Some(height), Some(width)) => Ok([height, width]),
-        _ => Err(format!("{}; expected a fixed height and width, or --image-size HxW", shape())),
-    }
-}
-
-/// Largest height or width of a picture in pixels.
-const EDGE_LIMIT: usize = 1 << 14;
-
-/// A dimension of patches: rows and columns of the patch grid.
-pub(super) fn patch_dimensions(image: [usize; 2], patch: usize) -> [Dimension; 2] {
-    let [height, width] = image;
-    [steps(Axis::Row, patch, height / patch), steps(Axis::Column, patch, width / patch)]
-}
+/// What is said of a part of an activation that is used on its own.
+pub(super) const PART: &str = "part of an activation (as a class token); a ResMLP takes none";

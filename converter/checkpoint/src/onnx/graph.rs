@@ -1,0 +1,139 @@
+//! The order and the extent of a graph: which nodes and constants its outputs need, each after those that it reads.
+
+use super::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto};
+use std::collections::{HashMap, HashSet};
+
+/// Why a graph cannot be sorted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum GraphError {
+    /// Two nodes, constants or inputs make one value.
+    #[error("the value '{0}' is made twice; expected a name of its own for every value")]
+    MadeTwice(String),
+    /// A value is read that nothing makes.
+    #[error("{node}: its input '{name}' is made by no node, constant or input of the graph")]
+    NeverMade {
+        /// The node that reads the value.
+        node: String,
+        /// The value.
+        name: String,
+    },
+    /// A node reads what depends on its own result.
+    #[error("{0}: it reads what is computed from its own result; expected a graph without cycles")]
+    Cycle(String),
+}
+
+/// The part of a graph that some outputs need.
+#[derive(Debug, Default)]
+pub(super) struct Needed {
+    /// Indices of nodes, each after those that it reads.
+    pub nodes: Vec<usize>,
+    /// Indices of constants.
+    pub constants: Vec<usize>,
+    /// Indices of inputs that are no constants.
+    pub inputs: Vec<usize>,
+}
+
+#[derive(Clone, Copy)]
+enum Maker {
+    Node(usize),
+    Constant(usize),
+    Input(usize),
+}
+
+/// How messages call a node.
+pub(super) fn label(node: &NodeProto) -> String {
+    let name = if node.name.is_empty() { node.output.first().map_or("", String::as_str) } else { &node.name };
+    format!("node '{name}' ({})", node.op_type)
+}
+
+/// What the values called `outputs` need. A value that nothing makes is an error, other parts of the graph are not.
+pub(super) fn needed(graph: &GraphProto, outputs: &[&str]) -> Result<Needed, GraphError> {
+    let makers = makers(graph)?;
+    let mut needed = Needed::default();
+    let mut begun = HashSet::new();
+    let mut done = HashSet::new();
+    for output in outputs {
+        let mut stack = match makers.get(output) {
+            Some(Maker::Node(node)) if !done.contains(node) => vec![(*node, 0)],
+            _ => continue, // The output is known already, or it is no result of a node: whoever reads it says so.
+        };
+        while let Some((index, next)) = stack.pop() {
+            let Some(node) = graph.node.get(index) else { continue };
+            begun.insert(index);
+            let Some(input) = node.input.get(next) else {
+                done.insert(index);
+                needed.nodes.push(index);
+                continue;
+            };
+            stack.push((index, next + 1));
+            match makers.get(input.as_str()) {
+                _ if input.is_empty() => {} // An optional input that is left out.
+                Some(Maker::Node(other)) if done.contains(other) => {}
+                Some(Maker::Node(other)) if begun.contains(other) => return Err(GraphError::Cycle(label(node))),
+                Some(Maker::Node(other)) => stack.push((*other, 0)),
+                Some(Maker::Constant(constant)) => needed.constants.push(*constant),
+                Some(Maker::Input(input)) => needed.inputs.push(*input),
+                None => return Err(GraphError::NeverMade { node: label(node), name: input.clone() }),
+            }
+        }
+    }
+    for list in [&mut needed.constants, &mut needed.inputs] {
+        list.sort_unstable();
+        list.dedup();
+    }
+    Ok(needed)
+}
+
+/// Who makes each value. A constant may be listed among the inputs, as old files do.
+fn makers(graph: &GraphProto) -> Result<HashMap<&str, Maker>, GraphError> {
+    let constants = graph.initializer.iter().enumerate().map(|(at, tensor)| (tensor.name.as_str(), Maker::Constant(at)));
+    let results = graph.node.iter().enumerate().flat_map(|(at, node)| {
+        let names = node.output.iter().filter(|name| !name.is_empty());
+        names.map(move |name| (name.as_str(), Maker::Node(at)))
+    });
+    let mut makers = HashMap::new();
+    for (name, maker) in constants.chain(results) {
+        if makers.insert(name, maker).is_some() {
+            return Err(GraphError::MadeTwice(name.into()));
+        }
+    }
+    for (at, input) in graph.input.iter().enumerate() {
+        match makers.insert(&input.name, Maker::Input(at)) {
+            None => {}
+            Some(constant @ Maker::Constant(_)) => {
+                makers.insert(&input.name, constant);
+            }
+            Some(_) => return Err(GraphError::MadeTwice(input.name.clone())),
+        }
+    }
+    Ok(makers)
+}
+
+/// The part of `model` that its value `output` needs, as a model of its own: nodes in order, constants inside, nothing else.
+pub(super) fn pruned(model: &ModelProto, graph: &GraphProto, output: &str, needed: &Needed) -> ModelProto {
+    fn picked<T: Clone>(all: &[T], indices: &[usize]) -> Vec<T> {
+        indices.iter().filter_map(|index| all.get(*index).cloned()).collect()
+    }
+    let node: Vec<NodeProto> = picked(&graph.node, &needed.nodes);
+    let initializer: Vec<TensorProto> = picked(&graph.initializer, &needed.constants);
+    let input: Vec<ValueInfoProto> = picked(&graph.input, &needed.inputs);
+    let is_used = |set: &&OperatorSetIdProto| {
+        is_standard(&set.domain) || node.iter().any(|node| node.domain == set.domain)
+    };
+    let opset_import = model.opset_import.iter().filter(is_used).cloned().collect();
+    let output = vec![ValueInfoProto { name: output.into(), r#type: None }];
+    let graph = GraphProto { node, name: graph.name.clone(), initializer, input, output };
+    ModelProto {
+        ir_version: model.ir_version,
+        producer_name: model.producer_name.clone(),
+        producer_version: model.producer_version.clone(),
+        opset_import,
+        graph: Some(graph),
+        ..Default::default()
+    }
+}
+
+/// Whether a domain is that of ONNX's own operators.
+pub(super) fn is_standard(domain: &str) -> bool {
+    domain.is_empty() || domain == "ai.onnx"
+}

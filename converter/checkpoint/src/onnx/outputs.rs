@@ -1,0 +1,110 @@
+//! Chooses among the outputs of a graph: the logits, before a Softmax where one follows them.
+
+use super::expr::{Expr, Exprs, Id};
+use super::state::{Failure, Follower, Value};
+
+/// An output that was followed.
+#[derive(Clone, Debug)]
+pub(super) struct Output {
+    /// Name of the graph's output.
+    pub name: String,
+    /// Name of the value that is read: the output itself, or what goes into its Softmax.
+    pub value: String,
+    pub id: Id,
+    kind: Kind,
+}
+
+/// What an output is, by what it is computed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A linear layer of the mean over patches.
+    Logits,
+    /// The mean over patches itself.
+    Features,
+    /// Neither.
+    Other,
+}
+
+impl Output {
+    /// Whether a Softmax that follows the logits was left out.
+    pub fn had_softmax(&self) -> bool {
+        self.name != self.value
+    }
+}
+
+/// Why there is no output to read: a sentence, and the index of the node that it is about, if there is one.
+pub(super) type NoOutput = (Option<usize>, String);
+
+/// The output among `names` that holds the logits, and notes about the choice.
+pub(super) fn choose(follower: &Follower, names: &[&str]) -> Result<(Output, Vec<String>), NoOutput> {
+    let found: Vec<Result<Output, NoOutput>> = names.iter().map(|name| output(follower, name)).collect();
+    let of = |kind: Kind| found.iter().flatten().filter(move |output| output.kind == kind).collect::<Vec<_>>();
+    let candidates = match (of(Kind::Logits), of(Kind::Features)) {
+        (logits, features) if logits.is_empty() => features,
+        (logits, _) => logits,
+    };
+    let Some(mut chosen) = candidates.first().copied() else {
+        return match found.into_iter().next() {
+            Some(Ok(first)) => Ok((first, Vec::new())),
+            Some(Err(error)) => Err(error),
+            None => Err((None, "an ONNX graph without an output; expected the logits".into())),
+        };
+    };
+    if let Some(other) = candidates.iter().find(|other| other.id != chosen.id) {
+        let message =
+            format!("the outputs '{}' and '{}' may both be meant; name one with --output", chosen.name, other.name);
+        return Err((None, message));
+    }
+    chosen = candidates.iter().find(|output| !output.had_softmax()).copied().unwrap_or(chosen);
+    let mut notes = Vec::new();
+    let others: Vec<_> = names.iter().filter(|name| **name != chosen.name).map(|name| format!("'{name}'")).collect();
+    if !others.is_empty() {
+        let what = if chosen.kind == Kind::Logits { "the logits" } else { "the mean over patches" };
+        notes.push(format!(
+            "the output '{}', {what}, is read; the graph's other outputs are {} (choose with --output)",
+            chosen.name,
+            others.join(", ")
+        ));
+    }
+    if chosen.had_softmax() {
+        notes.push(format!("the Softmax behind the logits '{}' is left out", chosen.value));
+    }
+    Ok((chosen.clone(), notes))
+}
+
+/// What the output called `name` is.
+fn output(follower: &Follower, name: &str) -> Result<Output, NoOutput> {
+    let activation = match follower.values.get(name) {
+        Some(Value::Activation(activation)) => activation,
+        Some(Value::Failed(failure)) => {
+            let Failure { node, message } = &**failure;
+            return Err((Some(*node), message.clone()));
+        }
+        Some(Value::Part(_)) => return Err((None, format!("the output '{name}' is part of an activation"))),
+        Some(Value::Constant(_)) | None => {
+            return Err((None, format!("the output '{name}' does not depend on the picture")));
+        }
+    };
+    let (id, value) = match follower.exprs.get(activation.id) {
+        Expr::Softmax { x, of } => (*x, of.clone()),
+        _ => (activation.id, name.to_string()),
+    };
+    let mut kind = kind(&follower.exprs, id);
+    if !activation.is_vector() {
+        if kind != Kind::Other || activation.channels > 0 {
+            let shape = activation.shape();
+            return Err((None, format!("the output '{name}' has shape {shape:?}; expected one vector of logits")));
+        }
+        kind = Kind::Other;
+    }
+    Ok(Output { name: name.into(), value, id, kind })
+}
+
+fn kind(exprs: &Exprs, id: Id) -> Kind {
+    let is_mean = |id: Id| matches!(exprs.get(exprs.chain(id).base), Expr::Mean { .. });
+    match exprs.get(exprs.chain(id).base) {
+        Expr::Channels { x, .. } if is_mean(*x) => Kind::Logits,
+        Expr::Mean { .. } => Kind::Features,
+        _ => Kind::Other,
+    }
+}

@@ -1,0 +1,139 @@
+//! Splitting and joining of activations, followed where nothing is left out in the end.
+
+use super::arithmetic::with_rank;
+use super::attributes;
+use super::layout::{Dimension, length, reshape};
+use super::proto::NodeProto;
+use super::state::{Activation, Follow, Follower, Inputs, PART, Part, Value};
+
+/// The stretch of dimension `axis` of `whole`, which is the whole where it leaves nothing out.
+fn stretch(whole: &Activation, axis: usize, start: usize, end: usize) -> Value {
+    match whole.dimensions.get(axis).map(|dimension| length(dimension)) {
+        Some(length) if start == 0 && end == length => Value::Activation(whole.clone()),
+        _ => Value::Part(Part { whole: whole.clone(), axis, start, length: end.saturating_sub(start) }),
+    }
+}
+
+/// `Split` of an activation: one value for each output.
+pub(super) fn split(node: &NodeProto, inputs: &Inputs) -> Follow<Vec<Value>> {
+    let x = inputs.activation(0)?;
+    let axis = attributes::axis(attributes::int(node, "axis", 0), x.dimensions.len())?;
+    let whole = x.dimensions.get(axis).map_or(0, |dimension| length(dimension));
+    let count = node.output.len();
+    let stated = match (inputs.get(1), attributes::ints(node, "split")) {
+        (Some(_), None) => Some(inputs.constant(1)?.integers()?.to_vec()),
+        (None, stated) => stated.map(<[i64]>::to_vec),
+        (Some(_), Some(_)) => return Err("lengths as an input and as an attribute; expected one of them".into()),
+    };
+    let lengths: Vec<usize> = match stated {
+        Some(stated) => stated.iter().map(|length| usize::try_from(*length).unwrap_or(usize::MAX)).collect(),
+        None => {
+            let each = whole.div_ceil(count.max(1));
+            (0..count).map(|at| each.min(whole.saturating_sub(at * each))).collect()
+        }
+    };
+    let total = lengths.iter().try_fold(0usize, |total, length| total.checked_add(*length));
+    if lengths.len() != count || total != Some(whole) {
+        return Err(format!("a split of {whole} into {lengths:?} for {count} outputs"));
+    }
+    let mut start = 0;
+    let parts = lengths.into_iter().map(|length| {
+        let part = stretch(x, axis, start, start + length);
+        start += length;
+        part
+    });
+    Ok(parts.collect())
+}
+
+/// `Concat` of the parts of one activation, in their order and without a gap.
+pub(super) fn concat(node: &NodeProto, inputs: &Inputs) -> Follow<Value> {
+    if let [Some(Value::Activation(only))] = inputs.0.as_slice() {
+        return Ok(Value::Activation(only.clone()));
+    }
+    let Some(Some(Value::Part(first))) = inputs.0.first() else { return Err(JOINED.into()) };
+    let axis = attributes::axis(attributes::int(node, "axis", 0), first.whole.dimensions.len())?;
+    let mut end = first.start;
+    for part in &inputs.0 {
+        match part {
+            Some(Value::Part(part)) if part.whole.id == first.whole.id && part.axis == axis && part.start == end => {
+                if part.whole.dimensions != first.whole.dimensions {
+                    return Err(JOINED.into());
+                }
+                end += part.length;
+            }
+            _ => return Err(JOINED.into()),
+        }
+    }
+    match stretch(&first.whole, axis, first.start, end) {
+        Value::Activation(whole) => Ok(Value::Activation(whole)),
+        _ => Err(PART.into()),
+    }
+}
+
+const JOINED: &str = "activations side by side (as with a class token); expected the parts of one, in their order";
+
+/// `Slice` with step 1, whose bounds are attributes before opset 10.
+pub(super) fn slice(node: &NodeProto, inputs: &Inputs) -> Follow<Value> {
+    let x = inputs.activation(0)?;
+    let list = |index: usize, name: &str| match inputs.get(index) {
+        Some(_) => inputs.constant(index)?.integers().map(|list| Some(list.to_vec())),
+        None => Ok(attributes::ints(node, name).map(<[i64]>::to_vec)),
+    };
+    let (starts, ends) = (list(1, "starts")?.ok_or("no starts")?, list(2, "ends")?.ok_or("no ends")?);
+    let axes = list(3, "axes")?.unwrap_or_else(|| (0..starts.len() as i64).collect());
+    let steps = list(4, "")?.unwrap_or_else(|| vec![1; starts.len()]);
+    if starts.len() != ends.len() || starts.len() != axes.len() || starts.len() != steps.len() {
+        return Err("starts, ends, axes and steps of different lengths".into());
+    }
+    if steps.iter().any(|step| *step != 1) {
+        return Err("every so many numbers of an activation, or its mirror image; a ResMLP takes none".into());
+    }
+    let lengths = x.shape();
+    let mut parts = Vec::new();
+    for (axis, (start, end)) in attributes::axes(&axes, lengths.len())?.into_iter().zip(starts.iter().zip(&ends)) {
+        let length = lengths.get(axis).copied().unwrap_or(0);
+        let at = |index: i64| {
+            let from_start = if index < 0 { index.saturating_add(length as i64) } else { index };
+            from_start.clamp(0, length as i64) as usize
+        };
+        if at(*start) != 0 || at(*end) != length {
+            parts.push((axis, at(*start), at(*end).max(at(*start))));
+        }
+    }
+    match parts.as_slice() {
+        [] => Ok(Value::Activation(x.clone())),
+        [(axis, start, end)] => Ok(stretch(x, *axis, *start, *end)),
+        _ => Err(PART.into()),
+    }
+}
+
+/// `Gather` of everything in its order, which is a reshape: exporters write a view of memory so.
+pub(super) fn gather(follower: &mut Follower, node: &NodeProto, inputs: &Inputs) -> Follow<Activation> {
+    let x = inputs.activation(0)?;
+    let axis = attributes::axis(attributes::int(node, "axis", 0), x.dimensions.len())?;
+    let indices = inputs.constant(1)?;
+    let dimension = x.dimensions.get(axis).map_or(&[][..], Dimension::as_slice);
+    let length = length(dimension);
+    let list = indices.integers()?;
+    follower.spend(list.len())?;
+    let is_at = |(at, index): (usize, &i64)| at as i64 == if *index < 0 { index + length as i64 } else { *index };
+    if list.len() != length || !list.iter().enumerate().all(is_at) {
+        return Err(PART.into());
+    }
+    let gathered = reshape(&[dimension.to_vec()], &indices.shape)?;
+    let mut y = x.clone();
+    y.dimensions.splice(axis..=axis, gathered);
+    super::constant::check_rank(y.dimensions.len())?;
+    Ok(y)
+}
+
+/// `Expand` that repeats nothing.
+pub(super) fn expand(inputs: &Inputs) -> Follow<Activation> {
+    let x = inputs.activation(0)?;
+    let target = inputs.constant(1)?.integers()?;
+    super::constant::check_rank(target.len())?;
+    let x = with_rank(x, target.len());
+    let lengths = x.shape();
+    let grows = target.iter().rev().zip(lengths.iter().rev()).any(|(to, from)| *to != 1 && *to != *from as i64);
+    if grows { Err("an activation that is repeated; a ResMLP has none".into()) } else { Ok(x) }
+}
