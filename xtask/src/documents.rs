@@ -4,19 +4,29 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::workspace;
 
 /// A newcomer reads no more than this many bytes of README.
 const LONGEST_README: usize = 8192;
 
-/// Lists the Markdown files that git tracks.
+/// Lists the Markdown files of the repository; folders of build outputs and hidden folders are left out.
 fn documents() -> Vec<PathBuf> {
-    let output = Command::new("git").args(["ls-files", "*.md"]).current_dir(workspace::root()).output();
-    let output = output.expect("git lists the tracked files");
-    assert!(output.status.success(), "git ls-files: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).lines().map(|line| workspace::root().join(line)).collect()
+    let mut found = Vec::new();
+    let mut folders = vec![workspace::root().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a readable folder") {
+            let entry = entry.expect("a readable folder");
+            let (path, name) = (entry.path(), entry.file_name());
+            let name = name.to_string_lossy();
+            match entry.file_type().expect("a file type") {
+                kind if kind.is_dir() && name != "target" && !name.starts_with('.') => folders.push(path),
+                kind if kind.is_file() && name.ends_with(".md") => found.push(path),
+                _ => {}
+            }
+        }
+    }
+    found
 }
 
 /// Returns the text without fenced code, whose brackets are no links.

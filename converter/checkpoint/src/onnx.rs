@@ -14,8 +14,8 @@ mod conv;
 mod einsum;
 mod expr;
 mod external;
-mod follow;
 mod fold;
+mod follow;
 mod gelu;
 mod graph;
 mod input;
@@ -57,7 +57,8 @@ pub(crate) fn load(path: &Path, bytes: Vec<u8>, options: &LoadOptions) -> Result
     refuse_other_flags(options).map_err(fail)?;
     let length = bytes.len();
     prescan::check(&bytes).map_err(|error| fail(error.to_string()))?;
-    let mut model = ModelProto::decode(Bytes::from(bytes)).map_err(|_| fail(prescan::PrescanError::Damaged.to_string()))?;
+    let mut model =
+        ModelProto::decode(Bytes::from(bytes)).map_err(|_| fail(prescan::PrescanError::Damaged.to_string()))?;
     let (opset, mut notes) = opset(&model).map_err(fail)?;
     let graph = model.graph.take().filter(|graph| !graph.node.is_empty());
     let mut graph = graph.ok_or_else(|| fail("an ONNX file without a graph".into()))?;
@@ -110,11 +111,8 @@ pub(crate) fn load(path: &Path, bytes: Vec<u8>, options: &LoadOptions) -> Result
 
 /// Refuses flags that only make sense for named tensors.
 fn refuse_other_flags(options: &LoadOptions) -> std::result::Result<(), String> {
-    let flags = [
-        ("--key", options.key.is_some()),
-        ("--names", options.names.is_some()),
-        ("--head", options.head.is_some()),
-    ];
+    let flags =
+        [("--key", options.key.is_some()), ("--names", options.names.is_some()), ("--head", options.head.is_some())];
     match flags.iter().find(|(_, is_given)| *is_given) {
         Some((flag, _)) => Err(format!("{flag} is for files of named tensors; an ONNX graph holds the whole network")),
         None => Ok(()),

@@ -88,9 +88,7 @@ pub(super) fn maximum(follower: &mut Follower, inputs: &Inputs) -> Follow<Activa
 pub(super) fn clip(follower: &mut Follower, bounds: [f32; 2], x: &Activation) -> Follow<Activation> {
     match bounds {
         [low, high] if low <= f32::MIN && high >= f32::MAX => Ok(x.clone()),
-        [0.0, high] if high >= f32::MAX => {
-            Ok(follower.step(Expr::Activation { x: x.id, function: Function::Relu }, x))
-        }
+        [0.0, high] if high >= f32::MAX => Ok(follower.step(Expr::Activation { x: x.id, function: Function::Relu }, x)),
         [low, high] => Err(format!("a clip to {low} … {high}; expected ReLU, a clip to 0 and above")),
     }
 }

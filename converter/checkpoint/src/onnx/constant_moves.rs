@@ -99,8 +99,8 @@ fn stretch(x: &Constant, axis: usize, range: std::ops::Range<usize>) -> Constant
     let (blocks, step): (usize, usize) = (outer.iter().product(), inner.iter().product());
     let shape = [outer, &[range.len()], inner].concat();
     let blocks = if range.is_empty() || x.data.len() == 0 { 0 } else { blocks };
-    let places = (0..blocks)
-        .flat_map(|block| (block * length + range.start) * step..(block * length + range.end) * step);
+    let places =
+        (0..blocks).flat_map(|block| (block * length + range.start) * step..(block * length + range.end) * step);
     Constant { data: x.data.gather(places), shape }
 }
 

@@ -86,7 +86,8 @@ pub(super) fn needed(graph: &GraphProto, outputs: &[&str]) -> Result<Needed, Gra
 
 /// Who makes each value. A constant may be listed among the inputs, as old files do.
 fn makers(graph: &GraphProto) -> Result<HashMap<&str, Maker>, GraphError> {
-    let constants = graph.initializer.iter().enumerate().map(|(at, tensor)| (tensor.name.as_str(), Maker::Constant(at)));
+    let constants =
+        graph.initializer.iter().enumerate().map(|(at, tensor)| (tensor.name.as_str(), Maker::Constant(at)));
     let results = graph.node.iter().enumerate().flat_map(|(at, node)| {
         let names = node.output.iter().filter(|name| !name.is_empty());
         names.map(move |name| (name.as_str(), Maker::Node(at)))
@@ -117,9 +118,8 @@ pub(super) fn pruned(model: &ModelProto, graph: &GraphProto, output: &str, neede
     let node: Vec<NodeProto> = picked(&graph.node, &needed.nodes);
     let initializer: Vec<TensorProto> = picked(&graph.initializer, &needed.constants);
     let input: Vec<ValueInfoProto> = picked(&graph.input, &needed.inputs);
-    let is_used = |set: &&OperatorSetIdProto| {
-        is_standard(&set.domain) || node.iter().any(|node| node.domain == set.domain)
-    };
+    let is_used =
+        |set: &&OperatorSetIdProto| is_standard(&set.domain) || node.iter().any(|node| node.domain == set.domain);
     let opset_import = model.opset_import.iter().filter(is_used).cloned().collect();
     let output = vec![ValueInfoProto { name: output.into(), r#type: None }];
     let graph = GraphProto { node, name: graph.name.clone(), initializer, input, output };
