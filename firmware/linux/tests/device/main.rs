@@ -19,5 +19,5 @@ fn all_tests_pass_with_a_network_ten_times_smaller() {
     command.args(["--skip", "all_tests_pass_with_a_network_ten_times_smaller"]).env(place::SMALL_NETWORK, "1");
     let output = command.output().unwrap();
     let told = place::text(&output.stdout);
-    assert!(output.status.success() && told.contains("page::the_page_is_shown_by_a_browser ... ok"), "{told}");
+    assert!(output.status.success() && told.contains("boards::power_is_read_where_there_is_a_sensor ... ok"), "{told}");
 }
