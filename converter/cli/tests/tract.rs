@@ -85,10 +85,10 @@ fn errors_say_what_is_wrong() {
     std::fs::write(&path, onnx_bytes(&network, Batch::Any).unwrap()).unwrap();
     // The graph takes 32 × 32 pixels.
     let message = TractReference::from_onnx(&path, [64, 64]).err().unwrap().to_string();
-    println!("DEBUG1 {message}");
     assert!(message.starts_with(&format!("{}: tract: ", path.display())), "{message}");
+    assert!(message.contains("\"stem.flat\" Reshape"), "{message}");
     std::fs::write(&path, b"not an ONNX file").unwrap();
     let message = TractReference::from_onnx(&path, shape.image).err().unwrap().to_string();
-    println!("DEBUG2 {message}");
-    assert!(message.starts_with(&format!("{}: tract: ", path.display())), "{message}");
+    let start = format!("{}: tract: failed to decode Protobuf message", path.display());
+    assert!(message.starts_with(&start), "{message}");
 }
