@@ -256,13 +256,11 @@ fn stem_norm(
 
 fn blocks(taker: &mut Taker, layout: &Layout, dim: usize) -> Result<Vec<Block>> {
     let Layout { words, depth, prefix, .. } = layout;
-    let mix = |index: usize| format!("{}.weight", words.block(index, words.mix));
-    let known = (0..*depth).take(taker.names().count());
-    if !known
-        .clone()
-        .any(|index| taker.names().any(|name| name.starts_with(&format!("{prefix}{}", words.block(index, words.mix)))))
-    {
-        return Err(taker.error(&format!("{prefix}{}", mix(0)), NamesReason::NoPatchMixing));
+    let mix = format!(".{}.", words.mix);
+    let is_mix = |name: &String| name.strip_prefix(prefix.as_str()).is_some_and(|name| name.contains(&mix));
+    if !taker.names().any(is_mix) {
+        let name = format!("{prefix}{}.weight", words.block(0, words.mix));
+        return Err(taker.error(&name, NamesReason::NoPatchMixing));
     }
     let mut blocks: Vec<Block> = Vec::new();
     for index in 0..*depth {

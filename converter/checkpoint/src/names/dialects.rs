@@ -266,7 +266,7 @@ pub(super) fn recognise<'a>(names: impl Iterator<Item = &'a String> + Clone, key
     let candidates = found.iter().filter_map(|(dialect, by_prefix)| {
         let rank = |(prefix, (count, _)): &(&&str, &(usize, usize))| (*count, preference(prefix));
         let (&prefix, &(count, depth)) = by_prefix.iter().rev().max_by_key(rank)?;
-        let others = places.iter().filter(|other| *other != prefix).cloned().collect();
+        let others = places.iter().filter(|other| *other != prefix).take(MOST_OTHERS).cloned().collect();
         Some((count, Match { words: &ALL[*dialect], prefix: prefix.to_string(), others, depth }))
     });
     match candidates.max_by_key(|(count, _)| *count) {
@@ -275,5 +275,7 @@ pub(super) fn recognise<'a>(names: impl Iterator<Item = &'a String> + Clone, key
     }
 }
 
+/// Most networks beside the chosen one whose tensors are recognised as theirs; those of more are unexpected.
+const MOST_OTHERS: usize = 64;
 /// Half the number of a block's tensors.
 const HALF_A_BLOCK: usize = 6;

@@ -1,6 +1,7 @@
 //! Finds the classifier: one linear layer under any of the usual names, in the network or beside it.
 
 use super::reason::NamesReason;
+use super::reparametrise::PAIRS;
 use super::surroundings::Surroundings;
 use super::take::Taker;
 use crate::error::Result;
@@ -34,10 +35,20 @@ const ROOTS: [&str; 23] = [
     "probe",
 ];
 
+/// The first word of a name.
+fn root(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
+}
+
+/// The layer that the tensor `name` belongs to, even if the tensor is only half of a parameter.
+fn layer(name: &str) -> String {
+    let parameter = PAIRS.iter().find_map(|pair| pair.parameter_of(name)).unwrap_or_else(|| name.to_string());
+    parameter.rsplit_once('.').map_or(String::new(), |(layer, _)| layer.to_string())
+}
+
 /// Whether `name` begins as a classifier's does.
 pub(super) fn is_head(name: &str) -> bool {
-    let first = name.split('.').next().unwrap_or(name);
-    first != name && ROOTS.contains(&first)
+    root(name) != name && ROOTS.contains(&root(name))
 }
 
 /// Takes the classifier, or `joined` where the caller has one from another file; `own` is the dialect's name for it.
@@ -68,7 +79,7 @@ pub(super) fn classifier(
     let prefix = around.prefix();
     let mut found: Vec<_> = heads.into_iter().collect();
     // The dialect's own name comes first, so that a message calls the other one the second.
-    found.sort_by_key(|(head, _)| *head != format!("{prefix}{own}") && !own.starts_with(&format!("{head}.")));
+    found.sort_by_key(|(head, _)| *head != format!("{prefix}{}", root(own)));
     let mut found = found.into_iter();
     let Some((first, names)) = found.next() else {
         notes.push(format!("no classifier '{prefix}{own}.weight': the result is an embedding of {dim} numbers"));
@@ -77,34 +88,32 @@ pub(super) fn classifier(
     if let Some((_, names)) = found.next() {
         return Err(taker.error(&names[0], NamesReason::SecondHead { first }));
     }
-    let layers: BTreeSet<&str> =
-        names.iter().map(|name| name.rsplit_once('.').map_or(name.as_str(), |(module, _)| module)).collect();
+    let layers: BTreeSet<String> = names.iter().map(|name| layer(name)).collect();
     let mut layers = layers.into_iter();
     let layer = layers.next().unwrap_or_default();
     if let Some(second) = layers.next() {
-        let called = names.iter().find(|name| name.starts_with(second)).unwrap_or(&names[0]);
+        let called = names.iter().find(|name| name.starts_with(&second)).unwrap_or(&names[0]);
         let all = names.iter().map(|name| taker.file_name(name)).collect();
         return Err(taker.error(called, NamesReason::DeepHead(all)));
     }
     taker.set_prefix("");
-    let linear = taker.linear(layer, None, Some(dim));
+    let linear = taker.linear(&layer, None, Some(dim));
     taker.set_prefix(prefix);
     Ok(Some(linear?))
 }
 
 /// Every classifier among what nobody took, by its place and the full names of its tensors.
 fn heads(taker: &Taker, own: &str, around: &Surroundings) -> BTreeMap<String, Vec<String>> {
-    let own_root = own.split('.').next().unwrap_or(own);
     let mut heads: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for name in taker.names().filter(|name| !around.is_elsewhere(name) && around.stranger(name).is_none()) {
-        let root = around.places().iter().find_map(|place| {
+        let place = around.places().iter().find_map(|place| {
             let rest = name.strip_prefix(place.as_str())?;
             let (first, _) = rest.split_once('.')?;
-            let is_own = *place == around.prefix() && first == own_root;
+            let is_own = *place == around.prefix() && first == root(own);
             (is_own || ROOTS.contains(&first)).then(|| format!("{place}{first}"))
         });
-        if let Some(root) = root {
-            heads.entry(root).or_default().push(name.clone());
+        if let Some(place) = place {
+            heads.entry(place).or_default().push(name.clone());
         }
     }
     heads

@@ -22,6 +22,9 @@ use std::path::Path;
 /// Longest map that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
+/// Most networks beside the chosen one whose tensors are recognised as theirs; those of more are unexpected.
+const MOST_OTHERS: usize = 64;
+
 /// Why a map of names cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MapReason {
@@ -110,6 +113,9 @@ enum Need {
     Never,
 }
 
+/// Most digits of a block's number.
+const MOST_DIGITS: usize = 5;
+
 /// Names of one checkpoint's tensors, in terms of timm's.
 #[derive(Clone, Debug)]
 pub(crate) struct NameMap {
@@ -136,7 +142,8 @@ impl Pattern {
             None => (name, self.timm.to_string()),
             Some(after) => {
                 let rest = name.strip_suffix(after.as_str())?;
-                let number = rest.len() - rest.bytes().rev().take_while(u8::is_ascii_digit).count();
+                let digits = rest.bytes().rev().take(MOST_DIGITS).take_while(u8::is_ascii_digit).count();
+                let number = rest.len() - digits;
                 // The name before the number may itself end with a digit, so every way to split is tried.
                 let (cut, index) = (number..rest.len()).find_map(|at| {
                     let index = rest[at..].parse::<usize>().ok()?.checked_sub(first_block)?;
@@ -250,7 +257,7 @@ impl NameMap {
         let best = counts.iter().rev().max_by_key(|(place, count)| (**count, preference(place)));
         let first = || self.patterns.first().map_or(String::new(), |pattern| pattern.before.clone());
         let best = best.ok_or_else(|| MapReason::NoMatch(first()))?.0.clone();
-        let others = places.into_iter().filter(|place| *place != best).collect();
+        let others = places.into_iter().filter(|place| *place != best).take(MOST_OTHERS).collect();
         Ok((best, others))
     }
 }

@@ -75,6 +75,9 @@ pub enum NamesReason {
     /// Two names become the same one once the wrappers inside of them are taken out.
     #[error("the same name as '{0}' once wrappers such as '_orig_mod.' are taken out")]
     SameName(String),
+    /// A name is absurdly long.
+    #[error("a name of {0} letters; expected at most 1000")]
+    LongName(usize),
     /// The tensors are another kind of network's.
     #[error("not a ResMLP: found {name} ({meaning})")]
     Foreign {

@@ -29,9 +29,9 @@ impl Pair {
         }
     }
 
-    /// Returns the parameter whose first half is called `name`, if `name` is called like one.
+    /// Returns the parameter of which `name` is one half, if it is called like one.
     pub fn parameter_of(&self, name: &str) -> Option<String> {
-        let before = name.strip_suffix(self.halves[0])?;
+        let before = self.halves.iter().find_map(|half| name.strip_suffix(half))?;
         if !self.halves[0].starts_with("original") {
             return Some(before.to_string());
         }

@@ -5,10 +5,13 @@ use super::reason::NamesReason;
 use super::reparametrise::PAIRS;
 use super::wrappers::unwrapped;
 use crate::error::{Error, Reason, Result};
-use crate::tensors::{Tensor, Tensors, Unreadable};
+use crate::tensors::{Tensor, Tensors, Unread, Unreadable};
 use resmlp_network::{Affine, Linear, Matrix};
 use std::collections::BTreeMap;
 use std::path::Path;
+
+/// Longest name of a tensor.
+const NAME_LIMIT: usize = 1000;
 
 /// The tensors that are still to be taken. Names are given without the prefix.
 pub(super) struct Taker<'a> {
@@ -41,6 +44,10 @@ impl<'a> Taker<'a> {
     }
 
     fn plain(&mut self, name: String) -> Result<String> {
+        if name.len() > NAME_LIMIT {
+            let begin = name.chars().take(40).collect::<String>();
+            return Err(Error::tensor(self.path, format!("{begin}…"), NamesReason::LongName(name.len())));
+        }
         let plain = unwrapped(&name);
         if self.tensors.contains_key(&plain) || self.unreadable.contains_key(&plain) {
             let other = self.file_name(&plain);
@@ -94,9 +101,11 @@ impl<'a> Taker<'a> {
     }
 
     /// Returns the full names of every tensor that nobody took, readable or not.
+    ///
+    /// An object counts as a tensor where its name has a module's name before it, as those of a state dict have.
     pub fn names(&self) -> impl Iterator<Item = &String> + Clone {
-        let unreadable = self.unreadable.iter().filter(|(_, unread)| unread.is_tensor()).map(|(name, _)| name);
-        self.tensors.keys().chain(unreadable)
+        let is_tensor = |(name, unread): &(&String, &Unread)| unread.is_tensor() || name.contains('.');
+        self.tensors.keys().chain(self.unreadable.iter().filter(is_tensor).map(|(name, _)| name))
     }
 
     /// Returns the shapes of the tensors that nobody took.

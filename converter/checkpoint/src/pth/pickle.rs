@@ -7,7 +7,7 @@
 //! length, before it is made, so the whole stays linear in the file's length in time and memory.
 
 use super::reason::PickleReason;
-use super::rebuild;
+use super::rebuild::{self, MOST_DIMENSIONS};
 use super::value::{Place, Ref, Storage, Value};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -266,7 +266,7 @@ impl<'a> Machine<'a> {
             0x85..=0x87 => {
                 let count = (opcode - 0x84) as usize;
                 let from = self.stack.len().checked_sub(count).ok_or(PickleReason::Empty)?;
-                self.charge(count * size_of::<Ref>())?;
+                self.charge(ALLOCATION + count * size_of::<Ref>())?;
                 let members = self.stack.split_off(from);
                 self.push(Value::Tuple(members))
             }
@@ -365,7 +365,7 @@ impl<'a> Machine<'a> {
 
     fn extend(&mut self, members: Vec<Ref>) -> Parse<()> {
         let target = self.top()?;
-        self.charge(members.len() * size_of::<Ref>())?;
+        self.charge(ALLOCATION / 2 + members.len() * size_of::<Ref>())?;
         match self.values.get_mut(target as usize) {
             Some(Value::List(list)) => list.extend(members),
             Some(Value::Object(_) | Value::Module(_)) => {}
@@ -376,7 +376,7 @@ impl<'a> Machine<'a> {
 
     fn insert(&mut self, entries: Vec<(Ref, Ref)>) -> Parse<()> {
         let target = self.top()?;
-        self.charge(entries.len() * size_of::<(Ref, Ref)>())?;
+        self.charge(ALLOCATION / 2 + entries.len() * size_of::<(Ref, Ref)>())?;
         match self.values.get_mut(target as usize) {
             Some(Value::Dict(dict)) => dict.extend(entries),
             Some(Value::Object(_) | Value::Module(_)) => {}
@@ -389,7 +389,8 @@ impl<'a> Machine<'a> {
     pub fn add(&mut self, value: Value<'a>) -> Parse<Ref> {
         let boxed = match &value {
             Value::Tensor(view) => BOX_COST + 2 * view.shape.len() * size_of::<usize>(),
-            Value::Storage(_) | Value::UnreadTensor(_) => BOX_COST,
+            Value::UnreadTensor(_) => BOX_COST + 4 * MOST_DIMENSIONS * size_of::<usize>(),
+            Value::Storage(_) => BOX_COST,
             _ => 0,
         };
         self.charge(VALUE_COST + boxed)?;
@@ -422,7 +423,7 @@ impl<'a> Machine<'a> {
         if mark > self.stack.len() {
             return Err(PickleReason::Mark);
         }
-        self.charge((self.stack.len() - mark) * size_of::<Ref>())?;
+        self.charge(ALLOCATION + (self.stack.len() - mark) * size_of::<Ref>())?;
         Ok(self.stack.split_off(mark))
     }
 
@@ -464,6 +465,8 @@ impl<'a> Machine<'a> {
 }
 
 const STOP: u8 = b'.';
+/// What an allocation takes at least.
+const ALLOCATION: usize = 32;
 /// What a value in a box of its own takes besides its lists.
 const BOX_COST: usize = 96;
 

@@ -69,6 +69,9 @@ pub enum PthReason {
     /// There is no dictionary of tensors.
     #[error("no dictionary of tensors; expected a state_dict, alone or under a key such as 'model'")]
     NoStateDict,
+    /// There are too many dictionaries to choose from.
+    #[error("more than {0} dictionaries with a ResMLP's names; expected the weights of one network")]
+    TooMany(usize),
     /// The file is or holds a whole object.
     #[error(
         "{}a pickled object of class '{class}'; expected tensors by name: save model.state_dict() instead",

@@ -289,7 +289,7 @@ fn count(machine: &Machine, reference: Ref) -> Option<usize> {
 }
 
 /// Most dimensions a tensor may have; a weight has four at most.
-const MOST_DIMENSIONS: usize = 16;
+pub(super) const MOST_DIMENSIONS: usize = 16;
 
 fn counts(machine: &Machine, reference: Ref) -> Option<Vec<usize>> {
     let members = machine.members(reference).filter(|members| members.len() <= MOST_DIMENSIONS)?;

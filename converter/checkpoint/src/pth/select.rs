@@ -21,10 +21,16 @@ pub(super) struct Selection<'m> {
     pub key_is_used: bool,
 }
 
+/// Most dictionaries with a ResMLP's names that there may be.
+const MOST_CANDIDATES: usize = 256;
+
 /// What there is to choose from.
 #[derive(Default)]
 struct Found {
+    /// Dictionaries with a ResMLP's names.
     candidates: Vec<Candidate>,
+    /// The largest dictionary of other tensors.
+    other: Option<Candidate>,
     /// Place and class of the first whole network.
     network: Option<(u32, Ref)>,
 }
@@ -32,7 +38,7 @@ struct Found {
 struct Candidate {
     place: u32,
     dict: Ref,
-    /// Number of tensors.
+    /// Number of tensors that can be read.
     tensors: usize,
     /// Number of tensors with a ResMLP's names.
     recognised: usize,
@@ -49,8 +55,11 @@ pub(super) fn select<'m>(
     key: Option<&str>,
 ) -> Result<Selection<'m>, Reason> {
     let mut places = Places::default();
-    let Found { candidates, network } = find(machine, root, vocabulary, &mut places);
-    let mut candidates: Vec<_> = candidates.into_iter().map(|c| (places.path(c.place), c)).collect();
+    let Found { candidates, other, network } = find(machine, root, vocabulary, &mut places);
+    if candidates.len() > MOST_CANDIDATES {
+        return Err(PthReason::TooMany(MOST_CANDIDATES).into());
+    }
+    let mut candidates: Vec<_> = candidates.into_iter().chain(other).map(|c| (places.path(c.place), c)).collect();
     let answer = |path: &String| key.and_then(|key| names::answers(path, key));
     let best_answer = candidates.iter().filter(|(_, c)| c.recognised > 0).filter_map(|(path, _)| answer(path)).max();
     let key_is_used = best_answer.is_some();
@@ -141,6 +150,7 @@ fn find<'m>(machine: &'m Machine, root: Ref, vocabulary: &Vocabulary, places: &m
     let mut seen = vec![false; machine.count()];
     let mut is_new = |value: Ref| seen.get_mut(value as usize).is_some_and(|seen| !std::mem::replace(seen, true));
     is_new(root);
+    let mut known = vec![None; machine.count()];
     let mut queue = VecDeque::from([(root, Places::ROOT)]);
     let mut found = Found::default();
     while let Some((reference, place)) = queue.pop_front() {
@@ -151,7 +161,15 @@ fn find<'m>(machine: &'m Machine, root: Ref, vocabulary: &Vocabulary, places: &m
                         queue.push_back((*value, places.inside(place, machine.text(*key).unwrap_or("?"))));
                     }
                 }
-                found.candidates.extend(candidate(machine, place, reference, vocabulary));
+                match candidate(machine, place, reference, vocabulary, &mut known) {
+                    Some(candidate) if candidate.recognised > 0 && found.candidates.len() <= MOST_CANDIDATES => {
+                        found.candidates.push(candidate);
+                    }
+                    Some(candidate) if found.other.as_ref().is_none_or(|other| other.tensors < candidate.tensors) => {
+                        found.other = Some(candidate);
+                    }
+                    _ => {}
+                }
             }
             Value::Module(class) => {
                 found.network.get_or_insert((place, *class));
@@ -208,14 +226,30 @@ fn may_hold_tensors(value: &Value) -> bool {
     matches!(value, Value::Dict(_) | Value::List(_) | Value::Tuple(_) | Value::Module(_))
 }
 
-/// Counts the tensors in a dictionary; `None` where there are none.
-fn candidate(machine: &Machine, place: u32, dict: Ref, vocabulary: &Vocabulary) -> Option<Candidate> {
+/// Counts the tensors in a dictionary; `None` where there are none. `known` keeps whether the text behind a reference is a
+/// ResMLP's name, so that a name is looked at once, however often it is used.
+fn candidate(
+    machine: &Machine,
+    place: u32,
+    dict: Ref,
+    vocabulary: &Vocabulary,
+    known: &mut [Option<bool>],
+) -> Option<Candidate> {
+    let Value::Dict(entries) = machine.value(dict) else {
+        return None;
+    };
     let mut candidate = Candidate { place, dict, tensors: 0, recognised: 0 };
-    for (name, value) in entries(machine, dict) {
-        if matches!(machine.value(value), Value::Tensor(_) | Value::UnreadTensor(_)) {
-            candidate.tensors += 1;
-            candidate.recognised += usize::from(vocabulary.knows(name));
+    let mut has_any = false;
+    for (key, value) in entries {
+        if !matches!(machine.value(*value), Value::Tensor(_) | Value::UnreadTensor(_)) {
+            continue;
+        }
+        has_any = true;
+        candidate.tensors += usize::from(obstacle(machine, "", *value).is_none());
+        if let (Some(name), Some(known)) = (machine.text(*key), known.get_mut(*key as usize)) {
+            let is_known = *known.get_or_insert_with(|| name.len() <= NAME_LIMIT && vocabulary.knows(name));
+            candidate.recognised += usize::from(is_known);
         }
     }
-    (candidate.tensors > 0).then_some(candidate)
+    has_any.then_some(candidate)
 }
