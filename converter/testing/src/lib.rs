@@ -4,6 +4,7 @@
 pub mod fixtures;
 pub mod numerics;
 pub mod quantised;
+pub mod rewrites;
 pub mod unpack;
 
 use proptest::test_runner::{Config, RngSeed};
