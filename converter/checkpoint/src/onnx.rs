@@ -14,12 +14,12 @@ mod conv;
 mod einsum;
 mod expr;
 mod external;
-mod follow;
 mod fold;
+mod follow;
 mod gelu;
 mod graph;
 mod input;
-mod judge;
+pub(crate) mod judge;
 mod layout;
 mod linear;
 mod normalisation;
@@ -38,7 +38,7 @@ use bytes::Bytes;
 use external::External;
 use graph::{Needed, label};
 use input::PictureInput;
-pub use judge::OnnxGraph;
+pub use judge::{OnnxGraph, OnnxInput};
 use prost::Message;
 use proto::{GraphProto, ModelProto};
 use resmlp_network::Network;
@@ -57,7 +57,8 @@ pub(crate) fn load(path: &Path, bytes: Vec<u8>, options: &LoadOptions) -> Result
     refuse_other_flags(options).map_err(fail)?;
     let length = bytes.len();
     prescan::check(&bytes).map_err(|error| fail(error.to_string()))?;
-    let mut model = ModelProto::decode(Bytes::from(bytes)).map_err(|_| fail(prescan::PrescanError::Damaged.to_string()))?;
+    let mut model =
+        ModelProto::decode(Bytes::from(bytes)).map_err(|_| fail(prescan::PrescanError::Damaged.to_string()))?;
     let (opset, mut notes) = opset(&model).map_err(fail)?;
     let graph = model.graph.take().filter(|graph| !graph.node.is_empty());
     let mut graph = graph.ok_or_else(|| fail("an ONNX file without a graph".into()))?;
@@ -110,11 +111,8 @@ pub(crate) fn load(path: &Path, bytes: Vec<u8>, options: &LoadOptions) -> Result
 
 /// Refuses flags that only make sense for named tensors.
 fn refuse_other_flags(options: &LoadOptions) -> std::result::Result<(), String> {
-    let flags = [
-        ("--key", options.key.is_some()),
-        ("--names", options.names.is_some()),
-        ("--head", options.head.is_some()),
-    ];
+    let flags =
+        [("--key", options.key.is_some()), ("--names", options.names.is_some()), ("--head", options.head.is_some())];
     match flags.iter().find(|(_, is_given)| *is_given) {
         Some((flag, _)) => Err(format!("{flag} is for files of named tensors; an ONNX graph holds the whole network")),
         None => Ok(()),
@@ -141,13 +139,17 @@ fn opset(model: &ModelProto) -> std::result::Result<(i64, Vec<String>), String> 
     Ok((version, notes))
 }
 
+/// Most outputs among which the logits are looked for.
+const MOST_OUTPUTS: usize = 1000;
+
 /// The outputs that may be read: all, or the one that the caller names.
 fn output_names(graph: &GraphProto, wanted: Option<&str>) -> std::result::Result<Vec<String>, String> {
     let names: Vec<String> = graph.output.iter().map(|output| output.name.clone()).collect();
     match wanted {
-        None => Ok(names),
+        None if names.len() <= MOST_OUTPUTS => Ok(names),
+        None => Err(format!("{} outputs; name one with --output", names.len())),
         Some(wanted) if names.iter().any(|name| name == wanted) => Ok(vec![wanted.into()]),
-        Some(wanted) => Err(format!("no output '{wanted}'; the graph's outputs are '{}'", names.join("', '"))),
+        Some(wanted) => Err(format!("no output '{wanted}'; the graph's outputs are {}", graph::brief(&names))),
     }
 }
 

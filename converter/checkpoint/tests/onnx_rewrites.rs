@@ -57,8 +57,12 @@ fn rewrites_that_keep_the_function_keep_the_network() {
         let steps = 1 + random.next() % 8;
         let chosen: Vec<usize> = (0..steps).map(|_| random.next() as usize % REWRITES.len()).collect();
         let mut rewriter = Rewriter::new(to_onnx(&original, batch, false), &mut random);
-        let names: Vec<&str> =
-            chosen.iter().map(|at| REWRITES[*at]).filter(|(_, rewrite)| rewrite(&mut rewriter)).map(|(n, _)| n).collect();
+        let names: Vec<&str> = chosen
+            .iter()
+            .map(|at| REWRITES[*at])
+            .filter(|(_, rewrite)| rewrite(&mut rewriter))
+            .map(|(n, _)| n)
+            .collect();
         match read(&rewriter.finish()) {
             Ok(found) => {
                 let error = difference(&original, &found, &pixels);
@@ -71,7 +75,8 @@ fn rewrites_that_keep_the_function_keep_the_network() {
         }
     }
     assert!(refused.is_empty(), "{} of {GRAPHS} refused: {refused:#?}", refused.len());
-    let missing: Vec<_> = REWRITES.iter().filter(|(name, _)| !applied.contains_key(name)).map(|(name, _)| name).collect();
+    let missing: Vec<_> =
+        REWRITES.iter().filter(|(name, _)| !applied.contains_key(name)).map(|(name, _)| name).collect();
     assert!(missing.is_empty(), "never applied: {missing:?}");
 }
 
@@ -93,7 +98,12 @@ fn damage_never_passes_for_the_original() {
         match read(&rewriter.finish()) {
             Ok(found) => {
                 let error = difference(&original, &found, &pixels);
-                assert!(error > 1e-9, "graph {seed}: {} after {} passes for the original", DAMAGES[damage].0, REWRITES[rewrite].0);
+                assert!(
+                    error > 1e-9,
+                    "graph {seed}: {} after {} passes for the original",
+                    DAMAGES[damage].0,
+                    REWRITES[rewrite].0
+                );
                 changed += 1;
             }
             Err(_) => refused += 1,

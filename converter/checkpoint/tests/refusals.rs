@@ -237,7 +237,10 @@ fn what_comes_after_the_logits_is_named() {
     for operator in ["Softmax", "LogSoftmax"] {
         // Softmax itself is left out; the network before it has no block.
         let error = refusal(&[&pooled[..], &[onnx::node(operator, &["f"], "y", &[])]].concat());
-        assert!(error.contains("node 'p' (GlobalAveragePool)") && error.contains("expected residual blocks"), "{error}");
+        assert!(
+            error.contains("node 'p' (GlobalAveragePool)") && error.contains("expected residual blocks"),
+            "{error}"
+        );
         let error = refusal(&[onnx::node(operator, &["c"], "y", &[])]);
         assert_eq!(error, format!("my.onnx: node 'y' ({operator}): not a ResMLP: it has no such operator"));
     }

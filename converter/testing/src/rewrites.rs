@@ -245,4 +245,3 @@ fn text(name: &str, text: &str) -> AttributeProto {
     let s = text.as_bytes().to_vec();
     AttributeProto { name: name.into(), r#type: AttributeType::String as i32, s, ..Default::default() }
 }
-

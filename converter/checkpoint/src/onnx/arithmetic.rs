@@ -3,6 +3,7 @@
 use super::constant::{Constant, Data};
 use super::expr::{Expr, Spread, product, sum, times};
 use super::gelu::{self, Gated};
+use super::graph::brief;
 use super::layout::{Axis, Dimension, length, positions};
 use super::state::{Activation, Follow, Follower, Inputs, PART, Value};
 use resmlp_network::Activation as Function;
@@ -66,7 +67,7 @@ pub(super) fn power(follower: &mut Follower, inputs: &Inputs) -> Follow<Activati
         [1.0] => [0.0, 1.0, 0.0, 0.0],
         [2.0] => [0.0, 0.0, 1.0, 0.0],
         [3.0] => [0.0, 0.0, 0.0, 1.0],
-        _ => return Err(format!("the power {exponent:?}; a ResMLP has none")),
+        _ => return Err(format!("the power {}; a ResMLP has none", brief(&exponent))),
     };
     follower.polynomial(&x, by)
 }
@@ -88,9 +89,7 @@ pub(super) fn maximum(follower: &mut Follower, inputs: &Inputs) -> Follow<Activa
 pub(super) fn clip(follower: &mut Follower, bounds: [f32; 2], x: &Activation) -> Follow<Activation> {
     match bounds {
         [low, high] if low <= f32::MIN && high >= f32::MAX => Ok(x.clone()),
-        [0.0, high] if high >= f32::MAX => {
-            Ok(follower.step(Expr::Activation { x: x.id, function: Function::Relu }, x))
-        }
+        [0.0, high] if high >= f32::MAX => Ok(follower.step(Expr::Activation { x: x.id, function: Function::Relu }, x)),
         [low, high] => Err(format!("a clip to {low} … {high}; expected ReLU, a clip to 0 and above")),
     }
 }

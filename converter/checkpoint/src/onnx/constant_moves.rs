@@ -2,6 +2,7 @@
 
 use super::attributes;
 use super::constant::{Constant, Data, check_rank};
+use super::graph::brief;
 use super::proto::NodeProto;
 use super::shape_ops::permutation_of;
 use super::state::{Follow, Follower, Inputs};
@@ -99,8 +100,8 @@ fn stretch(x: &Constant, axis: usize, range: std::ops::Range<usize>) -> Constant
     let (blocks, step): (usize, usize) = (outer.iter().product(), inner.iter().product());
     let shape = [outer, &[range.len()], inner].concat();
     let blocks = if range.is_empty() || x.data.len() == 0 { 0 } else { blocks };
-    let places = (0..blocks)
-        .flat_map(|block| (block * length + range.start) * step..(block * length + range.end) * step);
+    let places =
+        (0..blocks).flat_map(|block| (block * length + range.start) * step..(block * length + range.end) * step);
     Constant { data: x.data.gather(places), shape }
 }
 
@@ -146,7 +147,7 @@ pub(super) fn split(node: &NodeProto, inputs: &Inputs) -> Follow<Vec<Constant>> 
     };
     let total = lengths.iter().try_fold(0usize, |total, length| total.checked_add(*length));
     if lengths.len() != count || total != Some(whole) {
-        return Err(format!("a split of {whole} into {lengths:?} for {count} outputs"));
+        return Err(format!("a split of {whole} into {} for {count} outputs", brief(&lengths)));
     }
     let mut start = 0;
     let parts = lengths.into_iter().map(|length| {

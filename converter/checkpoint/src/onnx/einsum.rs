@@ -47,7 +47,8 @@ fn without_ellipsis(x: &str, result: &str, rank: usize) -> Option<(Vec<char>, Ve
     }
     let expand = |text: &str| text.replace("...", &digits).chars().collect::<Vec<_>>();
     let (x, result) = (expand(x), expand(result));
-    let named = |list: &[char]| list.iter().enumerate().all(|(at, c)| c.is_ascii_alphanumeric() && !list[..at].contains(c));
+    let named =
+        |list: &[char]| list.iter().enumerate().all(|(at, c)| c.is_ascii_alphanumeric() && !list[..at].contains(c));
     (named(&x) && named(&result) && x.len() == rank).then_some((x, result))
 }
 
@@ -97,10 +98,8 @@ fn contracted(
             let after = x.iter().rev().take_while(|other| *other != letter).count();
             let shape = std::iter::once(constant.shape[0]).chain(std::iter::repeat_n(1, after)).collect();
             let constant = Constant { shape, data: constant.data.clone() };
-            let factors = Inputs(vec![
-                Some(Value::Activation(value.clone())),
-                Some(Value::Constant(std::rc::Rc::new(constant))),
-            ]);
+            let factors =
+                Inputs(vec![Some(Value::Activation(value.clone())), Some(Value::Constant(std::rc::Rc::new(constant)))]);
             let y = arithmetic::binary(follower, "Mul", &factors)?;
             arranged(&y, x, result)
         }

@@ -77,7 +77,9 @@ impl Factors {
 /// The value of `spread` at each index.
 fn values(spread: &Spread, length: usize, along: Along) -> Result<impl Fn(usize) -> f64, ()> {
     match (spread, along) {
-        (Spread::Channels(by), Along::Channels) | (Spread::Patches(by), Along::Patches) if by.len() != length => Err(()),
+        (Spread::Channels(by), Along::Channels) | (Spread::Patches(by), Along::Patches) if by.len() != length => {
+            Err(())
+        }
         (Spread::Channels(_), Along::Patches) | (Spread::Patches(_), Along::Channels) => Err(()),
         (spread, _) => Ok(move |index: usize| match spread {
             Spread::All(by) => *by,

@@ -61,18 +61,8 @@ fn operator(follower: &mut Follower, node: &NodeProto, inputs: &Inputs) -> Follo
 }
 
 /// Operators that pixels may go through while they are integers.
-const MOVERS: [&str; 10] = [
-    "Cast",
-    "CastLike",
-    "Dropout",
-    "Expand",
-    "Flatten",
-    "Identity",
-    "Reshape",
-    "Squeeze",
-    "Transpose",
-    "Unsqueeze",
-];
+const MOVERS: [&str; 10] =
+    ["Cast", "CastLike", "Dropout", "Expand", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"];
 
 /// The one result of an operator that depends on the picture.
 fn activation(follower: &mut Follower, node: &NodeProto, inputs: &Inputs) -> Follow<Activation> {
@@ -80,9 +70,8 @@ fn activation(follower: &mut Follower, node: &NodeProto, inputs: &Inputs) -> Fol
     if are_integers && !MOVERS.contains(&node.op_type.as_str()) {
         return Err("arithmetic on integers, which rounds and wraps; expected a cast to floats first".into());
     }
-    let function = |follower: &mut Follower, x: &Activation, function| {
-        follower.step(Expr::Activation { x: x.id, function }, x)
-    };
+    let function =
+        |follower: &mut Follower, x: &Activation, function| follower.step(Expr::Activation { x: x.id, function }, x);
     match node.op_type.as_str() {
         "Add" | "Sub" | "Mul" | "Div" => arithmetic::binary(follower, &node.op_type, inputs),
         "Sum" => arithmetic::sum_of_all(follower, inputs),

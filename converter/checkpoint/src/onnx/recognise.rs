@@ -176,7 +176,8 @@ impl Reader {
             match (&half.layers, known) {
                 (Layers::Mlp { activation, .. }, None) => known = Some(*activation),
                 (Layers::Mlp { activation, .. }, Some(first)) if *activation != first => {
-                    let message = format!("expected {} as in the blocks before, found {}", first.name(), activation.name());
+                    let message =
+                        format!("expected {} as in the blocks before, found {}", first.name(), activation.name());
                     return self.fail(half.top, &message);
                 }
                 _ => {}

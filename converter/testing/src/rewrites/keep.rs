@@ -311,7 +311,8 @@ pub(super) fn fused(r: &mut Rewriter) -> bool {
     let node = r.take(index);
     let (x, w, _) = r.operands(&node).unwrap();
     let (dims, data) = r.floats(&w).unwrap();
-    let half: Vec<f32> = transposed(&data, dims[0] as usize, dims[1] as usize).iter().map(|value| value / 2.0).collect();
+    let half: Vec<f32> =
+        transposed(&data, dims[0] as usize, dims[1] as usize).iter().map(|value| value / 2.0).collect();
     let half = r.constant(&dims, &half);
     let alpha =
         AttributeProto { name: "alpha".into(), r#type: AttributeType::Float as i32, f: 2.0, ..Default::default() };
@@ -402,7 +403,8 @@ pub(super) fn renamed(r: &mut Rewriter) -> bool {
     }
     graph.initializer.iter_mut().for_each(|tensor| rename(&mut tensor.name));
     graph.input.iter_mut().chain(&mut graph.output).for_each(|value| rename(&mut value.name));
-    r.shapes = std::mem::take(&mut r.shapes).into_iter().map(|(name, shape)| (format!("{prefix}/{name}"), shape)).collect();
+    r.shapes =
+        std::mem::take(&mut r.shapes).into_iter().map(|(name, shape)| (format!("{prefix}/{name}"), shape)).collect();
     true
 }
 
