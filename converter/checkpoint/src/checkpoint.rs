@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::onnx::OnnxGraph;
+use crate::onnx::judge::OnnxGraph;
 use resmlp_network::{Activation, Network};
 
 /// File formats of checkpoints.

@@ -19,7 +19,7 @@ mod follow;
 mod gelu;
 mod graph;
 mod input;
-mod judge;
+pub(crate) mod judge;
 mod layout;
 mod linear;
 mod normalisation;
@@ -38,7 +38,7 @@ use bytes::Bytes;
 use external::External;
 use graph::{Needed, label};
 use input::PictureInput;
-pub use judge::OnnxGraph;
+pub use judge::{OnnxGraph, OnnxInput};
 use prost::Message;
 use proto::{GraphProto, ModelProto};
 use resmlp_network::Network;
@@ -139,13 +139,17 @@ fn opset(model: &ModelProto) -> std::result::Result<(i64, Vec<String>), String> 
     Ok((version, notes))
 }
 
+/// Most outputs among which the logits are looked for.
+const MOST_OUTPUTS: usize = 1000;
+
 /// The outputs that may be read: all, or the one that the caller names.
 fn output_names(graph: &GraphProto, wanted: Option<&str>) -> std::result::Result<Vec<String>, String> {
     let names: Vec<String> = graph.output.iter().map(|output| output.name.clone()).collect();
     match wanted {
-        None => Ok(names),
+        None if names.len() <= MOST_OUTPUTS => Ok(names),
+        None => Err(format!("{} outputs; name one with --output", names.len())),
         Some(wanted) if names.iter().any(|name| name == wanted) => Ok(vec![wanted.into()]),
-        Some(wanted) => Err(format!("no output '{wanted}'; the graph's outputs are '{}'", names.join("', '"))),
+        Some(wanted) => Err(format!("no output '{wanted}'; the graph's outputs are {}", graph::brief(&names))),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use prost::Message;
 use rayon::prelude::*;
 use resmlp_checkpoint::export::{self, Batch};
-use resmlp_checkpoint::onnx::OnnxGraph;
+use resmlp_checkpoint::onnx::{OnnxGraph, OnnxInput};
 use resmlp_network::Network;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::Factoid;
@@ -17,8 +17,8 @@ use crate::error::{Error, Result};
 /// Pictures run side by side on rayon's current pool, each on one thread: measured to be faster than batches.
 pub struct TractReference {
     plan: Arc<TypedRunnableModel>,
-    /// The user's own graph, which says what its input is; `None` for a graph that we exported.
-    own: Option<OnnxGraph>,
+    /// What the user's own graph reads; `None` for a graph that we exported.
+    own: Option<OnnxInput>,
     /// Pictures a run takes: one, unless the user's own graph fixes another number.
     batch: usize,
     image: [usize; 2],
@@ -53,18 +53,16 @@ impl TractReference {
 
     /// Prepares the user's own graph, which holds nothing but what the reader understood.
     pub fn from_onnx(graph: &OnnxGraph) -> Result<Self> {
-        // The plan keeps the weights in a form of its own, so that the graph's need not be kept.
-        let without_model = OnnxGraph { model: Default::default(), ..graph.clone() };
-        Self::prepare(&graph.model.encode_to_vec(), Some(without_model), graph.image)
+        Self::prepare(&graph.model.encode_to_vec(), Some(graph.input.clone()), graph.input.image)
     }
 
-    fn prepare(model: &[u8], own: Option<OnnxGraph>, image: [usize; 2]) -> Result<Self> {
+    fn prepare(model: &[u8], own: Option<OnnxInput>, image: [usize; 2]) -> Result<Self> {
         // What the file says of later shapes is for any batch; tract derives them from the input's.
         let reader = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
         let model = reader.model_for_read(&mut &*model).map_err(|error| failure(&error))?;
         let fact = model.input_fact(0).map_err(|error| failure(&error))?;
         let input_type = fact.datum_type.concretize().unwrap_or(DatumType::F32);
-        let shape = own.as_ref().map_or([1, 3, image[0], image[1]], OnnxGraph::shape);
+        let shape = own.as_ref().map_or([1, 3, image[0], image[1]], OnnxInput::shape);
         let plan = model
             .with_input_fact(0, InferenceFact::dt_shape(input_type, shape))
             .and_then(|model| model.into_optimized())
@@ -98,7 +96,7 @@ impl TractReference {
         let mut padded = pixels.to_vec();
         padded.resize(self.batch * self.picture_len(), 0.0);
         let (shape, padded) = match &self.own {
-            Some(graph) => (graph.shape(), graph.pixels(&padded)),
+            Some(input) => (input.shape(), input.pixels(&padded)),
             None => ([self.batch, 3, height, width], padded),
         };
         let fail = |error: TractError| failure(&error);

@@ -33,7 +33,9 @@ fn tract_runs_the_users_own_onnx() {
     for fixture in onnx {
         let pixels: Vec<f32> =
             fixture.pictures().iter().flat_map(|picture| fixture.preprocess().normalise(picture)).collect();
-        let reference = TractReference::from_onnx(&fixture.path(), fixture.image).unwrap();
+        let options = LoadOptions { image: Some(fixture.image), ..LoadOptions::default() };
+        let checkpoint = resmlp_checkpoint::load(&fixture.path(), &options).unwrap();
+        let reference = TractReference::from_onnx(checkpoint.onnx.as_ref().unwrap()).unwrap();
         let error = fixture.error(&reference.logits(&pixels).unwrap());
         assert!(error <= 1e-4, "{}: {error:e}", fixture.file);
     }

@@ -1,9 +1,13 @@
 //! tract computes from the exported graph the function that the network's authors wrote.
 
-use resmlp_checkpoint::export::{Batch, onnx_bytes};
+use std::path::Path;
+
+use prost::Message;
+use resmlp_checkpoint::export::{Batch, onnx_bytes, to_onnx};
+use resmlp_checkpoint::{LoadOptions, load, load_bytes};
 use resmlp_cli::tract::TractReference;
-use resmlp_network::AffinePlacement;
-use resmlp_network::stage_names;
+use resmlp_network::{Activation, AffinePlacement, Network, stage_names};
+use resmlp_testing::rewrites::{DAMAGES, REWRITES, Rewriter};
 use resmlp_testing::{Random, Shape, evaluate};
 
 const SHAPES: [Shape; 4] = [
@@ -63,7 +67,8 @@ fn a_written_file_runs_with_any_batch() {
     // With three pictures in batches of two, the last batch is padded.
     for batch in [Batch::Any, Batch::Fixed(1), Batch::Fixed(2)] {
         std::fs::write(&path, onnx_bytes(&network, batch).unwrap()).unwrap();
-        let found = TractReference::from_onnx(&path, shape.image).unwrap().logits(&pixels).unwrap();
+        let checkpoint = load(&path, &LoadOptions::default()).unwrap();
+        let found = TractReference::from_onnx(&checkpoint.onnx.unwrap()).unwrap().logits(&pixels).unwrap();
         assert_eq!(found.len(), 3);
         for (found, expected) in found.iter().zip(&expected) {
             let expected: Vec<f64> = expected.iter().map(|&value| f64::from(value)).collect();
@@ -80,15 +85,58 @@ fn errors_say_what_is_wrong() {
     let message = reference.logits(&[0.0; 100]).unwrap_err().to_string();
     assert_eq!(message, "tract: found 100 pixel values, expected a multiple of 3072");
 
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("network.onnx");
-    std::fs::write(&path, onnx_bytes(&network, Batch::Any).unwrap()).unwrap();
-    // The graph takes 32 × 32 pixels.
-    let message = TractReference::from_onnx(&path, [64, 64]).err().unwrap().to_string();
-    assert!(message.starts_with(&format!("{}: tract: ", path.display())), "{message}");
-    assert!(message.contains("\"stem.flat\" Reshape"), "{message}");
-    std::fs::write(&path, b"not an ONNX file").unwrap();
-    let message = TractReference::from_onnx(&path, shape.image).err().unwrap().to_string();
-    let start = format!("{}: tract: failed to decode Protobuf message", path.display());
-    assert!(message.starts_with(&start), "{message}");
+    // An operator of ONNX Runtime's, which tract does not know.
+    let bytes = onnx_bytes(&network, Batch::Any).unwrap();
+    let mut graph = load_bytes(Path::new("network.onnx"), bytes, &LoadOptions::default()).unwrap().onnx.unwrap();
+    graph.model.graph.as_mut().unwrap().node[0].op_type = "NobodyKnows".into();
+    let message = TractReference::from_onnx(&graph).err().unwrap().to_string();
+    assert!(message.starts_with("tract:"), "{message}");
+}
+
+/// Rewritten and damaged graphs that are compared.
+const GRAPHS: u64 = 200;
+
+#[test]
+fn what_is_read_from_a_rewritten_graph_is_what_tract_computes_from_it() {
+    let mut agreed = [0, 0];
+    for seed in 0..GRAPHS {
+        let mut random = Random(seed);
+        let shape = Shape {
+            image: [[6, 4], [4, 4], [2, 8]][seed as usize % 3],
+            patch: 2,
+            dim: [4, 6, 5][seed as usize / 3 % 3],
+            hidden: 6,
+            depth: 2,
+            classes: Some(4),
+        };
+        let activation = Activation::ALL[seed as usize % 3];
+        let original = Network { activation, ..random.network(&shape, PLACEMENTS[seed as usize % 2]) };
+        let pixels = random.vector(3 * shape.image[0] * shape.image[1], -2.0, 2.0);
+        let steps: Vec<usize> = (0..4).map(|_| random.next() as usize % REWRITES.len()).collect();
+        let damage = (seed % 2 == 1).then_some(random.next() as usize % DAMAGES.len());
+        let mut rewriter = Rewriter::new(to_onnx(&original, Batch::Any, false), &mut random);
+        for step in &steps {
+            REWRITES[*step].1(&mut rewriter);
+        }
+        if let Some(damage) = damage {
+            DAMAGES[damage].1(&mut rewriter);
+        }
+        let bytes = rewriter.finish().encode_to_vec();
+        let outcome = load_bytes(Path::new("rewritten.onnx"), bytes, &LoadOptions::default());
+        let checkpoint = match outcome {
+            Ok(checkpoint) => checkpoint,
+            Err(error) => {
+                assert!(damage.is_some(), "graph {seed}: {error}");
+                continue;
+            }
+        };
+        // Operators that tract does not know are left to the network's own export.
+        let Ok(reference) = TractReference::from_onnx(checkpoint.onnx.as_ref().unwrap()) else { continue };
+        let found = reference.logits(&pixels).unwrap();
+        let error = difference(&found[0], &evaluate(&checkpoint.network, &pixels).logits);
+        let names: Vec<&str> = steps.iter().map(|step| REWRITES[*step].0).collect();
+        assert!(error <= 1e-4, "graph {seed}, {names:?}, damage {damage:?}: {error:e}");
+        agreed[usize::from(damage.is_some())] += 1;
+    }
+    assert!(agreed[0] > 50 && agreed[1] > 20, "{agreed:?} compared");
 }

@@ -7,6 +7,7 @@ pub mod fixtures;
 pub mod numerics;
 pub mod quantised;
 mod random;
+pub mod rewrites;
 pub mod unpack;
 
 pub use evaluate::{Evaluated, activate, apply, evaluate};

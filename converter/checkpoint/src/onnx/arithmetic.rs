@@ -3,6 +3,7 @@
 use super::constant::{Constant, Data};
 use super::expr::{Expr, Spread, product, sum, times};
 use super::gelu::{self, Gated};
+use super::graph::brief;
 use super::layout::{Axis, Dimension, length, positions};
 use super::state::{Activation, Follow, Follower, Inputs, PART, Value};
 use resmlp_network::Activation as Function;
@@ -66,7 +67,7 @@ pub(super) fn power(follower: &mut Follower, inputs: &Inputs) -> Follow<Activati
         [1.0] => [0.0, 1.0, 0.0, 0.0],
         [2.0] => [0.0, 0.0, 1.0, 0.0],
         [3.0] => [0.0, 0.0, 0.0, 1.0],
-        _ => return Err(format!("the power {exponent:?}; a ResMLP has none")),
+        _ => return Err(format!("the power {}; a ResMLP has none", brief(&exponent))),
     };
     follower.polynomial(&x, by)
 }

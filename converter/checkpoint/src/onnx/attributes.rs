@@ -1,6 +1,6 @@
 //! Attributes of a node, with the defaults that ONNX gives them, and the operators that a ResMLP may be made of.
 
-use super::graph::is_standard;
+use super::graph::{brief, is_standard, short};
 use super::proto::AttributeType::{Float, Floats, Int, Ints, String as Text, Tensor};
 use super::proto::{AttributeProto, AttributeType, NodeProto};
 use std::collections::HashSet;
@@ -122,7 +122,7 @@ pub(super) fn check(node: &NodeProto) -> Result<(), String> {
         "com.microsoft" | "com.microsoft.nchwc" => find(MICROSOFT, &node.op_type).ok_or(
             "an operator that ONNX Runtime's optimiser made; expected the file before ONNX Runtime optimised it",
         )?,
-        domain => return Err(format!("an operator of the domain '{domain}'; expected ONNX's own")),
+        domain => return Err(format!("an operator of the domain '{}'; expected ONNX's own", short(domain))),
     };
     let (_, inputs, attributes) = *known;
     if node.input.len() > inputs {
@@ -132,7 +132,7 @@ pub(super) fn check(node: &NodeProto) -> Result<(), String> {
     for attribute in &node.attribute {
         let name = attribute.name.as_str();
         let Some((_, kind)) = attributes.iter().find(|(known, _)| *known == name) else {
-            return Err(format!("the attribute '{name}', which this program does not know for this operator"));
+            return Err(format!("the attribute '{}', which this program does not know for this operator", short(name)));
         };
         if attribute.r#type != AttributeType::Undefined as i32 && attribute.r#type != *kind as i32 {
             return Err(format!("the attribute '{name}' of another type; expected {}", kind.as_str_name()));
@@ -204,7 +204,7 @@ pub(super) fn axes(axes: &[i64], rank: usize) -> Result<Vec<usize>, String> {
     let mut met = vec![false; rank];
     for axis in &found {
         if met.get_mut(*axis).is_none_or(|met| std::mem::replace(met, true)) {
-            return Err(format!("the axes {axes:?}, one of which comes twice"));
+            return Err(format!("the axes {}, one of which comes twice", brief(axes)));
         }
     }
     Ok(found)

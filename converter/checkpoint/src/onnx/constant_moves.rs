@@ -2,6 +2,7 @@
 
 use super::attributes;
 use super::constant::{Constant, Data, check_rank};
+use super::graph::brief;
 use super::proto::NodeProto;
 use super::shape_ops::permutation_of;
 use super::state::{Follow, Follower, Inputs};
@@ -146,7 +147,7 @@ pub(super) fn split(node: &NodeProto, inputs: &Inputs) -> Follow<Vec<Constant>> 
     };
     let total = lengths.iter().try_fold(0usize, |total, length| total.checked_add(*length));
     if lengths.len() != count || total != Some(whole) {
-        return Err(format!("a split of {whole} into {lengths:?} for {count} outputs"));
+        return Err(format!("a split of {whole} into {} for {count} outputs", brief(&lengths)));
     }
     let mut start = 0;
     let parts = lengths.into_iter().map(|length| {

@@ -43,7 +43,25 @@ enum Maker {
 /// How messages call a node.
 pub(super) fn label(node: &NodeProto) -> String {
     let name = if node.name.is_empty() { node.output.first().map_or("", String::as_str) } else { &node.name };
-    format!("node '{name}' ({})", node.op_type)
+    format!("node '{}' ({})", short(name), short(&node.op_type))
+}
+
+/// A name as messages show it: cut off where it is very long.
+pub(super) fn short(name: &str) -> String {
+    const MOST: usize = 120;
+    match name.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.into(),
+    }
+}
+
+/// A list as messages show it: cut off where it is very long.
+pub(super) fn brief<T: std::fmt::Debug>(list: &[T]) -> String {
+    const MOST: usize = 12;
+    match list.get(..MOST) {
+        Some(first) if list.len() > MOST => format!("{first:?} and {} more", list.len() - MOST),
+        _ => format!("{list:?}"),
+    }
 }
 
 /// What the values called `outputs` need. A value that nothing makes is an error, other parts of the graph are not.
@@ -73,7 +91,7 @@ pub(super) fn needed(graph: &GraphProto, outputs: &[&str]) -> Result<Needed, Gra
                 Some(Maker::Node(other)) => stack.push((*other, 0)),
                 Some(Maker::Constant(constant)) => needed.constants.push(*constant),
                 Some(Maker::Input(input)) => needed.inputs.push(*input),
-                None => return Err(GraphError::NeverMade { node: label(node), name: input.clone() }),
+                None => return Err(GraphError::NeverMade { node: label(node), name: short(input) }),
             }
         }
     }
@@ -95,7 +113,7 @@ fn makers(graph: &GraphProto) -> Result<HashMap<&str, Maker>, GraphError> {
     let mut makers = HashMap::new();
     for (name, maker) in constants.chain(results) {
         if makers.insert(name, maker).is_some() {
-            return Err(GraphError::MadeTwice(name.into()));
+            return Err(GraphError::MadeTwice(short(name)));
         }
     }
     for (at, input) in graph.input.iter().enumerate() {
@@ -104,7 +122,7 @@ fn makers(graph: &GraphProto) -> Result<HashMap<&str, Maker>, GraphError> {
             Some(constant @ Maker::Constant(_)) => {
                 makers.insert(&input.name, constant);
             }
-            Some(_) => return Err(GraphError::MadeTwice(input.name.clone())),
+            Some(_) => return Err(GraphError::MadeTwice(short(&input.name))),
         }
     }
     Ok(makers)

@@ -2,7 +2,6 @@
 
 use super::layout::{Axis, Dimension, whole};
 use super::proto::{DataType, Length, ValueInfoProto};
-use super::state::Follow;
 
 /// Largest height or width of a picture in pixels.
 const EDGE_LIMIT: usize = 1 << 14;
@@ -24,7 +23,7 @@ pub(super) struct PictureInput {
 
 impl PictureInput {
     /// Reads the input's type; `image` is what the caller says where the graph leaves the size open.
-    pub fn read(input: &ValueInfoProto, image: Option<[usize; 2]>) -> Follow<Self> {
+    pub fn read(input: &ValueInfoProto, image: Option<[usize; 2]>) -> Result<Self, String> {
         let Some(tensor) = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()) else {
             return Err("an input that is no tensor; expected [batch, 3, height, width]".into());
         };

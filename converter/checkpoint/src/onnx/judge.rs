@@ -13,6 +13,13 @@ use super::proto::{
 pub struct OnnxGraph {
     /// The graph with one input and one output.
     pub model: ModelProto,
+    /// What the graph reads.
+    pub input: OnnxInput,
+}
+
+/// What the input of an [`OnnxGraph`] holds.
+#[derive(Clone, Debug)]
+pub struct OnnxInput {
     /// Pictures that the graph takes at once.
     pub batch: usize,
     /// Height and width of the picture in pixels.
@@ -29,14 +36,15 @@ impl OnnxGraph {
     pub(super) fn new(mut model: ModelProto, input: PictureInput, normalisation: Option<&Normalisation>) -> Self {
         let PictureInput { batch, image, colours_last, integers } = input;
         let normalises = normalisation.map(|n| (n.mean, n.std, n.range));
-        let graph = Self { model: ModelProto::default(), batch, image, colours_last, integers, normalises };
-        let shape = graph.shape();
+        let input = OnnxInput { batch, image, colours_last, integers, normalises };
         for info in model.graph.iter_mut().flat_map(|graph| &mut graph.input) {
-            *info = with_shape(info, &shape);
+            *info = with_shape(info, &input.shape());
         }
-        Self { model, ..graph }
+        Self { model, input }
     }
+}
 
+impl OnnxInput {
     /// Length of each dimension of the input.
     pub fn shape(&self) -> [usize; 4] {
         let [height, width] = self.image;

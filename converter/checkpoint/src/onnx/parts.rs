@@ -2,6 +2,7 @@
 
 use super::arithmetic::with_rank;
 use super::attributes;
+use super::graph::brief;
 use super::layout::{Dimension, length, reshape};
 use super::proto::NodeProto;
 use super::state::{Activation, Follow, Follower, Inputs, PART, Part, Value};
@@ -34,7 +35,7 @@ pub(super) fn split(node: &NodeProto, inputs: &Inputs) -> Follow<Vec<Value>> {
     };
     let total = lengths.iter().try_fold(0usize, |total, length| total.checked_add(*length));
     if lengths.len() != count || total != Some(whole) {
-        return Err(format!("a split of {whole} into {lengths:?} for {count} outputs"));
+        return Err(format!("a split of {whole} into {} for {count} outputs", brief(&lengths)));
     }
     let mut start = 0;
     let parts = lengths.into_iter().map(|length| {

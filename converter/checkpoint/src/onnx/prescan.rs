@@ -6,9 +6,9 @@ use super::proto::{
 };
 
 /// Bytes that the decoded messages may take for each byte of the file.
-const FACTOR: usize = 8;
+const FACTOR: usize = 4;
 /// Bytes that the decoded messages may take besides, so that small files with many nodes pass.
-const BASE: usize = 4 << 20;
+const BASE: usize = 2 << 20;
 
 /// Why a file is not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -2,6 +2,7 @@
 
 use super::attributes;
 use super::constant::{Data, check_rank, float_type};
+use super::graph::brief;
 use super::layout::reshape;
 use super::proto::{DataType, NodeProto};
 use super::state::{Activation, Follow, Inputs, Value};
@@ -81,7 +82,7 @@ pub(super) fn transposed(x: &Activation, permutation: &[i64]) -> Follow<Activati
 pub(super) fn permutation_of(permutation: &[i64], rank: usize) -> Follow<Vec<usize>> {
     match attributes::axes(permutation, rank) {
         Ok(order) if order.len() == rank => Ok(order),
-        _ => Err(format!("the permutation {permutation:?} of {rank} dimensions")),
+        _ => Err(format!("the permutation {} of {rank} dimensions", brief(permutation))),
     }
 }
 

@@ -1,0 +1,261 @@
+//! ONNX files that were built to cost much: memory stays a small multiple of the file, time grows as the file does.
+
+#[path = "common/memory.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod memory;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use prost::Message;
+use resmlp_checkpoint::export::{Batch, to_onnx};
+use resmlp_checkpoint::onnx::proto::{
+    AttributeProto, AttributeType, DataType, ModelProto, NodeProto, TensorProto, ValueInfoProto,
+};
+use resmlp_checkpoint::{LoadOptions, load_bytes};
+use resmlp_network::AffinePlacement;
+use resmlp_testing::{Random, Shape};
+
+/// Bytes that may be held for each byte of an ONNX file.
+const FACTOR: usize = 32;
+/// Bytes that may be held besides.
+const BASE: usize = 8 << 20;
+/// How long the reader may take for the graphs of this file, on a slow and busy machine.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Nodes of a long chain: a work that grows with the square of it would take minutes.
+const LONG: usize = 40_000;
+
+/// A network of one block.
+fn model() -> ModelProto {
+    let shape = Shape { image: [4, 4], patch: 2, dim: 4, hidden: 4, depth: 1, classes: Some(3) };
+    let mut model = to_onnx(&Random(1).network(&shape, AffinePlacement::Branch), Batch::Any, false);
+    // As in a trained network, most of the file is weights; else the number of messages alone would be refused.
+    let raw_data = vec![0; 8 << 20].into();
+    let weights =
+        TensorProto { name: "weights".into(), data_type: 1, dims: vec![2 << 20], raw_data, ..Default::default() };
+    model.graph.as_mut().unwrap().initializer.push(weights);
+    model
+}
+
+/// Reads the file within the limits; the error's text where it is refused.
+fn read(file: Vec<u8>, what: &str) -> Result<(), String> {
+    let length = file.len();
+    let start = Instant::now();
+    let (outcome, peak) = memory::peak(|| {
+        let outcome = load_bytes(Path::new("hostile.onnx"), file, &LoadOptions::default());
+        outcome.map(|_| ()).map_err(|error| error.to_string())
+    });
+    assert!(peak <= BASE + FACTOR * length, "{what}: {peak} bytes held for a file of {length}");
+    assert!(start.elapsed() <= PATIENCE, "{what}: {:?} for a file of {length}", start.elapsed());
+    if let Err(error) = &outcome {
+        assert!(error.len() < 2000, "{what}: a message of {} bytes", error.len());
+    }
+    outcome
+}
+
+fn field(tag: u64, content: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    prost::encoding::encode_key(tag as u32, prost::encoding::WireType::LengthDelimited, &mut bytes);
+    prost::encoding::encode_varint(content.len() as u64, &mut bytes);
+    bytes.extend(content);
+    bytes
+}
+
+#[test]
+fn small_messages_do_not_become_large_structures() {
+    const GRAPH: u64 = 7;
+    let mut whole = model();
+    whole.graph.as_mut().unwrap().initializer.pop();
+    let whole = whole.encode_to_vec();
+    for megabytes in [1, 4] {
+        let many = |unit: &[u8]| unit.repeat((megabytes << 20) / unit.len());
+        let graph = |content: Vec<u8>| field(GRAPH, &content);
+        for (what, more) in [
+            ("nodes", graph(many(&[0x0a, 0]))),
+            ("constants", graph(many(&[0x2a, 0]))),
+            ("inputs", graph(many(&[0x5a, 0]))),
+            ("outputs", graph(many(&[0x62, 0]))),
+            ("attributes", graph(field(1, &many(&[0x2a, 0])))),
+            ("attributes with tensors", graph(field(1, &many(&[0x2a, 2, 0x2a, 0])))),
+            ("names of inputs", graph(field(1, &many(&[0x0a, 0])))),
+            ("lengths of a constant", graph(field(5, &many(&[0x08, 1])))),
+            ("packed lengths of a constant", graph(field(5, &field(1, &many(&[1]))))),
+            ("packed integers", graph(field(5, &field(7, &many(&[1]))))),
+            ("packed small integers", graph(field(5, &field(5, &many(&[1]))))),
+            ("packed integers of an attribute", graph(field(1, &field(5, &field(8, &many(&[1])))))),
+            ("places of external data", graph(field(5, &many(&[0x6a, 0])))),
+            ("lengths of an input", graph(field(11, &field(2, &field(1, &field(2, &many(&[0x0a, 0]))))))),
+            ("operator sets", many(&[0x42, 0])),
+            ("functions", many(&[0xca, 1, 0])),
+            ("unknown fields", many(&[0xfa, 0x7f, 0])),
+        ] {
+            let _ = read([whole.clone(), more].concat(), what);
+        }
+    }
+}
+
+#[test]
+fn a_constant_of_small_numbers_takes_little_memory() {
+    // Bytes as varints, each of which becomes an integer of eight bytes.
+    let mut model = model();
+    let tensor = TensorProto {
+        name: "bytes".into(),
+        data_type: DataType::Uint8 as i32,
+        dims: vec![1 << 20],
+        int32_data: vec![1; 1 << 20],
+        ..Default::default()
+    };
+    let graph = model.graph.as_mut().unwrap();
+    graph.initializer.push(tensor);
+    let from = graph.node[0].input[0].clone();
+    graph.node.push(node("Add", &[&from, "bytes"], "never"));
+    graph.output.push(ValueInfoProto { name: "never".into(), r#type: None });
+    read(model.encode_to_vec(), "bytes as varints").unwrap();
+}
+
+fn node(operator: &str, inputs: &[&str], output: &str) -> NodeProto {
+    NodeProto {
+        op_type: operator.into(),
+        input: inputs.iter().map(|name| (*name).into()).collect(),
+        output: vec![output.into()],
+        ..Default::default()
+    }
+}
+
+fn scalar(name: &str, value: f32) -> TensorProto {
+    let raw_data = value.to_le_bytes().to_vec().into();
+    TensorProto { name: name.into(), data_type: DataType::Float as i32, raw_data, ..Default::default() }
+}
+
+fn integers(name: &str, values: &[i64]) -> TensorProto {
+    let data_type = DataType::Int64 as i32;
+    TensorProto {
+        name: name.into(),
+        data_type,
+        dims: vec![values.len() as i64],
+        int64_data: values.into(),
+        ..Default::default()
+    }
+}
+
+/// The network with `nodes` beside it, the last of which makes `end`, and with `end` instead of the value `from` in the
+/// node that makes `to`.
+fn with_chain(from: &str, to: &str, nodes: Vec<NodeProto>, constants: Vec<TensorProto>) -> Vec<u8> {
+    let mut model = model();
+    let graph = model.graph.as_mut().unwrap();
+    let reader = graph.node.iter_mut().find(|node| node.output[0] == to).unwrap();
+    reader.input.iter_mut().filter(|name| *name == from).for_each(|name| *name = "end".into());
+    graph.node.extend(nodes);
+    graph.initializer.extend(constants);
+    model.encode_to_vec()
+}
+
+/// `link` from each value to the next, beginning with `from` and ending with `end`.
+fn chain(from: &str, count: usize, link: impl Fn(usize, &str, &str) -> Vec<NodeProto>) -> Vec<NodeProto> {
+    let name = |at: usize| match at {
+        0 => from.to_owned(),
+        at if at == count => "end".to_owned(),
+        at => format!("l{at}"),
+    };
+    (0..count).flat_map(|at| link(at, &name(at), &name(at + 1))).collect()
+}
+
+#[test]
+fn long_chains_take_a_time_that_grows_with_their_length() {
+    let ints = |name: &str, ints: &[i64]| AttributeProto {
+        name: name.into(),
+        r#type: AttributeType::Ints as i32,
+        ints: ints.into(),
+        ..Default::default()
+    };
+    let identities = chain("stem", LONG, |_, from, to| vec![node("Identity", &[from], to)]);
+    assert_eq!(read(with_chain("stem", "block.0.mix.affine.scaled", identities, vec![]), "identities"), Ok(()));
+
+    let turns = chain("stem", LONG, |_, from, to| {
+        vec![NodeProto { attribute: vec![ints("perm", &[0, 2, 1])], ..node("Transpose", &[from], to) }]
+    });
+    assert_eq!(read(with_chain("stem", "block.0.mix.affine.scaled", turns, vec![]), "transposes"), Ok(()));
+
+    let two = || vec![scalar("two", 2.0), scalar("half", 0.5)];
+    let scales = chain("stem", LONG, |at, from, to| vec![node("Mul", &[from, ["two", "half"][at % 2]], to)]);
+    assert_eq!(read(with_chain("stem", "block.0.mix.affine.scaled", scales, two()), "uniform scales"), Ok(()));
+
+    let affines =
+        chain("stem", LONG, |at, from, to| vec![node(["Mul", "Div"][at % 2], &[from, "block.0.mix.affine.alpha"], to)]);
+    assert_eq!(read(with_chain("stem", "block.0.mix.affine.scaled", affines, vec![]), "scales by channel"), Ok(()));
+
+    // A GELU at every link of a chain of scales, all of them summed up.
+    let constants = vec![scalar("two", 2.0), scalar("half", 0.5), scalar("root", 0.5f32.sqrt()), scalar("one", 1.0)];
+    let mut gelus = chain("block.0.mlp.expand", LONG / 8, |at, from, to| {
+        let of = |part: &str| format!("{part}{at}");
+        vec![
+            node("Mul", &[from, "root"], &of("scaled")),
+            node("Erf", &[&of("scaled")], &of("erf")),
+            node("Add", &[&of("erf"), "one"], &of("gate")),
+            node("Mul", &[from, &of("gate")], &of("gelu")),
+            node("Mul", &[from, ["two", "half"][at % 2]], if to == "end" { "last" } else { to }),
+        ]
+    });
+    let all: Vec<String> = (0..LONG / 8).map(|at| format!("gelu{at}")).collect();
+    gelus.push(node("Sum", &all.iter().map(String::as_str).collect::<Vec<_>>(), "end"));
+    let error = read(with_chain("block.0.mlp.gelu", "block.0.mlp.contract.product", gelus, constants), "GELUs");
+    assert!(error.unwrap_err().contains("not a ResMLP"));
+}
+
+#[test]
+fn what_is_repeated_is_paid_for() {
+    let axes =
+        AttributeProto { name: "axes".into(), r#type: AttributeType::Ints as i32, ints: vec![1], ..Default::default() };
+    let keep =
+        AttributeProto { name: "keepdims".into(), r#type: AttributeType::Int as i32, i: 0, ..Default::default() };
+    let mut means: Vec<NodeProto> = (0..LONG)
+        .map(|at| NodeProto {
+            attribute: vec![axes.clone(), keep.clone()],
+            ..node("ReduceMean", &["final.affine"], &format!("mean{at}"))
+        })
+        .collect();
+    let all: Vec<String> = (0..LONG).map(|at| format!("mean{at}")).collect();
+    means.push(node("Sum", &all.iter().map(String::as_str).collect::<Vec<_>>(), "end"));
+    let error = read(with_chain("final.mean", "logits.product", means, vec![]), "means").unwrap_err();
+    assert!(error.contains("not a ResMLP") || error.contains("unfolds"), "{error}");
+
+    // Constants that ask for a terabyte, and shapes without numbers.
+    let bombs = |operator: &str, first: &str| {
+        vec![node(operator, &[first, "huge"], "bomb"), node("Add", &["stem", "bomb"], "end")]
+    };
+    let huge = || integers("huge", &[1 << 20, 1 << 20]);
+    for (operator, first) in
+        [("Expand", "block.0.mix.affine.alpha"), ("Tile", "block.0.mix.affine.alpha"), ("Reshape", "stem")]
+    {
+        read(with_chain("stem", "block.0.mix.affine.scaled", bombs(operator, first), vec![huge()]), operator)
+            .unwrap_err();
+    }
+    let shapes = vec![node("ConstantOfShape", &["huge"], "bomb"), node("Add", &["stem", "bomb"], "end")];
+    read(with_chain("stem", "block.0.mix.affine.scaled", shapes, vec![huge()]), "ConstantOfShape").unwrap_err();
+    let range = vec![node("Range", &["low", "high", "step"], "bomb"), node("Reshape", &["stem", "bomb"], "end")];
+    let bounds = [("low", 0), ("high", 1 << 40), ("step", 1)]
+        .map(|(name, value)| TensorProto { dims: vec![], ..integers(name, &[value]) });
+    read(with_chain("stem", "block.0.mix.affine.scaled", range, bounds.to_vec()), "Range").unwrap_err();
+
+    // A value that is joined with itself again and again.
+    let joins = chain("block.0.mix.affine.alpha", 40, |_, from, to| {
+        let axis = AttributeProto { name: "axis".into(), r#type: AttributeType::Int as i32, ..Default::default() };
+        vec![NodeProto { attribute: vec![axis], ..node("Concat", &[from, from], to) }]
+    });
+    read(with_chain("block.0.mix.affine.alpha", "block.0.mix.affine.scaled", joins, vec![]), "Concat").unwrap_err();
+
+    // Many outputs.
+    let mut model = model();
+    let graph = model.graph.as_mut().unwrap();
+    graph.output.extend((0..LONG).map(|_| ValueInfoProto { name: "final.affine".into(), r#type: None }));
+    let error = read(model.encode_to_vec(), "outputs").unwrap_err();
+    assert!(error.contains("40001 outputs; name one with --output"), "{error}");
+}
+
+#[test]
+fn a_cycle_is_refused() {
+    let nodes =
+        vec![node("Add", &["stem", "b"], "a"), node("Add", &["a", "stem"], "b"), node("Add", &["b", "stem"], "end")];
+    let error = read(with_chain("stem", "block.0.mix.affine.scaled", nodes, vec![]), "cycle").unwrap_err();
+    assert!(error.contains("expected a graph without cycles"), "{error}");
+}
