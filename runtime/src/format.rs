@@ -1,35 +1,38 @@
-//! The only place that knows where things lie in a packed file; reader and writer share it. See `FORMAT.md`.
+//! Defines where everything lies in a packed file. The reader and the writer share these definitions, which `FORMAT.md`
+//! describes in words.
 //!
-//! A file is a header, the labels, the provenance, and then tensors whose positions follow from the header's dimensions
-//! alone. No offset is stored, so none can be wrong: there is nothing that could overlap, leave a hole or point
-//! outside.
+//! A file consists of a header, the labels, the provenance, and the tensors, whose positions follow from the header's
+//! dimensions and the lengths of the two texts. The file stores no offsets, so tensors cannot overlap, leave holes or
+//! lie outside the file.
 
 pub use crate::storage::{Arithmetic, WeightStorage};
 
-/// First eight bytes of every packed model.
+/// The first eight bytes of every packed model.
 pub const MAGIC: [u8; 8] = *b"RESMLP\r\n";
 /// The version of format and numerics that this code reads and writes.
 pub const VERSION: u32 = 2;
-/// Every tensor starts at a multiple of this many bytes.
+/// Every tensor starts at a multiple of this number of bytes.
 pub const ALIGNMENT: usize = 64;
 /// Length of the header in bytes.
 pub const HEADER_LEN: usize = 128;
-/// Entries of a GELU table.
+/// Number of entries of a GELU table.
 pub const GELU_ENTRIES: usize = 256;
-/// Largest magnitude of a multiplier in a file: more is no trained network's, and what one layer adds stays finite.
+/// Largest magnitude of a floating-point multiplier in a file. No trained network needs more, and the limit keeps what
+/// one layer adds to the residual stream finite.
 pub const MAX_MULTIPLIER: f32 = (1u32 << 30) as f32;
-/// Fixed-point multipliers, fractions of 2^31, are below it: under 1/2, so that twice a multiplier is an `i32` too.
+/// Upper bound (exclusive) of fixed-point multipliers, which are fractions of 2^31. They are thus less than 1/2, and
+/// twice a multiplier still fits into an `i32`.
 pub const MAX_FIXED: i32 = 1 << 30;
 /// Largest number of classes, channels, hidden units, blocks, tokens, pixels in a row or column, and numbers in a
 /// patch.
 pub const MAX_LENGTH: usize = 1 << 15;
 
-/// Byte offsets of the header's fields; all are little-endian.
+/// Byte offsets of the header's fields. All numbers are little-endian.
 pub mod field {
     #![allow(missing_docs)]
     pub const MAGIC: usize = 0;
     pub const VERSION: usize = 8;
-    /// CRC-32 (IEEE) of all the file's bytes but these four.
+    /// CRC-32 (IEEE) of all bytes of the file except these four.
     pub const CHECKSUM: usize = 12;
     pub const FILE_LEN: usize = 16;
     pub const PRECISION: usize = 24;
@@ -52,11 +55,11 @@ pub mod field {
     pub const LABELS_LEN: usize = 108;
     pub const PROVENANCE_LEN: usize = 112;
     pub const HAS_GAINS: usize = 116;
-    /// From here to the header's end: zeros.
+    /// All bytes from here to the end of the header are zero.
     pub const RESERVED: usize = 120;
 }
 
-/// Interpolation of the picture before it enters the network.
+/// The filter that resizes a picture before it enters the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resize {
     /// Antialiased triangle filter.
@@ -65,20 +68,21 @@ pub enum Resize {
     Bicubic,
 }
 
-/// How a picture becomes the network's input. The runtime takes ready `u8` pixels; this is for who makes them.
+/// How a picture is turned into the network's input. The runtime takes finished `u8` pixels, so this is for programs
+/// that prepare them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Preprocessing {
     /// Interpolation.
     pub resize: Resize,
     /// The shorter side is resized to `image / crop` before the centre is cut out.
     pub crop: f32,
-    /// Mean that was subtracted in training, of pixels in 0..1; folded into the stem already.
+    /// Mean of each colour that training subtracted, for pixels from 0 to 1. The stem already contains it.
     pub mean: [f32; 3],
-    /// Standard deviation that was divided by in training; folded into the stem already.
+    /// Standard deviation of each colour by which training divided. The stem already contains it.
     pub std: [f32; 3],
 }
 
-/// How matrices are cut into panels, which is what the kernels of one instruction set read without rearranging.
+/// How matrices are cut into panels, so that the kernels of one instruction set read them in sequence.
 ///
 /// A matrix with `k` columns is cut into panels of `R` rows; element `(r, k)` lies in its panel at
 /// `(k / group) * R * group + (r % R) * group + k % group`. `R` is `rows` for the left operand of a product
@@ -89,53 +93,52 @@ pub struct Layout {
     pub rows: u32,
     /// Columns of a right panel.
     pub columns: u32,
-    /// Neighbouring `k` that lie together.
+    /// Number of consecutive `k` that lie next to each other.
     pub group: u32,
-    /// 0 or 128: added to every 8-bit activation when it is stored (as `u8`), for instructions that want one operand
-    /// unsigned.
+    /// Added to every 8-bit activation when it is stored: 0, or 128 for instructions with one unsigned (`u8`) operand.
     pub offset: u32,
 }
 
 impl Layout {
-    /// For `i8` dot products of four: a sensible default for every CPU.
+    /// For instructions that add up four products of `i8`. This is a sensible default for every CPU.
     pub const DEFAULT: Self = Self { rows: 8, columns: 12, group: 4, offset: 0 };
-    /// For 64-bit ARM with matrix multiplication.
+    /// For 64-bit ARM with 8-bit matrix multiplication (FEAT_I8MM).
     pub const I8MM: Self = Self { rows: 8, columns: 12, group: 8, offset: 0 };
-    /// For x86-64 with AVX-VNNI, which wants one operand unsigned.
+    /// For x86-64 with AVX-VNNI, whose dot products have one unsigned operand.
     pub const AVX_VNNI: Self = Self { rows: 8, columns: 12, group: 4, offset: 128 };
-    /// For x86-64 with AVX-512 VNNI, which wants the same.
+    /// For x86-64 with AVX-512 VNNI, whose dot products have one unsigned operand.
     pub const VNNI: Self = Self { rows: 8, columns: 48, group: 4, offset: 128 };
-    /// For x86-64 with AMX: left panels of one row, so that a left matrix lies row after row.
+    /// For x86-64 with AMX. Left panels have one row, so that a left matrix is stored row by row.
     pub const AMX: Self = Self { rows: 1, columns: 32, group: 4, offset: 128 };
-    /// For 64-bit ARM without dot products.
+    /// For 64-bit ARM without dot product instructions.
     pub const NEON: Self = Self { rows: 4, columns: 4, group: 16, offset: 0 };
     /// For Cortex-M with the DSP extension.
     pub const DSP: Self = Self { rows: 3, columns: 2, group: 4, offset: 0 };
-    /// For 16-bit floating-point models.
+    /// For models with 16-bit floating-point weights, on every CPU.
     pub const F16: Self = Self { rows: 8, columns: 8, group: 1, offset: 0 };
 
-    /// Whether panels of this shape can be built and read.
+    /// Returns whether panels of this shape can be built and read.
     pub fn is_valid(&self) -> bool {
         let bounded = |v: u32| (1..=64).contains(&v);
         bounded(self.rows) && bounded(self.columns) && bounded(self.group) && matches!(self.offset, 0 | 128)
     }
 
-    /// Position of element `(r, k)` in panels of `panel` rows over `k_len` padded columns.
+    /// Returns the position of element `(r, k)` in panels of `panel` rows over `k_len` padded columns.
     pub fn index(&self, panel: usize, k_len: usize, r: usize, k: usize) -> usize {
-        // Neither is ever zero; to limit them tells the compiler so, which then leaves no panic in.
+        // Neither is ever zero. `max` tells the compiler so, and it leaves out the panic for a division by zero.
         let [panel, group] = [panel, self.group as usize].map(|v| v.max(1));
         (r / panel) * panel * k_len + (k / group) * panel * group + (r % panel) * group + k % group
     }
 }
 
-/// Everything about a model that decides where its bytes lie.
+/// Everything about a model that determines where its tensors lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dims {
     /// How the weights are stored.
     pub weights: WeightStorage,
     /// Height and width of the picture, pixels; multiples of `patch`.
     pub image: [usize; 2],
-    /// Edge of a patch, pixels.
+    /// Height and width of a patch, pixels.
     pub patch: usize,
     /// Channels.
     pub dim: usize,
@@ -145,39 +148,40 @@ pub struct Dims {
     pub depth: usize,
     /// Classes, or `dim` for an embedding model.
     pub outputs: usize,
-    /// Whether there is a classifier.
+    /// Whether the model ends in a classifier.
     pub has_head: bool,
-    /// Whether some channels of the residual stream are rescaled in the blocks.
+    /// Whether the blocks rescale channels of the residual stream.
     pub has_gains: bool,
     /// Shape of the panels.
     pub layout: Layout,
 }
 
 impl Dims {
-    /// Returns the arithmetic that the weights are made for.
+    /// Returns the arithmetic that computes products with the weights.
     pub fn arithmetic(&self) -> Arithmetic {
         self.weights.arithmetic()
     }
 
-    /// Number of patches.
+    /// Returns the number of patches.
     pub fn tokens(&self) -> usize {
         let patch = self.patch.max(1);
         (self.image[0] / patch) * (self.image[1] / patch)
     }
 
-    /// Values of a patch, three colours a pixel, flattened as (row, column, colour).
+    /// Returns the number of values in a patch, which is flattened as (row, column, colour) with three colours per
+    /// pixel.
     pub fn patch_len(&self) -> usize {
         3 * self.patch * self.patch
     }
 
-    /// Multiply-accumulate operations of one forward pass.
+    /// Returns the number of multiply-accumulate operations of one forward pass.
     pub fn macs(&self) -> u64 {
         let [n, d, h] = [self.tokens(), self.dim, self.hidden].map(|v| v as u64);
         let head = if self.has_head { self.outputs as u64 * d } else { 0 };
         n * d * self.patch_len() as u64 + self.depth as u64 * (n * n * d + 2 * n * d * h) + head
     }
 
-    /// Whether every dimension is in the range that the format and its 32-bit sums allow.
+    /// Returns whether every dimension is in the range that the format and its 32-bit sums allow.
     pub fn is_valid(&self) -> bool {
         let bounded = |v: usize| (1..=MAX_LENGTH).contains(&v);
         let [height, width] = self.image;
@@ -191,7 +195,7 @@ impl Dims {
             && (self.arithmetic() == Arithmetic::Int8 || (self.layout.group == 1 && self.layout.offset == 0))
     }
 
-    /// `extent` rounded up so that whole panels and whole groups fit.
+    /// Returns the length of `extent` rounded up to whole panels and whole groups.
     pub fn padded(&self, extent: Extent) -> usize {
         let Layout { rows, columns, group, .. } = self.layout;
         let step = match extent {
@@ -203,12 +207,13 @@ impl Dims {
         self.exact(extent).next_multiple_of((step as usize).max(1))
     }
 
-    /// What channels and hidden units come in multiples of, as they are columns of one product and `k` of the next.
+    /// Returns the number that padded channels and hidden units are multiples of. They are columns of one product and
+    /// `k` of the next, so both the panel's columns and the group must divide them.
     pub(crate) fn hidden_step(&self) -> usize {
         lcm(self.layout.columns, self.layout.group) as usize
     }
 
-    /// The extent without padding.
+    /// Returns the length of `extent` without padding.
     pub fn exact(&self, extent: Extent) -> usize {
         match extent {
             Extent::Tokens | Extent::TokenRows => self.tokens(),
@@ -228,10 +233,10 @@ fn lcm(a: u32, b: u32) -> u32 {
     a / x.max(1) * b
 }
 
-/// A side of a tensor.
+/// What one side of a tensor counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// Tokens as the `k` of the patch mixing.
+    /// Tokens as the `k` of the patch mixing's product.
     Tokens,
     /// Tokens as rows of the patch mixing's result.
     TokenRows,
@@ -241,20 +246,21 @@ pub enum Extent {
     Dim,
     /// Hidden units.
     Hidden,
-    /// Classes, or channels of an embedding.
+    /// Classes, or the channels of an embedding.
     Outputs,
 }
 
-/// What a tensor's elements are and how they are arranged.
+/// The type of a tensor's elements and their arrangement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// A weight matrix that is the left operand: panels of `Layout::rows`.
+    /// A weight matrix of these rows and columns that is a left operand, in panels of `Layout::rows` rows.
     Left(Extent, Extent),
-    /// A weight matrix that is the right operand, transposed: panels of `Layout::columns`.
+    /// A transposed weight matrix that is a right operand, in panels of `Layout::columns` rows. The extents are those
+    /// of the transposed matrix.
     Right(Extent, Extent),
-    /// One value an element of the extent.
+    /// One value for each element of the extent.
     Vector(Element, Extent),
-    /// A GELU table: 256 bytes, then the index shift in one byte.
+    /// A GELU table of 256 bytes, followed by one byte with the index shift.
     Gelu,
 }
 
@@ -265,9 +271,10 @@ pub enum Element {
     F32,
     /// Two's complement, 32 bits.
     I32,
-    /// An `i32` in 8-bit arithmetic and an `f32` in floating-point arithmetic: a bias has the units of the sum.
+    /// An `i32` in 8-bit arithmetic and an `f32` in floating-point arithmetic, because a bias has the type of the sum.
     Bias,
-    /// In 8-bit arithmetic an `i32`, a fraction of 2^31 below [`MAX_FIXED`]; in floating-point arithmetic an `f32`.
+    /// In 8-bit arithmetic, an `i32` from 0 to below [`MAX_FIXED`] that is a fraction of 2^31. In floating-point
+    /// arithmetic, an `f32`.
     Fixed,
     /// Two's complement, 16 bits.
     I16,
@@ -275,7 +282,7 @@ pub enum Element {
     I8,
 }
 
-/// Which models have a tensor.
+/// Which models contain a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Presence {
     Always,
@@ -287,7 +294,7 @@ enum Presence {
 
 macro_rules! slots {
     ($($(#[$doc:meta])* $name:ident: $shape:expr, $presence:ident;)*) => {
-        /// The tensors of a file in the order in which they lie there.
+        /// The tensors of a file, in file order.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(usize)]
         pub enum Slot { $($(#[$doc])* $name),* }
@@ -296,7 +303,7 @@ macro_rules! slots {
             /// Every slot, in file order.
             pub const ALL: &'static [Slot] = &[$(Slot::$name),*];
 
-            /// Element type and extents.
+            /// Returns the tensor's element type and extents.
             pub fn shape(self) -> Shape {
                 use {Element::*, Extent::*, Shape::*};
                 match self { $(Slot::$name => $shape),* }
@@ -310,67 +317,68 @@ macro_rules! slots {
 }
 
 slots! {
-    /// Patch embedding.
+    /// Weights of the patch embedding.
     StemWeights: Right(Dim, Patch), Always;
-    /// Added to the sums.
+    /// Bias that is added to the sums of the patch embedding.
     StemBias: Vector(Bias, Dim), Always;
-    /// Sums to stream units.
+    /// Factor that converts the sums of the patch embedding to the units of the residual stream.
     StemScale: Vector(F32, Dim), Always;
-    /// Stream to 8 bits, before the patch mixing.
+    /// Factor that scales the residual stream to 8 bits before the patch mixing.
     MixInputScale: Vector(F32, Dim), Int8;
-    /// Added after that scaling.
+    /// Offset that is added after scaling by `MixInputScale`.
     MixInputOffset: Vector(F32, Dim), Int8;
-    /// The linear layer across patches.
+    /// Weights of the linear layer across patches.
     MixWeights: Left(TokenRows, Tokens), Always;
-    /// `-offset * Σ weights` of each row.
+    /// `-offset * Σ weights` of each row, which corrects the sums for [`Layout::offset`].
     MixRowCorrection: Vector(I32, TokenRows), Int8;
-    /// Scale of each row of the weights.
+    /// Scale of each row of the patch mixing's weights.
     MixRowScale: Vector(F32, TokenRows), Always;
-    /// Exact row sums of the weights before rounding.
+    /// Exact sum of each row of the patch mixing's weights, before they were rounded.
     MixRowSum: Vector(F32, TokenRows), Always;
-    /// Bias of the layer.
+    /// Bias of each row of the patch mixing.
     MixRowBias: Vector(F32, TokenRows), Always;
-    /// The stream is multiplied by it before the patch mixing is added.
+    /// Factor of the residual stream before the patch mixing is added to it.
     MixStreamGain: Vector(F32, Dim), Gains;
-    /// Gain of each channel.
+    /// Factor of the patch mixing's product in each channel.
     MixScale: Vector(F32, Dim), Always;
-    /// Gain of the row sums.
+    /// Factor of `MixRowSum` in each channel.
     MixSumGain: Vector(F32, Dim), Always;
-    /// Gain of the layer's bias.
+    /// Factor of `MixRowBias` in each channel.
     MixBiasGain: Vector(F32, Dim), Always;
-    /// Stream to 8 bits, before the channel MLP.
+    /// Factor that scales the residual stream to 8 bits before the channel MLP.
     MlpInputScale: Vector(F32, Dim), Int8;
-    /// Added after that scaling.
+    /// Offset that is added after scaling by `MlpInputScale`.
     MlpInputOffset: Vector(F32, Dim), Int8;
-    /// First layer of the channel MLP.
+    /// Weights of the first layer of the channel MLP.
     ExpandWeights: Right(Hidden, Dim), Always;
-    /// Added to the sums.
+    /// Bias that is added to the sums of the first layer.
     ExpandBias: Vector(Bias, Hidden), Always;
-    /// Sums to GELU units.
+    /// Factor that converts the sums of the first layer to the units of the GELU's input.
     ExpandScale: Vector(Fixed, Hidden), Always;
     /// `relu(x) - gelu(x)` over `|x|`, in GELU units.
     GeluTable: Gelu, Int8;
-    /// GELU units to 8 bits, as a fraction of 2^15.
+    /// Factor that converts the GELU's output to 8 bits, as a fraction of 2^15.
     HiddenScale: Vector(I16, Hidden), Int8;
     /// Zero point of the 8-bit hidden activations.
     HiddenZero: Vector(I8, Hidden), Int8;
-    /// Second layer of the channel MLP.
+    /// Weights of the second layer of the channel MLP.
     ContractWeights: Right(Dim, Hidden), Always;
-    /// The stream is multiplied by it before the channel MLP is added.
+    /// Factor of the residual stream before the channel MLP is added to it.
     MlpStreamGain: Vector(F32, Dim), Gains;
-    /// Added to the sums.
+    /// Bias that is added to the sums of the second layer.
     ContractBias: Vector(Bias, Dim), Always;
-    /// Sums to stream units.
+    /// Factor that converts the sums of the second layer to the units of the residual stream.
     ContractScale: Vector(F32, Dim), Always;
-    /// Sum over tokens to 16 bits.
+    /// Factor that scales the sum over tokens to 16 bits before the classifier.
     HeadInputScale: Vector(F32, Dim), Int8Head;
-    /// Added after that scaling.
+    /// Offset that is added after scaling by `HeadInputScale`.
     HeadInputOffset: Vector(F32, Dim), Int8Head;
-    /// The classifier.
+    /// Weights of the classifier.
     HeadWeights: Right(Outputs, Dim), Head;
-    /// `-offset * Σ weights` of each class.
+    /// `-offset * Σ weights` of each class, which corrects the sums for [`Layout::offset`].
     HeadCorrection: Vector(I32, Outputs), Int8Head;
-    /// Sums to logits; for an embedding, sum over tokens to output.
+    /// Factor that converts the classifier's sums to logits. For an embedding, it converts the sum over tokens to the
+    /// output.
     HeadScale: Vector(F32, Outputs), Always;
     /// Bias of the logits, or of the embedding.
     HeadBias: Vector(F32, Outputs), Always;
@@ -380,7 +388,8 @@ const FIRST_OF_BLOCK: usize = Slot::MixInputScale as usize;
 const FIRST_OF_HEAD: usize = Slot::HeadInputScale as usize;
 
 impl Slot {
-    /// Bytes of this tensor without the padding to the next one; `None` if that is more than memory could hold.
+    /// Returns the size of this tensor in bytes, without the padding to the next one, or `None` if it overflows a
+    /// `usize`.
     pub fn len(self, dims: &Dims) -> Option<usize> {
         let int8 = dims.arithmetic() == Arithmetic::Int8;
         let present = match self.presence() {
@@ -402,14 +411,14 @@ impl Slot {
         }
     }
 
-    /// Whether every block has one.
+    /// Returns whether every residual block has such a tensor.
     pub fn is_per_block(self) -> bool {
         (FIRST_OF_BLOCK..FIRST_OF_HEAD).contains(&(self as usize))
     }
 }
 
 impl Element {
-    /// Bytes of one element.
+    /// Returns the size of one element in bytes.
     pub const fn size(self) -> usize {
         match self {
             Element::F32 | Element::I32 | Element::Bias | Element::Fixed => 4,
@@ -419,7 +428,7 @@ impl Element {
     }
 }
 
-/// Where each tensor lies: computed from the dimensions, by the reader and the writer alike.
+/// The position of each tensor, which the reader and the writer both compute from the dimensions.
 #[derive(Clone, Debug)]
 pub struct Map {
     starts: [usize; Slot::ALL.len()],
@@ -429,7 +438,7 @@ pub struct Map {
 }
 
 impl Map {
-    /// Lays out a file; `None` where it would not fit an address space.
+    /// Lays out a file. Returns `None` if its length would overflow a `usize`.
     pub fn new(dims: &Dims, labels_len: usize, provenance_len: usize) -> Option<Self> {
         let aligned = |n: usize| n.checked_next_multiple_of(ALIGNMENT);
         let mut map = Map { starts: [0; _], lens: [0; _], block_len: 0, file_len: 0 };
@@ -451,12 +460,12 @@ impl Map {
         Some(map)
     }
 
-    /// Length of the file in bytes.
+    /// Returns the length of the file in bytes.
     pub fn file_len(&self) -> usize {
         self.file_len
     }
 
-    /// The bytes of `slot` in block `block` (which is ignored for what is not in a block).
+    /// Returns the byte range of `slot` in block `block`. The block is ignored for a tensor outside the blocks.
     pub fn range(&self, slot: Slot, block: usize) -> core::ops::Range<usize> {
         let index = slot as usize;
         let [start, len] = [&self.starts, &self.lens].map(|v| v.get(index).copied().unwrap_or(0));

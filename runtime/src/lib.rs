@@ -7,14 +7,15 @@
 //! ```
 //!
 //! * [`format`] knows the byte offsets of a `.rmlp` file; `FORMAT.md` describes them.
-//! * [`Model`] is a validated view of such a file; nothing is copied.
-//! * [`Kernels`] is a table of functions for one instruction set; to hold one proves that this CPU has it.
+//! * [`Model`] is a validated view of such a file. It copies nothing.
+//! * [`Kernels`] is a table of functions for one instruction set. Holding one proves that this CPU supports the
+//!   instructions.
 //! * [`ParallelFor`] is how the caller lends its cores: [`Serial`], [`Threads`], or the firmware's own.
 //! * [`Engine`] is the forward pass. `NUMERICS.md` states its arithmetic exactly, and [`numerics`] is that document in
 //!   code.
-//! * `measure` (with `std`) says how long it takes.
+//! * `measure` (with the feature `std`) times forward passes.
 //!
-//! A core needs at most 256 KiB of stack; kernels for x86-64 take most.
+//! Each core needs at most 256 KiB of stack. The kernels for x86-64 need the most.
 #![no_std]
 
 #[cfg(any(feature = "kernel-tests", test))]

@@ -1,4 +1,4 @@
-//! How long a forward pass takes: warmed up, repeated, and stage by stage.
+//! Measures how long a forward pass takes: as a whole, over many runs after a warm-up, and stage by stage.
 
 use std::string::{String, ToString};
 use std::time::{Duration, Instant};
@@ -9,13 +9,13 @@ use crate::engine::{Engine, RunError, Stage};
 use crate::format::Dims;
 use crate::parallel::ParallelFor;
 
-/// Time that the measured runs may take together where their number is left open.
+/// Total time for the measured runs if the caller leaves their number open.
 const TIME: Duration = Duration::from_secs(3);
 
-/// Fewest and most runs where their number is left open.
+/// Fewest and most measured runs if the caller leaves their number open.
 const RUNS: [usize; 2] = [10, 1000];
 
-/// Runs that are watched stage by stage, after the others.
+/// Most runs that are timed stage by stage, after the measured ones.
 const WATCHED_RUNS: usize = 30;
 
 /// How often a model runs.
@@ -23,7 +23,7 @@ const WATCHED_RUNS: usize = 30;
 pub struct Repeats {
     /// Runs before the measured ones, at least 1.
     pub warmup: usize,
-    /// Measured runs, at least 1; `None` takes what fits into three seconds, 10 to 1000.
+    /// Measured runs, at least 1. `None` chooses as many as fit into three seconds, but between 10 and 1000.
     pub runs: Option<usize>,
 }
 
@@ -33,18 +33,19 @@ impl Default for Repeats {
     }
 }
 
-/// What [`measure`] found.
+/// The result of [`measure`].
 #[derive(Clone, Debug)]
 pub struct Measured {
     /// Runs that were measured.
     pub runs: usize,
-    /// Of a whole forward pass.
+    /// Latency of a whole forward pass.
     pub latency: Latency,
-    /// How long each measured run took, in their order.
+    /// Time of each measured run, in the order of the runs.
     pub times: Vec<Duration>,
-    /// How long each run to warm up took, in their order: the first finds the caches cold.
+    /// Time of each warm-up run, in the order of the runs. The first run starts with cold caches.
     pub warmup_times: Vec<Duration>,
-    /// Of each stage, in their order. Measured in runs of their own, so that looking does not disturb the others.
+    /// Time of each stage, in the order of execution. Stages are timed in extra runs, so that reading the clock does
+    /// not disturb the measured ones.
     pub layers: Vec<Layer>,
     /// Multiply-accumulate operations of a forward pass.
     pub macs: u64,
@@ -55,13 +56,14 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Multiply-accumulate operations a second in units of 10^9, at the median.
+    /// Returns 10^9 multiply-accumulate operations per second, at the median latency.
     pub fn gmac_per_s(&self) -> f64 {
         self.macs as f64 / (self.latency.median_ms * 1e6).max(f64::MIN_POSITIVE)
     }
 }
 
-/// Milliseconds; a percentile is the least time that this share of the runs did not exceed.
+/// Latencies in milliseconds. A percentile is the shortest measured time that at least this share of the runs did not
+/// exceed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Latency {
     /// The fastest run.
@@ -77,7 +79,7 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// Sorts `times` and summarises them; all zeros where there are none.
+    /// Sorts `times` and summarises them. The result is all zeros if `times` is empty.
     pub fn of(times: &mut [Duration]) -> Self {
         times.sort_unstable();
         let percentile = |percent: usize| {
@@ -92,9 +94,9 @@ impl Latency {
 /// One stage of the forward pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
-    /// `stem`, `block.3.mix`, `block.3.mlp`, `head`.
+    /// Name of the stage, such as `stem`, `block.3.mix`, `block.3.mlp` or `head`.
     pub name: String,
-    /// Median, milliseconds.
+    /// Median time, milliseconds.
     pub ms: f64,
     /// Multiply-accumulate operations.
     pub macs: u64,
@@ -103,36 +105,36 @@ pub struct Layer {
 /// What a run is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// It warms up.
+    /// A warm-up run, before the measured ones.
     WarmUp,
-    /// It is one of the measured ones.
+    /// A measured run.
     Measured,
-    /// It is watched stage by stage.
+    /// An extra run after the measured ones, timed stage by stage.
     Layers,
 }
 
-/// Looks on between runs, outside the time that is taken. `()` does not look.
+/// Is told when a run begins and ends, outside the measured time. The implementation for `()` does nothing.
 pub trait Watch {
-    /// A run is about to begin.
+    /// Is called just before a run begins.
     fn begins(&mut self, _phase: Phase) {}
-    /// A run has ended.
+    /// Is called just after a run has ended.
     fn ended(&mut self, _phase: Phase) {}
 }
 
 impl Watch for () {}
 
-/// Times forward passes of `engine` on [`picture`]. Nothing is allocated while time is taken.
+/// Times forward passes of `engine` on [`picture`]. Nothing is allocated inside a timed interval.
 ///
 /// # Errors
-/// Those of [`Engine::run`].
+/// Returns the errors of [`Engine::run`].
 pub fn measure<P: ParallelFor>(engine: &Engine<P>, repeats: Repeats) -> Result<Measured, RunError> {
     measure_watched(engine, repeats, &mut ())
 }
 
-/// As [`measure`], while `watch` looks on.
+/// Times forward passes as [`measure`] does, and tells `watch` when each run begins and ends.
 ///
 /// # Errors
-/// Those of [`Engine::run`].
+/// Returns the errors of [`Engine::run`].
 pub fn measure_watched<P: ParallelFor>(
     engine: &Engine<P>,
     repeats: Repeats,
@@ -163,7 +165,8 @@ pub fn measure_watched<P: ParallelFor>(
     })
 }
 
-/// A fixed picture of noise for a model: no run is favoured by zeros.
+/// Returns a picture of `image` height × width × 3 bytes with fixed pseudo-random noise, so that no run is faster
+/// because of zeros.
 pub fn picture(dims: &Dims) -> Vec<u8> {
     let mut state = 0x9e37_79b9u32;
     let mut next = || {
@@ -175,7 +178,7 @@ pub fn picture(dims: &Dims) -> Vec<u8> {
     (0..3 * dims.image.iter().product::<usize>()).map(|_| next()).collect()
 }
 
-/// Multiply-accumulate operations of one stage.
+/// Returns the number of multiply-accumulate operations of one stage.
 pub fn stage_macs(dims: &Dims, stage: Stage) -> u64 {
     let [n, d, h] = [dims.tokens(), dims.dim, dims.hidden].map(|v| v as u64);
     match stage {
@@ -192,7 +195,7 @@ pub fn stage_macs(dims: &Dims, stage: Stage) -> u64 {
     }
 }
 
-/// An engine and all the memory its runs need.
+/// An engine and all the memory that its runs need.
 struct Pass<'e, 'm, P> {
     engine: &'e Engine<'m, P>,
     picture: Vec<u8>,
@@ -201,7 +204,7 @@ struct Pass<'e, 'm, P> {
 }
 
 impl<P: ParallelFor> Pass<'_, '_, P> {
-    /// Fills `times` with the times of as many runs.
+    /// Runs the engine once for each element of `times` and stores how long each run took.
     fn time(&mut self, times: &mut [Duration], phase: Phase, watch: &mut impl Watch) -> Result<(), RunError> {
         for time in times {
             watch.begins(phase);
@@ -213,7 +216,7 @@ impl<P: ParallelFor> Pass<'_, '_, P> {
         Ok(())
     }
 
-    /// The median time of every stage over `runs` runs.
+    /// Returns the median time of every stage over `runs` runs.
     fn time_layers(&mut self, runs: usize, watch: &mut impl Watch) -> Result<Vec<Layer>, RunError> {
         let dims = self.engine.model().dims();
         let mut stages: Vec<(Stage, Vec<Duration>)> =
@@ -240,10 +243,10 @@ impl<P: ParallelFor> Pass<'_, '_, P> {
     }
 }
 
-/// How many runs of this many milliseconds fit into [`TIME`].
+/// Returns how many runs of `ms` milliseconds fit into [`TIME`], within the limits of [`RUNS`].
 fn fitting_runs(ms: f64) -> usize {
     let [fewest, most] = RUNS;
-    // The cast saturates; a time of zero gives the most.
+    // The cast saturates, so a time of zero gives the largest number of runs.
     ((milliseconds(&TIME) / ms) as usize).clamp(fewest, most)
 }
 
@@ -270,7 +273,7 @@ mod tests {
     };
 
     #[test]
-    fn percentiles_are_times_that_were_seen() {
+    fn percentiles_are_measured_times() {
         let mut times: Vec<_> = (1..=200).rev().map(Duration::from_millis).collect();
         let expected = Latency { min_ms: 1.0, median_ms: 100.0, p90_ms: 180.0, p99_ms: 198.0, max_ms: 200.0 };
         assert_eq!(Latency::of(&mut times), expected);
@@ -280,12 +283,12 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_runs_follows_from_their_time() {
+    fn the_number_of_runs_follows_from_the_time_of_one() {
         assert_eq!([0.0, 1.0, 30.0, 5000.0].map(fitting_runs), [1000, 1000, 100, 10]);
     }
 
     #[test]
-    fn stages_share_all_operations() {
+    fn operations_of_all_stages_add_up_to_the_models() {
         let embedding = Dims { outputs: 9, has_head: false, ..DIMS };
         for dims in [DIMS, embedding] {
             assert_eq!(Stage::all(dims.depth).map(|stage| stage_macs(&dims, stage)).sum::<u64>(), dims.macs());
@@ -297,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn the_picture_is_noise_of_the_models_size() {
+    fn the_picture_is_noise_of_the_size_that_the_model_reads() {
         let picture = picture(&DIMS);
         assert_eq!(picture.len(), 24 * 16 * 3);
         let mean = picture.iter().map(|&p| f64::from(p)).sum::<f64>() / picture.len() as f64;

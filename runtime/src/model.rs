@@ -1,4 +1,4 @@
-//! A packed model, validated once; afterwards its views cannot fail.
+//! A packed model: a file's bytes are validated once, and reading tensors from them cannot fail afterwards.
 
 mod padding;
 
@@ -22,30 +22,30 @@ pub struct Model<'m> {
     provenance: &'m str,
 }
 
-/// Why bytes are not a packed model.
+/// The reason why some bytes are not a packed model that can be used.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// Shorter than a header.
+    /// The bytes are fewer than a header has.
     TooShort {
         /// Bytes found.
         found: usize,
     },
-    /// Does not begin as a packed model does.
+    /// The bytes do not begin with the format's magic number.
     NotAModel,
-    /// Written by another version, older or newer.
+    /// The file has an older or newer format version.
     Version {
         /// Version found.
         found: u32,
     },
-    /// Cut off, or something was appended.
+    /// The file was cut off, or something was appended to it.
     Length {
         /// Bytes found.
         found: usize,
         /// Bytes that the header promises.
         expected: u64,
     },
-    /// Damaged: the checksum does not match.
+    /// The file is damaged: its checksum does not match its bytes.
     Checksum {
         /// Checksum of the bytes.
         found: u32,
@@ -54,7 +54,7 @@ pub enum ModelError {
     },
     /// The bytes do not start at a multiple of [`ALIGNMENT`].
     Misaligned,
-    /// The kernels read panels of another shape.
+    /// The model's weights are in panels of a shape that the kernels do not read.
     Layout {
         /// Name of the kernels.
         kernels: &'static str,
@@ -66,9 +66,9 @@ pub enum ModelError {
     },
     /// A tensor has a value outside its range, or padding that is not zero.
     Tensor {
-        /// Which one.
+        /// The tensor.
         slot: Slot,
-        /// In which block.
+        /// The tensor's residual block, counted from 0. It is 0 for a tensor outside the blocks.
         block: usize,
     },
 }
@@ -98,10 +98,11 @@ impl fmt::Display for ModelError {
 impl core::error::Error for ModelError {}
 
 impl<'m> Model<'m> {
-    /// Validates `bytes`, which must start at a multiple of [`ALIGNMENT`]; nothing is copied.
+    /// Validates `bytes`, which must start at a multiple of [`ALIGNMENT`], and returns a view of them. Nothing is
+    /// copied.
     ///
     /// # Errors
-    /// Anything that is not exactly what the converter writes: see [`ModelError`].
+    /// Returns an error if any header field, tensor or padding byte violates the format: see [`ModelError`].
     pub fn parse(bytes: &'m [u8]) -> Result<Self, ModelError> {
         let (header, rest) =
             bytes.split_first_chunk::<HEADER_LEN>().ok_or(ModelError::TooShort { found: bytes.len() })?;
@@ -146,17 +147,17 @@ impl<'m> Model<'m> {
         Ok(model)
     }
 
-    /// Shapes.
+    /// Returns the model's shapes.
     pub fn dims(&self) -> &Dims {
         &self.dims
     }
 
-    /// How pictures are prepared for this model.
+    /// Returns how a picture has to be prepared for this model.
     pub fn preprocessing(&self) -> &Preprocessing {
         &self.preprocessing
     }
 
-    /// The classes' names, one each; none where the model carries no labels.
+    /// Returns the name of each class, in order. The iterator is empty if the model carries no labels.
     pub fn labels(&self) -> impl Iterator<Item = &'m str> + use<'m> {
         lines(self.labels)
     }
@@ -166,20 +167,19 @@ impl<'m> Model<'m> {
         self.labels
     }
 
-    /// Where the model comes from: JSON text by the converter.
+    /// Returns the JSON text in which the converter recorded where the model comes from.
     pub fn provenance(&self) -> &'m str {
         self.provenance
     }
 
-    /// The whole file.
+    /// Returns the bytes of the whole file.
     pub fn bytes(&self) -> &'m [u8] {
         self.bytes
     }
 
-    /// The tensor in `slot` of block `block`.
+    /// Returns the elements of the tensor in `slot` of block `block`.
     pub(crate) fn tensor<T: AnyBitPattern>(&self, slot: Slot, block: usize) -> &'m [T] {
-        // Neither fallback is ever taken: `parse` has compared the map with the file's length, and every tensor is
-        // aligned.
+        // Neither fallback is ever taken: `parse` has checked that the map fits the file, and every tensor is aligned.
         let bytes = self.bytes.get(self.map.range(slot, block)).unwrap_or(&[]);
         bytemuck::try_cast_slice(bytes).unwrap_or(&[])
     }
@@ -217,14 +217,14 @@ impl<'m> Model<'m> {
         self.tensor::<f32>(slot, block).iter().fold(true, |ok, &m| ok & (m.abs() <= MAX_MULTIPLIER))
     }
 
-    /// The GELU table of block `block` and the shift that makes an index of `|x|`.
+    /// Returns the GELU table of block `block` and the right shift that turns `|x|` into an index of the table.
     pub(crate) fn gelu(&self, block: usize) -> Option<(&'m [u8; GELU_ENTRIES], u32)> {
         let (table, shift) = self.tensor::<u8>(Slot::GeluTable, block).split_first_chunk()?;
         Some((table, u32::from(*shift.first()?)))
     }
 }
 
-/// CRC-32 of a model's bytes without the field that holds it.
+/// Returns the CRC-32 (IEEE) of a model's bytes, leaving out the header field that stores it.
 pub fn checksum(bytes: &[u8]) -> u32 {
     let mut crc = crc32fast::Hasher::new();
     crc.update(bytes.get(..field::CHECKSUM).unwrap_or(&[]));
@@ -237,8 +237,8 @@ fn text<'a>(bytes: &'a [u8], len: usize, name: &'static str) -> Result<(&'a str,
     Ok((core::str::from_utf8(text).map_err(|_| ModelError::Field { name })?, rest))
 }
 
-/// The lines of a text, each ended by `\n`, but perhaps the last; unlike `str::lines` without a panic that the compiler
-/// cannot rule out.
+/// Returns the lines of a text. A `\n` ends each line, and is optional after the last one. `str::lines` contains a
+/// panic that the compiler cannot rule out; this function contains none.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text.as_bytes();
     core::iter::from_fn(move || {

@@ -1,4 +1,5 @@
-//! How work is spread over cores: the caller lends them, the engine cuts the residual stream into blocks that do not overlap.
+//! Spreads work over cores: the caller lends the cores, and the engine cuts the residual stream into blocks that do not
+//! overlap.
 
 use core::marker::PhantomData;
 use core::ops::Range;
@@ -11,14 +12,17 @@ pub use threads::Threads;
 /// Cores that the caller lends to the engine.
 ///
 /// # Safety
-/// `for_each` calls `task` at most once with each index below `count` and with no other, and all calls have ended when it returns
-/// (or unwinds). The engine hands out memory by index and relies on it.
+/// `for_each` must call `task` at most once for each index below `count` and for no other index, and every call must
+/// have ended when `for_each` returns or unwinds. The engine relies on this: it gives each index a part of memory of
+/// its own, which lives only as long as the call to `for_each`.
 pub unsafe trait ParallelFor {
-    /// How many calls can run at the same time, at least 1.
+    /// Returns how many calls can run at the same time, at least 1.
     fn workers(&self) -> usize;
 
-    /// Calls `task(0)` … `task(count - 1)`, in any order and on any cores. All of them have to have the same instructions, and the
-    /// floating-point mode that programs start with. Where a call is missing, results are wrong.
+    /// Calls `task(0)` … `task(count - 1)`, in any order and on any cores.
+    ///
+    /// Every core must support the same instructions and use the floating-point mode that programs start with: rounding
+    /// to nearest, subnormal numbers kept. If a call is left out, the results are wrong.
     fn for_each(&self, count: usize, task: &(dyn Fn(usize) + Sync));
 }
 
@@ -26,7 +30,7 @@ pub unsafe trait ParallelFor {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Serial;
 
-// SAFETY: a plain loop over `0..count`.
+// SAFETY: `for_each` is a plain loop over `0..count`: it calls each index once, one after the other.
 unsafe impl ParallelFor for Serial {
     fn workers(&self) -> usize {
         1
@@ -37,7 +41,7 @@ unsafe impl ParallelFor for Serial {
     }
 }
 
-// SAFETY: forwards to an implementation that keeps the promise.
+// SAFETY: every call is forwarded to `P`, whose own implementation keeps the contract.
 unsafe impl<P: ParallelFor + ?Sized> ParallelFor for &P {
     fn workers(&self) -> usize {
         (**self).workers()
@@ -58,90 +62,97 @@ pub struct Block<'a, T = f32> {
 }
 
 impl<'a, T> Block<'a, T> {
-    /// A whole matrix; an incomplete last row is left out.
+    /// Borrows a whole matrix of `columns` columns. An incomplete last row is left out.
     pub fn new(data: &'a mut [T], columns: usize) -> Self {
         let rows = data.len().checked_div(columns).unwrap_or(0);
         Self { start: data.as_mut_ptr(), stride: columns, rows, columns, matrix: PhantomData }
     }
 
-    /// Number of rows.
+    /// Returns the number of rows.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Number of columns.
+    /// Returns the number of columns.
     pub fn columns(&self) -> usize {
         self.columns
     }
 
-    /// Distance between two rows, in elements.
+    /// Returns the distance from the start of one row to the start of the next, in elements.
     pub fn stride(&self) -> usize {
         self.stride
     }
 
-    /// The first element; row `r` starts `r * stride` elements behind it.
+    /// Returns a pointer to the first element. Row `r` starts `r * stride` elements after it.
     pub fn as_ptr(&self) -> *const T {
         self.start
     }
 
-    /// As [`Block::as_ptr`].
+    /// Returns a writable pointer to the first element. Row `r` starts `r * stride` elements after it.
     pub fn as_mut_ptr(&mut self) -> *mut T {
         self.as_ptr().cast_mut()
     }
 
-    /// All elements, where the rows follow each other without a gap; empty otherwise.
+    /// Returns all elements if the rows follow each other without a gap, and an empty slice otherwise.
     pub fn as_slice(&self) -> &[T] {
         if self.columns != self.stride {
             return &[];
         }
-        // SAFETY: whole rows of a matrix that the block borrows exclusively.
+        // SAFETY: stride and columns are equal, so the `rows * columns` elements from `start` on are whole, consecutive
+        // rows of the matrix, which the block borrows exclusively.
         unsafe { core::slice::from_raw_parts(self.start, self.rows * self.columns) }
     }
 
-    /// The same, to write to.
+    /// Returns all elements for writing if the rows follow each other without a gap, and an empty slice otherwise.
     pub fn as_mut_slice(&mut self) -> &mut [T] {
         if self.columns != self.stride {
             return &mut [];
         }
-        // SAFETY: as in `as_slice`, and `self` is borrowed exclusively.
+        // SAFETY: the elements are consecutive rows, as in `as_slice`, and `&mut self` rules out any other access
+        // through this block.
         unsafe { core::slice::from_raw_parts_mut(self.start, self.rows * self.columns) }
     }
 
-    /// All of it, borrowed for a while.
+    /// Borrows the whole block again for a shorter lifetime.
     pub fn whole(&mut self) -> Block<'_, T> {
         self.part(0..self.rows, 0..self.columns)
     }
 
-    /// Row `row`, empty where there is none.
+    /// Returns row `row`, or an empty slice if there is no such row.
     pub fn row(&self, row: usize) -> &[T] {
         if row >= self.rows {
             return &[];
         }
-        // SAFETY: the block lies inside a matrix that it borrows exclusively, and the row is in the block.
+        // SAFETY: `row` is below `rows`, so its `columns` elements lie inside the block, and the block lies inside a
+        // matrix that it borrows exclusively.
         unsafe { core::slice::from_raw_parts(self.start.add(row * self.stride), self.columns) }
     }
 
-    /// Row `row`, empty where there is none.
+    /// Returns row `row` for writing, or an empty slice if there is no such row.
     pub fn row_mut(&mut self, row: usize) -> &mut [T] {
         if row >= self.rows {
             return &mut [];
         }
-        // SAFETY: as in `row`, and `self` is borrowed exclusively.
+        // SAFETY: the row lies inside the block, as in `row`, and `&mut self` rules out any other access through this
+        // block.
         unsafe { core::slice::from_raw_parts_mut(self.as_mut_ptr().add(row * self.stride), self.columns) }
     }
 
-    /// The part of this block in `rows` and `columns`, cut where it would reach outside.
+    /// Borrows the part of this block in `rows` and `columns`, clipped to the block.
     pub fn part(&mut self, rows: Range<usize>, columns: Range<usize>) -> Block<'_, T> {
-        // SAFETY: the part borrows from `self`, exclusively.
+        // SAFETY: the result borrows `self` exclusively, so no second part can exist while it lives, and it cannot
+        // outlive the matrix.
         unsafe { self.part_unchecked(rows, columns) }
     }
 
+    /// Makes a block of the part in `rows` and `columns`, clipped to this block, without borrowing `self`.
+    ///
     /// # Safety
-    /// No two parts that are alive at the same time overlap, and none outlives the matrix.
+    /// No two parts that are alive at the same time may overlap, and no part may outlive the matrix.
     unsafe fn part_unchecked<'b>(&self, rows: Range<usize>, columns: Range<usize>) -> Block<'b, T> {
         let (row, column) = (rows.start.min(self.rows), columns.start.min(self.columns));
         Block {
-            // In bounds or one past the end of the last row: never read then, as the part is empty.
+            // `wrapping_add`, because an empty part may start after the last element. Its pointer is never read.
             start: self.start.wrapping_add(row * self.stride + column),
             stride: self.stride,
             rows: rows.end.min(self.rows).saturating_sub(row),
@@ -151,31 +162,35 @@ impl<'a, T> Block<'a, T> {
     }
 }
 
-// SAFETY: a block is an exclusive borrow of its elements.
+// SAFETY: a block is an exclusive borrow of its elements, like `&mut [T]`, which may be sent where `T` may be sent.
 unsafe impl<T: Send> Send for Block<'_, T> {}
-// SAFETY: shared access only reads.
+// SAFETY: a shared reference to a block only allows elements to be read, like `&[T]`, which threads may share where
+// they may share `T`.
 unsafe impl<T: Sync> Sync for Block<'_, T> {}
 
-/// How a matrix is cut. It is divided into shares, one a worker at most, and a share into blocks of no more than `most` units.
+/// How a matrix is cut: into shares, at most one for each worker, and each share into blocks of at most `most` units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
-    /// Rows and columns of a unit: shares and blocks begin at multiples of them. [`WHOLE`] is never cut.
+    /// Rows and columns of a unit. Shares and blocks begin at multiples of a unit, and an axis whose unit is [`WHOLE`]
+    /// is never cut.
     pub unit: [usize; 2],
-    /// The most units that a block may have, down and across.
+    /// Largest number of units in a block, down and across.
     pub most: [usize; 2],
 }
 
-/// More rows or columns, or units of them, than there are.
+/// A number of rows, columns or units that no matrix exceeds.
 pub const WHOLE: usize = usize::MAX;
 
 impl Cut {
-    /// One block a share.
+    /// Cuts a matrix into shares in units of `unit`, with one block in each share.
     pub fn shares(unit: [usize; 2]) -> Self {
         Self { unit, most: [WHOLE; 2] }
     }
 
-    /// How many shares lie below each other and how many side by side: as many as makes the largest one smallest. Where there is a
-    /// choice they lie side by side: as a rule, weights belong to columns, and no two workers read the same then.
+    /// Returns how many shares lie one below the other and how many side by side.
+    ///
+    /// The grid is the one whose largest share is smallest. If several grids are equally good, the one with more shares
+    /// side by side is taken: weights usually belong to columns, so side-by-side workers read different weights.
     fn grid(&self, units: [usize; 2], workers: usize) -> [usize; 2] {
         let mut best = ([1, 1], usize::MAX);
         for down in 1..=workers.min(units[0]).max(1) {
@@ -188,7 +203,8 @@ impl Cut {
         best.0
     }
 
-    /// Worker `worker`'s share of a matrix of `extent` rows and columns, of `workers`; `None` if none is left for it.
+    /// Returns the rows and columns that worker `worker` of `workers` gets of a matrix of `extent` rows and columns, or
+    /// `None` if there are fewer shares than workers and it gets none.
     fn share(&self, extent: [usize; 2], worker: usize, workers: usize) -> Option<[Range<usize>; 2]> {
         let units = [0, 1].map(|i| extent[i].div_ceil(self.unit[i].max(1)));
         let [down, across] = self.grid(units, workers).map(|shares| shares.max(1));
@@ -215,7 +231,7 @@ impl Cut {
         }
     }
 
-    /// Rows or columns `share` in blocks of about the same number of units.
+    /// Cuts the rows (`axis` 0) or columns (`axis` 1) in `share` into blocks of about the same number of units.
     pub fn blocks(&self, axis: usize, share: Range<usize>) -> impl Iterator<Item = Range<usize>> + Clone + use<> {
         let unit = self.unit[axis].max(1);
         let units = share.len().div_ceil(unit);
@@ -227,8 +243,8 @@ impl Cut {
     }
 }
 
-/// Calls `task` once for each block of `matrix`, with its rows and columns, the block, and the memory of the worker that runs it:
-/// `scratch` is cut evenly.
+/// Calls `task` once for each block of `matrix`, with the block's rows and columns, the block itself, and the scratch
+/// memory of the worker that runs it. Each worker gets an equal part of `scratch`.
 pub fn for_each_block<T: Send + Sync, P: ParallelFor + ?Sized>(
     parallel: &P,
     workers: usize,
@@ -242,27 +258,29 @@ pub fn for_each_block<T: Send + Sync, P: ParallelFor + ?Sized>(
     let scratch = Block::new(scratch, len);
     let matrix = &matrix;
     parallel.for_each(count, &|worker| {
-        // SAFETY: each index below `count` is called once, and all calls end before `scratch` does.
+        // SAFETY: `ParallelFor` calls each index at most once, so no two parts of `scratch` overlap, and every call
+        // ends before `scratch` goes out of scope.
         let mut scratch = unsafe { scratch.part_unchecked(worker..worker + 1, 0..len) };
         cut.for_each_block([matrix.rows, matrix.columns], worker, count, &mut |rows, columns| {
-            // SAFETY: no two blocks overlap, every block belongs to one worker, and all calls end before `matrix` does.
+            // SAFETY: shares do not overlap, nor do the blocks of a share, each share belongs to one worker, and every
+            // call ends before `matrix` goes out of scope.
             let block = unsafe { matrix.part_unchecked(rows.clone(), columns.clone()) };
             task([rows, columns], block, scratch.row_mut(0));
         });
     });
 }
 
-/// Which operand of a product panels are, made of the residual stream.
+/// The operand of a product that is made from the residual stream and stored as panels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// Their rows are where the stream has them.
+    /// The left operand: rows of panels correspond to rows of the stream.
     Left,
-    /// Their rows are where the stream has columns.
+    /// The right operand, stored transposed: rows of panels correspond to columns of the stream.
     Right,
 }
 
-/// Calls `task` once for each share of `stream`, with its rows and columns and the same share of `panels`: so many elements of these to
-/// each unit of the stream.
+/// Calls `task` once for each share of `stream`, with the share's rows and columns, the share itself, and the matching
+/// share of `panels`. Every unit of the stream has the same number of elements in the panels.
 pub fn for_each_share<T: Send + Sync, P: ParallelFor + ?Sized>(
     parallel: &P,
     workers: usize,
@@ -289,8 +307,8 @@ pub fn for_each_share<T: Send + Sync, P: ParallelFor + ?Sized>(
             core::mem::swap(&mut down, &mut across);
         }
         let share = [rows.clone(), columns.clone()];
-        // SAFETY: each index below `workers` is called once, no two shares overlap, in the stream or in the panels, and all calls end
-        // before the two do.
+        // SAFETY: `ParallelFor` calls each index at most once, no two shares overlap in the stream or in the panels,
+        // and every call ends before `stream` and `panels` go out of scope.
         let (stream, panels) = unsafe { (stream.part_unchecked(rows, columns), panels.part_unchecked(down, across)) };
         task(share, stream, panels);
     });
@@ -303,7 +321,7 @@ mod tests {
 
     use super::{Block, Cut, Serial, Side, WHOLE, for_each_block, for_each_share};
 
-    /// Calls `each` with shapes of matrices, units of them and numbers of workers.
+    /// Calls `each` with many combinations of a matrix's shape, a unit and a number of workers.
     fn for_every_cut(mut each: impl FnMut([usize; 2], [usize; 2], usize)) {
         let units = [[1, 1], [4, 1], [1, 3], [4, 6], [WHOLE, 2], [3, WHOLE]];
         for (extent, unit) in (0..=13)
@@ -315,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_cover_all_once() {
+    fn blocks_cover_every_element_once() {
         for_every_cut(|[rows, columns], unit, workers| {
             for most in [[1, 1], [2, WHOLE], [WHOLE, 3], [WHOLE; 2]] {
                 let mut matrix = vec![0; rows * columns];
@@ -342,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn no_share_is_larger_than_where_one_way_alone_is_cut() {
+    fn no_share_is_larger_than_when_only_rows_or_only_columns_are_cut() {
         for_every_cut(|extent, unit, workers| {
             let units = [0, 1].map(|i| extent[i].div_ceil(unit[i]));
             let largest = (0..workers).filter_map(|worker| Cut::shares(unit).share(extent, worker, workers));
@@ -353,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_shared_out_first_and_rows_where_there_are_too_few() {
+    fn columns_are_shared_first_and_rows_when_columns_are_too_few() {
         let cut = Cut::shares([8, 12]);
         assert_eq!(
             [1, 2, 3, 4, 8].map(|workers| cut.grid([13, 32], workers)),
@@ -364,13 +382,14 @@ mod tests {
         assert_eq!(cut.grid([1, 1], 4), [1, 1]);
     }
 
-    /// Every element of the panels comes with the unit of the stream that it belongs to, whichever way the panels lie.
+    /// Checks that every element of the panels reaches the task that gets its unit of the stream, for either
+    /// orientation of the panels.
     #[test]
     fn shares_of_the_stream_and_of_panels_belong_together() {
         for_every_cut(|[rows, columns], unit, workers| {
             let units = [rows.div_ceil(unit[0]), columns.div_ceil(unit[1])];
             for side in [Side::Left, Side::Right] {
-                // Two rows and five columns of panels for a unit.
+                // Each unit has two rows and five columns in the panels.
                 let [down, across] = if side == Side::Right { [units[1], units[0]] } else { units };
                 let (mut stream, mut panels) = (vec![0.0; rows * columns], vec![None; 2 * down * 5 * across]);
                 let of_stream = Block::new(&mut stream, columns);

@@ -1,4 +1,4 @@
-//! Rearranges a model's weights once, at load, for kernels that read panels of another shape.
+//! Rearranges a model's weights once, when it is loaded, for kernels that read panels of another shape.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read, Result as IoResult};
@@ -10,17 +10,17 @@ use crate::format::{ALIGNMENT, Arithmetic, Dims, Layout, Map, Shape, Slot, field
 use crate::kernels::Kernels;
 use crate::model::{Model, ModelError, checksum};
 
-/// Longest file that is read: thirty times the largest published network.
+/// Longest file that is read, in bytes: about thirty times the largest published network.
 const LONGEST: u64 = 4 << 30;
 
-/// Bytes that start at a multiple of [`ALIGNMENT`], as [`Model::parse`] wants them.
+/// Bytes that start at a multiple of [`ALIGNMENT`], as [`Model::parse`] requires.
 pub struct AlignedBytes {
     memory: Vec<u8>,
     start: usize,
 }
 
 impl AlignedBytes {
-    /// `len` zeros.
+    /// Allocates `len` zeros.
     pub fn zeroed(len: usize) -> Self {
         let mut memory = vec![0; len + ALIGNMENT - 1];
         let start = memory.as_ptr().align_offset(ALIGNMENT);
@@ -28,10 +28,11 @@ impl AlignedBytes {
         Self { memory, start }
     }
 
-    /// The contents of a file, in one copy.
+    /// Reads a file into memory without an intermediate copy.
     ///
     /// # Errors
-    /// Where it is no regular file, cannot be read, is shorter than the system says, longer than 4 GiB, or has no room in memory.
+    /// Returns an error if `path` is not a regular file or cannot be read, if the file is longer than 4 GiB or shorter
+    /// than its metadata says, or if memory does not suffice.
     pub fn read(path: &Path) -> IoResult<Self> {
         let mut file = File::open(path)?;
         let metadata = file.metadata()?;
@@ -52,14 +53,14 @@ impl AlignedBytes {
         Ok(bytes)
     }
 
-    /// Takes bytes off the end and gives their memory back, or adds zeros there.
+    /// Changes the length: removes bytes at the end and releases their memory, or appends zeros.
     fn resize(&mut self, len: usize) {
         let (kept, room) = (self.len().min(len), len + ALIGNMENT - 1);
         self.memory.truncate(self.start + kept);
         self.memory.shrink_to(self.start + room);
         self.memory.reserve_exact(room.saturating_sub(self.memory.len()));
         self.memory.resize(room, 0);
-        // The memory may lie elsewhere now.
+        // Shrinking and reserving may have moved the allocation, so the aligned start has to be found again.
         let start = self.memory.as_ptr().align_offset(ALIGNMENT);
         self.memory.copy_within(self.start..self.start + kept, start);
         self.memory.truncate(start + kept);
@@ -90,19 +91,20 @@ impl core::ops::DerefMut for AlignedBytes {
     }
 }
 
-/// The same model with its weights in panels of `layout`; its results are the same, bit for bit.
+/// Returns a copy of the model with its weights in panels of `layout`. Its results are the same, bit for bit.
 ///
 /// # Errors
-/// Where the model cannot be in such panels: those of a 16-bit model have a group of 1 and an offset of 0.
+/// Returns [`ModelError::Field`] if the model's weights cannot be stored in such panels. A floating-point model, for
+/// example, needs a group of 1 and an offset of 0.
 pub fn repack(model: &Model, layout: Layout) -> Result<AlignedBytes, ModelError> {
     repack_in_place(AlignedBytes::from(model.bytes()), layout)
 }
 
-/// The same in the memory of `bytes`, and about as much more as the largest tensor and the growth by padding take: a model is
-/// never held twice.
+/// Rearranges a model as [`repack`] does, but in the memory of `bytes`. The model is never held twice: the extra memory
+/// is about that of the largest tensor plus what additional padding takes.
 ///
 /// # Errors
-/// Those of [`Model::parse`] and of [`repack`].
+/// Returns the errors of [`Model::parse`] and of [`repack`].
 pub fn repack_in_place(mut bytes: AlignedBytes, layout: Layout) -> Result<AlignedBytes, ModelError> {
     let model = Model::parse(&bytes)?;
     let old = *model.dims();
@@ -115,7 +117,8 @@ pub fn repack_in_place(mut bytes: AlignedBytes, layout: Layout) -> Result<Aligne
         Slot::ALL.iter().flat_map(|&slot| (0..blocks(slot, &old)).map(move |block| (slot, block))).collect();
     tensors.sort_by_key(|&(slot, block)| to.range(slot, block).start);
 
-    // The old tensors move away so far that no new one reaches the old one that it is made from.
+    // The old tensors move towards the end, far enough that writing a new tensor never overwrites the old tensor that
+    // it is made from.
     let reach = |&(slot, block): &_| to.range(slot, block).end.saturating_sub(from.range(slot, block).start);
     let distance = tensors.iter().map(reach).max().unwrap_or(0);
     let mut written = from.range(Slot::StemWeights, 0).start;
@@ -137,10 +140,11 @@ pub fn repack_in_place(mut bytes: AlignedBytes, layout: Layout) -> Result<Aligne
     Ok(bytes)
 }
 
-/// The model as `kernels` read it, rearranged if it must be, and whether it had to be. 16-bit models have one layout for all.
+/// Returns the model in the layout that `kernels` read, and whether it had to be rearranged for that. Floating-point
+/// models are never rearranged, because all kernels read the same layout of theirs.
 ///
 /// # Errors
-/// Those of [`Model::parse`].
+/// Returns the errors of [`Model::parse`].
 pub fn repack_for(bytes: AlignedBytes, kernels: &Kernels) -> Result<(AlignedBytes, bool), ModelError> {
     let dims = *Model::parse(&bytes)?.dims();
     match kernels.layout().filter(|&layout| dims.arithmetic() == Arithmetic::Int8 && layout != dims.layout) {
@@ -149,7 +153,7 @@ pub fn repack_for(bytes: AlignedBytes, kernels: &Kernels) -> Result<(AlignedByte
     }
 }
 
-/// Takes the effect of an offset that is `moved` larger into the biases.
+/// Subtracts `moved · Σ weights` of each row from its bias, because the offset of the activations has grown by `moved`.
 fn correct_biases(dims: &Dims, map: &Map, moved: i32, bytes: &mut [u8]) {
     for (weights, bias) in SUMS_AND_BIASES.into_iter().filter(|_| moved != 0) {
         for block in 0..blocks(weights, dims) {
@@ -163,7 +167,7 @@ fn correct_biases(dims: &Dims, map: &Map, moved: i32, bytes: &mut [u8]) {
     }
 }
 
-/// Writes what the header says of the layout, the length and the checksum.
+/// Writes the header's fields for the layout, the file's length and the checksum.
 fn write_layout(layout: Layout, bytes: &mut [u8]) {
     let len = bytes.len() as u64;
     copy(&len.to_le_bytes(), bytes, field::FILE_LEN);
@@ -176,7 +180,7 @@ fn write_layout(layout: Layout, bytes: &mut [u8]) {
     copy(&crc.to_le_bytes(), bytes, field::CHECKSUM);
 }
 
-/// The weights of each layer, and what takes the effect of [`Layout::offset`] on their products away again.
+/// The weights of each layer, with the tensor that corrects their sums for [`Layout::offset`].
 const SUMS_AND_BIASES: [(Slot, Slot); 5] = [
     (Slot::StemWeights, Slot::StemBias),
     (Slot::MixWeights, Slot::MixRowCorrection),
@@ -193,7 +197,7 @@ fn copy(from: &[u8], to: &mut [u8], at: usize) {
     to.iter_mut().skip(at).zip(from).for_each(|(to, from)| *to = *from);
 }
 
-/// Copies a tensor without its padding.
+/// Copies the elements of a tensor, without its padding, from the `old` layout to the `new` one.
 fn rearrange(slot: Slot, [old, new]: [&Dims; 2], source: &[u8], target: &mut [u8]) {
     match slot.shape() {
         Shape::Left(rows, k) | Shape::Right(rows, k) => {
@@ -211,7 +215,7 @@ fn rearrange(slot: Slot, [old, new]: [&Dims; 2], source: &[u8], target: &mut [u8
     }
 }
 
-/// Where the elements of row `row` of a matrix lie in its panels.
+/// Returns the positions of the elements of row `row` of a matrix in its panels.
 fn positions(slot: Slot, dims: &Dims, row: usize) -> impl Iterator<Item = usize> + use<> {
     let (panel, k) = match slot.shape() {
         Shape::Left(_, k) => (dims.layout.rows as usize, dims.padded(k)),
@@ -223,7 +227,7 @@ fn positions(slot: Slot, dims: &Dims, row: usize) -> impl Iterator<Item = usize>
     (0..k / group).map(move |g| first + g * panel * group).flat_map(move |start| start..start + group)
 }
 
-/// Returns the sum of each row's weights, which 8-bit arithmetic multiplies with.
+/// Returns the sum of the 8-bit weights of each row.
 fn row_sums<'a>(slot: Slot, dims: &'a Dims, panels: &'a [u8]) -> impl Iterator<Item = i32> + use<'a> {
     let rows = match slot.shape() {
         Shape::Left(rows, _) | Shape::Right(rows, _) => dims.exact(rows),

@@ -1,20 +1,20 @@
-//! How weights are stored, apart from how products with them are computed.
+//! Separates how weights are stored from how products with them are computed.
 //!
-//! A kind of storage says how panels of weights lie in a file; its arithmetic says what activations are and which
-//! kernels multiply them. Several kinds can share one arithmetic: weights of fewer bits, say, are 8-bit weights once
-//! they are decoded. Everything that depends on the storage alone is in this file.
+//! The storage defines the bytes of a weight in a file. The arithmetic defines the type of the activations and the
+//! kernels that multiply them. Several kinds of storage can share one arithmetic: weights of fewer bits, for example,
+//! could be decoded to 8-bit weights. Everything that depends on the storage alone is in this file.
 
-/// What activations are and how products are summed.
+/// The type of activations and of the sums of products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arithmetic {
-    /// 8-bit activations and 32-bit sums: bit-identical everywhere.
+    /// 8-bit activations and 32-bit integer sums, which are exact and therefore the same on every CPU.
     Int8,
     /// `f32` activations and sums.
     Float,
 }
 
 impl Arithmetic {
-    /// Returns the bytes that an activation takes in scratch memory.
+    /// Returns the size of an activation in scratch memory, in bytes.
     pub(crate) const fn activation_len(self) -> usize {
         match self {
             Self::Int8 => 1,
@@ -26,14 +26,14 @@ impl Arithmetic {
 /// How a model's weights are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WeightStorage {
-    /// A signed byte each, from -127 to 127.
+    /// Each weight is a signed byte from -127 to 127.
     Int8,
-    /// A 16-bit floating-point number each.
+    /// Each weight is an IEEE half-precision number (16 bits).
     F16,
 }
 
 impl WeightStorage {
-    /// Every kind, in the order of their codes.
+    /// Every kind of storage, in the order of [`WeightStorage::code`].
     pub const ALL: [Self; 2] = [Self::Int8, Self::F16];
 
     /// Returns the number that stands for the storage in a file's header.
@@ -44,12 +44,12 @@ impl WeightStorage {
         }
     }
 
-    /// Returns the storage that a number in a file's header stands for.
+    /// Returns the storage that a number in a file's header stands for, or `None` if there is no such storage.
     pub fn from_code(code: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|storage| storage.code() == code)
     }
 
-    /// Returns the storage's name, as users write and read it.
+    /// Returns the storage's name, as users write it on the command line and read it in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Int8 => "int8",
@@ -57,7 +57,7 @@ impl WeightStorage {
         }
     }
 
-    /// Returns the arithmetic that the weights are made for.
+    /// Returns the arithmetic that computes products with these weights.
     pub const fn arithmetic(self) -> Arithmetic {
         match self {
             Self::Int8 => Arithmetic::Int8,
@@ -65,7 +65,7 @@ impl WeightStorage {
         }
     }
 
-    /// Returns the bytes of `count` weights; `None` where they exceed an address space.
+    /// Returns the size of `count` weights in bytes, or `None` if it overflows a `usize`.
     pub const fn len(self, count: usize) -> Option<usize> {
         match self {
             Self::Int8 => Some(count),
@@ -73,13 +73,13 @@ impl WeightStorage {
         }
     }
 
-    /// Returns whether all of these weights are numbers that an engine computes with.
+    /// Returns whether every weight has a value that the format allows.
     pub(crate) fn are_valid(self, panels: &[u8]) -> bool {
         // No early return, so that the loops are vectorised.
         match self {
-            // -128 would let a 16-bit sum of two products overflow.
+            // -128 is excluded, because a sum of two products with it can overflow 16 bits.
             Self::Int8 => panels.iter().fold(true, |valid, &weight| valid & (weight as i8 != i8::MIN)),
-            // With all bits of the exponent set, a number is infinite or none.
+            // A number is infinite or NaN if all bits of its exponent are set.
             Self::F16 => panels
                 .as_chunks()
                 .0
@@ -88,7 +88,7 @@ impl WeightStorage {
         }
     }
 
-    /// Returns whether weight number `index` is zero; a weight that is not there is not.
+    /// Returns whether weight number `index` exists and is zero.
     pub(crate) fn is_zero(self, panels: &[u8], index: usize) -> bool {
         match self {
             Self::Int8 => panels.get(index) == Some(&0),
@@ -107,7 +107,8 @@ impl WeightStorage {
         }
     }
 
-    /// Returns weight number `index` as the integer that 8-bit arithmetic multiplies with, or 0 in other arithmetic.
+    /// Returns weight number `index` as the integer that 8-bit arithmetic multiplies, or 0 if the weights are
+    /// floating-point.
     pub(crate) fn integer(self, panels: &[u8], index: usize) -> i32 {
         match self {
             Self::Int8 => panels.get(index).map_or(0, |&weight| i32::from(weight as i8)),

@@ -1,16 +1,16 @@
-//! The best classes and their probabilities.
+//! Finds the most probable classes and their probabilities.
 
 use core::cmp::Ordering;
 
 use heapless::Vec;
 
-/// Orders logits from the largest to the smallest, NaN last.
+/// Compares two logits such that sorting by this function puts the largest first and NaN last.
 pub fn descending(a: f32, b: f32) -> Ordering {
     b.partial_cmp(&a).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
 }
 
-/// Returns the `N` largest of `logits` with their indices, largest first. Of equal logits the lower index comes first, and NaN
-/// comes last.
+/// Returns the `N` largest of `logits` with their indices, largest first. Equal logits are in the order of their
+/// indices, and NaN comes last.
 pub fn top<const N: usize>(logits: &[f32]) -> Vec<(usize, f32), N> {
     let mut best: Vec<(usize, f32), N> = Vec::new();
     for (index, &logit) in logits.iter().enumerate() {
@@ -18,7 +18,8 @@ pub fn top<const N: usize>(logits: &[f32]) -> Vec<(usize, f32), N> {
         if best.is_full() && place < N {
             best.pop();
         }
-        // Refused where `N` better ones are there already. The limit is never met, but known to the compiler.
+        // `insert` fails, and is meant to, if `best` already holds `N` larger logits. `min` changes nothing, but lets
+        // the compiler see that `insert` cannot panic.
         let _ = best.insert(place.min(best.len()), (index, logit));
     }
     best
@@ -26,16 +27,16 @@ pub fn top<const N: usize>(logits: &[f32]) -> Vec<(usize, f32), N> {
 
 /// Returns the `N` classes of the largest `logits` with their probabilities, in the order of [`top`].
 ///
-/// The probabilities are the softmax of all logits. `exp` is the exponential function, which `core` lacks: `f64::exp` or another
-/// library's. A logit that is NaN makes every probability NaN.
+/// The probabilities are the softmax of all logits. `exp` is the exponential function, which `core` lacks: pass
+/// `f64::exp` or that of another library. A single NaN among the logits makes every probability NaN.
 pub fn most_probable<const N: usize>(logits: &[f32], exp: impl Fn(f64) -> f64) -> Vec<(usize, f64), N> {
-    // With the largest logit subtracted no weight exceeds 1, so that large logits do not overflow.
+    // The largest logit is subtracted from each, so that no weight exceeds 1 and large logits do not overflow.
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let weight = |logit: f32| exp(f64::from(logit - largest));
     let sum: f64 = logits.iter().map(|&logit| weight(logit)).sum();
     let mut classes = Vec::new();
     for (index, logit) in top::<N>(logits) {
-        // `top` returns at most `N` classes, all of which fit.
+        // `push` cannot fail: `top` returns at most `N` classes.
         let _ = classes.push((index, weight(logit) / sum));
     }
     classes
@@ -57,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn largest_first_and_ties_by_index() {
+    fn the_largest_logit_comes_first_and_ties_are_ordered_by_index() {
         let best = top::<3>(&[1.0, f32::NAN, 5.0, 1.0, 5.0, -2.0]);
         assert_eq!(best.as_slice(), &[(2, 5.0), (4, 5.0), (0, 1.0)]);
         assert_eq!(top::<1>(&[f32::NAN, f32::NEG_INFINITY]).as_slice(), &[(1, f32::NEG_INFINITY)]);

@@ -1,10 +1,11 @@
-//! What fills tensors up to whole panels, and the file up to aligned tensors, is zero: no result can depend on it.
+//! Checks that all padding is zero, so that no result can depend on it. Padding fills tensors up to whole panels, and
+//! the space between tensors up to the next aligned position.
 
 use super::Model;
 use crate::format::{ALIGNMENT, Shape, Slot};
 
 impl Model<'_> {
-    /// Whether all that pads this tensor, and the bytes from its end to the next one, are zero.
+    /// Returns whether all padding inside this tensor, and all bytes between it and the next tensor, are zero.
     pub(super) fn padding_is_zero(&self, slot: Slot, block: usize) -> bool {
         let range = self.map.range(slot, block);
         let zero = |from: usize, len: usize| {

@@ -1,4 +1,5 @@
-//! Worker threads that spin briefly, then park: a forward pass hands them some thirty short phases.
+//! Worker threads that spin briefly and then park, because a forward pass gives them dozens of short phases in quick
+//! succession.
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -11,57 +12,61 @@ use std::{boxed::Box, format, io};
 
 use super::ParallelFor;
 
-/// Bits of a word of [`Shared::unclaimed`].
+/// Number of bits in a word of [`Shared::unclaimed`].
 const BITS: usize = u64::BITS as usize;
 
-/// Polls before a waiting thread gives its core back.
+/// Number of times that a waiting thread polls before it gives up its core.
 const SPINS: usize = 20_000;
 
-/// A fixed set of threads, the calling one among them. Nothing is allocated after [`Threads::new`].
+/// A fixed set of threads that includes the calling one. Nothing is allocated after [`Threads::new`].
 ///
-/// Each thread begins with the task of its own number, so that what it left in its core's caches in the last phase is there in
-/// the next. Then it claims what is left: where the machine is busy with other work and a thread does not get its core back in
-/// time, the others do its share instead of waiting for it.
+/// Each thread begins with the task of its own number, so that it finds the data of its previous phase in its core's
+/// caches. Then it claims tasks that nobody has begun. If the machine is busy and a thread does not get its core back
+/// in time, the other threads therefore do its share instead of waiting for it.
 ///
-/// A task must not run anything on the threads that it runs on itself: it would wait for ever.
+/// A task must not call `for_each` on the same `Threads` that it runs on: it would wait for ever.
 pub struct Threads {
     shared: Arc<Shared>,
     helpers: Vec<JoinHandle<()>>,
     handles: Vec<Thread>,
-    /// One `for_each` at a time: engines on several threads may share the workers.
+    /// Lets one `for_each` run at a time, because engines on several threads may share the workers.
     turn: Mutex<()>,
 }
 
 type Task = *const (dyn Fn(usize) + Sync + 'static);
 
 struct Shared {
-    /// Bits for what nobody has claimed yet, one a thread at least: of `n` bits, bit `b` stands for the tasks `b`, `b + n`, `b + 2 * n`…
+    /// A set bit stands for tasks that nobody has claimed. There are at least as many bits as threads: with `n` bits,
+    /// bit `b` stands for the tasks `b`, `b + n`, `b + 2 * n`…
     unclaimed: Box<[AtomicU64]>,
-    /// Bits of the phase whose tasks have not all ended.
+    /// Number of bits of the phase whose tasks have not all ended.
     unfinished: AtomicUsize,
     stop: AtomicBool,
-    /// The phase's task and how often it is called: written while no task is unfinished, read by who has claimed a bit of the
-    /// phase.
+    /// The phase's task and the number of calls. It is written only while no task is unfinished, and read only by a
+    /// thread that has claimed a bit of the phase.
     phase: UnsafeCell<Option<(Task, usize)>>,
-    /// First panic of the phase.
+    /// The payload of the phase's first panic.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-// SAFETY: `phase` is written only while no task is unfinished, and read only between a claim and the end of what was claimed.
+// SAFETY: all fields but `phase` are `Sync` themselves. `phase` is written only while `unfinished` is zero, and read
+// only by a thread that has claimed a bit and not yet counted it as finished, so a write never meets a read.
 unsafe impl Sync for Shared {}
-// SAFETY: the task pointer is used only during `for_each`, whose caller keeps the task alive and whose task is `Sync`.
+// SAFETY: the task pointer in `phase` is used only during `for_each`, which borrows the task until it returns, and the
+// task is `Sync`, so other threads may call it.
 unsafe impl Send for Shared {}
 
 impl Threads {
-    /// `workers` threads in all, at least 1; one less is started.
+    /// Makes a set of `workers` threads, at least 1. The calling thread is one of them, so `workers - 1` are started.
     ///
     /// # Errors
-    /// Where the system refuses to start a thread.
+    /// Returns the system's error if it refuses to start a thread.
     pub fn new(workers: usize) -> io::Result<Self> {
         let helpers = workers.max(1) - 1;
         let shared = Arc::new(Shared {
             unclaimed: (0..=helpers / BITS).map(|_| AtomicU64::new(0)).collect(),
-            // Each helper's first task is to have started: what the system allocates for a thread is allocated then.
+            // Each helper counts itself down once it runs, and `new` waits for all of them. Whatever the system
+            // allocates for a thread is thus allocated before `new` returns.
             unfinished: AtomicUsize::new(helpers),
             stop: AtomicBool::new(false),
             phase: UnsafeCell::new(None),
@@ -94,12 +99,12 @@ impl Shared {
         }
     }
 
-    /// How many bits there are.
+    /// Returns the total number of bits in `unclaimed`.
     fn bits(&self) -> usize {
         self.unclaimed.len() * BITS
     }
 
-    /// Claims a bit, thread `own`'s if nobody has.
+    /// Claims a bit: thread `own`'s if it is free, otherwise any free one.
     fn claim(&self, own: usize) -> Option<usize> {
         let pick = |unclaimed: u64| {
             let own = 1 << (own % BITS);
@@ -114,11 +119,11 @@ impl Shared {
         })
     }
 
-    /// Claims the tasks of one bit and runs them; says whether there were any.
+    /// Claims one bit and runs its tasks. Returns `false` if no bit was left to claim.
     fn run_claimed(&self, own: usize) -> bool {
         let Some(first) = self.claim(own) else { return false };
-        // SAFETY: this phase has an unfinished task, the one just claimed: nobody writes `phase` before it has ended, and
-        // `for_each` keeps alive what it points to.
+        // SAFETY: the bit just claimed keeps `unfinished` above zero until the end of this function. Until then nobody
+        // writes `phase`, and `for_each` does not return, so the task that `phase` points to is alive.
         if let Some((task, count)) = unsafe { (*self.phase.get()).map(|(task, count)| (&*task, count)) } {
             for index in (first..count).step_by(self.bits()) {
                 if let Err(payload) = catch_unwind(AssertUnwindSafe(|| task(index))) {
@@ -130,7 +135,8 @@ impl Shared {
         true
     }
 
-    /// Keeps the phase's first panic. Others are forgotten: to drop one could panic again, past the end of the task.
+    /// Keeps the payload of the phase's first panic. Later payloads are forgotten instead of dropped, because dropping
+    /// one could panic again, outside `catch_unwind`.
     fn keep(&self, payload: Box<dyn Any + Send>) {
         let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
         if first.is_none() { *first = Some(payload) } else { core::mem::forget(payload) }
@@ -145,8 +151,9 @@ impl Shared {
     }
 }
 
-// SAFETY: every bit of a phase is claimed once, by whoever clears it, and stands for indices of its own; `for_each` waits for all
-// of them. Panics are caught where they happen, so nothing unwinds past the wait.
+// SAFETY: `for_each` sets each bit of a phase once, only the thread that clears a bit runs its tasks, and no two bits
+// stand for the same index, so each index is called once. `for_each` waits until `unfinished` is zero. `run_claimed`
+// catches every panic of a task, so nothing unwinds past that wait.
 unsafe impl ParallelFor for Threads {
     fn workers(&self) -> usize {
         self.handles.len() + 1
@@ -158,9 +165,11 @@ unsafe impl ParallelFor for Threads {
         }
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = &*self.shared;
-        // SAFETY: only the lifetime is changed; this function does not return before every task has ended.
+        // SAFETY: the two types differ only in the lifetime of the trait object. The longer lifetime is never relied
+        // on, because this function does not return before every task has ended.
         let lasting = unsafe { core::mem::transmute::<*const (dyn Fn(usize) + Sync), Task>(task) };
-        // SAFETY: `turn` is held and the last phase was waited for, so no task is unfinished and nobody reads `phase`.
+        // SAFETY: this thread holds `turn`, and whoever held it before waited until `unfinished` was zero. No bit is
+        // claimed, so nobody reads `phase`.
         unsafe { *shared.phase.get() = Some((lasting, count)) };
         let bits = count.min(shared.bits());
         shared.unfinished.store(bits, Ordering::Relaxed);
@@ -183,7 +192,7 @@ impl Drop for Threads {
         self.shared.stop.store(true, Ordering::Release);
         self.handles.iter().for_each(Thread::unpark);
         for helper in self.helpers.drain(..) {
-            // A helper catches its task's panics, so there is nothing to hear from it.
+            // A helper catches the panics of its tasks, so `join` never returns an error that matters.
             let _ = helper.join();
         }
     }
@@ -235,7 +244,7 @@ mod tests {
     fn every_thread_can_have_a_task_at_the_same_time() {
         for workers in [2, 64, 65, 70] {
             let started = std::sync::Barrier::new(workers);
-            // Would wait for ever if one thread had two of the tasks.
+            // The barrier would wait for ever if one thread had two of the tasks.
             Threads::new(workers).unwrap().for_each(workers, &|_| {
                 started.wait();
             });
@@ -243,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn panics_that_panic_when_they_are_dropped_end_nothing_early() {
+    fn a_payload_that_panics_when_dropped_does_not_end_the_phase_early() {
         struct Evil;
         impl Drop for Evil {
             fn drop(&mut self) {
