@@ -1,4 +1,4 @@
-//! A checkpoint as a classifier: unfolded, in f32, by tract.
+//! Runs a checkpoint as a classifier: tract computes the unfolded network in f32.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::classifier::Classifier;
 use crate::error::Result;
 use crate::tract::TractReference;
 
-/// A checkpoint, run unfolded and in f32 by tract.
+/// A checkpoint whose unfolded network tract runs in f32.
 pub struct CheckpointClassifier {
     reference: TractReference,
     preprocess: Preprocess,
@@ -20,9 +20,12 @@ pub struct CheckpointClassifier {
 }
 
 impl CheckpointClassifier {
-    /// Prepares the checkpoint that was read from `path`; `labels` is empty or has a name for every class.
+    /// Prepares the checkpoint that was read from `path`. `labels` is empty or has a name for every class.
     ///
-    /// An ONNX file's own graph is run where tract can run it, any other checkpoint by way of our export.
+    /// tract runs the graph of an ONNX file where it can. The network of any other checkpoint is exported to ONNX first.
+    ///
+    /// # Errors
+    /// Returns an error where `preprocess` is impossible or tract refuses the network.
     pub fn new(path: &Path, checkpoint: &Checkpoint, preprocess: Preprocess, labels: Vec<String>) -> Result<Self> {
         preprocess.validate()?;
         let network = &checkpoint.network;
@@ -32,20 +35,22 @@ impl CheckpointClassifier {
         Ok(Self { reference, preprocess, labels, outputs, has_head, notes })
     }
 
-    /// What was chosen while preparing, one sentence each.
+    /// Returns what was chosen while preparing, one sentence each.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 }
 
-/// The checkpoint's own ONNX graph, where it has one and tract can run it; else the second says why not.
-pub fn own_graph(path: &Path, checkpoint: &Checkpoint) -> (Option<TractReference>, Vec<String>) {
+/// Returns the checkpoint's own ONNX graph, where it has one that tract can run. Where tract cannot run it, the second
+/// value has a sentence that says why.
+pub(crate) fn own_graph(path: &Path, checkpoint: &Checkpoint) -> (Option<TractReference>, Vec<String>) {
     let Some(graph) = &checkpoint.onnx else { return (None, vec![]) };
     match TractReference::from_onnx(graph) {
         Ok(reference) => (Some(reference), vec![]),
         Err(error) => {
             let name = path.display();
-            let note = format!("tract cannot run the graph of {name} itself, so the network is exported anew: {error}");
+            let note =
+                format!("tract cannot run the graph of {name}, so it runs the network that was read from it: {error}");
             (None, vec![note])
         }
     }

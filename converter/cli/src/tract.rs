@@ -1,4 +1,5 @@
-//! Runs a network in tract, an inference engine that shares no code with ours: the independent judge.
+//! Runs a network in tract, an inference engine that shares no code with this project. Its results judge those of the
+//! folded and the packed network.
 
 use std::sync::Arc;
 
@@ -12,23 +13,25 @@ use tract_onnx::tract_hir::infer::Factoid;
 
 use crate::error::{Error, Result};
 
-/// A network that is optimised and ready to run in tract.
+/// A network that is ready to run in tract.
 ///
-/// Pictures run side by side on rayon's current pool, each on one thread: measured to be faster than batches.
+/// Pictures run side by side on rayon's current pool, each on one thread, which was measured to be faster than batches.
 pub struct TractReference {
     plan: Arc<TypedRunnableModel>,
-    /// What the user's own graph reads; `None` for a graph that we exported.
+    /// Description of the user's own graph's input; `None` for a graph that this program exported.
     own: Option<OnnxInput>,
-    /// Pictures a run takes: one, unless the user's own graph fixes another number.
+    /// Number of pictures that one run takes: one, unless the user's own graph fixes another number.
     batch: usize,
+    /// Height and width of the picture in pixels.
     image: [usize; 2],
+    /// Type of the numbers that the graph reads.
     input_type: DatumType,
 }
 
-/// What one picture gives on its way through the network.
+/// The result for one picture, and the residual streams on the way to it.
 #[derive(Clone, Debug)]
 pub struct Trace {
-    /// `[outputs]`.
+    /// Result for the picture, `[outputs]`.
     pub logits: Vec<f32>,
     /// The residual stream after the patch embedding and after each half block, `[tokens, dim]` each, in the order of
     /// [`resmlp_network::stage_names`]; empty unless the reference was made [with stages](TractReference::with_stages).
@@ -37,11 +40,17 @@ pub struct Trace {
 
 impl TractReference {
     /// Exports `network` unfolded and prepares it.
+    ///
+    /// # Errors
+    /// Returns tract's error where it refuses the graph.
     pub fn from_network(network: &Network) -> Result<Self> {
         Self::export(network, false)
     }
 
-    /// As [`Self::from_network`], with the residual streams as further results.
+    /// Exports `network` unfolded and prepares it so that [`Self::traces`] also returns the residual streams.
+    ///
+    /// # Errors
+    /// Returns tract's error where it refuses the graph.
     pub fn with_stages(network: &Network) -> Result<Self> {
         Self::export(network, true)
     }
@@ -52,12 +61,15 @@ impl TractReference {
     }
 
     /// Prepares the user's own graph, which holds nothing but what the reader understood.
+    ///
+    /// # Errors
+    /// Returns tract's error where it refuses the graph.
     pub fn from_onnx(graph: &OnnxGraph) -> Result<Self> {
         Self::prepare(&graph.model.encode_to_vec(), Some(graph.input.clone()), graph.input.image)
     }
 
     fn prepare(model: &[u8], own: Option<OnnxInput>, image: [usize; 2]) -> Result<Self> {
-        // What the file says of later shapes is for any batch; tract derives them from the input's.
+        // The shapes that the file states may hold for another batch size. tract derives them from the input's shape.
         let reader = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
         let model = reader.model_for_read(&mut &*model).map_err(|error| failure(&error))?;
         let fact = model.input_fact(0).map_err(|error| failure(&error))?;
@@ -71,14 +83,21 @@ impl TractReference {
         Ok(Self { plan, own, batch: shape[0], image, input_type })
     }
 
-    /// The logits of every picture; `pixels` is `[pictures, 3, height, width]`, normalised.
+    /// Returns the logits of every picture. `pixels` are normalised pictures, `[pictures, 3, height, width]`.
+    ///
+    /// # Errors
+    /// Returns an error where `pixels` is no whole number of pictures or tract fails.
     pub fn logits(&self, pixels: &[f32]) -> Result<Vec<Vec<f32>>> {
         Ok(self.traces(pixels)?.into_iter().map(|trace| trace.logits).collect())
     }
 
-    /// The logits and residual streams of every picture; `pixels` is `[pictures, 3, height, width]`, normalised.
+    /// Returns the logits and residual streams of every picture. `pixels` are normalised pictures,
+    /// `[pictures, 3, height, width]`.
     ///
-    /// Memory: `(2 · depth + 1) · tokens · dim` floats a picture when the reference was made with stages.
+    /// A reference that was made with stages returns `(2 · depth + 1) · tokens · dim` numbers for each picture.
+    ///
+    /// # Errors
+    /// Returns an error where `pixels` is no whole number of pictures or tract fails.
     pub fn traces(&self, pixels: &[f32]) -> Result<Vec<Trace>> {
         let picture = self.picture_len();
         if !pixels.len().is_multiple_of(picture) {
@@ -112,7 +131,7 @@ impl TractReference {
         Ok((0..count).map(trace).collect())
     }
 
-    /// One vector of floats for every picture of the batch.
+    /// Splits an output into one vector of `f32` for every picture of the batch.
     fn split(&self, output: &Tensor) -> Result<Vec<Vec<f32>>> {
         let fail = |error: TractError| failure(&error);
         let floats = output.cast_to_dt(DatumType::F32).map_err(fail)?;
@@ -126,7 +145,7 @@ impl TractReference {
         Ok(values.chunks_exact(values.len() / self.batch).map(<[f32]>::to_vec).collect())
     }
 
-    /// Values of one picture.
+    /// Returns the number of values of one picture.
     fn picture_len(&self) -> usize {
         3 * self.image[0] * self.image[1]
     }

@@ -143,7 +143,7 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     args.threads.apply()?;
     let start = Instant::now();
     let checkpoint = open::checkpoint(&args.file, &args.checkpoint.load_options())?;
-    let preprocess = args.preprocess.for_image(checkpoint.network.image)?;
+    let preprocess = args.preprocess.for_checkpoint(&checkpoint)?;
     let labels = open::labels(&args.labels, checkpoint.network.outputs())?;
     let calibration = match (args.precision, &args.calibrate) {
         (PrecisionFlag::F16, _) => Calibration::default(),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use resmlp_checkpoint::LoadOptions;
+use resmlp_checkpoint::{Checkpoint, LoadOptions};
 use resmlp_cli::error::{Error, Result};
 use resmlp_network::Activation;
 use resmlp_picture::{Preprocess, ResizeMode};
@@ -26,7 +26,7 @@ pub struct CheckpointFlags {
     #[arg(long, value_name = "FILE")]
     head: Option<PathBuf>,
 
-    /// Activation of the channel MLPs; only ONNX files say it themselves [default: gelu]
+    /// Activation of the channel MLPs, which a state dict does not say [default: that of the file, else gelu]
     #[arg(long, value_name = "NAME", value_parser = activation_parser())]
     activation: Option<Activation>,
 
@@ -50,9 +50,9 @@ impl CheckpointFlags {
         LoadOptions { image: image_size, activation, key, names, head, embedding, output: onnx_output }
     }
 
-    /// Returns the activation that the user names, if any.
-    pub fn activation(&self) -> Option<Activation> {
-        self.activation
+    /// Returns whether the user names the activation.
+    pub fn names_activation(&self) -> bool {
+        self.activation.is_some()
     }
 
     /// Checks that no flag is given for the packed model at `path`, whose network is fixed.
@@ -78,11 +78,12 @@ impl CheckpointFlags {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Preparing pictures for a checkpoint (a packed model carries its own settings)")]
 pub struct PreprocessFlags {
-    /// Mean of red, green and blue that training subtracted from pixels in 0..1 [default: ImageNet's]
+    /// Mean of red, green and blue that training subtracted from pixels in 0..1 [default: that of the file, else
+    /// ImageNet's]
     #[arg(long, value_name = "R,G,B", value_parser = mean, allow_hyphen_values = true)]
     mean: Option<[f32; 3]>,
 
-    /// Standard deviation of red, green and blue by which training divided [default: ImageNet's]
+    /// Standard deviation of red, green and blue by which training divided [default: that of the file, else ImageNet's]
     #[arg(long, value_name = "R,G,B", value_parser = std, allow_hyphen_values = true)]
     std: Option<[f32; 3]>,
 
@@ -111,12 +112,22 @@ impl PreprocessFlags {
         refuse(path, "it carries its own preprocessing", &given)
     }
 
-    /// Returns the preprocessing for a network that takes pictures of `image` (height, width) pixels.
+    /// Returns the preprocessing for a checkpoint. Mean and standard deviation are those of the flags, else those that the
+    /// file itself states, else ImageNet's.
     ///
     /// # Errors
     /// Returns an error where a flag has a value that no picture can be prepared with.
-    pub fn for_image(&self, image: [usize; 2]) -> Result<Preprocess> {
-        self.over(&Preprocess::imagenet(image))
+    pub fn for_checkpoint(&self, checkpoint: &Checkpoint) -> Result<Preprocess> {
+        let mut default = Preprocess::imagenet(checkpoint.network.image);
+        if let Some((mean, std)) = checkpoint.normalisation {
+            default = Preprocess { mean, std, ..default };
+        }
+        self.over(&default)
+    }
+
+    /// Returns whether the user gives a mean or a standard deviation.
+    pub fn names_normalisation(&self) -> bool {
+        self.mean.is_some() || self.std.is_some()
     }
 
     /// Returns `default`, changed in what the flags say.
@@ -272,7 +283,7 @@ mod tests {
         assert_eq!((names, head), (Some("n.toml".into()), Some("h.pth".into())));
         for activation in Activation::ALL {
             let flags = parse(&["--activation", activation.name()]).ok().unwrap().flags;
-            assert_eq!(flags.activation(), Some(activation));
+            assert!(flags.names_activation() && flags.load_options().activation == Some(activation));
         }
         assert!(parse(&["--activation=swish"]).is_err());
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use resmlp_checkpoint::{Checkpoint, Format};
+use resmlp_checkpoint::{Checkpoint, Format, GELU_IS_ASSUMED};
 use resmlp_cli::classifier::Classifier;
 use resmlp_cli::error::{Error, Result};
 use resmlp_cli::packed::{self, PackedModel};
@@ -47,6 +47,12 @@ pub struct Outcome {
     activation: Option<String>,
     /// Where `activation` comes from: `file`, `flag` (`--activation`) or `assumed`; `null` where it is not known.
     activation_source: Option<&'static str>,
+    /// How pictures are prepared: `resize`, `crop`, `mean`, `std` and `image`. A packed model carries these settings. For a
+    /// checkpoint they are what `convert` would use with the same flags.
+    preprocessing: Preprocess,
+    /// Where mean and standard deviation come from: `file`, `flag` (`--mean`, `--std`) or `assumed`, which means
+    /// ImageNet's.
+    normalisation_source: &'static str,
     /// Storage of the weights: `f32` for a checkpoint, `int8` or `f16` for a model.
     precision: &'static str,
     /// Height and width of the pictures that the network takes, in pixels.
@@ -90,8 +96,6 @@ struct ModelFacts {
     scratch_bytes: usize,
     /// Number of names of classes; 0 where the model carries none.
     labels: usize,
-    /// How pictures are prepared: `resize`, `crop`, `mean`, `std` and `image`.
-    preprocessing: Preprocess,
     /// Where the model comes from, as `convert` wrote it; a string where it is no JSON.
     provenance: Value,
 }
@@ -117,20 +121,36 @@ pub fn execute(args: &Args) -> Result<Outcome> {
         return model(&args.file, bytes);
     }
     let opened = open::checkpoint(&args.file, &args.checkpoint.load_options())?;
-    let source = activation_source(opened.format, args.checkpoint.activation().is_some());
-    Ok(checkpoint(&opened, source, bytes))
+    let sources = Sources::of(&opened, args);
+    let preprocess = args.preprocess.for_checkpoint(&opened)?;
+    Ok(checkpoint(&opened, preprocess, sources, bytes))
 }
 
-/// Returns where the activation of a checkpoint comes from. Only an ONNX graph says it itself.
-fn activation_source(format: Format, is_given: bool) -> &'static str {
-    match (format, is_given) {
-        (Format::Onnx, _) => "file",
-        (_, true) => "flag",
-        (_, false) => "assumed",
+/// The sources of values that a checkpoint may leave out: `file`, `flag` or `assumed`.
+struct Sources {
+    activation: &'static str,
+    normalisation: &'static str,
+}
+
+impl Sources {
+    fn of(checkpoint: &Checkpoint, args: &Args) -> Self {
+        let source = |is_flag: bool, is_in_file: bool| match (is_flag, is_in_file) {
+            (true, _) => "flag",
+            (false, true) => "file",
+            (false, false) => "assumed",
+        };
+        // An ONNX graph contains its activation. For a state dict the reader notes where nobody states the activation;
+        // a file of names may state it.
+        let is_onnx = checkpoint.format == Format::Onnx;
+        let is_assumed = checkpoint.notes.iter().any(|note| note == GELU_IS_ASSUMED);
+        Self {
+            activation: source(args.checkpoint.names_activation() && !is_onnx, !is_assumed),
+            normalisation: source(args.preprocess.names_normalisation(), checkpoint.normalisation.is_some()),
+        }
     }
 }
 
-fn checkpoint(checkpoint: &Checkpoint, activation_source: &'static str, bytes: u64) -> Outcome {
+fn checkpoint(checkpoint: &Checkpoint, preprocess: Preprocess, sources: Sources, bytes: u64) -> Outcome {
     let network = &checkpoint.network;
     Outcome {
         kind: "checkpoint",
@@ -141,7 +161,9 @@ fn checkpoint(checkpoint: &Checkpoint, activation_source: &'static str, bytes: u
             AffinePlacement::Stream => "stream",
         }),
         activation: Some(network.activation.name().to_owned()),
-        activation_source: Some(activation_source),
+        activation_source: Some(sources.activation),
+        preprocessing: preprocess,
+        normalisation_source: sources.normalisation,
         precision: "f32",
         image: network.image,
         patch: network.patch,
@@ -176,6 +198,8 @@ fn model(path: &Path, bytes: u64) -> Result<Outcome> {
         affine: None,
         activation_source: activation.is_some().then_some("file"),
         activation,
+        preprocessing: packed.preprocess().clone(),
+        normalisation_source: "file",
         precision: dims.weights.name(),
         image: dims.image,
         patch: dims.patch,
@@ -195,7 +219,6 @@ fn model(path: &Path, bytes: u64) -> Result<Outcome> {
             kernels: readers(&dims),
             scratch_bytes: packed.engine(Serial)?.scratch_len(),
             labels: packed.labels().len(),
-            preprocessing: packed.preprocess().clone(),
             provenance,
         }),
     })
@@ -247,6 +270,13 @@ impl fmt::Display for Outcome {
             ("macs", grouped(self.macs)),
             ("bytes", format!("{}, {:.3} a parameter", grouped(self.bytes), self.bytes_per_parameter)),
         ];
+        let Preprocess { crop, resize, mean, std, .. } = &self.preprocessing;
+        let source = match self.normalisation_source {
+            "assumed" => " (ImageNet's are assumed; --mean and --std name others)",
+            "flag" => " (--mean, --std)",
+            _ => "",
+        };
+        rows.push(("pictures", format!("{resize}, crop {crop}, mean {mean:?}, std {std:?}{source}")));
         if let Some(model) = &self.model {
             rows.extend(model.rows());
         }
@@ -258,13 +288,11 @@ impl ModelFacts {
     /// Returns the lines of the table that only a model has.
     fn rows(&self) -> Vec<(&'static str, String)> {
         let Panels { rows, columns, group, offset } = self.layout;
-        let Preprocess { crop, resize, mean, std, .. } = &self.preprocessing;
         vec![
             ("scratch", format!("{} bytes for one thread", grouped(self.scratch_bytes as u64))),
             ("layout", format!("panels of {rows} rows, {columns} columns, groups of {group}, offset {offset}")),
             ("kernels", format!("{} read it as it is", self.kernels.join(", "))),
             ("labels", self.labels.to_string()),
-            ("pictures", format!("{resize}, crop {crop}, mean {mean:?}, std {std:?}")),
             ("provenance", self.provenance.to_string()),
         ]
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use resmlp_checkpoint::labels;
-use resmlp_checkpoint::{self as checkpoint, Checkpoint, LoadOptions};
+use resmlp_checkpoint::{self as checkpoint, Checkpoint, GELU_IS_ASSUMED, LoadOptions};
 use resmlp_cli::classifier::Classifier;
 use resmlp_cli::error::{Error, Result};
 use resmlp_cli::packed::{self, PackedModel};
@@ -27,7 +27,9 @@ pub fn checkpoint(path: &Path, options: &LoadOptions) -> Result<Checkpoint> {
         );
         return Err(Error::Usage(format!("{}: {message}", path.display())));
     }
-    checkpoint.notes.iter().for_each(|note| terminal::note(note));
+    // Nearly every state dict leaves the activation out, so only `inspect` says that GELU is assumed.
+    let notes = checkpoint.notes.iter().filter(|note| *note != GELU_IS_ASSUMED);
+    notes.for_each(|note| terminal::note(note));
     Ok(checkpoint)
 }
 
@@ -76,7 +78,7 @@ pub fn classifier(
     let checkpoint = checkpoint(path, &checkpoint_flags.load_options())?;
     let network = &checkpoint.network;
     let names = self::labels(labels, network.outputs())?;
-    let preprocess = preprocess.for_image(network.image)?;
+    let preprocess = preprocess.for_checkpoint(&checkpoint)?;
     let classifier = CheckpointClassifier::new(path, &checkpoint, preprocess, names)?;
     classifier.notes().iter().for_each(|note| terminal::note(note));
     Ok(Box::new(classifier))

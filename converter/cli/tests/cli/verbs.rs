@@ -224,6 +224,9 @@ fn the_activation_of_a_checkpoint_reaches_the_model() {
     assert_eq!((&found["activation"], &found["activation_source"]), (&"relu".into(), &"flag".into()));
     let onnx = json(&["inspect", &fixture("onnx/deit-torchscript-17-dynamic.onnx"), "--json"]);
     assert_eq!((&onnx["activation"], &onnx["activation_source"]), (&"gelu".into(), &"file".into()));
+    assert_eq!((&found["normalisation_source"], &found["preprocessing"]["crop"]), (&"assumed".into(), &0.9.into()));
+    let given = json(&["inspect", &source, "--mean", "0.5,0.5,0.5", "--json"]);
+    assert_eq!((&given["normalisation_source"], &given["preprocessing"]["mean"][0]), (&"flag".into(), &0.5.into()));
 
     let (relu, _) = convert(folder.path(), "relu.rmlp", &source, &["--activation", "relu"]);
     let (gelu, _) = convert(folder.path(), "gelu.rmlp", &source, &[]);
