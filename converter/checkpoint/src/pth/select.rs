@@ -38,10 +38,19 @@ struct Found {
 struct Candidate {
     place: u32,
     dict: Ref,
+    /// Number of tensors that can be read and are called weights or biases, as those of an optimiser are not.
+    weights: usize,
     /// Number of tensors that can be read.
     tensors: usize,
     /// Number of tensors with a ResMLP's names.
     recognised: usize,
+}
+
+impl Candidate {
+    /// How large the dictionary is, weights and biases first.
+    fn size(&self) -> (usize, usize) {
+        (self.weights, self.tensors)
+    }
 }
 
 /// Chooses the dictionary under `root` that holds the most tensors with a ResMLP's names.
@@ -63,7 +72,7 @@ pub(super) fn select<'m>(
     let answer = |path: &String| key.and_then(|key| names::answers(path, key));
     let best_answer = candidates.iter().filter(|(_, c)| c.recognised > 0).filter_map(|(path, _)| answer(path)).max();
     let key_is_used = best_answer.is_some();
-    let rank = |(path, c): &(String, Candidate)| (c.recognised, names::preference(path), c.tensors);
+    let rank = |(path, c): &(String, Candidate)| (c.recognised, names::preference(path), c.weights, c.tensors);
     let among = |(_, (path, _)): &(usize, &(String, Candidate))| !key_is_used || answer(path) == best_answer;
     let best = candidates.iter().enumerate().rev().filter(among).max_by_key(|(_, candidate)| rank(candidate));
     let best = best.map(|(index, _)| index).map(|index| candidates.remove(index));
@@ -165,7 +174,7 @@ fn find<'m>(machine: &'m Machine, root: Ref, vocabulary: &Vocabulary, places: &m
                     Some(candidate) if candidate.recognised > 0 && found.candidates.len() <= MOST_CANDIDATES => {
                         found.candidates.push(candidate);
                     }
-                    Some(candidate) if found.other.as_ref().is_none_or(|other| other.tensors < candidate.tensors) => {
+                    Some(candidate) if found.other.as_ref().is_none_or(|other| other.size() < candidate.size()) => {
                         found.other = Some(candidate);
                     }
                     _ => {}
@@ -238,14 +247,17 @@ fn candidate(
     let Value::Dict(entries) = machine.value(dict) else {
         return None;
     };
-    let mut candidate = Candidate { place, dict, tensors: 0, recognised: 0 };
+    let mut candidate = Candidate { place, dict, weights: 0, tensors: 0, recognised: 0 };
     let mut has_any = false;
     for (key, value) in entries {
         if !matches!(machine.value(*value), Value::Tensor(_) | Value::UnreadTensor(_)) {
             continue;
         }
         has_any = true;
-        candidate.tensors += usize::from(obstacle(machine, "", *value).is_none());
+        let is_readable = obstacle(machine, "", *value).is_none();
+        let is_weight = machine.text(*key).is_some_and(|name| name.ends_with("weight") || name.ends_with("bias"));
+        candidate.tensors += usize::from(is_readable);
+        candidate.weights += usize::from(is_readable && is_weight);
         if let (Some(name), Some(known)) = (machine.text(*key), known.get_mut(*key as usize)) {
             let is_known = *known.get_or_insert_with(|| name.len() <= NAME_LIMIT && vocabulary.knows(name));
             candidate.recognised += usize::from(is_known);
