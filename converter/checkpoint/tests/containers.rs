@@ -168,6 +168,33 @@ fn a_key_chooses_among_dictionaries_and_among_prefixes() {
     assert!(read_with(&tensors(&networks[0]), &options("model")).unwrap_err().contains("under no key"));
 }
 
+#[test]
+fn one_of_several_networks_is_as_closed_as_a_single_one() {
+    let networks = [20, 21].map(|seed| network(seed, Dialect::Deit));
+    let flat = |prefixes: [&str; 2]| -> Tensors {
+        let all = prefixes.iter().zip(&networks);
+        all.flat_map(|(prefix, network)| renamed(tensors(network), |name| format!("{prefix}{name}"))).collect()
+    };
+    for prefixes in [["ema.", ""], ["teacher.backbone.", "student.backbone."], ["ema_model.", "online_model."]] {
+        let whole = flat(prefixes);
+        let read = |tensors: &Tensors| read_with(tensors, &LoadOptions::default());
+        assert_eq!(read(&whole).unwrap().network, networks[0]);
+        for new in ["pos_embed", "fc_norm.weight", "blocks.0.norm1.gamma", "head.1.weight"] {
+            let mut with = whole.clone();
+            with.insert(format!("{}{new}", prefixes[0]), tensor(&[3], &[0.5; 3]));
+            assert!(read(&with).unwrap_err().contains(new), "{new}");
+        }
+    }
+    // A classifier beside two backbones is nobody's for certain.
+    let mut shared = flat(["teacher.", "student."]);
+    shared.retain(|name, _| !name.contains(".head."));
+    shared.insert("head.weight".into(), tensor(&[4, 3], &[0.5; 12]));
+    shared.insert("head.bias".into(), tensor(&[4], &[0.5; 4]));
+    assert!(read_with(&shared, &LoadOptions::default()).unwrap_err().contains("any of several networks"));
+    let options = LoadOptions { embedding: true, ..LoadOptions::default() };
+    assert_eq!(read_with(&shared, &options).unwrap().network, Network { head: None, ..networks[0].clone() });
+}
+
 // A map of names -----------------------------------------------------------------------------------------------------
 
 const MAP: &str = r#"
