@@ -1,7 +1,7 @@
 //! Reads `config.json` beside the weights: how pictures are prepared, and what the classes are called.
 //!
-//! timm's `save_pretrained` and the model hub put `config.json` and `model.safetensors` into one folder. What the file says
-//! about the network itself is not believed: the tensors say it.
+//! timm's `save_pretrained` and the model hub put `config.json` and `model.safetensors` into one folder. What the file
+//! says about the network itself is not believed: the tensors say it.
 //!
 //! ```no_run
 //! # fn main() -> resmlp_checkpoint::Result<()> {

@@ -1,5 +1,5 @@
-//! Checkpoints in other clothes: NumPy arrays, distributed tensors, several sets of weights, foreign names, folders, and
-//! files of other kinds, each in several variations made here from random networks.
+//! Checkpoints in other clothes: NumPy arrays, distributed tensors, several sets of weights, foreign names, folders,
+//! and files of other kinds, each in several variations made here from random networks.
 
 #[path = "common/state.rs"]
 mod state;

@@ -1,4 +1,5 @@
-//! Checkpoints that hold several things, or the wrong one: what is taken is said, what is refused is called by its name.
+//! Checkpoints that hold several things, or the wrong one: what is taken is said, what is refused is called by its
+//! name.
 
 #[path = "common/onnx.rs"]
 mod onnx;

@@ -1,5 +1,5 @@
-//! Checkpoints as people have them, each kind in several variations, made here from random networks: what is read is the
-//! network that was written, and what is refused is refused by name.
+//! Checkpoints as people have them, each kind in several variations, made here from random networks: what is read is
+//! the network that was written, and what is refused is refused by name.
 
 #[path = "common/state.rs"]
 mod state;

@@ -55,8 +55,8 @@ impl Candidate {
 
 /// Chooses the dictionary under `root` that holds the most tensors with a ResMLP's names.
 ///
-/// Between equals an average of the weights comes first, then a teacher (DINO), then what is found first. Where `key` names
-/// one or several of the dictionaries, the choice is among them.
+/// Between equals an average of the weights comes first, then a teacher (DINO), then what is found first. Where `key`
+/// names one or several of the dictionaries, the choice is among them.
 pub(super) fn select<'m>(
     machine: &'m Machine,
     root: Ref,
@@ -121,8 +121,8 @@ fn entries<'m>(machine: &'m Machine, dict: Ref) -> impl Iterator<Item = (&'m str
     named.filter(|(name, _)| name.len() <= NAME_LIMIT)
 }
 
-/// Why the value called `name` cannot be read as a tensor; `None` if it can, or is plain data. A packed layer gets the name
-/// of its weights.
+/// Why the value called `name` cannot be read as a tensor; `None` if it can, or is plain data. A packed layer gets the
+/// name of its weights.
 fn obstacle(machine: &Machine, name: &str, value: Ref) -> Option<(String, Unread)> {
     if let Some(layer) = name.strip_suffix("_packed_params._packed_params") {
         let kind = "quantised, packed by torch.ao.quantization".into();
@@ -154,7 +154,8 @@ fn no_candidate(machine: &Machine, root: Ref, network: Option<(u32, Ref)>, place
     }
 }
 
-/// Finds every dictionary that can be reached from `root` and holds tensors, and the first whole network; breadth first.
+/// Finds every dictionary that can be reached from `root` and holds tensors, and the first whole network; breadth
+/// first.
 fn find<'m>(machine: &'m Machine, root: Ref, vocabulary: &Vocabulary, places: &mut Places<'m>) -> Found {
     let mut seen = vec![false; machine.count()];
     let mut is_new = |value: Ref| seen.get_mut(value as usize).is_some_and(|seen| !std::mem::replace(seen, true));
@@ -235,8 +236,8 @@ fn may_hold_tensors(value: &Value) -> bool {
     matches!(value, Value::Dict(_) | Value::List(_) | Value::Tuple(_) | Value::Module(_))
 }
 
-/// Counts the tensors in a dictionary; `None` where there are none. `known` keeps whether the text behind a reference is a
-/// ResMLP's name, so that a name is looked at once, however often it is used.
+/// Counts the tensors in a dictionary; `None` where there are none. `known` keeps whether the text behind a reference
+/// is a ResMLP's name, so that a name is looked at once, however often it is used.
 fn candidate(
     machine: &Machine,
     place: u32,
