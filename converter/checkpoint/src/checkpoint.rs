@@ -35,7 +35,8 @@ impl Format {
 pub struct LoadOptions {
     /// Height and width of the picture in pixels, for token grids that are not square.
     pub image: Option<[usize; 2]>,
-    /// What the channel MLPs apply to their hidden units, for files that do not say it; the exact GELU where nobody does.
+    /// What the channel MLPs apply to their hidden units, for files that do not say it; the exact GELU where nobody
+    /// does.
     pub activation: Option<Activation>,
     /// Which of several nested sets of weights is read, such as `model` or `model_ema`.
     pub key: Option<String>,

@@ -1,7 +1,7 @@
 //! Reads `config.json` beside the weights: how pictures are prepared, and what the classes are called.
 //!
-//! timm's `save_pretrained` and the model hub put `config.json` and `model.safetensors` into one folder. What the file says
-//! about the network itself is not believed: the tensors say it.
+//! timm's `save_pretrained` and the model hub put `config.json` and `model.safetensors` into one folder. What the file
+//! says about the network itself is not believed: the tensors say it.
 //!
 //! ```no_run
 //! # fn main() -> resmlp_checkpoint::Result<()> {
@@ -28,6 +28,30 @@ pub const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 
 /// Longest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 16 << 20;
+
+/// Why a `config.json` cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigReason {
+    /// The file is too long.
+    #[error("longer than {} MiB; expected a config.json", MAX_FILE_BYTES >> 20)]
+    Long,
+    /// The file is not JSON.
+    #[error("not JSON ({0}); expected a config.json")]
+    NotJson(#[from] serde_json::Error),
+    /// The file is JSON of another kind.
+    #[error("expected a JSON object")]
+    NotAnObject,
+    /// A key has a value that makes no sense.
+    #[error("{key} is {found}; expected {expected}")]
+    Value {
+        /// The key, with a dot after the one around it.
+        key: String,
+        /// Its value.
+        found: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+}
 
 /// A value, and where it comes from.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,12 +138,10 @@ pub fn beside(checkpoint: &Path) -> Result<Option<Config>> {
 /// # Errors
 /// As [`beside`].
 pub fn read(path: &Path) -> Result<Config> {
-    let fail = |message: String| Error::file(path, message);
-    let bytes = crate::read_small(path, MAX_FILE_BYTES)?;
-    let bytes =
-        bytes.ok_or_else(|| fail(format!("longer than {} MiB; expected a config.json", MAX_FILE_BYTES >> 20)))?;
-    let json: Value = serde_json::from_slice(&bytes).map_err(|e| fail(format!("not JSON ({e})")))?;
-    let object = json.as_object().ok_or_else(|| fail("expected a JSON object".into()))?;
+    let fail = |reason: ConfigReason| Error::file(path, reason);
+    let bytes = crate::read_small(path, MAX_FILE_BYTES)?.ok_or_else(|| fail(ConfigReason::Long))?;
+    let json: Value = serde_json::from_slice(&bytes).map_err(|reason| fail(reason.into()))?;
+    let object = json.as_object().ok_or_else(|| fail(ConfigReason::NotAnObject))?;
     Reader { path, object }.config()
 }
 
@@ -153,7 +175,7 @@ impl Reader<'_> {
     fn read<T>(
         &self,
         keys: &[&str],
-        expected: &str,
+        expected: &'static str,
         parse: impl Fn(&Value) -> Option<T>,
     ) -> Result<Option<Sourced<T>>> {
         let nested = self.object.get("pretrained_cfg").and_then(Value::as_object);
@@ -163,7 +185,7 @@ impl Reader<'_> {
             let Some((key, value)) = found else { continue };
             let value = parse(value).ok_or_else(|| {
                 let found: String = value.to_string().chars().take(80).collect();
-                Error::file(self.path, format!("{place}{key} is {found}; expected {expected}"))
+                Error::file(self.path, ConfigReason::Value { key: format!("{place}{key}"), found, expected })
             })?;
             let file = self.path.file_name().map_or_else(|| CONFIG.into(), |name| name.to_string_lossy());
             return Ok(Some(Sourced { value, source: format!("{file}: {place}{key}") }));

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+pub use crate::config::ConfigReason;
 pub use crate::labels::LabelsReason;
 pub use crate::names::{MapReason, NamesReason};
 pub use crate::pth::{PickleReason, PthReason};
@@ -60,6 +61,15 @@ pub enum Reason {
     /// The file of labels cannot be used.
     #[error(transparent)]
     Labels(#[from] LabelsReason),
+    /// The file beside the weights cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigReason),
+    /// The safetensors file is damaged.
+    #[error("a damaged safetensors file ({0}); expected a complete one")]
+    Safetensors(#[from] safetensors::SafeTensorError),
+    /// The network is larger than the packed format allows.
+    #[error(transparent)]
+    Length(#[from] resmlp_network::LengthError),
     /// The file is one of several that only make sense together.
     #[error("{reason}; it is shard {number} of {count}: merge the shards into one file")]
     Shard {

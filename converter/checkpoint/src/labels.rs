@@ -58,7 +58,8 @@ pub enum LabelsReason {
 /// Reads the labels of `classes` classes from a file; see the module for its forms.
 ///
 /// # Errors
-/// The file cannot be read, is not UTF-8, has a blank line among the labels, or another number of labels than `classes`.
+/// The file cannot be read, is not UTF-8, has a blank line among the labels, or another number of labels than
+/// `classes`.
 pub fn read(path: impl AsRef<Path>, classes: usize) -> Result<Vec<String>> {
     let path = path.as_ref();
     let bytes = crate::read_small(path, MAX_FILE_BYTES)?.ok_or_else(|| Error::file(path, LabelsReason::Long))?;

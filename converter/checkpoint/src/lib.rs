@@ -90,7 +90,7 @@ fn read(path: &Path, format: Format, bytes: Vec<u8>, options: &LoadOptions) -> R
         Format::Onnx => onnx::load(path, bytes, options)?,
         _ => named(path, format, bytes, options)?,
     };
-    checkpoint.network.check_lengths().map_err(|error| Error::file(path, error.to_string()))?;
+    checkpoint.network.check_lengths().map_err(|reason| Error::file(path, reason))?;
     Ok(checkpoint)
 }
 
@@ -117,7 +117,7 @@ fn state_dict(path: &Path, format: Format, bytes: &[u8], wanted: Wanted) -> Resu
         Format::Safetensors => safetensors::read(path, bytes),
         Format::PthZip => pth::read_zip(path, bytes, wanted),
         Format::PthLegacy => pth::read_legacy(path, bytes, wanted),
-        Format::Onnx => Err(Error::file(path, "an ONNX graph; expected named tensors (safetensors or PyTorch .pth)")),
+        Format::Onnx => Err(Error::file(path, NotACheckpoint::Graph)),
     }
 }
 

@@ -109,6 +109,9 @@ fn build(
         true => taker.affine(&words.final_affine(depth), words, dim)?,
         false => resmlp_network::Affine { alpha: vec![1.0; dim], beta: vec![0.0; dim] },
     };
+    if let Some((path, _)) = &joined {
+        notes.push(format!("the classifier is that of {} (--head)", path.display()));
+    }
     let joined = joined.map(|(path, state)| head_file::linear(&path, state, dim)).transpose()?;
     let head = head::classifier(taker, &words.head(depth), dim, around, joined, options.embedding, notes)?;
     let tokens = blocks.first().map_or(0, |block| block.mix.weight.rows);

@@ -7,8 +7,7 @@ use std::path::Path;
 
 /// Reads every floating-point tensor of the file, and the types of the others.
 pub(crate) fn read(path: &Path, bytes: &[u8]) -> Result<StateDict> {
-    let file = SafeTensors::deserialize(bytes)
-        .map_err(|e| Error::file(path, format!("a damaged safetensors file ({e}); expected a complete one")))?;
+    let file = SafeTensors::deserialize(bytes).map_err(|reason| Error::file(path, reason))?;
     let (mut tensors, mut unreadable) = (Tensors::new(), Unreadable::new());
     for (name, view) in file.iter() {
         match float(view.dtype()) {

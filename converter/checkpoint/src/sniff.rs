@@ -33,6 +33,9 @@ pub enum NotACheckpoint {
         /// Its first bytes, in hexadecimal.
         start: String,
     },
+    /// The file is a graph where named tensors are expected.
+    #[error("an ONNX graph; expected a classifier's named tensors (safetensors or PyTorch .pth)")]
+    Graph,
     /// The path names something else than a file.
     #[error("expected a checkpoint file, found something that is not a regular file")]
     NotAFile,

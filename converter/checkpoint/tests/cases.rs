@@ -1,8 +1,8 @@
 //! Judges the readers by checkpoints as people have them, whose right logits are known.
 //!
-//! The checkpoints are no part of the project: the variable `RESMLP_SHARED` names the folder that has them, under `cases`.
-//! Run `cargo test -p resmlp-checkpoint --test cases -- --ignored` to judge by them; without the flag the test is reported
-//! as ignored.
+//! The checkpoints are no part of the project: the variable `RESMLP_SHARED` names the folder that has them, under
+//! `cases`. Run `cargo test -p resmlp-checkpoint --test cases -- --ignored` to judge by them; without the flag the test
+//! is reported as ignored.
 
 use std::path::{Path, PathBuf};
 

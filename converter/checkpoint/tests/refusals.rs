@@ -1,4 +1,5 @@
-//! Checkpoints that hold several things, or the wrong one: what is taken is said, what is refused is called by its name.
+//! Checkpoints that hold several things, or the wrong one: what is taken is said, what is refused is called by its
+//! name.
 
 #[path = "common/onnx.rs"]
 mod onnx;
@@ -253,7 +254,8 @@ fn what_comes_after_the_logits_is_named() {
             format!("my.onnx: node 'y' ({operator}): expected logits; export the network without this operator");
         assert_eq!(error, expected);
         // In the middle of a network it makes it another one.
-        assert!(refusal(&[onnx::node(operator, &["c"], "y", &[])]).contains("not a ResMLP"));
+        let error = refusal(&[onnx::node(operator, &["c"], "y", &[])]);
+        assert!(error.contains("not a ResMLP"), "{error}");
     }
     for operator in ["QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "MatMulInteger"] {
         let error = refusal(&[onnx::node(operator, &["c"], "y", &[])]);

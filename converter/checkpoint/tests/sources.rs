@@ -251,9 +251,9 @@ fn a_length_past_the_formats_is_refused_by_name() {
     };
     assert_eq!(refusal("head", &[32_768, 3]), Ok(()));
     let error = refusal("head", &[32_769, 3]).unwrap_err();
-    assert_eq!(error, "large.safetensors: 32769 classes; expected at most 32768");
+    assert_eq!(error, "large.safetensors: the network has 32769 classes, expected at most 32768");
     let error = refusal("stem.proj", &[3, 3, 105, 105]).unwrap_err();
-    assert!(error.contains("33075 numbers a patch (3 · patch · patch); expected at most 32768"), "{error}");
+    assert!(error.contains("33075 numbers a patch (3 · patch · patch), expected at most 32768"), "{error}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Chooses among several sets of weights in one file, and says so.
 
-/// Says how much the weights under `place` (keys or a prefix) are wanted among equals: an average of the weights the most,
-/// then a teacher (DINO).
+/// Says how much the weights under `place` (keys or a prefix) are wanted among equals: an average of the weights the
+/// most, then a teacher (DINO).
 pub fn preference(place: &str) -> usize {
     let mut words = place.split(|letter: char| !letter.is_ascii_alphanumeric());
     match words.any(|word| word.eq_ignore_ascii_case("ema")) {

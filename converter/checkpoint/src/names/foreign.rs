@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use std::path::Path;
 
 /// Parts of names that no ResMLP has, and what has them.
-const MARKS: [(&str, &str); 24] = [
+const MARKS: [(&str, &str); 18] = [
     ("lora_A", LORA),
     ("lora_B", LORA),
     ("lora_up", LORA),
@@ -20,12 +20,6 @@ const MARKS: [(&str, &str); 24] = [
     ("attention.", "self-attention"),
     ("to_qkv", "self-attention, as in a vision transformer"),
     ("mlp_tokens", MIXER),
-    ("token_mix.net.", MIXER),
-    ("token_mixing.fc", MIXER),
-    ("token_mixing.mlp", MIXER),
-    ("token_mixing.dense", MIXER),
-    ("token_mixing.Dense", MIXER),
-    ("token_mixing.0", MIXER),
     ("gate.proj", GATE),
     ("sgu.", GATE),
     ("spatial_proj", GATE),
@@ -69,6 +63,9 @@ pub(super) fn error(path: &Path, taker: &Taker) -> Error {
     if let Some(reason) = found(names()) {
         return Error::file(path, reason);
     }
+    if let Some(name) = token_mlp(names()) {
+        return Error::file(path, NamesReason::Foreign { name: name.into(), meaning: MIXER });
+    }
     if let Some((name, [classes, dim])) = only_head(taker) {
         return Error::file(path, NamesReason::OnlyHead { name: taker.file_name(name), classes, dim });
     }
@@ -76,12 +73,43 @@ pub(super) fn error(path: &Path, taker: &Taker) -> Error {
     if count == 0 {
         return Error::file(path, NamesReason::NoTensors);
     }
+    if let Some(name) = layer_norm(names()) {
+        return Error::file(path, NamesReason::LayerNorm { name: name.into() });
+    }
     let is_matrix = |shape: &[usize]| shape.len() == 2 || shape.len() == 3 && shape[2] == 1;
     let matrices = || taker.shapes().filter(|(_, shape)| is_matrix(shape) && !shape.contains(&1));
     if matrices().count() >= 4 && matrices().all(|(_, shape)| shape[0] != shape[1]) {
         return Error::file(path, NamesReason::NoSquare { count, first: first(names()) });
     }
     Error::file(path, NamesReason::Unknown { count, first: first(names()) })
+}
+
+/// The first name of an MLP across patches: a module called `token_mix…` with more than one weight in it.
+fn token_mlp<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut before: Option<(&str, &str)> = None;
+    for name in names.filter(|name| name.ends_with(".weight")) {
+        let Some(at) = name.find("token_mix") else { continue };
+        let end = name[at..].find('.').map_or(name.len(), |length| at + length);
+        match before {
+            Some((module, first)) if module == &name[..end] => return Some(first),
+            _ => before = Some((&name[..end], name)),
+        }
+    }
+    None
+}
+
+/// The first name of a layer normalisation, where nothing is called as an Aff is.
+fn layer_norm<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    const AFF: [&str; 7] = ["alpha", "beta", "g", "b", "gamma", "ww", "bb"];
+    let is_aff = |name: &str| AFF.contains(&name.rsplit('.').next().unwrap_or(name)) || name.contains("aff");
+    let is_norm = |name: &str| {
+        let module = name.strip_suffix(".weight").map(|module| module.rsplit('.').next().unwrap_or(module));
+        module.is_some_and(|module| module.trim_end_matches(|c: char| c.is_ascii_digit()).ends_with("norm"))
+    };
+    match names.clone().any(is_aff) {
+        true => None,
+        false => names.into_iter().find(|name| is_norm(name)),
+    }
 }
 
 fn first<'a>(names: impl Iterator<Item = &'a str>) -> String {

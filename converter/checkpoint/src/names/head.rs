@@ -35,6 +35,14 @@ const ROOTS: [&str; 23] = [
     "probe",
 ];
 
+/// What a classifier is that stands beside several networks.
+const SHARED: &str = "a classifier that may belong to any of several networks in the file; --embedding leaves it out";
+
+/// The last word of a name.
+fn last_word(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name)
+}
+
 /// The first word of a name.
 fn root(name: &str) -> &str {
     name.split('.').next().unwrap_or(name)
@@ -87,6 +95,9 @@ pub(super) fn classifier(
     };
     if let Some((_, names)) = found.next() {
         return Err(taker.error(&names[0], NamesReason::SecondHead { first }));
+    }
+    if around.is_shared(&first[..first.len() - last_word(&first).len()]) {
+        return Err(taker.error(&names[0], NamesReason::Unexpected(Some(SHARED))));
     }
     let layers: BTreeSet<String> = names.iter().map(|name| layer(name)).collect();
     let mut layers = layers.into_iter();

@@ -57,7 +57,10 @@ pub enum MapReason {
     #[error("[names]: '{0}' is not given, and a ResMLP needs it")]
     NotGiven(&'static str),
     /// The name on the right has no place for the block's number, or one too many.
-    #[error("[names]: '{name}' = '{found}'; expected {{}} {} on the right, for the number of the block", if *.is_block { "once" } else { "nowhere" })]
+    #[error(
+        "[names]: '{name}' = '{found}'; expected {{}} {} on the right, for the number of the block",
+        if *.is_block { "once" } else { "nowhere" }
+    )]
     Braces {
         /// Timm's name.
         name: String,
@@ -228,8 +231,8 @@ impl NameMap {
         parsed.map(|(_, timm)| timm)
     }
 
-    /// Finds what stands before the network's names, and the number of blocks: of several prefixes the one that the most
-    /// names have.
+    /// Finds what stands before the network's names, and the number of blocks: of several prefixes the one that the
+    /// most names have.
     pub fn place<'a>(
         &self,
         names: impl Iterator<Item = &'a String>,

@@ -86,6 +86,15 @@ pub enum NamesReason {
         /// What has such a tensor.
         meaning: &'static str,
     },
+    /// The tensors have layer normalisations and no Affs.
+    #[error(
+        "not a ResMLP: found {name} (layer normalisation, as in MLP-Mixer or gMLP, where a ResMLP has Affs); if these are \
+         Affs under another name, map the names onto timm's with --names"
+    )]
+    LayerNorm {
+        /// The telling tensor.
+        name: String,
+    },
     /// There are no tensors.
     #[error("not a ResMLP: found no floating-point tensors; expected names such as blocks.0.norm1.alpha")]
     NoTensors,

@@ -36,6 +36,11 @@ impl Surroundings {
         &self.places
     }
 
+    /// Whether what stands at `place` may as well belong to another network.
+    pub fn is_shared(&self, place: &str) -> bool {
+        place != self.prefix() && self.others.iter().any(|other| other.starts_with(place))
+    }
+
     /// Says what `name` is, if it is one of the known strangers.
     pub fn stranger(&self, name: &str) -> Option<&'static str> {
         stranger(name, &self.places, &self.projections)

@@ -13,6 +13,9 @@ use std::path::Path;
 /// Longest name of a tensor.
 const NAME_LIMIT: usize = 1000;
 
+/// What a parameter is whose largest singular value PyTorch keeps at 1.
+const SPECTRAL: &str = "spectral normalisation, which torch.nn.utils.remove_spectral_norm takes out before saving";
+
 /// The tensors that are still to be taken. Names are given without the prefix.
 pub(super) struct Taker<'a> {
     path: &'a Path,
@@ -151,6 +154,10 @@ impl<'a> Taker<'a> {
     fn missing(&self, full: &str) -> Error {
         if let Some(unread) = self.unreadable.get(full) {
             return self.error(full, unread.clone());
+        }
+        let original = format!("{full}_orig");
+        if self.tensors.contains_key(&format!("{full}_u")) && self.tensors.contains_key(&original) {
+            return self.error(&original, NamesReason::Unexpected(Some(SPECTRAL)));
         }
         for [first, second] in PAIRS.iter().map(|pair| pair.halves_of(full)) {
             for (half, partner) in [(&first, &second), (&second, &first)] {

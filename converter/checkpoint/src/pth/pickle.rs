@@ -1,7 +1,8 @@
 //! A pickle interpreter for data only.
 //!
 //! It knows a fixed list of opcodes and builds [`Value`]s. A call in the pickle either rebuilds a tensor, an array or a
-//! dictionary (see `rebuild`) or leaves a [`Value::Object`] that only knows its class: nothing is imported, nothing is run.
+//! dictionary (see `rebuild`) or leaves a [`Value::Object`] that only knows its class: nothing is imported, nothing is
+//! run.
 //!
 //! Names and bytes stay in the input. What is made besides is charged to one budget, a small multiple of the file's
 //! length, before it is made, so the whole stays linear in the file's length in time and memory.

@@ -1,12 +1,13 @@
-//! The few calls of a checkpoint's pickle that mean something here: those that rebuild tensors, arrays and dictionaries.
+//! The few calls of a checkpoint's pickle that mean something here: those that rebuild tensors, arrays and
+//! dictionaries.
 
 use super::pickle::{Machine, Parse, sane_name};
 use super::reason::PickleReason;
 use super::value::{Dtype, Element, Obstacle, Place, Ref, Storage, Value, View};
 use crate::tensors::volume;
 
-/// Returns what `callable(*arguments)` leaves: a tensor, an array or a dictionary for the functions that are known here,
-/// else an object of which only the class is known.
+/// Returns what `callable(*arguments)` leaves: a tensor, an array or a dictionary for the functions that are known
+/// here, else an object of which only the class is known.
 pub(super) fn call(machine: &mut Machine, callable: Ref, arguments: Ref) -> Parse<Ref> {
     let Some([module, name]) = machine.global(callable) else {
         return machine.add(Value::Object(callable));
@@ -40,7 +41,8 @@ pub(super) fn call(machine: &mut Machine, callable: Ref, arguments: Ref) -> Pars
 /// Which argument of `_rebuild_tensor_v3` is the type: it rebuilds tensors of types without a storage class.
 const DTYPE_OF_V3: usize = 6;
 
-/// Whether a call is there to run something. Nothing ever runs here; but whoever loads such a file elsewhere is at risk.
+/// Whether a call is there to run something. Nothing ever runs here; but whoever loads such a file elsewhere is at
+/// risk.
 fn runs_programs(module: &str, name: &str) -> bool {
     const MODULES: [&str; 10] =
         ["os", "posix", "nt", "subprocess", "sys", "pty", "runpy", "importlib", "socket", "shutil"];
@@ -49,8 +51,8 @@ fn runs_programs(module: &str, name: &str) -> bool {
     MODULES.contains(&package) || (["builtins", "__builtin__"].contains(&module) && BUILTINS.contains(&name))
 }
 
-/// Gives the value behind `target` its `state`: numbers to an array, the order of bytes to NumPy's types, and to an object
-/// only whether it is a network.
+/// Gives the value behind `target` its `state`: numbers to an array, the order of bytes to NumPy's types, and to an
+/// object only whether it is a network.
 pub(super) fn build(machine: &mut Machine, target: Ref, state: Ref) -> Parse<()> {
     match machine.value(target) {
         Value::Object(class) => {
@@ -83,7 +85,8 @@ pub(super) fn build(machine: &mut Machine, target: Ref, state: Ref) -> Parse<()>
     Ok(())
 }
 
-/// Returns what torch's persistent id names: the storage of `('storage', class, key, location, elements, …)`, the class of
+/// Returns what torch's persistent id names: the storage of `('storage', class, key, location, elements, …)`, the class
+/// of
 /// `('module', class, …)`.
 pub(super) fn persistent(machine: &mut Machine, id: Ref) -> Parse<Ref> {
     let members = machine.members(id).ok_or(PickleReason::Shape("a persistent id that is no tuple"))?;

@@ -38,16 +38,25 @@ struct Found {
 struct Candidate {
     place: u32,
     dict: Ref,
+    /// Number of tensors that can be read and are called weights or biases, as those of an optimiser are not.
+    weights: usize,
     /// Number of tensors that can be read.
     tensors: usize,
     /// Number of tensors with a ResMLP's names.
     recognised: usize,
 }
 
+impl Candidate {
+    /// How large the dictionary is, weights and biases first.
+    fn size(&self) -> (usize, usize) {
+        (self.weights, self.tensors)
+    }
+}
+
 /// Chooses the dictionary under `root` that holds the most tensors with a ResMLP's names.
 ///
-/// Between equals an average of the weights comes first, then a teacher (DINO), then what is found first. Where `key` names
-/// one or several of the dictionaries, the choice is among them.
+/// Between equals an average of the weights comes first, then a teacher (DINO), then what is found first. Where `key`
+/// names one or several of the dictionaries, the choice is among them.
 pub(super) fn select<'m>(
     machine: &'m Machine,
     root: Ref,
@@ -63,7 +72,7 @@ pub(super) fn select<'m>(
     let answer = |path: &String| key.and_then(|key| names::answers(path, key));
     let best_answer = candidates.iter().filter(|(_, c)| c.recognised > 0).filter_map(|(path, _)| answer(path)).max();
     let key_is_used = best_answer.is_some();
-    let rank = |(path, c): &(String, Candidate)| (c.recognised, names::preference(path), c.tensors);
+    let rank = |(path, c): &(String, Candidate)| (c.recognised, names::preference(path), c.weights, c.tensors);
     let among = |(_, (path, _)): &(usize, &(String, Candidate))| !key_is_used || answer(path) == best_answer;
     let best = candidates.iter().enumerate().rev().filter(among).max_by_key(|(_, candidate)| rank(candidate));
     let best = best.map(|(index, _)| index).map(|index| candidates.remove(index));
@@ -112,8 +121,8 @@ fn entries<'m>(machine: &'m Machine, dict: Ref) -> impl Iterator<Item = (&'m str
     named.filter(|(name, _)| name.len() <= NAME_LIMIT)
 }
 
-/// Why the value called `name` cannot be read as a tensor; `None` if it can, or is plain data. A packed layer gets the name
-/// of its weights.
+/// Why the value called `name` cannot be read as a tensor; `None` if it can, or is plain data. A packed layer gets the
+/// name of its weights.
 fn obstacle(machine: &Machine, name: &str, value: Ref) -> Option<(String, Unread)> {
     if let Some(layer) = name.strip_suffix("_packed_params._packed_params") {
         let kind = "quantised, packed by torch.ao.quantization".into();
@@ -145,7 +154,8 @@ fn no_candidate(machine: &Machine, root: Ref, network: Option<(u32, Ref)>, place
     }
 }
 
-/// Finds every dictionary that can be reached from `root` and holds tensors, and the first whole network; breadth first.
+/// Finds every dictionary that can be reached from `root` and holds tensors, and the first whole network; breadth
+/// first.
 fn find<'m>(machine: &'m Machine, root: Ref, vocabulary: &Vocabulary, places: &mut Places<'m>) -> Found {
     let mut seen = vec![false; machine.count()];
     let mut is_new = |value: Ref| seen.get_mut(value as usize).is_some_and(|seen| !std::mem::replace(seen, true));
@@ -165,7 +175,7 @@ fn find<'m>(machine: &'m Machine, root: Ref, vocabulary: &Vocabulary, places: &m
                     Some(candidate) if candidate.recognised > 0 && found.candidates.len() <= MOST_CANDIDATES => {
                         found.candidates.push(candidate);
                     }
-                    Some(candidate) if found.other.as_ref().is_none_or(|other| other.tensors < candidate.tensors) => {
+                    Some(candidate) if found.other.as_ref().is_none_or(|other| other.size() < candidate.size()) => {
                         found.other = Some(candidate);
                     }
                     _ => {}
@@ -226,8 +236,8 @@ fn may_hold_tensors(value: &Value) -> bool {
     matches!(value, Value::Dict(_) | Value::List(_) | Value::Tuple(_) | Value::Module(_))
 }
 
-/// Counts the tensors in a dictionary; `None` where there are none. `known` keeps whether the text behind a reference is a
-/// ResMLP's name, so that a name is looked at once, however often it is used.
+/// Counts the tensors in a dictionary; `None` where there are none. `known` keeps whether the text behind a reference
+/// is a ResMLP's name, so that a name is looked at once, however often it is used.
 fn candidate(
     machine: &Machine,
     place: u32,
@@ -238,14 +248,17 @@ fn candidate(
     let Value::Dict(entries) = machine.value(dict) else {
         return None;
     };
-    let mut candidate = Candidate { place, dict, tensors: 0, recognised: 0 };
+    let mut candidate = Candidate { place, dict, weights: 0, tensors: 0, recognised: 0 };
     let mut has_any = false;
     for (key, value) in entries {
         if !matches!(machine.value(*value), Value::Tensor(_) | Value::UnreadTensor(_)) {
             continue;
         }
         has_any = true;
-        candidate.tensors += usize::from(obstacle(machine, "", *value).is_none());
+        let is_readable = obstacle(machine, "", *value).is_none();
+        let is_weight = machine.text(*key).is_some_and(|name| name.ends_with("weight") || name.ends_with("bias"));
+        candidate.tensors += usize::from(is_readable);
+        candidate.weights += usize::from(is_readable && is_weight);
         if let (Some(name), Some(known)) = (machine.text(*key), known.get_mut(*key as usize)) {
             let is_known = *known.get_or_insert_with(|| name.len() <= NAME_LIMIT && vocabulary.knows(name));
             candidate.recognised += usize::from(is_known);

@@ -1,12 +1,13 @@
-//! Counts what each thread allocates, and holds readers to a small multiple of their input: what `SECURITY.md` promises.
+//! Counts what each thread allocates, and holds readers to a small multiple of their input: what `SECURITY.md`
+//! promises.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 /// Bytes that a reader may hold at once for each byte of its input.
 pub const FACTOR: usize = 64;
-/// Bytes that it may hold besides, whatever the input: tables of fixed size, messages, and the directory of a zip archive, of
-/// which 65,535 entries may be promised in a few bytes.
+/// Bytes that it may hold besides, whatever the input: tables of fixed size, messages, and the directory of a zip
+/// archive, of which 65,535 entries may be promised in a few bytes.
 pub const BASE: usize = 16 << 20;
 
 struct Counting;

@@ -3,10 +3,14 @@
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use resmlp_checkpoint::{Tensor, Tensors};
+use resmlp_checkpoint::{Checkpoint, LoadOptions, Tensor, Tensors, load_bytes};
 use resmlp_network::{Affine, AffinePlacement, Dialect, Linear, Network};
 use resmlp_testing::{Random, Shape};
+
+/// The dialects of named tensors.
+pub const DIALECTS: [Dialect; 4] = [Dialect::Timm, Dialect::Deit, Dialect::Lucidrains, Dialect::Rishikksh20];
 
 /// A network of 4 patches, 3 channels, 5 hidden units, 2 blocks and 4 classes.
 pub fn network(seed: u64, dialect: Dialect) -> Network {
@@ -200,4 +204,25 @@ pub fn pth(tensors: &Tensors) -> Vec<u8> {
     let mut pickle = Pickle::default();
     let root = pickle.state(tensors);
     pickle.file(&root)
+}
+
+pub fn open(bytes: Vec<u8>, options: &LoadOptions) -> Result<Checkpoint, String> {
+    load_bytes(Path::new("my.checkpoint"), bytes, options).map_err(|error| error.to_string())
+}
+
+/// Reads the tensors as safetensors and as a `torch.save` file, which must come to the same.
+pub fn read_with(tensors: &Tensors, options: &LoadOptions) -> Result<Checkpoint, String> {
+    let outcomes = [safetensors(tensors), pth(tensors)].map(|bytes| open(bytes, options));
+    let [first, second] = outcomes.each_ref().map(|outcome| outcome.as_ref().map(|checkpoint| &checkpoint.network));
+    assert_eq!(first, second);
+    let [outcome, _] = outcomes;
+    outcome
+}
+
+pub fn read(tensors: &Tensors) -> Result<Checkpoint, String> {
+    read_with(tensors, &LoadOptions::default())
+}
+
+pub fn refusal(tensors: &Tensors) -> String {
+    read(tensors).map(|checkpoint| checkpoint.notes).expect_err("a refusal")
 }
