@@ -176,8 +176,8 @@ fn bring_in(path: &Path, graph: &mut GraphProto, needed: &Needed) -> Result<usiz
     }
     for index in &needed.nodes {
         let Some(node) = graph.node.get_mut(*index) else { continue };
-        let tensors = node.attribute.iter_mut().filter_map(|attribute| attribute.t.as_deref_mut());
-        let outcome = tensors.map(|tensor| external.bring_in(tensor)).collect::<std::result::Result<(), String>>();
+        let mut tensors = node.attribute.iter_mut().filter_map(|attribute| attribute.t.as_deref_mut());
+        let outcome = tensors.try_for_each(|tensor| external.bring_in(tensor));
         outcome.map_err(|message| Error::file(path, format!("{}: {message}", label(node))))?;
     }
     Ok(usize::try_from(external.total()).unwrap_or(usize::MAX))
