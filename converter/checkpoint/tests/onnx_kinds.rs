@@ -156,7 +156,7 @@ fn the_logits_are_found_among_the_outputs() {
     assert!(checkpoint.notes.iter().all(|note| !note.contains("left out")), "{:?}", checkpoint.notes);
     let second = node("MatMul", &["final.mean", "logits.weight"], "second", &[]);
     let error = Edited::of(&network).between("none", "none", &[second]).output("second").load().unwrap_err();
-    assert!(error.contains("'logits' and 'second' may both be meant; name one with --output"), "{error}");
+    assert!(error.contains("'logits' and 'second' may both be meant; name one with --onnx-output"), "{error}");
     // What lies beside the logits may be anything.
     let odd = node("NonZero", &["stem"], "odd", &[]);
     equal(&Edited::of(&network).between("none", "none", &[odd]).output("odd").load().unwrap().network, &network, "odd");
