@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 pub use crate::config::ConfigReason;
 pub use crate::labels::LabelsReason;
 pub use crate::names::{MapReason, NamesReason};
+pub use crate::onnx::{GraphError, OnnxReason, PrescanError};
 pub use crate::pth::{PickleReason, PthReason};
 pub use crate::sniff::NotACheckpoint;
 pub use crate::tensors::Unread;
@@ -55,6 +56,9 @@ pub enum Reason {
     /// The PyTorch file is damaged or holds something else.
     #[error(transparent)]
     Pth(#[from] PthReason),
+    /// The ONNX graph is damaged or computes something else.
+    #[error(transparent)]
+    Onnx(#[from] OnnxReason),
     /// The tensor cannot be read.
     #[error(transparent)]
     Unread(#[from] Unread),

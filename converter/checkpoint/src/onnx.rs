@@ -28,6 +28,7 @@ mod parts;
 mod pooling;
 mod prescan;
 pub mod proto;
+mod reason;
 mod recognise;
 mod shape_ops;
 mod state;
@@ -36,11 +37,16 @@ use crate::checkpoint::{Checkpoint, Format, LoadOptions};
 use crate::error::{Error, Result};
 use bytes::Bytes;
 use external::External;
+pub use graph::GraphError;
 use graph::{Needed, label};
 use input::PictureInput;
 pub use judge::{OnnxGraph, OnnxInput};
+use outputs::NoOutput;
+pub use prescan::PrescanError;
 use prost::Message;
 use proto::{GraphProto, ModelProto};
+pub use reason::OnnxReason;
+use reason::{NEWEST_OPSET, OLDEST_OPSET};
 use resmlp_network::Network;
 use state::{Follower, Value};
 use std::path::Path;
@@ -53,18 +59,14 @@ pub(crate) fn begins_like_onnx(start: &[u8]) -> bool {
 
 /// Reads the ONNX model in `bytes`, the contents of `path`.
 pub(crate) fn load(path: &Path, bytes: Vec<u8>, options: &LoadOptions) -> Result<Checkpoint> {
-    let fail = |message: String| Error::file(path, message);
+    let fail = |reason: OnnxReason| Error::file(path, reason);
     refuse_other_flags(options).map_err(fail)?;
     let length = bytes.len();
-    prescan::check(&bytes).map_err(|error| fail(error.to_string()))?;
-    let mut model =
-        ModelProto::decode(Bytes::from(bytes)).map_err(|_| fail(prescan::PrescanError::Damaged.to_string()))?;
+    let (model, mut graph) = decoded(bytes).map_err(fail)?;
     let (opset, mut notes) = opset(&model).map_err(fail)?;
-    let graph = model.graph.take().filter(|graph| !graph.node.is_empty());
-    let mut graph = graph.ok_or_else(|| fail("an ONNX file without a graph".into()))?;
     let names = output_names(&graph, options.output.as_deref()).map_err(fail)?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let needed = graph::needed(&graph, &names).map_err(|error| fail(error.to_string()))?;
+    let needed = graph::needed(&graph, &names).map_err(|error| fail(error.into()))?;
     check_functions(&model, &graph, &needed).map_err(fail)?;
     let external = bring_in(path, &mut graph, &needed)?;
     let input = picture(path, &graph, &needed, options.image)?;
@@ -74,18 +76,20 @@ pub(crate) fn load(path: &Path, bytes: Vec<u8>, options: &LoadOptions) -> Result
 
     let mut follower = Follower::new(opset, input.clone(), length.saturating_add(external));
     follow_all(path, &mut follower, &graph, &needed)?;
-    let at_node = |(node, message): (usize, String)| {
-        let place = graph.node.get(node).map_or("the graph's input".into(), label);
-        fail(format!("{place}: {message}"))
+    let at_node = |index: usize, problem: String| {
+        let node = graph.node.get(index).map_or("the graph".into(), label);
+        fail(OnnxReason::Node { node, problem })
     };
-    let (output, said) = outputs::choose(&follower, &names).map_err(|(node, message)| match node {
-        Some(node) => at_node((node, message)),
-        None => fail(message),
+    let (output, said) = outputs::choose(&follower, &names).map_err(|error| match error {
+        NoOutput::Failed(failure) => at_node(failure.node, failure.message.clone()),
+        NoOutput::Other(reason) => fail(reason),
     })?;
     notes.extend(said);
-    let normalisation = normalisation::read(follower.pixels, input.integers).map_err(fail)?;
+    let normalisation =
+        normalisation::read(follower.pixels, input.integers).map_err(|problem| fail(OnnxReason::Pixels(problem)))?;
     let Follower { exprs, patch, channels, .. } = follower;
-    let mut network = recognise::network(exprs, output.id, input.image, patch, channels).map_err(at_node)?;
+    let network = recognise::network(exprs, output.id, input.image, patch, channels);
+    let mut network = network.map_err(|(index, problem)| at_node(index, problem))?;
     if let Some(normalisation) = &normalisation {
         notes.push(format!(
             "the graph's arithmetic on its pixels is read as mean {:?} and standard deviation {:?} of pixels from 0 to 1",
@@ -95,42 +99,44 @@ pub(crate) fn load(path: &Path, bytes: Vec<u8>, options: &LoadOptions) -> Result
     }
     check(&network, options).map_err(fail)?;
 
-    let pruned = graph::needed(&graph, &[&output.value]).map_err(|error| fail(error.to_string()))?;
-    let judge = OnnxGraph::new(graph::pruned(&model, &graph, &output.value, &pruned), input, normalisation.as_ref());
-    let onnx = match (options.embedding, network.head.is_some()) {
-        (true, true) => {
-            notes.push("the classifier is left out".into());
-            network.head = None;
-            None
-        }
-        _ => Some(judge),
-    };
+    let pruned = graph::needed(&graph, &[&output.value]).map_err(|error| fail(error.into()))?;
+    let pruned = graph::pruned(&model, &graph, &output.value, &pruned);
+    let mut onnx = Some(OnnxGraph::new(pruned, input, normalisation.as_ref()));
+    if options.embedding && network.head.take().is_some() {
+        notes.push("the classifier is left out".into());
+        onnx = None; // The graph's output is another than the network's.
+    }
     let normalisation = normalisation.map(|normalisation| (normalisation.mean, normalisation.std));
     Ok(Checkpoint { parameters: network.parameters(), network, format: Format::Onnx, notes, onnx, normalisation })
 }
 
+/// Decodes a file; the graph is taken out of the model.
+fn decoded(bytes: Vec<u8>) -> std::result::Result<(ModelProto, GraphProto), OnnxReason> {
+    prescan::check(&bytes)?;
+    let mut model = ModelProto::decode(Bytes::from(bytes)).map_err(|_| PrescanError::Damaged)?;
+    let graph = model.graph.take().filter(|graph| !graph.node.is_empty());
+    Ok((model, graph.ok_or(OnnxReason::NoGraph)?))
+}
+
 /// Refuses flags that only make sense for named tensors.
-fn refuse_other_flags(options: &LoadOptions) -> std::result::Result<(), String> {
+fn refuse_other_flags(options: &LoadOptions) -> std::result::Result<(), OnnxReason> {
     let flags =
         [("--key", options.key.is_some()), ("--names", options.names.is_some()), ("--head", options.head.is_some())];
     match flags.iter().find(|(_, is_given)| *is_given) {
-        Some((flag, _)) => Err(format!("{flag} is for files of named tensors; an ONNX graph holds the whole network")),
+        Some((flag, _)) => Err(OnnxReason::Flag(flag)),
         None => Ok(()),
     }
 }
 
-const OLDEST_OPSET: i64 = 9;
-const NEWEST_OPSET: i64 = 20;
-
 /// The version of ONNX's own operators; a newer one than was tried gives a note.
-fn opset(model: &ModelProto) -> std::result::Result<(i64, Vec<String>), String> {
+fn opset(model: &ModelProto) -> std::result::Result<(i64, Vec<String>), OnnxReason> {
     let mut versions = model.opset_import.iter().filter(|set| graph::is_standard(&set.domain)).map(|set| set.version);
     let version = versions.next().unwrap_or(0);
     if versions.any(|other| other != version) {
-        return Err("two versions of ONNX's operators; expected one".into());
+        return Err(OnnxReason::TwoOpsets);
     }
     if version < OLDEST_OPSET {
-        return Err(format!("ONNX opset {version}; expected {OLDEST_OPSET} to {NEWEST_OPSET}"));
+        return Err(OnnxReason::Opset(version));
     }
     let mut notes = Vec::new();
     if version > NEWEST_OPSET {
@@ -143,25 +149,26 @@ fn opset(model: &ModelProto) -> std::result::Result<(i64, Vec<String>), String> 
 const MOST_OUTPUTS: usize = 1000;
 
 /// The outputs that may be read: all, or the one that the caller names.
-fn output_names(graph: &GraphProto, wanted: Option<&str>) -> std::result::Result<Vec<String>, String> {
+fn output_names(graph: &GraphProto, wanted: Option<&str>) -> std::result::Result<Vec<String>, OnnxReason> {
     let names: Vec<String> = graph.output.iter().map(|output| output.name.clone()).collect();
     match wanted {
         None if names.len() <= MOST_OUTPUTS => Ok(names),
-        None => Err(format!("{} outputs; name one with --output", names.len())),
+        None => Err(OnnxReason::ManyOutputs(names.len())),
         Some(wanted) if names.iter().any(|name| name == wanted) => Ok(vec![wanted.into()]),
-        Some(wanted) => Err(format!("no output '{wanted}'; the graph's outputs are {}", graph::brief(&names))),
+        Some(wanted) => Err(OnnxReason::UnknownOutput { wanted: wanted.into(), found: graph::brief(&names) }),
     }
 }
 
 /// Refuses nodes whose operator the file defines itself, even one with the name of ONNX's own.
-fn check_functions(model: &ModelProto, graph: &GraphProto, needed: &Needed) -> std::result::Result<(), String> {
+fn check_functions(model: &ModelProto, graph: &GraphProto, needed: &Needed) -> std::result::Result<(), OnnxReason> {
     let own: std::collections::HashSet<_> =
         model.functions.iter().map(|function| (function.domain.as_str(), function.name.as_str())).collect();
     let mut nodes = needed.nodes.iter().filter_map(|index| graph.node.get(*index));
     match nodes.find(|node| own.contains(&(node.domain.as_str(), node.op_type.as_str()))) {
         Some(node) => {
-            let advice = "expected ONNX's own operators (onnx.inliner.inline_local_functions writes such a file)";
-            Err(format!("{}: an operator that the file defines itself; {advice}", label(node)))
+            let problem = "an operator that the file defines itself; expected ONNX's own operators \
+                           (onnx.inliner.inline_local_functions writes such a file)";
+            Err(OnnxReason::Node { node: label(node), problem: problem.into() })
         }
         None => Ok(()),
     }
@@ -176,20 +183,19 @@ fn bring_in(path: &Path, graph: &mut GraphProto, needed: &Needed) -> Result<usiz
     }
     for index in &needed.nodes {
         let Some(node) = graph.node.get_mut(*index) else { continue };
-        let tensors = node.attribute.iter_mut().filter_map(|attribute| attribute.t.as_deref_mut());
-        let outcome = tensors.map(|tensor| external.bring_in(tensor)).collect::<std::result::Result<(), String>>();
-        outcome.map_err(|message| Error::file(path, format!("{}: {message}", label(node))))?;
+        let mut tensors = node.attribute.iter_mut().filter_map(|attribute| attribute.t.as_deref_mut());
+        let outcome = tensors.try_for_each(|tensor| external.bring_in(tensor));
+        outcome.map_err(|problem| Error::file(path, OnnxReason::Node { node: label(node), problem }))?;
     }
     Ok(usize::try_from(external.total()).unwrap_or(usize::MAX))
 }
 
 /// The one input that is no constant: the picture.
 fn picture(path: &Path, graph: &GraphProto, needed: &Needed, image: Option<[usize; 2]>) -> Result<PictureInput> {
-    let [index] = needed.inputs.as_slice() else {
-        let message = format!("{} inputs; expected one, [batch, 3, height, width]", needed.inputs.len());
-        return Err(Error::file(path, message));
+    let inputs: Vec<_> = needed.inputs.iter().filter_map(|index| graph.input.get(*index)).collect();
+    let [input] = inputs.as_slice() else {
+        return Err(Error::file(path, OnnxReason::Inputs(inputs.len())));
     };
-    let input = graph.input.get(*index).ok_or_else(|| Error::file(path, "an input that is missing"))?;
     PictureInput::read(input, image).map_err(|message| Error::tensor(path, &input.name, message))
 }
 
@@ -223,7 +229,7 @@ fn negate_colours(network: &mut Network, negative: [bool; 3]) {
 }
 
 /// Checks that the weights are finite and that the caller expects this activation function.
-fn check(network: &Network, options: &LoadOptions) -> std::result::Result<(), String> {
+fn check(network: &Network, options: &LoadOptions) -> std::result::Result<(), OnnxReason> {
     let linear = |layer: &resmlp_network::Linear| layer.weight.data.iter().chain(&layer.bias).all(|w| w.is_finite());
     let affine = |affine: &resmlp_network::Affine| affine.alpha.iter().chain(&affine.beta).all(|w| w.is_finite());
     let block = |block: &resmlp_network::Block| {
@@ -236,11 +242,11 @@ fn check(network: &Network, options: &LoadOptions) -> std::result::Result<(), St
         && affine(&network.final_affine)
         && network.head.as_ref().is_none_or(linear);
     if !is_finite {
-        return Err("weights that are not finite once the graph's constants are multiplied out".into());
+        return Err(OnnxReason::NotFinite);
     }
     match options.activation {
         Some(wanted) if wanted != network.activation => {
-            Err(format!("the graph applies {}; --activation says {}", network.activation.name(), wanted.name()))
+            Err(OnnxReason::Activation { found: network.activation.name(), wanted: wanted.name() })
         }
         _ => Ok(()),
     }

@@ -93,3 +93,27 @@ fn the_logits_are_those_of_the_files_networks() {
     assert!(failures.is_empty(), "{read} right, {} not:\n{}", failures.len(), failures.join("\n"));
     assert!(read > 25, "{read}");
 }
+
+#[test]
+#[ignore = "needs the shared data: set RESMLP_SHARED"]
+fn hostile_files_are_read_or_refused_at_once() {
+    let folder = folder().join("../hostile/files");
+    let files =
+        |folder: &Path| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    let mut paths = [files(&folder), files(&folder.join("tract"))].concat();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "onnx"));
+    paths.sort();
+    assert!(paths.len() > 50);
+    for path in paths {
+        let start = std::time::Instant::now();
+        let outcome = load(&path, &LoadOptions::default());
+        assert!(start.elapsed() < std::time::Duration::from_secs(2), "{}: {:?}", path.display(), start.elapsed());
+        match outcome {
+            Ok(checkpoint) => {
+                let graph = checkpoint.onnx.unwrap().model.graph.unwrap();
+                println!("read, {} nodes: {}", graph.node.len(), path.display());
+            }
+            Err(error) => println!("refused: {error}"),
+        }
+    }
+}

@@ -249,7 +249,7 @@ fn what_is_repeated_is_paid_for() {
     let graph = model.graph.as_mut().unwrap();
     graph.output.extend((0..LONG).map(|_| ValueInfoProto { name: "final.affine".into(), r#type: None }));
     let error = read(model.encode_to_vec(), "outputs").unwrap_err();
-    assert!(error.contains("40001 outputs; name one with --output"), "{error}");
+    assert!(error.contains("40001 outputs; name one with --onnx-output"), "{error}");
 }
 
 #[test]

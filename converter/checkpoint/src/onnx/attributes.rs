@@ -223,7 +223,7 @@ mod tests {
             ..Default::default()
         };
         let (perm, axis, text) = (attribute("perm", 7), attribute("axis", 2), attribute("perm", 3));
-        assert_eq!(check(&node(&[perm.clone()])), Ok(()));
+        assert_eq!(check(&node(std::slice::from_ref(&perm))), Ok(()));
         assert!(check(&node(&[axis])).unwrap_err().contains("'axis', which this program does not know"));
         assert!(check(&node(&[text])).unwrap_err().contains("of another type; expected INTS"));
         assert!(check(&node(&[perm.clone(), perm])).unwrap_err().contains("twice"));

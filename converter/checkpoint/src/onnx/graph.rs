@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 /// Why a graph cannot be sorted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum GraphError {
+pub enum GraphError {
     /// Two nodes, constants or inputs make one value.
     #[error("the value '{0}' is made twice; expected a name of its own for every value")]
     MadeTwice(String),

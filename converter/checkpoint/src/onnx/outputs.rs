@@ -1,7 +1,10 @@
 //! Chooses among the outputs of a graph: the logits, before a Softmax where one follows them.
 
 use super::expr::{Expr, Exprs, Id};
+use super::graph::short;
+use super::reason::OnnxReason;
 use super::state::{Failure, Follower, Value};
+use std::rc::Rc;
 
 /// An output that was followed.
 #[derive(Clone, Debug)]
@@ -32,8 +35,14 @@ impl Output {
     }
 }
 
-/// Why there is no output to read: a sentence, and the index of the node that it is about, if there is one.
-pub(super) type NoOutput = (Option<usize>, String);
+/// Why there is no output to read.
+#[derive(Debug)]
+pub(super) enum NoOutput {
+    /// A node that the output needs cannot be followed.
+    Failed(Rc<Failure>),
+    /// There is no such output, or it is something else.
+    Other(OnnxReason),
+}
 
 /// The output among `names` that holds the logits, and notes about the choice.
 pub(super) fn choose(follower: &Follower, names: &[&str]) -> Result<(Output, Vec<String>), NoOutput> {
@@ -47,13 +56,12 @@ pub(super) fn choose(follower: &Follower, names: &[&str]) -> Result<(Output, Vec
         return match found.into_iter().next() {
             Some(Ok(first)) => Ok((first, Vec::new())),
             Some(Err(error)) => Err(error),
-            None => Err((None, "an ONNX graph without an output; expected the logits".into())),
+            None => Err(NoOutput::Other(OnnxReason::NoOutput)),
         };
     };
     if let Some(other) = candidates.iter().find(|other| other.id != chosen.id) {
-        let message =
-            format!("the outputs '{}' and '{}' may both be meant; name one with --output", chosen.name, other.name);
-        return Err((None, message));
+        let names = (chosen.name.clone(), other.name.clone());
+        return Err(NoOutput::Other(OnnxReason::TwoLogits(names.0, names.1)));
     }
     chosen = candidates.iter().find(|output| !output.had_softmax()).copied().unwrap_or(chosen);
     let mut notes = Vec::new();
@@ -61,7 +69,7 @@ pub(super) fn choose(follower: &Follower, names: &[&str]) -> Result<(Output, Vec
     if !others.is_empty() {
         let what = if chosen.kind == Kind::Logits { "the logits" } else { "the mean over patches" };
         notes.push(format!(
-            "the output '{}', {what}, is read; the graph's other outputs are {} (choose with --output)",
+            "the output '{}', {what}, is read; the graph's other outputs are {} (choose with --onnx-output)",
             chosen.name,
             others.join(", ")
         ));
@@ -74,16 +82,12 @@ pub(super) fn choose(follower: &Follower, names: &[&str]) -> Result<(Output, Vec
 
 /// What the output called `name` is.
 fn output(follower: &Follower, name: &str) -> Result<Output, NoOutput> {
+    let other = |problem: String| NoOutput::Other(OnnxReason::Output { name: short(name), problem });
     let activation = match follower.values.get(name) {
         Some(Value::Activation(activation)) => activation,
-        Some(Value::Failed(failure)) => {
-            let Failure { node, message } = &**failure;
-            return Err((Some(*node), message.clone()));
-        }
-        Some(Value::Part(_)) => return Err((None, format!("the output '{name}' is part of an activation"))),
-        Some(Value::Constant(_)) | None => {
-            return Err((None, format!("the output '{name}' does not depend on the picture")));
-        }
+        Some(Value::Failed(failure)) => return Err(NoOutput::Failed(failure.clone())),
+        Some(Value::Part(_)) => return Err(other("is part of an activation".into())),
+        Some(Value::Constant(_)) | None => return Err(other("does not depend on the picture".into())),
     };
     let (id, value) = match follower.exprs.get(activation.id) {
         Expr::Softmax { x, of } => (*x, of.clone()),
@@ -93,7 +97,7 @@ fn output(follower: &Follower, name: &str) -> Result<Output, NoOutput> {
     if !activation.is_vector() {
         if kind != Kind::Other || activation.channels > 0 {
             let shape = activation.shape();
-            return Err((None, format!("the output '{name}' has shape {shape:?}; expected one vector of logits")));
+            return Err(other(format!("has shape {shape:?}; expected one vector of logits")));
         }
         kind = Kind::Other;
     }

@@ -12,7 +12,7 @@ const BASE: usize = 2 << 20;
 
 /// Why a file is not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum PrescanError {
+pub enum PrescanError {
     /// The bytes are no protobuf message.
     #[error("a damaged ONNX file; expected a complete ModelProto")]
     Damaged,

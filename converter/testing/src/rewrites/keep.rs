@@ -188,7 +188,8 @@ pub(super) fn weight_transposed(r: &mut Rewriter) -> bool {
     let (dims, data) = r.floats(&w).unwrap();
     let [rows, cols] = dims[..] else { return false };
     let turned = r.constant(&[cols, rows], &transposed(&data, rows as usize, cols as usize));
-    let back = r.node("Transpose", &[&turned], if r.made % 2 == 0 { vec![] } else { vec![ints("perm", &[1, 0])] });
+    let back =
+        r.node("Transpose", &[&turned], if r.made.is_multiple_of(2) { vec![] } else { vec![ints("perm", &[1, 0])] });
     r.graph().node[index].input[place] = back;
     true
 }
