@@ -47,7 +47,8 @@ pub fn install_named<'a>(names: impl Iterator<Item = &'a str>) -> Result<()> {
     run(&mut as_root("apt-get", &words)?)
 }
 
-/// Lets apt install packages of another architecture beside the machine's own. Returns true where apt did not do so before.
+/// Lets apt install packages of another architecture beside the machine's own. Returns true where apt did not do so
+/// before.
 pub fn add_architecture(name: &str) -> Result<bool> {
     let known = |question| output_of(Command::new("dpkg").arg(question)).unwrap_or_default();
     let mut architectures = known("--print-architecture");

@@ -93,7 +93,8 @@ impl Dataset {
         }
     }
 
-    /// Keeps at most `count` pictures, the same ones each time, taken evenly over the classes and evenly within each class.
+    /// Keeps at most `count` pictures, the same ones each time, taken evenly over the classes and evenly within each
+    /// class.
     pub fn take_evenly(mut self, count: usize) -> Self {
         let mut by_class: BTreeMap<Option<usize>, Vec<Item>> = BTreeMap::new();
         for item in self.items {
@@ -128,8 +129,8 @@ impl Dataset {
 
 /// Decodes and prepares pictures on all of rayon's threads, and calls `progress` once for each picture.
 ///
-/// All prepared pictures are held in memory; callers load a larger data set in chunks of its items. Pictures that cannot be
-/// read are skipped and reported.
+/// All prepared pictures are held in memory; callers load a larger data set in chunks of its items. Pictures that
+/// cannot be read are skipped and reported.
 ///
 /// # Errors
 /// Fails if [`Preprocess::validate`] does.

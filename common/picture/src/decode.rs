@@ -1,7 +1,7 @@
 //! From the bytes of a picture file to upright RGB.
 //!
-//! Each kind of file has a module of its own. All of them state what decoding will cost before they begin, so that a file cannot
-//! make a decoder take more memory or time than [`Limits`] allow.
+//! Each kind of file has a module of its own. All of them state what decoding will cost before they begin, so that a
+//! file cannot make a decoder take more memory or time than [`Limits`] allow.
 
 mod bmp;
 mod jpeg;

@@ -1,7 +1,8 @@
-//! Turns picture files into a network's input: decoded, turned upright, resized and cropped as torchvision with Pillow does it.
+//! Turns picture files into a network's input: decoded, turned upright, resized and cropped as torchvision with Pillow
+//! does it.
 //!
-//! A file may come from anywhere. Reading one takes bounded memory and time, which [`Limits`] state; what exceeds them is an
-//! error that says what was found and what is allowed.
+//! A file may come from anywhere. Reading one takes bounded memory and time, which [`Limits`] state; what exceeds them
+//! is an error that says what was found and what is allowed.
 
 #[cfg(feature = "dataset")]
 pub mod dataset;
@@ -53,8 +54,8 @@ impl Picture {
     /// Reads a JPEG, PNG or BMP file, told apart by content; EXIF orientation is applied, alpha dropped.
     ///
     /// # Errors
-    /// The error names the file. It says if the file cannot be read or is no regular file, if it is of another kind, damaged or
-    /// truncated, and if it would exceed the limits: what was found, and what is allowed.
+    /// The error names the file. It says if the file cannot be read or is no regular file, if it is of another kind,
+    /// damaged or truncated, and if it would exceed the limits: what was found, and what is allowed.
     pub fn open_within(path: impl AsRef<Path>, limits: &Limits) -> Result<Self> {
         let path = path.as_ref();
         let bytes = read(path, limits).map_err(|source| Error::Io { path: path.to_owned(), source })?;

@@ -1,8 +1,8 @@
 //! How much memory and work a picture file may cost.
 //!
-//! A compressed picture can be a thousand times larger than its file, so a limit on the file alone bounds nothing. The limits
-//! here follow the file's length instead: every file may take a fixed base, and more for each of its bytes. Photographs and
-//! screenshots stay far below these limits; files that are built to exhaust a machine do not.
+//! A compressed picture can be a thousand times larger than its file, so a limit on the file alone bounds nothing. The
+//! limits here follow the file's length instead: every file may take a fixed base, and more for each of its bytes.
+//! Photographs and screenshots stay far below these limits; files that are built to exhaust a machine do not.
 
 /// Base of [`Limits::desktop`], in bytes.
 const BASE: u64 = 48 << 20;
@@ -32,9 +32,9 @@ const SIDE: u32 = 65_500;
 
 /// How much memory and work a picture file may cost.
 ///
-/// Decoding a file of *n* bytes may take `base + 31 · n` bytes of memory beside the file itself, and never more than `most`.
-/// For one picture at a time, [`Limits::desktop`] keeps a program below 64 MiB + 32 · *n*. Programs that decode on several
-/// threads take as much for each thread.
+/// Decoding a file of *n* bytes may take `base + 31 · n` bytes of memory beside the file itself, and never more than
+/// `most`. For one picture at a time, [`Limits::desktop`] keeps a program below 64 MiB + 32 · *n*. Programs that decode
+/// on several threads take as much for each thread.
 ///
 /// Whatever the machine, a picture has at most 89 megapixels and at most 65,500 pixels a side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,15 +48,16 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Returns limits for a desktop computer: 48 MiB and 31 bytes for each byte of the file, at most 1 GiB; files of 256 MiB.
+    /// Returns limits for a desktop computer: 48 MiB and 31 bytes for each byte of the file, at most 1 GiB; files of
+    /// 256 MiB.
     pub const fn desktop() -> Self {
         Self { base: BASE, most: MOST, longest: LONGEST }
     }
 
     /// Returns limits for a machine with `memory` bytes of memory in all.
     ///
-    /// One picture and its file may take a quarter of the memory, and never more than [`Limits::desktop`] allows. On a board of
-    /// 512 MiB that is 128 MiB: enough for a photograph of 20 megapixels.
+    /// One picture and its file may take a quarter of the memory, and never more than [`Limits::desktop`] allows. On a
+    /// board of 512 MiB that is 128 MiB: enough for a photograph of 20 megapixels.
     pub fn for_machine(memory: u64) -> Self {
         let share = memory / SHARE;
         let longest = LONGEST.min(share / 4);
@@ -74,7 +75,8 @@ impl Limits {
         self.base.saturating_add(length.saturating_mul(PER_BYTE)).min(self.most)
     }
 
-    /// Returns how many samples the scans of a JPEG of `length` bytes may visit: two for each byte of [`Limits::memory`].
+    /// Returns how many samples the scans of a JPEG of `length` bytes may visit: two for each byte of
+    /// [`Limits::memory`].
     pub fn work(&self, length: u64) -> u64 {
         self.memory(length).saturating_mul(WORK)
     }

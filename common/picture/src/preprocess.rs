@@ -80,8 +80,8 @@ impl Preprocess {
         Preprocessing { resize, crop, mean, std }
     }
 
-    /// Returns ImageNet's preprocessing for an input of `image` (height, width) pixels: bicubic, crop 0.9, ImageNet's mean and
-    /// standard deviation.
+    /// Returns ImageNet's preprocessing for an input of `image` (height, width) pixels: bicubic, crop 0.9, ImageNet's
+    /// mean and standard deviation.
     pub fn imagenet(image: [usize; 2]) -> Self {
         Self { image, crop: 0.9, resize: ResizeMode::Bicubic, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
     }

@@ -21,9 +21,9 @@ pub struct Span {
 
 /// Resamples the spans `rows` and `columns` of a picture to `[height, width]` pixels: `[height, width, 3]` of u8.
 ///
-/// The first pass goes across and the second one down, each rounded to u8. That is Pillow's order, and it shows where a filter
-/// overshoots. The first pass makes only the rows that the second one reads, so a picture of any shape takes memory for about
-/// as many rows as it has columns.
+/// The first pass goes across and the second one down, each rounded to u8. That is Pillow's order, and it shows where a
+/// filter overshoots. The first pass makes only the rows that the second one reads, so a picture of any shape takes
+/// memory for about as many rows as it has columns.
 pub fn resample(
     picture: &Picture,
     rows: Span,
@@ -55,7 +55,8 @@ pub fn resample(
     Ok(resized)
 }
 
-/// Returns the first row that resampling `span` of a side of `source` pixels to `target` pixels reads, and how many it reads.
+/// Returns the first row that resampling `span` of a side of `source` pixels to `target` pixels reads, and how many it
+/// reads.
 fn rows_read(span: Span, target: u32, source: u32) -> (u32, u32) {
     let scale = (span.length / f64::from(target)).max(1.0);
     // One more row on each side stands for whatever rounding the resizer does.
@@ -67,8 +68,8 @@ fn rows_read(span: Span, target: u32, source: u32) -> (u32, u32) {
 
 /// A picture of which only some rows are in memory.
 ///
-/// The resizer computes a filter's weights from positions in the whole picture. Were it given the rows alone, positions would be
-/// rounded differently, and so might be a pixel.
+/// The resizer computes a filter's weights from positions in the whole picture. Were it given the rows alone, positions
+/// would be rounded differently, and so might be a pixel.
 struct Window<'p> {
     /// The rows from `first` on, each of `width` pixels.
     pixels: &'p [U8x3],
@@ -78,8 +79,9 @@ struct Window<'p> {
     first: u32,
 }
 
-// SAFETY: the trait's one condition is that every row is at least as long as the image is wide, and `chunks_exact` gives rows of
-// exactly `width` pixels. Were a row read that is not in memory, another row or none would take its place.
+// SAFETY: the trait's one condition is that every row is at least as long as the image is wide, and `chunks_exact`
+// gives rows of exactly `width` pixels. Were a row read that is not in memory, another row or none would take its
+// place.
 unsafe impl ImageView for Window<'_> {
     type Pixel = U8x3;
 

@@ -131,7 +131,8 @@ impl Cycles {
 
 impl From<measure::Layer> for Layer {
     fn from(measure::Layer { name, ms, macs }: measure::Layer) -> Self {
-        // A clock that ticks slowly may see a short stage take no time. The rate of such a stage is that of one nanosecond.
+        // A clock that ticks slowly may see a short stage take no time. The rate of such a stage is that of one
+        // nanosecond.
         let nanoseconds = (ms * 1e6).max(1.0);
         Self { name, ms, macs, gmac_per_s: macs as f64 / nanoseconds }
     }

@@ -184,8 +184,8 @@ mod tests {
         }
     }
 
-    /// Returns a tree of Raspberry Pi's own Linux. The arguments are what differs between boards: the controllers' phandles, and
-    /// the LED.
+    /// Returns a tree of Raspberry Pi's own Linux. The arguments are what differs between boards: the controllers'
+    /// phandles, and the LED.
     fn own_tree(gpios: [u32; 3], status: &[u8]) -> std::vec::Vec<u8> {
         Builder::default()
             .begin("")

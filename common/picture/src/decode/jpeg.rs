@@ -1,7 +1,7 @@
 //! JPEG files.
 //!
-//! They go through `jpeg-decoder`: of the decoders in Rust it comes closest to libjpeg-turbo, which Pillow uses, where chroma is
-//! subsampled. It takes whatever memory and time a file asks for, so [`Survey`] counts both beforehand.
+//! They go through `jpeg-decoder`: of the decoders in Rust it comes closest to libjpeg-turbo, which Pillow uses, where
+//! chroma is subsampled. It takes whatever memory and time a file asks for, so [`Survey`] counts both beforehand.
 
 use image::metadata::Orientation;
 use jpeg_decoder::{Decoder, PixelFormat};

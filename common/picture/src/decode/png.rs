@@ -1,7 +1,7 @@
 //! PNG files.
 //!
-//! Colour profiles and texts are skipped without being decompressed: a kilobyte of them can hold a megabyte. What is not
-//! interlaced is turned into RGB row by row, so that only the RGB picture is ever held whole.
+//! Colour profiles and texts are skipped without being decompressed: a kilobyte of them can hold a megabyte. What is
+//! not interlaced is turned into RGB row by row, so that only the RGB picture is ever held whole.
 
 use std::io::Cursor;
 

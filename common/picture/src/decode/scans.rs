@@ -1,7 +1,8 @@
 //! Counts what decoding a JPEG costs, from its markers alone (ITU-T T.81, annex B).
 //!
-//! A scan is a pass over all blocks of its components and takes a few bytes in a file, because a decoder reads zeros where a
-//! scan's data end too early. The memory of a JPEG therefore follows from its frame header, and the time from its scans.
+//! A scan is a pass over all blocks of its components and takes a few bytes in a file, because a decoder reads zeros
+//! where a scan's data end too early. The memory of a JPEG therefore follows from its frame header, and the time from
+//! its scans.
 
 /// Least cost of a scan, in samples: its tables and threads take time even if it has one block.
 const SCAN: u64 = 4096;
@@ -83,9 +84,9 @@ impl Survey {
 
     /// Returns the most bytes of memory that decoding takes, until there is RGB.
     ///
-    /// `jpeg-decoder` hands rows of coefficients, two bytes each, to threads that turn them into samples, and does not wait for
-    /// the threads. So all coefficients may be there beside all samples. Progressive files have them twice. Where they are not
-    /// needed any more, the picture is put together from the samples.
+    /// `jpeg-decoder` hands rows of coefficients, two bytes each, to threads that turn them into samples, and does not
+    /// wait for the threads. So all coefficients may be there beside all samples. Progressive files have them twice.
+    /// Where they are not needed any more, the picture is put together from the samples.
     pub fn memory(&self) -> u64 {
         let Frame { process, pixels, components } = &self.frame;
         let samples = self.frame.samples();

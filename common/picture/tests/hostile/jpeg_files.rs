@@ -37,7 +37,8 @@ pub fn head(frame: u8, [width, height]: [u16; 2], factors: &[u8], ac: u8) -> Vec
     [&[0xff, 0xd8][..], &tables, &segment(frame, &header)].concat()
 }
 
-/// Returns a scan of `components` (numbers from 1 on), of the coefficients `band`, `approximation` being high and low bit.
+/// Returns a scan of `components` (numbers from 1 on), of the coefficients `band`, `approximation` being high and low
+/// bit.
 pub fn scan(components: &[u8], band: [u8; 2], approximation: u8) -> Vec<u8> {
     let mut header = vec![components.len() as u8];
     components.iter().for_each(|&component| header.extend([component, 0]));

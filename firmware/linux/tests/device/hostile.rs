@@ -65,7 +65,8 @@ fn peak_memory(child: &Child) -> u64 {
     line.trim_end_matches("kB").trim().parse::<u64>().unwrap() << 10
 }
 
-/// Returns a function that waits for the next line of `stream`, but not for ever: a line that never comes fails the test.
+/// Returns a function that waits for the next line of `stream`, but not for ever: a line that never comes fails the
+/// test.
 fn lines(stream: impl Read + Send + 'static) -> impl FnMut() -> Option<String> {
     let (sender, receiver) = mpsc::channel();
     spawn(move || BufReader::new(stream).lines().map(|line| line.unwrap()).try_for_each(|line| sender.send(line)));
