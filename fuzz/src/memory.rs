@@ -1,4 +1,4 @@
-//! Counts the memory that a reader holds, and fails where it holds more than its bound.
+//! Counts the memory that a reader holds, and fails if it holds more than its bound.
 //!
 //! This file is the allocator of every test that measures memory, and is included by each of them with `#[path]`. A
 //! bound is a few bytes for each byte of input and a small base: with a large base, a reader that multiplies a small

@@ -124,7 +124,7 @@ impl<'m, P: ParallelFor> Engine<'m, P> {
     /// Binds a model to kernels and cores.
     ///
     /// # Errors
-    /// Returns an error where the kernels do not read the model's layout, or where the model needs more memory than
+    /// Returns an error if the kernels do not read the model's layout, or if the model needs more memory than
     /// there are addresses.
     pub fn new(model: Model<'m>, kernels: &'static Kernels, parallel: P) -> Result<Self, ModelError> {
         if !kernels.reads(model.dims()) {
@@ -154,7 +154,7 @@ impl<'m, P: ParallelFor> Engine<'m, P> {
     /// outputs to `logits`.
     ///
     /// # Errors
-    /// Returns an error where a length is wrong.
+    /// Returns an error if a length is wrong.
     pub fn run(&self, image: &[u8], scratch: &mut [u8], logits: &mut [f32]) -> Result<(), RunError> {
         self.run_observed(image, scratch, logits, &mut |_, _| {})
     }
@@ -163,7 +163,7 @@ impl<'m, P: ParallelFor> Engine<'m, P> {
     /// channels, the channels padded with zeros.
     ///
     /// # Errors
-    /// Returns an error where a length is wrong.
+    /// Returns an error if a length is wrong.
     pub fn run_observed(
         &self,
         image: &[u8],
@@ -288,7 +288,7 @@ impl Failed {
     }
 }
 
-/// Runs `run`, and returns an error where it notes a failure.
+/// Runs `run`, and returns an error if it notes a failure.
 fn all_succeed(run: impl FnOnce(&Failed)) -> Result<(), RunError> {
     let failed = Failed(core::sync::atomic::AtomicBool::new(false));
     run(&failed);

@@ -35,7 +35,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Lays out the memory of a forward pass with tiles of these sizes on `workers` workers; `None` where it exceeds an
+    /// Lays out the memory of a forward pass with tiles of these sizes on `workers` workers; `None` if it exceeds an
     /// address space.
     pub fn new(dims: &Dims, sizes: &TileSizes, workers: usize) -> Option<Self> {
         let [rows, columns] = [dims.layout.rows, dims.layout.columns].map(|v| (v as usize).max(1));
@@ -99,7 +99,7 @@ impl Plan {
         self.checked_len().unwrap_or(usize::MAX)
     }
 
-    /// Cuts `scratch` into the stream and the memory behind it; `None` where it is too short.
+    /// Cuts `scratch` into the stream and the memory behind it; `None` if it is too short.
     pub fn cut<'s>(&self, scratch: &'s mut [u8]) -> Option<(&'s mut [f32], &'s mut [u8])> {
         let skip = scratch.as_ptr().align_offset(ALIGNMENT);
         let (stream, rest) = scratch.get_mut(skip..)?.split_at_mut_checked(self.stream)?;

@@ -1,4 +1,4 @@
-//! Resampling with the arithmetic of Pillow, from no more of the source than the result needs.
+//! Resamples pictures with the arithmetic of Pillow, and reads only the part of the source that the result needs.
 
 use std::error::Error;
 
@@ -9,10 +9,10 @@ use fast_image_resize::{FilterType, ImageView, ResizeAlg, ResizeOptions, Resizer
 use crate::Picture;
 use crate::limits::zeros;
 
-/// Radius of the widest filter, cubic convolution, in pixels of the smaller scale.
+/// Radius of the widest filter, cubic convolution, in pixels of the smaller of source and result.
 const RADIUS: f64 = 2.0;
 
-/// A part of a side, in pixels and fractions of them.
+/// A part of a side, in pixels and fractions of pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Span {
     pub start: f64,
@@ -66,7 +66,7 @@ fn rows_read(span: Span, target: u32, source: u32) -> (u32, u32) {
     (first, end - first)
 }
 
-/// A picture of which only some rows are in memory.
+/// A picture that has only some of its rows in memory.
 ///
 /// The resizer computes a filter's weights from positions in the whole picture. Were it given the rows alone, positions
 /// would be rounded differently, and so might be a pixel.
@@ -103,7 +103,7 @@ unsafe impl ImageView for Window<'_> {
 mod tests {
     use super::*;
 
-    /// Resamples with all rows in memory: what [`resample`] must not differ from.
+    /// Resamples with all rows in memory. [`resample`] must give the same result.
     fn reference(picture: &Picture, rows: Span, columns: Span, to: [u32; 2], filter: FilterType) -> Vec<u8> {
         let width = to[1];
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));

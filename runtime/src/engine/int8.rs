@@ -86,7 +86,7 @@ fn pack_groups<'a, const GROUP: usize>(
 
 /// Mixes the patches: `y[n,d] += s[d] · Σ_m Wt[n,m] · y[m,d] + p[d] · r[n] + q[d] · bt[n]`.
 ///
-/// Every worker quantises a share of the channels. Where there are channels enough, it then multiplies for the same
+/// Every worker quantises a share of the channels. If there are channels enough, it then multiplies for the same
 /// share, so that cores hardly need each other's parts of the stream.
 pub(super) fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
     let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());

@@ -214,7 +214,7 @@ impl FloatColumns<'_> {
     }
 }
 
-/// Returns a part of `values`, or nothing where the part would reach outside. The checked calls of the kernels then
+/// Returns a part of `values`, or nothing if the part would reach outside. The checked calls of the kernels then
 /// find the wrong length.
 pub(crate) fn part_of<'a, T>(values: &'a [T], part: &Range<usize>) -> &'a [T] {
     values.get(part.clone()).unwrap_or(&[])

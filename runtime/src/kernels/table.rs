@@ -56,9 +56,9 @@ pub(super) struct Int8Tiles {
 /// The network runs tile after tile through a layer, and every tile reads all weights of the layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TileBytes {
-    /// Used where the weights of a block stay in a cache from one tile to the next.
+    /// Used if the weights of a block stay in a cache from one tile to the next.
     pub cached: usize,
-    /// Used where the weights come from further away for every tile, so that fewer and larger tiles pay.
+    /// Used if the weights come from further away for every tile, so that fewer and larger tiles pay.
     pub streamed: usize,
 }
 

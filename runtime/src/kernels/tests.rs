@@ -32,7 +32,7 @@ macro_rules! comparisons {
             }
         )+)+)+
 
-        /// All comparisons with their names, for programs on machines without a test harness. They panic where tables
+        /// All comparisons with their names, for programs on machines without a test harness. They panic if tables
         /// differ.
         #[cfg(feature = "kernel-tests")]
         pub const COMPARISONS: &[(&str, fn())] =
@@ -68,7 +68,7 @@ fn others() -> impl Iterator<Item = &'static Kernels> {
 /// Runs `compare` for every table but the scalar one, with many seeds.
 ///
 /// # Panics
-/// Where the CPU has the scalar table alone, so that nothing would be compared.
+/// If the CPU has the scalar table alone, so that nothing would be compared.
 fn for_every_table(compare: impl Fn(&'static Kernels, Layout, &mut Random)) {
     assert!(others().next().is_some(), "this CPU has the scalar table alone, so there is nothing to compare it with");
     for kernels in others() {

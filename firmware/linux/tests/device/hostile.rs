@@ -1,4 +1,4 @@
-//! `watch` goes on whatever arrives in its folder.
+//! Checks that `watch` goes on whatever arrives in its folder.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Cursor, Read};
@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::place::{DIMS, Place};
 use crate::watch::JPEG;
 
-/// Files that are no pictures, and what the note about each says.
+/// Files that are not pictures, and what the note about each says.
 const BAD: [(&str, &str); 9] = [
     ("empty.jpg", "not a picture, expected JPEG, PNG or BMP"),
     ("cut.jpg", "broken or truncated JPEG"),

@@ -33,7 +33,7 @@ pub(super) enum Extension {
     Fp16,
 }
 
-/// Reads an ID register, where the source of answers allows it.
+/// Reads an ID register, if the source of answers allows it.
 macro_rules! id_register {
     ($name:literal) => {{
         let value: u64;
@@ -87,12 +87,12 @@ pub(super) fn has(extension: Extension) -> bool {
 /// Returns whether the core that runs this is a Cortex-A53 or A55, which issue instructions in their order, under
 /// whatever name.
 ///
-/// The answer is no where the core cannot be known. A machine can have other cores beside this one.
+/// The answer is no if the core cannot be known. A machine can have other cores beside this one.
 pub(super) fn issues_in_order() -> bool {
     main_id().is_some_and(is_a53_or_a55)
 }
 
-/// Reads the main ID register, which Linux answers for where it says so.
+/// Reads the main ID register, which Linux answers for if it says so.
 fn main_id() -> Option<u64> {
     match SOURCE {
         // HWCAP_CPUID

@@ -152,7 +152,7 @@ unsafe extern "C" fn multiply(left: *const u8, right: *const u8, groups: usize, 
 }
 
 /// Adds the products of the first row of a left panel and a right panel, like [`multiply`]. The last panel has one row
-/// where the number of tokens is a square that three does not divide.
+/// if the number of tokens is a square that three does not divide.
 ///
 /// # Safety
 /// The core has the DSP extension; both panels have `groups` groups and start at multiples of four.
@@ -179,7 +179,7 @@ fn for_each_tile(p: &Product, mut start: impl FnMut(usize) -> Sums, mut store: i
     }
 }
 
-/// Returns the first `N` values, or zeros where there are fewer, which the table's callers have ruled out.
+/// Returns the first `N` values, or zeros if there are fewer, which the table's callers have ruled out.
 fn few<T: Copy + Default, const N: usize>(values: &[T]) -> [T; N] {
     values.first_chunk().copied().unwrap_or([T::default(); N])
 }
