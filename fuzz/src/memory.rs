@@ -1,7 +1,8 @@
-//! Counts the memory that a reader holds, and fails where it holds more than its bound.
+//! Counts the memory that a reader holds, and fails if it holds more than its bound.
 //!
-//! This file is the allocator of every test that measures memory, and is included by each of them with `#[path]`. A bound is a
-//! few bytes for each byte of input and a small base: with a large base, a reader that multiplies a small input would pass.
+//! This file is the allocator of every test that measures memory, and is included by each of them with `#[path]`. A
+//! bound is a few bytes for each byte of input and a small base: with a large base, a reader that multiplies a small
+//! input would pass.
 #![allow(dead_code, reason = "each program that includes this file uses a part of it")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -28,8 +29,8 @@ fn count(change: isize) {
     ALL_PEAK.fetch_max(held, Relaxed);
 }
 
-// SAFETY: every call goes to the system's allocator unchanged, and counting allocates nothing: the counters are plain cells of
-// the thread, which need no destructor, and atomic numbers.
+// SAFETY: every call goes to the system's allocator unchanged, and counting allocates nothing: the counters are plain
+// cells of the thread, which need no destructor, and atomic numbers.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
@@ -59,7 +60,8 @@ pub fn peak<T>(task: impl FnOnce() -> T) -> (T, usize) {
     (outcome, (PEAK.get() - before) as usize)
 }
 
-/// Runs `task` and returns with its result the most bytes that all threads held at a time, those that `task` starts included.
+/// Runs `task` and returns with its result the most bytes that all threads held at a time, those that `task` starts
+/// included.
 ///
 /// What other tests do at the same time is counted too, so a test calls [`alone`] first.
 pub fn peak_of_all_threads<T>(task: impl FnOnce() -> T) -> (T, usize) {

@@ -46,7 +46,8 @@ pub fn onnx(data: &[u8]) {
 /// Memory that a decoder of pictures may hold in addition to what the pixels need.
 const PICTURE: Bound = Bound { per_byte: 6, base: 1 << 20 };
 
-/// The most bytes that a pixel needs until it is decoded: progressive JPEGs of four components take five for each sample.
+/// The most bytes that a pixel needs until it is decoded: progressive JPEGs of four components take five for each
+/// sample.
 const PER_PIXEL: usize = 20;
 
 /// The most pixels of a picture that is decoded here. Larger pictures are too slow to fuzz; `hostile.rs` of the package

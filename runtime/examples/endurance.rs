@@ -1,22 +1,22 @@
-//! Runs a packed model very often, on a number of threads that keeps changing: every logit must be the scalar table's, bit for
-//! bit, and the process may not grow.
+//! Runs a packed model many times, on a number of threads that keeps changing. The bits of every logit must be those of
+//! the scalar kernels, and the memory of the process must not grow.
 //!
 //! ```text
 //! cargo run --release -p resmlp-runtime --example endurance -- MODEL.rmlp [inferences]
 //! ```
 //!
-//! Linux only: how much memory is in use is read from `/proc/self/status`.
+//! The program runs on Linux only, because it reads its memory use from `/proc/self/status`.
 
 use std::process::ExitCode;
 use std::time::Instant;
 
 use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, ParallelFor, Serial, Threads, repack};
 
-/// Inferences before other threads take over.
+/// Number of inferences before the number of threads changes.
 const STINT: usize = 250;
-/// Different pictures.
+/// Number of different pictures.
 const PICTURES: usize = 32;
-/// Growth of the resident memory that is no leak: pages that an allocator happens to touch later. Bytes.
+/// Growth of the resident memory that does not count as a leak, in bytes: an allocator may touch some pages late.
 const SLACK: usize = 512 << 10;
 
 fn main() -> ExitCode {
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.as_slice() {
         [path] => endure(path, 1_000_000),
         [path, count] => {
-            count.parse().map_err(|_| format!("{count} is no number")).and_then(|count| endure(path, count))
+            count.parse().map_err(|_| format!("{count} is not a number")).and_then(|count| endure(path, count))
         }
         _ => Err("usage: endurance MODEL.rmlp [inferences]".into()),
     };
@@ -52,7 +52,7 @@ fn endure(path: &str, inferences: usize) -> Result<String, String> {
     let expected = pictures.iter().map(|picture| logits(&model, Kernels::scalar(), &Serial, picture));
     let expected: Vec<Vec<u32>> = expected.collect::<Result<_, String>>()?;
     if expected.iter().all(|logits| *logits == expected[0]) {
-        return Err("all pictures have the same logits: that tests nothing".into());
+        return Err("all pictures have the same logits, so this model tests nothing".into());
     }
 
     let model = Model::parse(&repacked).map_err(|error| error.to_string())?;
@@ -67,7 +67,7 @@ fn endure(path: &str, inferences: usize) -> Result<String, String> {
             }
         }
         drop(threads);
-        // After every number of threads was used once, there is nothing new to allocate.
+        // Once every number of threads has been used, nothing new has to be allocated.
         if stint % 8 == 7 {
             most = resident()?.max(most);
             first = if first == 0 { most } else { first };
@@ -88,7 +88,7 @@ fn endure(path: &str, inferences: usize) -> Result<String, String> {
     ))
 }
 
-/// Pictures of random pixels.
+/// Returns pictures of random pixels.
 fn pictures(model: &Model) -> Vec<Vec<u8>> {
     let [height, width] = model.dims().image;
     let mut state = 1u64;
@@ -99,7 +99,7 @@ fn pictures(model: &Model) -> Vec<Vec<u8>> {
     (0..PICTURES).map(|_| (0..3 * height * width).map(|_| pixel()).collect()).collect()
 }
 
-/// The bits of a picture's logits. Engine and memory are made anew each time, as a program does that cares little.
+/// Returns the bits of a picture's logits. Each call makes a new engine and new memory, as a simple program would.
 fn logits<P: ParallelFor>(
     model: &Model,
     kernels: &'static Kernels,
@@ -112,7 +112,7 @@ fn logits<P: ParallelFor>(
     Ok(logits.into_iter().map(f32::to_bits).collect())
 }
 
-/// Bytes of this process that are in memory.
+/// Returns the resident memory of this process, in bytes.
 fn resident() -> Result<usize, String> {
     let status = std::fs::read_to_string("/proc/self/status").map_err(|error| format!("/proc/self/status: {error}"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS in /proc/self/status")?;

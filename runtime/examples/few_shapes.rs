@@ -1,5 +1,5 @@
-//! Runs a few small random models on every kernel table and on threads, for checkers of memory such as valgrind: models, scratch
-//! memory and results are allocated to the byte, so that what reads or writes beside them is noticed.
+//! Runs a few small random models on every kernel table and on threads, for memory checkers such as Valgrind. Models,
+//! scratch memory and results have exactly the size they need, so that a checker notices any access outside them.
 
 #[path = "random_model/model.rs"]
 mod model;
@@ -12,7 +12,7 @@ const SHAPES: [([usize; 2], usize, usize, usize, usize); 4] =
     [([8, 12], 4, 20, 52, 7), ([15, 9], 3, 12, 48, 1), ([7, 7], 1, 33, 17, 100), ([5, 5], 5, 1, 1, 2)];
 
 fn main() {
-    // More than some of the shapes have panels.
+    // Some of the shapes have fewer panels than there are threads.
     let threads = Threads::new(9).expect("threads");
     for (image, patch, dim, hidden, outputs) in SHAPES {
         for (weights, layout) in [(WeightStorage::Int8, Layout::DEFAULT), (WeightStorage::F16, Layout::F16)] {

@@ -1,17 +1,18 @@
-//! What fits a Raspberry Pi Pico 2: prints a table of networks with the flash and the RAM that they take.
+//! Prints a table of networks for a Raspberry Pi Pico 2 (RP2350), with the flash and the RAM that each of them needs.
 //!
 //! ```text
 //! cargo run --release -p resmlp-runtime --example rp2350
 //! ```
 //!
-//! Flash is the packed model, laid out for these cores, without labels; RAM is what a forward pass asks for.
+//! The flash is that of the packed model without labels, in the layout for these cores. The RAM is the scratch memory
+//! of a forward pass.
 
 #[path = "random_model/model.rs"]
 mod model;
 
 use resmlp_runtime::{Dims, Engine, Kernels, Layout, Model, Serial, WeightStorage};
 
-/// Edge of the picture, patch, channels, blocks, classes.
+/// Each row gives the edge of the picture and of a patch in pixels, and the numbers of channels, blocks and classes.
 const NETWORKS: [[usize; 5]; 9] = [
     [32, 4, 128, 8, 10],
     [48, 8, 128, 8, 10],

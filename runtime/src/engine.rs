@@ -1,4 +1,4 @@
-//! The forward pass of a network, as the folded formulas of the paper state it:
+//! Runs the forward pass of a network. These are the paper's formulas with all constants folded:
 //!
 //! ```text
 //! y[n,:]  = We · patch[n] + be
@@ -62,7 +62,7 @@ impl Stage {
     }
 }
 
-/// Why a forward pass did not run.
+/// The reason why a forward pass did not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RunError {
@@ -70,24 +70,24 @@ pub enum RunError {
     Image {
         /// Bytes found.
         found: usize,
-        /// Height × width × 3.
+        /// Bytes expected: height × width × 3.
         expected: usize,
     },
     /// The scratch memory is too short.
     Scratch {
         /// Bytes found.
         found: usize,
-        /// [`Engine::scratch_len`].
+        /// Bytes needed: [`Engine::scratch_len`].
         expected: usize,
     },
-    /// There is room for a wrong number of results.
+    /// The slice for the logits has the wrong length.
     Logits {
         /// Values found.
         found: usize,
-        /// The model's outputs.
+        /// Values expected: the model's outputs.
         expected: usize,
     },
-    /// Two lengths do not fit together, which is a mistake in this library.
+    /// Two lengths do not fit together, which is an error in this library.
     Internal,
 }
 
@@ -124,7 +124,7 @@ impl<'m, P: ParallelFor> Engine<'m, P> {
     /// Binds a model to kernels and cores.
     ///
     /// # Errors
-    /// Returns an error where the kernels do not read the model's layout, or where the model needs more memory than
+    /// Returns an error if the kernels do not read the model's layout, or if the model needs more memory than
     /// there are addresses.
     pub fn new(model: Model<'m>, kernels: &'static Kernels, parallel: P) -> Result<Self, ModelError> {
         if !kernels.reads(model.dims()) {
@@ -154,7 +154,7 @@ impl<'m, P: ParallelFor> Engine<'m, P> {
     /// outputs to `logits`.
     ///
     /// # Errors
-    /// Returns an error where a length is wrong.
+    /// Returns an error if a length is wrong.
     pub fn run(&self, image: &[u8], scratch: &mut [u8], logits: &mut [f32]) -> Result<(), RunError> {
         self.run_observed(image, scratch, logits, &mut |_, _| {})
     }
@@ -163,7 +163,7 @@ impl<'m, P: ParallelFor> Engine<'m, P> {
     /// channels, the channels padded with zeros.
     ///
     /// # Errors
-    /// Returns an error where a length is wrong.
+    /// Returns an error if a length is wrong.
     pub fn run_observed(
         &self,
         image: &[u8],
@@ -288,7 +288,7 @@ impl Failed {
     }
 }
 
-/// Runs `run`, and returns an error where it notes a failure.
+/// Runs `run`, and returns an error if it notes a failure.
 fn all_succeed(run: impl FnOnce(&Failed)) -> Result<(), RunError> {
     let failed = Failed(core::sync::atomic::AtomicBool::new(false));
     run(&failed);
@@ -305,7 +305,7 @@ fn rescale(block: &mut Block, gain: &[f32], channels: &Range<usize>) {
     }
 }
 
-/// Sums the stream's columns from `first` on into `sums`, in the order of the tokens.
+/// Sums columns of the stream, starting with column `first`, into `sums`, in the order of the tokens.
 fn sum_over_tokens(stream: &[f32], dim: usize, first: usize, sums: &mut [f32]) {
     sums.fill(0.0);
     for row in stream.chunks_exact(dim.max(1)) {

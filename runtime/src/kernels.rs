@@ -1,8 +1,8 @@
-//! The inner loops. [`scalar`] says in plain Rust what each of them computes; every other file makes one instruction
-//! set do the same.
+//! The inner loops. [`scalar`] defines in plain Rust what each of them computes. Every other file does the same with
+//! one instruction set.
 //!
-//! A kernel computes a portion of a result: it never allocates and never schedules. A [`Kernels`] value is a table of
-//! such functions. The folder is divided by architecture, and an architecture's main file lists its tables:
+//! A kernel computes a part of a result. It never allocates memory or starts other work. A [`Kernels`] value is a table
+//! of such functions. The folder is divided by architecture, and an architecture's main file lists its tables:
 //!
 //! * `table` is the type of the tables and the checked way to call them, `operands` what their functions are given;
 //! * `scalar` reads every layout on every CPU and is what the tests compare all other tables with;
@@ -36,7 +36,7 @@ pub use tests::COMPARISONS;
 
 use crate::format::Dims;
 
-/// The tables of this architecture, best first, and behind them the one that every CPU runs.
+/// The tables of this architecture, best first, followed by the one that every CPU runs.
 static ALL: &[&[&Kernels]] = &[
     #[cfg(target_arch = "aarch64")]
     aarch64::TABLES,

@@ -1,21 +1,21 @@
 //! The arithmetic of `NUMERICS.md`, number by number: every rounding rule is here and nowhere else.
 //!
-//! The scalar kernels and the engine compute with these functions, the vector kernels are compared with them bit for
-//! bit, and whoever imitates the engine (a quantiser, quantisation-aware training) calls them too. Each `f32` operation
-//! is rounded by itself to nearest, ties to even; nothing is fused or reassociated.
+//! The scalar kernels and the engine compute with these functions, and tests compare the vector kernels with them bit
+//! for bit. Code that imitates the engine, such as a quantiser or quantisation-aware training, calls them too. Each
+//! `f32` operation is rounded by itself to nearest, ties to even. Nothing is fused or reassociated.
 
 use crate::format::GELU_ENTRIES;
 
 /// Least and largest 8-bit activation.
 pub const INT8_RANGE: [f32; 2] = [-128.0, 127.0];
 
-/// Least and largest input of the classifier: what two 8-bit digits hold, `256 · 127 + 127` at most.
+/// Least and largest input of the classifier. They are the least and the largest number that two 8-bit digits hold.
 pub const HEAD_RANGE: [f32; 2] = [-32768.0, 32639.0];
 
 /// Largest magnitude to which a gain may bring the residual stream: 2^96.
 ///
-/// Everything else that is added to the stream is far smaller, and a sum over all tokens is still finite. So there is
-/// neither infinity nor NaN to be rounded.
+/// Everything else that is added to the stream is far smaller, and a sum over all tokens is still finite. The numbers
+/// to be rounded are therefore never infinite or NaN.
 pub const STREAM_LIMIT: f32 = (1u128 << 96) as f32;
 
 /// Rounds `x` to the nearest integer, ties to even, and limits it to `low..=high`.
@@ -23,7 +23,7 @@ pub const STREAM_LIMIT: f32 = (1u128 << 96) as f32;
 /// The limits are integers within ±2^16. NaN becomes `high`.
 #[inline]
 pub fn round_clamp(x: f32, [low, high]: [f32; 2]) -> i32 {
-    // 1.5 · 2^23: a sum with this number has no bits left for a fraction.
+    // This number is 1.5 · 2^23. A sum with it has no bits left for a fraction.
     const MAGIC: f32 = 12_582_912.0;
     // The limits are integers, so limiting before rounding gives the same as limiting afterwards. The comparisons let
     // no NaN through.
@@ -96,7 +96,7 @@ pub fn gelu_units(sum: i32, scale: i32) -> i32 {
     times_fraction(sum, scale).clamp(-32768, 32767)
 }
 
-/// Computes the GELU of a number of 16 bits, in the same units: `relu(x)` less the table's entry for `|x|`.
+/// Computes the GELU of a 16-bit number in the same units: `relu(x)` minus the table's entry for `|x|`.
 #[inline]
 pub fn gelu_by_table(x: i32, table: &[u8; GELU_ENTRIES], shift: u32) -> i32 {
     let index = (x.unsigned_abs() >> shift).min(255) as u8;
@@ -113,8 +113,8 @@ pub fn requantise(y: i32, scale: i16, zero: i8) -> i32 {
 
 /// Numerator and denominator of erf(x) / x as polynomials in (x / 4)², for |x| ≤ 4.
 ///
-/// The largest error is 2.2e-8; the coefficients were fitted to it by reweighted least squares. Beyond, erf is within
-/// 1.6e-8 of ±1.
+/// The largest error is 2.2e-8. The coefficients were fitted by reweighted least squares to make it small. For |x| > 4,
+/// erf is within 1.6e-8 of ±1.
 #[expect(clippy::approx_constant, reason = "fitted, like the others")]
 pub(crate) const ERF_NUMERATOR: [f32; 6] = [1.128_379, 3.139_976_7, 13.687_659, 16.398_85, 18.877_026, 2.070_757_9];
 pub(crate) const ERF_DENOMINATOR: [f32; 6] = [1.0, 8.116_031, 29.817_919, 63.260_19, 79.714_97, 39.301_468];
@@ -179,7 +179,7 @@ mod tests {
         let numbers = [0, 1, -1, 3, -3, 1 << 20, (1 << 30) - 1, i32::MAX, i32::MIN];
         for (x, fraction) in numbers.iter().flat_map(|&x| numbers.map(|fraction| (x, fraction))) {
             if x == i32::MIN && fraction == i32::MIN {
-                continue; // 2^31 itself
+                continue; // The result would be 2^31, which an `i32` does not hold.
             }
             let halves = (i128::from(x) * i128::from(fraction)).div_euclid(1 << 30);
             assert_eq!(i128::from(times_fraction(x, fraction)), (halves + 1).div_euclid(2), "{x} · {fraction}");

@@ -162,9 +162,9 @@ impl<'a, T> Block<'a, T> {
     }
 }
 
-// SAFETY: a block is an exclusive borrow of its elements, like `&mut [T]`, which may be sent where `T` may be sent.
+// SAFETY: a block is an exclusive borrow of its elements, like `&mut [T]`, which may be sent if `T` may be sent.
 unsafe impl<T: Send> Send for Block<'_, T> {}
-// SAFETY: a shared reference to a block only allows elements to be read, like `&[T]`, which threads may share where
+// SAFETY: a shared reference to a block only allows elements to be read, like `&[T]`, which threads may share if
 // they may share `T`.
 unsafe impl<T: Sync> Sync for Block<'_, T> {}
 

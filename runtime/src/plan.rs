@@ -1,4 +1,4 @@
-//! How the scratch memory is divided. `scratch_len` and `run` share one plan, so that they cannot disagree.
+//! Divides the scratch memory. `scratch_len` and `run` share one plan, so that they cannot disagree.
 
 use core::ops::Range;
 
@@ -35,8 +35,8 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Lays out the memory of a forward pass with tiles of these sizes on `workers` workers; `None` where it exceeds an
-    /// address space.
+    /// Lays out the memory of a forward pass with tiles of these sizes on `workers` workers. Returns `None` if its
+    /// length overflows a `usize`.
     pub fn new(dims: &Dims, sizes: &TileSizes, workers: usize) -> Option<Self> {
         let [rows, columns] = [dims.layout.rows, dims.layout.columns].map(|v| (v as usize).max(1));
         let [dim, hidden, patch] = [Extent::Dim, Extent::Hidden, Extent::Patch].map(|e| dims.padded(e));
@@ -78,8 +78,8 @@ impl Plan {
 
     /// Returns the bytes that a worker needs in the head.
     ///
-    /// These are the sums over tokens and, in 8-bit arithmetic, the quantised sums in panels and one tile of results,
-    /// or else all results.
+    /// They hold the sums over tokens. In 8-bit arithmetic they also hold the quantised sums in panels and one tile of
+    /// results, and in floating-point arithmetic all results.
     fn head_len(dims: &Dims) -> usize {
         let [rows, columns] = [dims.layout.rows, dims.layout.columns].map(|v| v as usize);
         let dim = dims.padded(Extent::Dim);
@@ -94,12 +94,12 @@ impl Plan {
         self.shared.checked_add(self.stream)?.checked_add(ALIGNMENT - 1)
     }
 
-    /// Returns the bytes of scratch memory, which may start at any address.
+    /// Returns the length of the scratch memory in bytes. The memory may start at any address.
     pub fn len(&self) -> usize {
         self.checked_len().unwrap_or(usize::MAX)
     }
 
-    /// Cuts `scratch` into the stream and the memory behind it; `None` where it is too short.
+    /// Cuts `scratch` into the stream and the memory after it. Returns `None` if it is too short.
     pub fn cut<'s>(&self, scratch: &'s mut [u8]) -> Option<(&'s mut [f32], &'s mut [u8])> {
         let skip = scratch.as_ptr().align_offset(ALIGNMENT);
         let (stream, rest) = scratch.get_mut(skip..)?.split_at_mut_checked(self.stream)?;

@@ -99,7 +99,7 @@ impl WeightStorage {
 
 #[cfg(feature = "std")]
 impl WeightStorage {
-    /// Copies weight number `from` of `source` to place `to` of `target`, where both exist.
+    /// Copies weight number `from` of `source` to place `to` of `target`, if both exist.
     pub(crate) fn copy(self, (source, from): (&[u8], usize), (target, to): (&mut [u8], usize)) {
         match self {
             Self::Int8 => copy_element::<1>(source, from, target, to),

@@ -1,4 +1,4 @@
-//! Engines on several threads at once, engines that move, and workers that panic.
+//! Tests engines that run on several threads at once, engines that move between threads, and workers that panic.
 
 #[path = "../examples/random_model/model.rs"]
 mod model;
@@ -31,13 +31,13 @@ fn logits<P: ParallelFor>(engine: &Engine<P>, picture: &[u8]) -> Vec<u32> {
     logits.into_iter().map(f32::to_bits).collect()
 }
 
-/// What each picture gives on the scalar kernels.
+/// Returns the bits of each picture's logits on the scalar kernels.
 fn expected(bytes: &[u8]) -> Vec<Vec<u32>> {
     let engine = Engine::new(Model::parse(bytes).unwrap(), Kernels::scalar(), Serial).unwrap();
     (0..4).map(|seed| logits(&engine, &picture(seed))).collect()
 }
 
-/// As documented; kernels for x86-64 take most.
+/// The crate's documentation promises that 256 KiB of stack suffice on each core.
 #[test]
 fn a_quarter_of_a_megabyte_of_stack_is_enough() {
     for kernels in Kernels::supported() {
@@ -68,7 +68,8 @@ fn many_engines_share_a_model_and_its_threads() {
                     let alone = Engine::new(model.clone(), Kernels::best(&DIMS), Serial).unwrap();
                     assert_eq!(logits(&own, &picture(index)), *expected);
                     assert_eq!(logits(&alone, &picture(index)), *expected);
-                    // One engine may run for several threads at a time too: its memory is the caller's.
+                    // Several threads may also use one engine at the same time, because each of them brings its own
+                    // memory.
                     assert_eq!(logits(shared, &picture(index)), *expected);
                 }
             });
@@ -93,13 +94,14 @@ fn an_engine_moves_across_threads() {
     });
 }
 
-/// A user's cores: threads for each phase. The task with the number `bad`, counted over all phases, panics instead of running.
+/// A `ParallelFor` that starts new threads for each phase. Tasks are counted over all phases, and number `bad` panics
+/// instead of running.
 struct Scoped {
     tasks: AtomicUsize,
     bad: usize,
 }
 
-// SAFETY: each index is handed to one thread, and the scope waits for all of them, also when it unwinds.
+// SAFETY: each index is given to one thread only, and the scope waits for all threads, even when it unwinds.
 unsafe impl ParallelFor for Scoped {
     fn workers(&self) -> usize {
         3
@@ -132,7 +134,7 @@ fn a_worker_that_panics_unwinds_out_of_run_and_spoils_nothing_else() {
         let engine = Engine::new(model.clone(), Kernels::best(&DIMS), &cores).unwrap();
         let outcome = catch_unwind(AssertUnwindSafe(|| logits(&engine, &picture(0))));
         assert!(outcome.is_err(), "task {bad}");
-        // The same engine, the model and the memory are as good as before.
+        // The same engine, model and memory still give the right logits.
         assert_eq!(logits(&engine, &picture(1)), expected[1], "after task {bad}");
     }
 }

@@ -1,4 +1,5 @@
-//! The promise: a model's logits do not depend on kernels, threads or the layout of its weights, bit for bit.
+//! Tests the runtime's main promise: the bits of a model's logits do not depend on the kernels, the number of threads
+//! or the layout of the weights.
 
 #[path = "../examples/random_model/model.rs"]
 mod model;
@@ -8,7 +9,7 @@ use resmlp_runtime::{
     Dims, Engine, Kernels, Layout, Model, ParallelFor, Serial, Threads, WeightStorage, checksum, repack,
 };
 
-/// Shapes with odd tails in every extent.
+/// Shapes most of whose extents leave the last panel incomplete.
 const SHAPES: [Dims; 5] = [
     shape([8, 12], 4, 20, 52, 7),
     shape([15, 9], 3, 12, 48, 1),
@@ -33,7 +34,7 @@ const fn shape(image: [usize; 2], patch: usize, dim: usize, hidden: usize, outpu
     }
 }
 
-/// The shapes with and without a head and gains.
+/// Returns every shape with and without a head, and with and without gains.
 fn all_dims() -> impl Iterator<Item = Dims> {
     SHAPES.into_iter().flat_map(|dims| {
         let embedding = Dims { has_head: false, outputs: dims.dim, ..dims };
@@ -71,7 +72,8 @@ fn every_table_and_number_of_threads_gives_the_same_logits() {
     }
 }
 
-/// The largest gains that a file may have, block after block, and channels that are not read: times zero, infinity would be no number.
+/// In some channels of every block, the gains are the largest that a file may have, and the factors that scale the
+/// stream to 8 bits are zero. If the stream became infinite there, its product with zero would be NaN.
 #[test]
 fn no_gain_drives_the_stream_to_infinity() {
     let dims = Dims { depth: 8, has_gains: true, ..SHAPES[0] };
@@ -80,7 +82,7 @@ fn no_gain_drives_the_stream_to_infinity() {
     for block in 0..dims.depth {
         let gains = [Slot::MixStreamGain, Slot::MlpStreamGain].map(|slot| (slot, MAX_MULTIPLIER));
         for (slot, value) in gains.into_iter().chain([(Slot::MixInputScale, 0.0), (Slot::MlpInputScale, 0.0)]) {
-            // Some channels; the others go on.
+            // Only every third channel is changed.
             for number in bytes[map.range(slot, block)].chunks_exact_mut(4).take(dims.dim).step_by(3) {
                 number.copy_from_slice(&value.to_le_bytes());
             }
@@ -101,7 +103,8 @@ fn no_gain_drives_the_stream_to_infinity() {
     }
 }
 
-/// Of many tokens and few hidden units: no other part needs as much memory, and a worker has several tiles.
+/// The network has many tokens and few hidden units, so that patch mixing needs the most memory and a worker has
+/// several tiles.
 #[test]
 fn patch_mixing_may_need_the_most_memory() {
     let dims = Dims { depth: 1, ..shape([24, 24], 1, 384, 8, 3) };

@@ -7,7 +7,7 @@ use crate::process::{Result, find_program, output_of, run, shown};
 /// A package, and the reason to install it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Package {
-    /// Its name, followed by `:arm64` where the package of that architecture is meant.
+    /// Its name, followed by `:arm64` if the package of that architecture is meant.
     pub name: &'static str,
     /// The words that end the sentence "The package is installed to …".
     pub purpose: &'static str,
@@ -30,7 +30,7 @@ pub fn update() -> Result<()> {
 ///
 /// # Errors
 ///
-/// Returns an error where there is no apt, no way to become root, or apt fails. The message holds the command to run by
+/// Returns an error if there is no apt, no way to become root, or apt fails. The message holds the command to run by
 /// hand.
 pub fn install(packages: &[Package]) -> Result<()> {
     eprintln!("These packages are missing and will be installed:");
@@ -47,7 +47,8 @@ pub fn install_named<'a>(names: impl Iterator<Item = &'a str>) -> Result<()> {
     run(&mut as_root("apt-get", &words)?)
 }
 
-/// Lets apt install packages of another architecture beside the machine's own. Returns true where apt did not do so before.
+/// Lets apt install packages of another architecture beside the machine's own. Returns true if apt did not do so
+/// before.
 pub fn add_architecture(name: &str) -> Result<bool> {
     let known = |question| output_of(Command::new("dpkg").arg(question)).unwrap_or_default();
     let mut architectures = known("--print-architecture");
@@ -64,14 +65,14 @@ pub fn installs_beside_all(package: &str) -> bool {
     simulated(&["--no-remove", package]).is_some()
 }
 
-/// Returns the package and the missing packages that it needs, where apt may remove other packages for it.
+/// Returns the package and the missing packages that it needs, if apt may remove other packages for it.
 pub fn needed_for(package: &str) -> Vec<String> {
     let steps = simulated(&[package]).unwrap_or_default();
     let name = |line: &str| line.strip_prefix("Inst ")?.split(' ').next().map(String::from);
     steps.lines().filter_map(name).collect()
 }
 
-/// Returns what an installation would do, one step a line, or `None` where the installation is impossible.
+/// Returns what an installation would do, one step a line, or `None` if the installation is impossible.
 fn simulated(words: &[&str]) -> Option<String> {
     let options = ["install", "--simulate", "-y", "--no-install-recommends"];
     output_of(Command::new("apt-get").args(options).args(words).env("LC_ALL", "C"))
@@ -84,7 +85,7 @@ pub fn candidate(package: &str) -> Option<String> {
     (version != "(none)").then(|| version.to_string())
 }
 
-/// Returns a command that runs as root, by sudo where needed.
+/// Returns a command that runs as root, by sudo if needed.
 fn as_root(program: &str, args: &[&str]) -> Result<Command> {
     let is_root = output_of(Command::new("id").arg("-u")).is_some_and(|id| id.trim() == "0");
     let mut direct = Command::new(program);

@@ -11,7 +11,7 @@ use crate::tally::{Ignored, Tally, TestOutput};
 ///
 /// # Errors
 ///
-/// Returns an error where cargo fails for another reason than a failing test, such as an error of the compiler.
+/// Returns an error if cargo fails for another reason than a failing test, such as an error of the compiler.
 pub fn test(cargo: &Command) -> Result<Tally> {
     let (mut tally, ignored) = run(cargo, &[])?;
     let (wanted, skipped) = sort_out(ignored, needs::look_for);
@@ -36,11 +36,11 @@ fn sort_out(ignored: Vec<Ignored>, look_for: impl Fn(&str) -> Need) -> (Vec<Stri
     (wanted, skipped)
 }
 
-/// Runs the ignored tests of these names, or all of them where there are no names.
+/// Runs the ignored tests of these names, or all of them if there are no names.
 ///
 /// # Errors
 ///
-/// Returns an error as [`test()`] does, and where not a single test ran.
+/// Returns an error as [`test()`] does, and if not a single test ran.
 pub fn run_ignored(cargo: &Command, names: &[String]) -> Result<Tally> {
     let mut cargo = copy_of(cargo);
     // Examples in the documentation are never ignored for a need, and take long to compile.
@@ -64,7 +64,7 @@ pub fn run_ignored(cargo: &Command, names: &[String]) -> Result<Tally> {
 ///
 /// # Errors
 ///
-/// Returns an error where the program fails for another reason than a failing check.
+/// Returns an error if the program fails for another reason than a failing check.
 pub fn run_checks(program: &mut Command) -> Result<Tally> {
     let mut output = TestOutput::default();
     let outcome = run_by_line(program, |line| {

@@ -189,7 +189,7 @@ impl Board {
         input: &Input,
         elf: &Path,
     ) -> Result<()> {
-        // A program of an earlier build must not be taken for this one where this one cannot be built.
+        // A program of an earlier build must not be taken for this one if this one cannot be built.
         if elf.exists() {
             fs::remove_file(elf).map_err(|error| format!("cannot remove {}: {error}", elf.display()))?;
         }

@@ -51,7 +51,7 @@ pub fn is_complete() -> bool {
 ///
 /// # Errors
 ///
-/// Returns an error where the system has no such packages or they are too old. The message says what to do instead.
+/// Returns an error if the system has no such packages or they are too old. The message says what to do instead.
 pub fn install() -> Result<()> {
     let advice = "no Rust that builds for ARM was found: install one from https://rustup.rs and run this again";
     if !apt::is_there() {

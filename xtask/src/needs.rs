@@ -6,11 +6,11 @@
 //! #[ignore = "needs NEED: HOW TO GET IT"]
 //! ```
 //!
-//! NEED is one of the names in [`look_for`]. A plain `cargo test` reports the test as ignored, not as passed. The command
-//! `cargo xtask test` looks for each need, runs the ignored tests whose need it finds, and reports the others as
-//! skipped, by name. A test that runs without its need fails.
+//! NEED is one of the names in [`look_for`]. A plain `cargo test` reports the test as ignored, not as passed. The
+//! command `cargo xtask test` looks for each need, runs the ignored tests whose need it finds, and reports the others
+//! as skipped, by name. A test that runs without its need fails.
 //!
-//! Some needs can be found only by the test itself: see [`Need::AskTheTest`]. Such a test runs. Where it finds its need
+//! Some needs can be found only by the test itself: see [`Need::AskTheTest`]. Such a test runs. If it finds its need
 //! missing it prints `skipped: NAME (needs NEED)` and returns, and it, too, is reported as skipped.
 
 use std::path::Path;

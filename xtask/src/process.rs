@@ -67,7 +67,7 @@ pub fn output_of(command: &mut Command) -> Option<String> {
 ///
 /// # Errors
 ///
-/// Returns an error where the command fails; the message holds what it wrote to standard error.
+/// Returns an error if the command fails; the message holds what it wrote to standard error.
 pub fn report_of(command: &mut Command) -> Result<String> {
     eprintln!("$ {}", shown(command));
     let output = command.output().map_err(|error| not_started(command, &error))?;

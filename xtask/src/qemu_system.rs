@@ -27,7 +27,7 @@ fn folder() -> PathBuf {
     workspace::target_dir().join("tools/qemu-system")
 }
 
-/// Unpacks the emulators and installs the libraries that they need, where installing their package would remove another
+/// Unpacks the emulators and installs the libraries that they need, if installing their package would remove another
 /// one.
 pub fn unpack_if_it_conflicts() -> Result<()> {
     if apt::installs_beside_all(NAME) {

@@ -86,7 +86,7 @@ fn builder(toolchain: &Toolchain, features: &str) -> Command {
 /// Builds the image and checks its size.
 fn build_image(toolchain: &Toolchain) -> Result<PathBuf> {
     let image = workspace::made("device")?.join("kernel8.img");
-    // An image of an earlier build must not be taken for this one where this one cannot be built.
+    // An image of an earlier build must not be taken for this one if this one cannot be built.
     if image.exists() {
         fs::remove_file(&image).map_err(|error| format!("cannot remove {}: {error}", image.display()))?;
     }

@@ -28,7 +28,7 @@ fn address() -> Result<Tally> {
     test(cargo.env("ASAN_OPTIONS", "detect_leaks=1:detect_stack_use_after_return=1"))
 }
 
-/// Runs the runtime's tests under ThreadSanitizer where the source of the standard library is installed
+/// Runs the runtime's tests under ThreadSanitizer if the source of the standard library is installed
 /// (`rustup component add rust-src`), so that it can be instrumented, too.
 ///
 /// Without the source only an example runs. In a library that is not instrumented, the sanitizer sees races where there

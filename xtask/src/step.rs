@@ -13,7 +13,7 @@ use crate::tools::{self, Missing, Tool};
 pub struct Step {
     /// The name that `--only` takes.
     pub name: &'static str,
-    /// The sentence that holds where the step passes.
+    /// The sentence that holds if the step passes.
     pub about: &'static str,
     /// The programs that the step calls.
     pub tools: &'static [Tool],

@@ -70,7 +70,7 @@ pub fn all() -> Vec<Step> {
     ]
 }
 
-/// Returns the steps of these names, or all of them where there are no names. With `quick`, the steps that need an
+/// Returns the steps of these names, or all of them if there are no names. With `quick`, the steps that need an
 /// emulator are left out, unless they are named.
 pub fn select(quick: bool, only: &[&str]) -> Result<Vec<Step>> {
     let steps = all();
@@ -122,7 +122,7 @@ fn host(_: &Toolchain) -> Result<Tally> {
     test(cargo("test").args(["--release", "--workspace"]))
 }
 
-/// Tests in the dev profile, which panics where arithmetic overflows or a debug assertion does not hold.
+/// Tests in the dev profile, which panics if arithmetic overflows or a debug assertion does not hold.
 fn runtime_checked(_: &Toolchain) -> Result<Tally> {
     test(cargo("test").args(["--package", RUNTIME]))
 }

@@ -12,7 +12,7 @@ use crate::tally::Tally;
 use crate::toolchain::Toolchain;
 use crate::workspace;
 
-/// The version of cargo-deny that is compiled where none is installed.
+/// The version of cargo-deny that is compiled if none is installed.
 const CARGO_DENY: &str = "0.20.2";
 /// The manifests of the workspaces. Each has a lock file beside it.
 const MANIFESTS: [&str; 2] = ["Cargo.toml", "firmware/cortex_m/Cargo.toml"];
@@ -49,7 +49,7 @@ pub fn check(_: &Toolchain) -> Result<Tally> {
     Ok(tally)
 }
 
-/// Returns the user's own cargo-deny, or one that is compiled once and kept. Returns `None` where compiling fails.
+/// Returns the user's own cargo-deny, or one that is compiled once and kept. Returns `None` if compiling fails.
 fn cargo_deny() -> Option<PathBuf> {
     if let Some(program) = find_program("cargo-deny") {
         return Some(program);

@@ -15,7 +15,7 @@ use crate::workspace;
 /// The version of this file. Raise it with every change after which the folder has to be made anew.
 const RECIPE: &str = "1";
 
-/// Returns the folder, and makes it anew where Debian's compiler has changed since it was made.
+/// Returns the folder, and makes it anew if Debian's compiler has changed since it was made.
 ///
 /// All of Debian's toolchain has to be installed: see [`debian::is_complete`].
 pub fn ensure() -> Result<PathBuf> {

@@ -33,9 +33,9 @@ pub struct Ignored {
 pub struct Failure {
     /// Name of the test or the check.
     pub name: String,
-    /// The reason, where the output above does not already show it.
+    /// The reason, if the output above does not already show it.
     pub reason: Option<String>,
-    /// A command that runs this test alone, where there is one.
+    /// A command that runs this test alone, if there is one.
     pub again: Option<String>,
 }
 
@@ -56,14 +56,14 @@ impl Tally {
         }
     }
 
-    /// Counts a check only where it failed. It suits a build whose program is tested afterwards.
+    /// Counts a check only if it failed. It suits a build whose program is tested afterwards.
     pub fn record_failure(&mut self, name: &str, outcome: Result<(), String>) {
         if outcome.is_err() {
             self.record(name, outcome);
         }
     }
 
-    /// Adds the tally of several checks, or counts one failure of this name where they could not run.
+    /// Adds the tally of several checks, or counts one failure of this name if they could not run.
     pub fn record_all(&mut self, name: &str, outcome: Result<Self, String>) {
         match outcome {
             Ok(tally) => *self += tally,
@@ -158,7 +158,7 @@ impl TestOutput {
     }
 }
 
-/// Returns the number that stands before `unit`, as in `3 passed`, or 0 where there is none.
+/// Returns the number that stands before `unit`, as in `3 passed`, or 0 if there is none.
 fn number_before(text: &str, unit: &str) -> usize {
     let before = text.split(unit).next().unwrap_or("");
     before.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)

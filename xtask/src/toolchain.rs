@@ -1,4 +1,4 @@
-//! Chooses the cargo that builds for ARM: the user's own where it can, else one that is made of Debian's packages.
+//! Chooses the cargo that builds for ARM: the user's own if it can, else one that is made of Debian's packages.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,14 +16,14 @@ pub enum Toolchain {
 }
 
 impl Toolchain {
-    /// Returns a toolchain for these targets, and installs it where there is none.
+    /// Returns a toolchain for these targets, and installs it if there is none.
     ///
     /// The first of these that is possible is done: take the current toolchain, if it has the targets; take Debian's
     /// toolchain, if it is installed; let rustup add the targets to the current toolchain; install Debian's toolchain.
     ///
     /// # Errors
     ///
-    /// Returns an error where none of these is possible. The message says what to install.
+    /// Returns an error if none of these is possible. The message says what to install.
     pub fn for_targets(targets: &[&str]) -> Result<Self> {
         let current_has_all = || targets.iter().all(|target| current_has(target));
         if current_has_all() {
@@ -64,7 +64,7 @@ pub fn has_std_source() -> bool {
     sysroot.is_some_and(|folder| Path::new(folder.trim()).join("lib/rustlib/src/rust/library/Cargo.lock").is_file())
 }
 
-/// Runs `rustup <kind> add <names>` for the current toolchain. Returns false where there is no rustup or it fails.
+/// Runs `rustup <kind> add <names>` for the current toolchain. Returns false if there is no rustup or it fails.
 pub fn rustup_add(kind: &str, names: &[&str]) -> bool {
     if find_program("rustup").is_none() {
         return false;

@@ -27,7 +27,7 @@ pub enum Tool {
     Aarch64Linker,
     /// Runs programs for aarch64 Linux as on one of several cores.
     QemuUser,
-    /// The same emulator, linked so that it loads plugins. Where it is missing or too new (Debian 13), no instructions
+    /// The same emulator, linked so that it loads plugins. If it is missing or too new (Debian 13), no instructions
     /// are counted.
     QemuUserPlugins,
     /// Compiles C for this machine.
@@ -44,7 +44,7 @@ pub enum Tool {
     Valgrind,
     /// Compiles C++, for this machine.
     Cxx,
-    /// The ssh server that the tests of `resmlp deploy` connect to. Where it is missing, these tests are skipped.
+    /// The ssh server that the tests of `resmlp deploy` connect to. If it is missing, these tests are skipped.
     SshServer,
     /// Shows the page of `resmlp-device bench --html`. Distributions without the package (Ubuntu) skip that test.
     Browser,
@@ -110,7 +110,7 @@ impl Tool {
             Self::Fuzzer => libfuzzer().is_ok() && find_program("c++").is_some(),
             Self::Valgrind => find_program("valgrind").is_some(),
             Self::Cxx => find_program("c++").is_some(),
-            // Where systemd runs, installing the package would start the server and open the machine to the network.
+            // If systemd runs, installing the package would start the server and open the machine to the network.
             // That is for its user to choose, so nothing is installed there.
             Self::SshServer => {
                 let has_server = find_program("sshd").is_some() || Path::new("/usr/sbin/sshd").is_file();
@@ -179,7 +179,7 @@ pub fn install(tools: &[Tool]) -> Vec<Missing> {
     tools.iter().filter_map(alone).collect()
 }
 
-/// Installs those of the tools that are missing; fails where one of them still is.
+/// Installs those of the tools that are missing; fails if one of them still is.
 pub fn ensure(tools: &[Tool]) -> Result<()> {
     let host = toolchain::host()?;
     let missing = || tools.iter().copied().filter(|tool| !tool.is_there(&host)).collect::<Vec<_>>();
@@ -241,7 +241,7 @@ pub fn emulate_aarch64(cargo: &mut Command, core: &str) -> Result<()> {
     let mut runner =
         qemu_user().ok_or("the emulator qemu-user is missing: install the package qemu-user-static")?.to_string();
     if toolchain::host()? != LINUX {
-        // Without the variable, threads hang where the package libc6:arm64 is installed, too: two C libraries get
+        // Without the variable, threads hang if the package libc6:arm64 is installed, too: two C libraries get
         // mixed.
         runner += &format!(" -L {AARCH64_ROOT} -E LD_LIBRARY_PATH={AARCH64_ROOT}/lib");
     }

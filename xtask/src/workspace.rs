@@ -16,7 +16,7 @@ pub fn target_dir() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
 }
 
-/// Returns a folder in cargo's output folder, and makes it where it does not exist.
+/// Returns a folder in cargo's output folder, and makes it if it does not exist.
 pub fn made(name: &str) -> Result<PathBuf> {
     let folder = target_dir().join(name);
     fs::create_dir_all(&folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
@@ -29,7 +29,7 @@ pub fn accepts_rust(release: &str) -> bool {
     version(release) >= version(env!("CARGO_PKG_RUST_VERSION"))
 }
 
-/// Returns the major and the minor number, or (0, 0) where the text is no version.
+/// Returns the major and the minor number, or (0, 0) if the text is no version.
 fn version(release: &str) -> (u32, u32) {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|digits| digits.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))

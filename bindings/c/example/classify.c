@@ -1,8 +1,10 @@
 /*
  * Classifies pictures: classify THREADS MODEL.rmlp PICTURE.rgb...
  *
- * A picture is a file of height × width × 3 bytes of the model's size. For each, one line has all logits, and one the best
- * classes. All memory is the program's: the library allocates none.
+ * A picture is a file of height × width × 3 bytes, in the size that the model reads. For each picture the program
+ * prints
+ * one line with all logits and one line with the best classes. The program allocates all memory; the library allocates
+ * none.
  *
  *   cargo rustc --crate-type staticlib --profile freestanding -p resmlp-c --no-default-features --features hosted
  *   cc -std=c99 -O2 -I bindings/c/include bindings/c/example/classify.c target/freestanding/libresmlp.a -pthread
@@ -13,7 +15,7 @@
 
 #include "resmlp.h"
 
-/* What one thread does: every `step`th task from `first` on. */
+/* The share of one thread: every `step`th task from `first` on. */
 struct share {
   size_t first, step, count;
   resmlp_task task;
@@ -26,7 +28,7 @@ static void *work(void *argument) {
   return NULL;
 }
 
-/* The simplest threads there are: started for each part of the network, which takes longer than threads that wait. */
+/* Starts new threads for each part of the network: simple, but slower than keeping threads that wait for work. */
 static void for_each(void *context, size_t count, resmlp_task task, void *data) {
   size_t threads = *(const size_t *)context;
   struct share shares[RESMLP_WORKERS_MAX];
@@ -51,13 +53,14 @@ static void check(const char *what, int32_t status) {
 static void *allocate(size_t length) {
   void *memory = malloc(length + 1);
   if (memory == NULL) {
-    fprintf(stderr, "%zu bytes of memory are missing\n", length);
+    fprintf(stderr, "cannot allocate %zu bytes of memory\n", length);
     exit(1);
   }
   return memory;
 }
 
-/* The file's contents at a multiple of RESMLP_ALIGNMENT. What was allocated for it is not freed: the program ends first. */
+/* Reads a file to an address that is a multiple of RESMLP_ALIGNMENT. The memory is never freed, because the program needs
+ * it until its end. */
 static uint8_t *read_file(const char *path, size_t *length) {
   FILE *file = fopen(path, "rb");
   if (file == NULL || fseek(file, 0, SEEK_END) != 0 || ftell(file) < 0) {

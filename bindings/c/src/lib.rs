@@ -1,7 +1,8 @@
-//! The runtime's interface for C and C++; `include/resmlp.h` is generated from it.
+//! The runtime's interface for C and C++. `include/resmlp.h` is generated from this package.
 //!
-//! Every function checks what it is given as far as that can be checked, and calls the runtime. Built without `std`
-//! (`cargo xtask test --only c`), its panic handler is a symbol that does not exist: a C program that links has no panic in it.
+//! Every function checks its arguments as far as they can be checked, and then calls the runtime. Without the feature
+//! `std` (`cargo xtask test --only c`), the panic handler calls a function that is defined nowhere. A C program that
+//! links therefore contains no panic.
 #![no_std]
 #![allow(non_camel_case_types)]
 
@@ -27,14 +28,15 @@ use resmlp_status as Status;
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {
     unsafe extern "C" {
-        /// Defined nowhere.
+        /// This function is defined nowhere.
         fn resmlp_panic_is_reachable() -> !;
     }
-    // SAFETY: a program that contains this call does not link.
+    // SAFETY: the call is never executed, because no program that contains it can be linked.
     unsafe { resmlp_panic_is_reachable() }
 }
 
-/// Without optimisation nothing is proven, and overflow is a panic.
+/// Waits for ever. A build without optimisation keeps unreachable panics and checks for overflow, so it cannot use the
+/// handler above.
 #[cfg(all(not(feature = "std"), debug_assertions))]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {
@@ -43,29 +45,31 @@ fn panic(_: &core::panic::PanicInfo) -> ! {
     }
 }
 
-/// A model's bytes start at a multiple of this.
+/// The bytes of a model must start at a multiple of this number.
 pub const RESMLP_ALIGNMENT: usize = 64;
-/// Most classes that resmlp_top() finds.
+/// Largest number of classes that resmlp_top() finds.
 pub const RESMLP_TOP_MAX: usize = 16;
 
-/// A validated model. It refers to the model's bytes, which must stay where they are, unchanged, as long as it is used.
+/// A validated model. It refers to the model's bytes, which must stay where they are, unchanged, as long as the object
+/// is used.
 ///
-/// Start with zeros: `resmlp_model model = {0};`
+/// Initialise the object with zeros: `resmlp_model model = {0};`
 #[repr(C)]
 pub struct resmlp_model {
     mark: u64,
     memory: [u64; 96],
 }
 
-// SAFETY: plain numbers, the mark first.
+// SAFETY: the type is `repr(C)`, its first field is the `u64` mark, and its other field is an array of `u64`.
 unsafe impl Place for resmlp_model {
     type Object = Model<'static>;
     const MARK: u64 = u64::from_le_bytes(*b"rsmlpMod");
 }
 
-/// A model bound to kernels and cores. It refers to the model's bytes, but not to the resmlp_model.
+/// A model together with the kernels and threads that run it. It refers to the model's bytes, but not to the
+/// resmlp_model.
 ///
-/// Start with zeros: `resmlp_engine engine = {0};`
+/// Initialise the object with zeros: `resmlp_engine engine = {0};`
 #[repr(C)]
 pub struct resmlp_engine {
     mark: u64,
@@ -75,7 +79,7 @@ pub struct resmlp_engine {
 mod bound {
     use super::{Kernels, Model, resmlp_parallel};
 
-    /// What a `resmlp_engine` holds.
+    /// The contents of a `resmlp_engine`.
     #[derive(Clone)]
     pub struct Bound {
         pub model: Model<'static>,
@@ -85,18 +89,18 @@ mod bound {
 }
 use bound::Bound;
 
-// SAFETY: plain numbers, the mark first.
+// SAFETY: the type is `repr(C)`, its first field is the `u64` mark, and its other field is an array of `u64`.
 unsafe impl Place for resmlp_engine {
     type Object = Bound;
     const MARK: u64 = u64::from_le_bytes(*b"rsmlpEng");
 }
 
-/// Text in UTF-8. It does not end with a zero: print it with `printf("%.*s", (int)text.length, text.start)`.
+/// A text in UTF-8 that does not end with a zero. Print it with `printf("%.*s", (int)text.length, text.start)`.
 #[repr(C)]
 pub struct resmlp_text {
     /// The first byte.
     pub start: *const c_char,
-    /// Bytes.
+    /// Number of bytes.
     pub length: usize,
 }
 
@@ -106,26 +110,27 @@ impl From<&'static str> for resmlp_text {
     }
 }
 
-/// What a model says of itself.
+/// Properties of a model.
 #[repr(C)]
 pub struct resmlp_info {
     /// Height of a picture, pixels.
     pub height: u32,
     /// Width of a picture, pixels.
     pub width: u32,
-    /// Bytes of a picture: height × width × 3.
+    /// Number of bytes of a picture: height × width × 3.
     pub image_len: usize,
-    /// Logits: classes, or channels where there is no classifier.
+    /// Number of logits: the classes, or the channels of a model without a classifier.
     pub outputs: u32,
-    /// Labels: as many as outputs, or 0.
+    /// Number of labels: the same as outputs, or 0 if the model carries no labels.
     pub labels: u32,
-    /// 1 with a classifier, 0 for an embedding.
+    /// 1 if the model has a classifier, 0 if it computes an embedding.
     pub has_head: u32,
-    /// 1 for 16-bit floating-point weights, 0 for 8-bit ones.
+    /// 1 if the weights are 16-bit floating-point numbers, 0 if they are 8-bit integers.
     pub is_f16: u32,
-    /// Resizing before the centre is cut out: 1 bicubic, 0 bilinear; both with antialiasing.
+    /// The filter that resizes a picture before its centre is cut out: 1 for bicubic, 0 for bilinear, both with
+    /// antialiasing.
     pub is_bicubic: u32,
-    /// The shorter side of a picture is resized to the model's size divided by this.
+    /// The shorter side of a picture is resized to the model's size divided by this number.
     pub crop: f32,
 }
 
@@ -133,16 +138,18 @@ pub struct resmlp_info {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct resmlp_class {
-    /// Its number.
+    /// Number of the class, counted from 0.
     pub index: u32,
-    /// Its logit.
+    /// Logit of the class.
     pub logit: f32,
 }
 
 /// Validates the `length` bytes of a packed model at `bytes`, and makes `model` a view of them. Nothing is copied.
 ///
-/// @param model  receives the model; after an error it is not initialised, and after _NULL, _MISALIGNED and _OVERLAP untouched
-/// @param bytes  the file, at a multiple of RESMLP_ALIGNMENT; kept as long as the model or an engine of it is used
+/// @param model  receives the model. After an error it is not initialised, and after _NULL, _MISALIGNED and _OVERLAP
+///               its memory is unchanged
+/// @param bytes  the file's bytes, at a multiple of RESMLP_ALIGNMENT; they must stay there, unchanged, as long as the
+///               model or an engine made from it is used
 /// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, _RANGE, _OVERLAP, _NOT_A_MODEL, _VERSION, _DAMAGED or _MALFORMED
 ///
 /// # Safety
@@ -150,7 +157,9 @@ pub struct resmlp_class {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resmlp_parse(model: *mut resmlp_model, bytes: *const u8, length: usize) -> i32 {
     let parse = || {
-        // SAFETY: the caller keeps the rules, here and below.
+        // SAFETY: the caller keeps the rules at the top of the header: both pointers are valid for their types and
+        // lengths, and the bytes stay unchanged. `apart` has checked that `model` overlaps no byte before anything is
+        // written.
         unsafe {
             memory::non_null(model)?;
             let own = (model as usize, size_of::<resmlp_model>());
@@ -162,7 +171,7 @@ pub unsafe extern "C" fn resmlp_parse(model: *mut resmlp_model, bytes: *const u8
     Status::of(parse())
 }
 
-/// What the model says of itself.
+/// Writes the model's properties to `info`.
 ///
 /// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED or _UNINITIALISED
 ///
@@ -171,7 +180,7 @@ pub unsafe extern "C" fn resmlp_parse(model: *mut resmlp_model, bytes: *const u8
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resmlp_model_info(model: *const resmlp_model, info: *mut resmlp_info) -> i32 {
     let tell = || {
-        // SAFETY: the caller keeps the rules.
+        // SAFETY: the caller keeps the rules at the top of the header: `model` is valid and no other thread writes it.
         let model = unsafe { memory::get(model)? };
         let (dims, preprocessing) = (model.dims(), model.preprocessing());
         let [height, width] = dims.image;
@@ -186,32 +195,33 @@ pub unsafe extern "C" fn resmlp_model_info(model: *const resmlp_model, info: *mu
             is_bicubic: u32::from(preprocessing.resize == Resize::Bicubic),
             crop: preprocessing.crop,
         };
-        // SAFETY: the caller keeps the rules.
+        // SAFETY: the caller keeps the rules at the top of the header: `info` is valid for writes.
         unsafe { memory::write(info, told) }
     };
     Status::of(tell())
 }
 
-/// The name of class `index`. It lies in the model's bytes.
+/// Writes the name of class `index` to `label`. The text lies in the model's bytes.
 ///
-/// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, _UNINITIALISED, or _RANGE where there is no such label
+/// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, _UNINITIALISED, or _RANGE if there is no such label
 ///
 /// # Safety
 /// The rules at the top of the header.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resmlp_model_label(model: *const resmlp_model, index: usize, label: *mut resmlp_text) -> i32 {
     let tell = || {
-        // SAFETY: the caller keeps the rules, here and below.
+        // SAFETY: the caller keeps the rules at the top of the header: `model` is valid and no other thread writes it.
         let found = unsafe { memory::get(model)? }.labels().nth(index).ok_or(Status::Range)?;
-        // SAFETY: as above.
+        // SAFETY: the caller keeps the rules at the top of the header: `label` is valid for writes.
         unsafe { memory::write(label, found.into()) }
     };
     Status::of(tell())
 }
 
-/// The name of the kernels at `index` among those that this CPU can run, fastest first. It lasts for ever.
+/// Writes the name of the kernels at `index` among those that this CPU can run, fastest first, to `name`. The text is
+/// never freed.
 ///
-/// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, or _RANGE where there are no more
+/// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, or _RANGE if `index` is not below the number of such kernels
 ///
 /// # Safety
 /// The rules at the top of the header.
@@ -219,18 +229,21 @@ pub unsafe extern "C" fn resmlp_model_label(model: *const resmlp_model, index: u
 pub unsafe extern "C" fn resmlp_kernels_name(index: usize, name: *mut resmlp_text) -> i32 {
     let tell = || {
         let kernels = Kernels::supported().nth(index).ok_or(Status::Range)?;
-        // SAFETY: the caller keeps the rules.
+        // SAFETY: the caller keeps the rules at the top of the header: `name` is valid for writes.
         unsafe { memory::write(name, kernels.name().into()) }
     };
     Status::of(tell())
 }
 
-/// Binds a model to kernels and threads.
+/// Makes an engine of a model, kernels and threads.
 ///
-/// @param engine    receives the engine; after an error it is not initialised, and after _NULL, _MISALIGNED and _OVERLAP of its own untouched
-/// @param kernels   a name that resmlp_kernels_name() knows, ended by a zero; NULL: the fastest that read the model's layout
-/// @param parallel  threads; copied. NULL: the thread that calls resmlp_run()
-/// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, _UNINITIALISED, _OVERLAP, _KERNELS, _LAYOUT, _RANGE (workers) or _MALFORMED
+/// @param engine    receives the engine. After an error it is not initialised, and if `engine` itself is the cause of
+///                  _NULL, _MISALIGNED or _OVERLAP, its memory is unchanged
+/// @param kernels   a name that resmlp_kernels_name() gives, ended by a zero, or NULL for the fastest kernels that read
+///                  the model's layout
+/// @param parallel  the threads, copied into the engine, or NULL to use only the thread that calls resmlp_run()
+/// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, _UNINITIALISED, _OVERLAP, _KERNELS, _LAYOUT, _RANGE (workers) or
+///         _MALFORMED
 ///
 /// # Safety
 /// The rules at the top of the header.
@@ -242,7 +255,9 @@ pub unsafe extern "C" fn resmlp_engine_init(
     parallel: *const resmlp_parallel,
 ) -> i32 {
     let bind = || {
-        // SAFETY: the caller keeps the rules, here and below.
+        // SAFETY: the caller keeps the rules at the top of the header: each pointer is NULL or valid for its type, and
+        // the name ends with a zero. `apart` has checked that `engine` does not overlap `model` before anything is
+        // written.
         unsafe {
             memory::non_null(engine)?;
             let (own, other) = (size_of::<resmlp_engine>(), size_of::<resmlp_model>());
@@ -267,7 +282,7 @@ pub unsafe extern "C" fn resmlp_engine_init(
     Status::of(bind())
 }
 
-/// The name of the engine's kernels. It lasts for ever.
+/// Writes the name of the engine's kernels to `name`. The text is never freed.
 ///
 /// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED or _UNINITIALISED
 ///
@@ -275,17 +290,19 @@ pub unsafe extern "C" fn resmlp_engine_init(
 /// The rules at the top of the header.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resmlp_engine_kernels(engine: *const resmlp_engine, name: *mut resmlp_text) -> i32 {
-    // SAFETY: the caller keeps the rules.
+    // SAFETY: the caller keeps the rules at the top of the header: `engine` is valid and no other thread writes it, and
+    // `name` is valid for writes.
     Status::of(unsafe { memory::get(engine).and_then(|bound| memory::write(name, bound.kernels.name().into())) })
 }
 
-/// Bytes of scratch memory that resmlp_run() needs, wherever they start; 0 where the engine is not initialised.
+/// Returns the number of bytes of scratch memory that resmlp_run() needs, at any alignment, or 0 if the engine is not
+/// initialised.
 ///
 /// # Safety
 /// The rules at the top of the header.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resmlp_scratch_len(engine: *const resmlp_engine) -> usize {
-    // SAFETY: the caller keeps the rules.
+    // SAFETY: the caller keeps the rules at the top of the header: `engine` is valid and no other thread writes it.
     let Ok(bound) = (unsafe { memory::get(engine) }) else { return 0 };
     let engine = Engine::new(bound.model.clone(), bound.kernels, Cores::new(bound.lent));
     engine.map_or(0, |engine| engine.scratch_len())
@@ -293,10 +310,12 @@ pub unsafe extern "C" fn resmlp_scratch_len(engine: *const resmlp_engine) -> usi
 
 /// Runs the network on one picture.
 ///
-/// @param image    rows from top to bottom, pixels from left to right, red, green and blue: resmlp_info.image_len bytes
-/// @param scratch  memory that holds anything before and afterwards: resmlp_scratch_len() bytes or more
+/// @param image    resmlp_info.image_len bytes: rows from top to bottom, pixels from left to right, and of each pixel
+///                 red, green and blue
+/// @param scratch  resmlp_scratch_len() bytes or more, whose contents before and after the call do not matter
 /// @param logits   receives resmlp_info.outputs numbers
-/// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, _UNINITIALISED, _OVERLAP, _IMAGE, _SCRATCH, _LOGITS, _RANGE, _PARALLEL or
+/// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, _UNINITIALISED, _OVERLAP, _IMAGE, _SCRATCH, _LOGITS, _RANGE, _PARALLEL
+/// or
 ///         _INTERNAL
 ///
 /// # Safety
@@ -312,7 +331,7 @@ pub unsafe extern "C" fn resmlp_run(
     logits_len: usize,
 ) -> i32 {
     let run = || {
-        // SAFETY: the caller keeps the rules, here and below.
+        // SAFETY: the caller keeps the rules at the top of the header: `engine` is valid and no other thread writes it.
         let bound = unsafe { memory::get(engine)? };
         let bytes = bound.model.bytes();
         let ranges = [
@@ -323,7 +342,9 @@ pub unsafe extern "C" fn resmlp_run(
             (bytes.as_ptr() as usize, bytes.len()),
         ];
         memory::apart(2, &ranges)?;
-        // SAFETY: as above; what is written overlaps nothing.
+        // SAFETY: the caller keeps the rules at the top of the header: the pointers are valid for their lengths.
+        // `apart` has checked that scratch memory and logits overlap each other nowhere, nor any of the memory that is
+        // read.
         let (image, scratch, logits) = unsafe {
             let image = memory::slice(image, image_len)?;
             (image, memory::slice_mut(scratch, scratch_len)?, memory::slice_mut(logits, logits_len)?)
@@ -335,7 +356,7 @@ pub unsafe extern "C" fn resmlp_run(
     Status::of(run())
 }
 
-/// The `count` largest logits, largest first; equal ones in the order of their index.
+/// Finds the `count` largest logits, largest first. Equal logits are in the order of their index.
 ///
 /// @param best   receives `count` classes
 /// @param count  at most RESMLP_TOP_MAX, and at most `length`
@@ -352,7 +373,8 @@ pub unsafe extern "C" fn resmlp_top(logits: *const f32, length: usize, best: *mu
         let bytes = |len: usize, size: usize| len.saturating_mul(size);
         let written = (best as usize, bytes(count, size_of::<resmlp_class>()));
         memory::apart(1, &[written, (logits as usize, bytes(length, size_of::<f32>()))])?;
-        // SAFETY: the caller keeps the rules, and what is written overlaps nothing.
+        // SAFETY: the caller keeps the rules at the top of the header: the pointers are valid for their lengths.
+        // `apart` has checked that `best` and `logits` do not overlap.
         let (logits, best) = unsafe { (memory::slice(logits, length)?, memory::slice_mut(best, count)?) };
         for (best, &(index, logit)) in best.iter_mut().zip(&top::<RESMLP_TOP_MAX>(logits)) {
             *best = resmlp_class { index: index as u32, logit };

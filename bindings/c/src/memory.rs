@@ -1,4 +1,4 @@
-//! What C passes, checked as far as it can be.
+//! Checks the pointers and lengths that C passes, as far as they can be checked.
 
 use core::ffi::c_char;
 use core::mem::{align_of, needs_drop, size_of};
@@ -7,32 +7,45 @@ use core::slice;
 
 use crate::resmlp_status as Status;
 
-/// The pointer, unless it is NULL or not aligned to its type.
+/// Returns the pointer.
+///
+/// # Errors
+/// Returns an error if the pointer is NULL or not aligned to its type.
 pub fn non_null<T>(pointer: *const T) -> Result<NonNull<T>, Status> {
     let pointer = NonNull::new(pointer.cast_mut()).ok_or(Status::Null)?;
     if pointer.is_aligned() { Ok(pointer) } else { Err(Status::Misaligned) }
 }
 
+/// Borrows the `T` at `pointer`.
+///
 /// # Safety
-/// Where it is neither NULL nor misaligned, `pointer` points to an initialised `T` that nobody writes during `'a`.
+/// Unless `pointer` is NULL or misaligned, it must point to an initialised `T` that nobody writes during `'a`.
 pub unsafe fn borrow<'a, T>(pointer: *const T) -> Result<&'a T, Status> {
-    // SAFETY: the caller's promise.
+    // SAFETY: the pointer is neither NULL nor misaligned, so the caller promises an initialised `T` that nobody writes.
     non_null(pointer).map(|pointer| unsafe { pointer.as_ref() })
 }
 
+/// Borrows the `len` elements at `pointer`.
+///
 /// # Safety
-/// Where it is neither NULL nor misaligned, `pointer` points to `len` initialised elements that nobody writes during `'a`.
+/// Unless `pointer` is NULL or misaligned, it must point to `len` initialised elements that nobody writes during `'a`.
 pub unsafe fn slice<'a, T>(pointer: *const T, len: usize) -> Result<&'a [T], Status> {
     let pointer = sized(pointer, len)?;
-    // SAFETY: the caller's promise, and the length was checked.
+    // SAFETY: the pointer is neither NULL nor misaligned, so the caller promises `len` initialised elements that nobody
+    // writes. `sized` has checked that they take at most `isize::MAX` bytes and do not wrap around.
     Ok(unsafe { slice::from_raw_parts(pointer.as_ptr(), len) })
 }
 
+/// Borrows the `len` elements at `pointer` for writing.
+///
 /// # Safety
-/// As [`slice`], and nobody else reads the elements either. What C has not written to counts as initialised: it holds something.
+/// Unless `pointer` is NULL or misaligned, it must point to `len` elements that nobody else reads or writes during
+/// `'a`. Memory that C has not written counts as initialised, because every bit pattern is a valid value of the types
+/// used here.
 pub unsafe fn slice_mut<'a, T>(pointer: *mut T, len: usize) -> Result<&'a mut [T], Status> {
     let pointer = sized(pointer, len)?;
-    // SAFETY: the caller's promise, and the length was checked.
+    // SAFETY: the pointer is neither NULL nor misaligned, so the caller promises `len` elements that nobody else uses.
+    // `sized` has checked that they take at most `isize::MAX` bytes and do not wrap around.
     Ok(unsafe { slice::from_raw_parts_mut(pointer.as_ptr(), len) })
 }
 
@@ -44,7 +57,11 @@ fn sized<T>(pointer: *const T, len: usize) -> Result<NonNull<T>, Status> {
     if fits { Ok(pointer) } else { Err(Status::Range) }
 }
 
-/// Refuses ranges (address, bytes) of which one of the first `written` overlaps another.
+/// Checks that none of the first `written` ranges overlaps any other range. A range is an address and a number of
+/// bytes.
+///
+/// # Errors
+/// Returns [`Status::Overlap`] if two ranges overlap.
 pub fn apart(written: usize, ranges: &[(usize, usize)]) -> Result<(), Status> {
     let overlap =
         |a: &(usize, usize), b: &(usize, usize)| a.0 < b.0.saturating_add(b.1) && b.0 < a.0.saturating_add(a.1);
@@ -53,16 +70,16 @@ pub fn apart(written: usize, ranges: &[(usize, usize)]) -> Result<(), Status> {
     if pairs.any(|(a, b)| overlap(a, b)) { Err(Status::Overlap) } else { Ok(()) }
 }
 
-/// Memory of C's that holds an object: a mark of 8 bytes, and room behind it.
+/// A type that C allocates and that holds an object: a mark of 8 bytes, followed by room for the object.
 ///
 /// # Safety
-/// The type is `repr(C)`, begins with a `u64`, and consists of plain numbers.
+/// The type must be `repr(C)`, begin with a `u64`, and consist of integers only.
 pub unsafe trait Place: Sized {
-    /// What is kept there.
+    /// The type of the object.
     type Object: Clone;
-    /// Says that it is there.
+    /// The mark's value when the object is present.
     const MARK: u64;
-    /// It fits, and owns nothing that would have to be dropped.
+    /// Evaluating this constant fails to compile if the object does not fit or has to be dropped.
     const FITS: () = assert!(
         size_of::<u64>() + size_of::<Self::Object>() <= size_of::<Self>()
             && align_of::<Self::Object>() <= align_of::<u64>()
@@ -70,25 +87,26 @@ pub unsafe trait Place: Sized {
     );
 }
 
-/// Takes away what is at `place`, so that a later use is noticed.
+/// Clears the mark at `place`, so that a later use of the object is refused.
 ///
 /// # Safety
-/// Where it is neither NULL nor misaligned, `place` points to a `P` that nobody else uses.
+/// Unless `place` is NULL or misaligned, it must point to a `P` that nobody else uses.
 pub unsafe fn clear<P: Place>(place: *mut P) -> Result<(), Status> {
     let place = non_null(place)?;
-    // SAFETY: the caller's promise; the mark stands first.
+    // SAFETY: the caller promises memory for a `P` that nobody else uses, and the mark is its first field.
     unsafe { place.cast::<u64>().write(0) };
     Ok(())
 }
 
-/// Puts an object at `place`.
+/// Stores an object at `place` and sets the mark.
 ///
 /// # Safety
-/// As [`clear`].
+/// Unless `place` is NULL or misaligned, it must point to a `P` that nobody else uses.
 pub unsafe fn put<P: Place>(place: *mut P, object: P::Object) -> Result<(), Status> {
     const { P::FITS };
     let place = non_null(place)?.cast::<u64>();
-    // SAFETY: the caller's promise; the object fits behind the mark.
+    // SAFETY: the caller promises memory for a `P` that nobody else uses. `P::FITS` checks that the object fits after
+    // the mark and needs no stricter alignment.
     unsafe {
         place.add(1).cast::<P::Object>().write(object);
         place.write(P::MARK);
@@ -96,14 +114,15 @@ pub unsafe fn put<P: Place>(place: *mut P, object: P::Object) -> Result<(), Stat
     Ok(())
 }
 
-/// The object that was put at `place`.
+/// Borrows the object that [`put`] stored at `place`.
 ///
 /// # Safety
-/// Where it is neither NULL nor misaligned, `place` points to a `P` that nobody writes during `'a`, and whose mark only
-/// [`put`] has made.
+/// Unless `place` is NULL or misaligned, it must point to a `P` that nobody writes during `'a`, and whose mark only
+/// [`put`] can have set.
 pub unsafe fn get<'a, P: Place>(place: *const P) -> Result<&'a P::Object, Status> {
     let place = non_null(place)?.cast::<u64>();
-    // SAFETY: the caller's promise; where the mark is, the object is behind it.
+    // SAFETY: the caller promises a `P`, whose first field is the mark. If the mark is set, `put` has stored an object
+    // right after it, and nobody writes it during `'a`.
     unsafe {
         if place.read() != P::MARK {
             return Err(Status::Uninitialised);
@@ -115,18 +134,19 @@ pub unsafe fn get<'a, P: Place>(place: *const P) -> Result<&'a P::Object, Status
 /// Writes `value` to `pointer`.
 ///
 /// # Safety
-/// Where it is neither NULL nor misaligned, `pointer` points to memory for a `T`.
+/// Unless `pointer` is NULL or misaligned, it must point to memory for a `T` that nobody else uses.
 pub unsafe fn write<T>(pointer: *mut T, value: T) -> Result<(), Status> {
-    // SAFETY: the caller's promise.
+    // SAFETY: the pointer is neither NULL nor misaligned, so the caller promises memory for a `T`.
     non_null(pointer).map(|pointer| unsafe { pointer.write(value) })
 }
 
-/// Whether the text at `pointer`, ended by a zero, is `name`. No byte behind its end is read.
+/// Returns whether the text at `pointer`, which ends with a zero, is `name`. No byte after the zero is read.
 ///
 /// # Safety
-/// `pointer` points to such a text.
+/// `pointer` must point to a text that ends with a zero. `name` must contain no zero.
 pub unsafe fn is(pointer: *const c_char, name: &str) -> bool {
-    // SAFETY: a byte is read only where all before it are `name`'s, none of which is zero.
+    // SAFETY: byte `at` is read only if all bytes before it equal those of `name`, which are not zero. The text
+    // therefore has not ended before byte `at`.
     let byte = |at: usize| unsafe { pointer.add(at).read() } as u8;
     name.bytes().enumerate().all(|(at, wanted)| byte(at) == wanted) && byte(name.len()) == 0
 }

@@ -1,58 +1,63 @@
-//! Cores that a C program lends.
+//! Runs the engine's tasks on threads that a C program lends.
 
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use resmlp_runtime::ParallelFor;
 
-/// Most workers of a resmlp_parallel.
+/// Largest number of workers in a resmlp_parallel.
 pub const RESMLP_WORKERS_MAX: usize = 64;
 
-/// A part of the work; `index` is below the `count` that it was given with.
+/// A function that does one part of the work. `data` and the exclusive upper bound of `index` are those that came with
+/// it in `for_each`.
 #[allow(non_camel_case_types)]
 pub type resmlp_task = extern "C" fn(data: *mut c_void, index: usize);
 
-/// Threads that a program lends for resmlp_run().
+/// Threads that a program lends to resmlp_run().
 #[allow(non_camel_case_types)]
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct resmlp_parallel {
-    /// Calls that can run at the same time: 1 to RESMLP_WORKERS_MAX.
+    /// Number of calls that can run at the same time: 1 to RESMLP_WORKERS_MAX.
     pub workers: usize,
-    /// Calls `task(data, i)` once for each `i` below `count`, in any order and on any threads, and returns when all calls
-    /// have returned. C++: it may not throw. It may be called from several threads at once, if resmlp_run() is.
+    /// Calls `task(data, i)` once for each `i` below `count`, in any order and on any threads, and returns when all
+    /// calls have returned. In C++, the function must not throw. If several threads call resmlp_run() at the same time,
+    /// they may call this function at the same time.
     ///
-    /// That a task is called twice does no harm; that one is not called is an error of resmlp_run(). That one is still
-    /// running when the function returns cannot be noticed, and writes to memory that is no longer lent.
+    /// Calling a task twice does no harm. If a task is not called, resmlp_run() returns an error. If a task is still
+    /// running when this function returns, the library cannot notice it, and the task writes to memory that is no
+    /// longer lent.
     pub for_each: Option<extern "C" fn(context: *mut c_void, count: usize, task: resmlp_task, data: *mut c_void)>,
-    /// Handed to `for_each` as it is.
+    /// Passed to `for_each` unchanged.
     pub context: *mut c_void,
 }
 
-// SAFETY: the context is the program's, which says with it that threads may use it.
+// SAFETY: the library never dereferences `context`. It only passes it to the program's own `for_each`, whose
+// documentation requires it to be callable from any thread.
 unsafe impl Send for resmlp_parallel {}
-// SAFETY: as above.
+// SAFETY: shared access to `context` also only passes it to the program's `for_each`, which may be called from several
+// threads.
 unsafe impl Sync for resmlp_parallel {}
 
-/// A program's cores during one forward pass.
+/// The threads that a program lends during one forward pass.
 pub struct Cores {
     lent: Option<resmlp_parallel>,
     failed: AtomicBool,
 }
 
 impl Cores {
-    /// `None` is the calling thread alone.
+    /// Wraps the lent threads. `None` stands for the calling thread alone.
     pub fn new(lent: Option<resmlp_parallel>) -> Self {
         Self { lent, failed: AtomicBool::new(false) }
     }
 
-    /// Whether tasks were not called.
+    /// Returns whether the program left out a task.
     pub fn failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
     }
 }
 
-/// What the tasks of one call share.
+/// The state that all tasks of one call to `for_each` share.
 struct Call<'t> {
     task: &'t (dyn Fn(usize) + Sync),
     count: usize,
@@ -61,9 +66,10 @@ struct Call<'t> {
     ended: AtomicUsize,
 }
 
-/// The function that the program calls.
+/// The function that the program calls for each task. `data` points to a [`Call`].
 extern "C" fn run(data: *mut c_void, index: usize) {
-    // SAFETY: the program hands on what `for_each` gave it, before `for_each` returns.
+    // SAFETY: the program must pass on the pointer to `Call` that it got, and only until its `for_each` returns. The
+    // `Call` lives on the stack of `Cores::for_each` for longer than that.
     let Some(call) = (unsafe { data.cast::<Call>().as_ref() }) else { return };
     let bit = 1u64.checked_shl(index as u32).filter(|_| index < call.count.min(RESMLP_WORKERS_MAX)).unwrap_or(0);
     if bit != 0 && call.called.fetch_or(bit, Ordering::AcqRel) & bit == 0 {
@@ -72,7 +78,8 @@ extern "C" fn run(data: *mut c_void, index: usize) {
     }
 }
 
-// SAFETY: `run` calls each index at most once; that all have ended when `for_each` returns is what the program promises.
+// SAFETY: `run` ignores an index that is out of range or whose bit is set already, so it calls each index at most once.
+// The documentation of `resmlp_parallel` requires the program's function to return only when all calls have returned.
 unsafe impl ParallelFor for Cores {
     fn workers(&self) -> usize {
         self.lent.map_or(1, |lent| lent.workers.clamp(1, RESMLP_WORKERS_MAX))

@@ -1,47 +1,48 @@
-//! What functions return.
+//! The status that every function returns.
 
 use core::ffi::{CStr, c_char};
 
 use resmlp_runtime::{ModelError, RunError};
 
-/// What functions return: 0, or what was wrong.
+/// The result of a function: 0, or the number of an error.
 #[allow(non_camel_case_types)]
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum resmlp_status {
-    /// All went well.
+    /// The function succeeded.
     Ok = 0,
     /// A pointer is NULL.
     Null = 1,
-    /// An object was not initialised, or its initialisation failed.
+    /// An object is not initialised, or its initialisation failed.
     Uninitialised = 2,
-    /// A pointer is not aligned: a model's bytes to RESMLP_ALIGNMENT, others to their type.
+    /// A pointer is misaligned. A model's bytes need an alignment of RESMLP_ALIGNMENT, everything else that of its
+    /// type.
     Misaligned = 3,
-    /// Memory that is written overlaps other memory that is passed.
+    /// Memory that the function writes overlaps other memory that was passed to it.
     Overlap = 4,
     /// The bytes are not a packed model.
     NotAModel = 5,
-    /// The model was written for another version of this library.
+    /// The model has another format version than this library reads. Convert the network again.
     Version = 6,
-    /// The model is damaged: cut off, changed, or longer than it says.
+    /// The model is damaged: it was cut off, extended or changed.
     Damaged = 7,
-    /// The model is malformed: a field or a tensor has a value that it may not have.
+    /// The model is malformed: a field or a tensor has a value that the format does not allow.
     Malformed = 8,
-    /// No kernels of this name, or this CPU does not have their instructions.
+    /// No kernels have this name, or this CPU lacks the instructions that they use.
     Kernels = 9,
-    /// The kernels do not read the model's layout: convert it with `--target`, or choose others.
+    /// The kernels do not read the model's layout. Convert the network with `--target`, or choose other kernels.
     Layout = 10,
-    /// The picture has another number of bytes than height × width × 3.
+    /// The picture's number of bytes is not height × width × 3.
     Image = 11,
-    /// Too little scratch memory.
+    /// The scratch memory is smaller than resmlp_scratch_len() bytes.
     Scratch = 12,
-    /// Room for another number of logits than the model has outputs.
+    /// The number of logits is not the model's number of outputs.
     Logits = 13,
     /// An index is out of range, or a count is above its limit.
     Range = 14,
-    /// resmlp_parallel did not call every task.
+    /// The function in resmlp_parallel did not call every task.
     Parallel = 15,
-    /// A mistake in this library.
+    /// The library has an internal error. Please report it.
     Internal = 16,
 }
 
@@ -52,21 +53,21 @@ impl Status {
         match self {
             Self::Ok => c"no error",
             Self::Null => c"a pointer is NULL",
-            Self::Uninitialised => c"an object was not initialised",
-            Self::Misaligned => c"a pointer is not aligned as it must be",
-            Self::Overlap => c"memory that is written overlaps other memory",
+            Self::Uninitialised => c"an object is not initialised",
+            Self::Misaligned => c"a pointer does not have the required alignment",
+            Self::Overlap => c"memory to be written overlaps other memory that was passed",
             Self::NotAModel => c"not a packed ResMLP model",
-            Self::Version => c"the model was written for another version",
+            Self::Version => c"the model has another format version: convert the network again",
             Self::Damaged => c"the model is damaged or cut off",
-            Self::Malformed => c"the model is malformed",
-            Self::Kernels => c"no such kernels on this CPU",
+            Self::Malformed => c"the model is malformed: a field or tensor has a value that the format does not allow",
+            Self::Kernels => c"no kernels have this name, or this CPU cannot run them",
             Self::Layout => c"the kernels do not read the model's layout",
             Self::Image => c"the picture has the wrong number of bytes",
-            Self::Scratch => c"too little scratch memory",
-            Self::Logits => c"room for the wrong number of logits",
+            Self::Scratch => c"the scratch memory is too small",
+            Self::Logits => c"the number of logits is not the model's number of outputs",
             Self::Range => c"an index or a count is out of range",
             Self::Parallel => c"the parallel function did not call every task",
-            Self::Internal => c"a mistake in the library",
+            Self::Internal => c"an internal error of the library",
         }
     }
 
@@ -90,7 +91,7 @@ impl Status {
         Self::Internal,
     ];
 
-    /// What the result of a function's body is to C.
+    /// Converts the outcome of a function's body to the number that C gets.
     pub(crate) fn of(outcome: Result<(), Self>) -> i32 {
         outcome.map_or_else(|status| status as i32, |()| Self::Ok as i32)
     }
@@ -120,9 +121,9 @@ impl From<RunError> for Status {
     }
 }
 
-/// A sentence in English for what a function returned. Never NULL; lasts for ever.
+/// Returns an English text for a status. The pointer is never NULL, and the text is never freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn resmlp_status_text(status: i32) -> *const c_char {
     let known = Status::ALL.into_iter().find(|known| *known as i32 == status);
-    known.map_or(c"no status of this library", Status::text).as_ptr()
+    known.map_or(c"not a status of this library", Status::text).as_ptr()
 }

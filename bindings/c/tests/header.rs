@@ -1,4 +1,5 @@
-//! The committed header is what cbindgen makes of the sources. To renew it: `RESMLP_OVERWRITE=1 cargo test -p resmlp-c`.
+//! Checks that the committed header is what cbindgen generates from the sources. `RESMLP_OVERWRITE=1 cargo test -p
+//! resmlp-c` renews it.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +11,8 @@ fn the_header_is_current() {
     let bindings = cbindgen::Builder::new().with_crate(package).with_config(config).generate().unwrap();
     let mut generated = Vec::new();
     bindings.write(&mut generated);
-    // Rust's own heading of what a caller must keep means nothing in C: the header's rules stand at its top.
+    // The `# Safety` sections are Rust's convention and mean nothing in C. The header lists the rules at its top
+    // instead.
     let generated = String::from_utf8(generated).unwrap();
     let generated = generated.replace(" *\n * # Safety\n * The rules at the top of the header.\n", "");
     let path = package.join("include/resmlp.h");
@@ -18,5 +20,5 @@ fn the_header_is_current() {
         fs::write(&path, &generated).unwrap();
     }
     let committed = fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == generated, "{} is not what the sources give: run with RESMLP_OVERWRITE=1", path.display());
+    assert!(committed == generated, "{} is out of date: renew it with RESMLP_OVERWRITE=1", path.display());
 }

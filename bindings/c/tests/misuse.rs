@@ -1,4 +1,4 @@
-//! What the C functions refuse, and what they give back.
+//! Calls the C functions correctly and wrongly, and checks what they return.
 
 #[path = "../../../runtime/examples/random_model/model.rs"]
 mod model;
@@ -24,12 +24,13 @@ const DIMS: Dims = Dims {
     layout: Layout::DEFAULT,
 };
 
-/// Bytes of a picture.
+/// Number of bytes of a picture.
 const LEN: usize = 16 * 24 * 3;
 
-/// Objects as C has them before they are initialised: zeros.
+/// Returns an object of zeros, as C has it before it is initialised.
 fn zeros<T>() -> T {
-    // SAFETY: the types are plain numbers and pointers.
+    // SAFETY: the callers' types consist of integers, floating-point numbers and raw pointers, for which zeros are
+    // valid.
     unsafe { std::mem::zeroed() }
 }
 
@@ -42,17 +43,17 @@ fn parsed(bytes: &AlignedBytes) -> resmlp_model {
 
 fn bound(model: &resmlp_model, parallel: *const resmlp_parallel) -> (resmlp_engine, i32) {
     let mut engine = zeros();
-    // SAFETY: as above.
+    // SAFETY: the model's bytes outlive the engine in every test, and `parallel` is NULL or points to an object.
     let status = unsafe { resmlp_engine_init(&mut engine, model, null(), parallel) };
     (engine, status)
 }
 
 fn run(engine: &resmlp_engine) -> (i32, Vec<f32>) {
     let picture: Vec<u8> = (0..LEN).map(|i| (i * i % 251) as u8).collect();
-    // SAFETY: the engine is initialised, or zeros.
+    // SAFETY: the engine is initialised or consists of zeros.
     let len = unsafe { resmlp_scratch_len(engine) };
     let (mut scratch, mut logits) = (vec![0; len], vec![0.0; 7]);
-    // SAFETY: the lengths are the vectors'.
+    // SAFETY: each pointer is passed with the length of its vector.
     let status = unsafe {
         resmlp_run(engine, picture.as_ptr(), picture.len(), scratch.as_mut_ptr(), len, logits.as_mut_ptr(), 7)
     };
@@ -68,7 +69,7 @@ fn rust_logits(bytes: &AlignedBytes) -> Vec<f32> {
 }
 
 #[test]
-fn logits_and_best_classes_are_rusts() {
+fn logits_and_best_classes_are_the_same_as_in_rust() {
     let bytes = model::random_model(&DIMS);
     let model = parsed(&bytes);
     let (engine, status) = bound(&model, null());
@@ -76,7 +77,7 @@ fn logits_and_best_classes_are_rusts() {
     let (status, logits) = run(&engine);
     assert_eq!((status, &logits), (Status::Ok as i32, &rust_logits(&bytes)));
     let mut best = [resmlp_class { index: 0, logit: 0.0 }; 3];
-    // SAFETY: the lengths are the arrays'.
+    // SAFETY: `logits` has 7 elements, and a `count` above the length of `best` is refused.
     let top = |count, best: &mut [resmlp_class]| unsafe { resmlp_top(logits.as_ptr(), 7, best.as_mut_ptr(), count) };
     assert_eq!(top(3, &mut best), Status::Ok as i32);
     let expected = resmlp_runtime::top::<3>(&logits);
@@ -96,21 +97,21 @@ fn null_unaligned_and_uninitialised_are_refused() {
     moved[8..][..bytes.len()].copy_from_slice(&bytes);
     let own: *const resmlp_model = &model;
     let refused = [
-        // SAFETY: what is refused is not touched, here and below.
+        // SAFETY: the call is refused before the pointers are used, and so are those below.
         (Status::Null, unsafe { resmlp_parse(null_mut(), bytes.as_ptr(), bytes.len()) }),
-        // SAFETY: as above.
+        // SAFETY: the call is refused before the pointers are used.
         (Status::Null, unsafe { resmlp_parse(&mut model, null(), bytes.len()) }),
-        // SAFETY: as above.
+        // SAFETY: the call is refused before the pointers are used.
         (Status::Misaligned, unsafe { resmlp_parse(&mut model, moved[8..].as_ptr(), bytes.len()) }),
-        // SAFETY: as above.
+        // SAFETY: the call is refused before the pointers are used.
         (Status::Range, unsafe { resmlp_parse(&mut model, bytes.as_ptr(), usize::MAX) }),
-        // SAFETY: as above.
+        // SAFETY: the call is refused before the pointers are used.
         (Status::Overlap, unsafe { resmlp_parse(own.cast_mut(), own.cast(), 64) }),
-        // SAFETY: as above.
+        // SAFETY: the call is refused before the pointers are used.
         (Status::Misaligned, unsafe { resmlp_parse(own.cast::<u8>().add(1).cast_mut().cast(), bytes.as_ptr(), 0) }),
         (Status::Uninitialised, bound(&zeros(), null()).1),
         (Status::Uninitialised, run(&zeros()).0),
-        // After an error the model is none any more.
+        // A failed call has cleared the model's mark.
         (Status::Uninitialised, bound(&model, null()).1),
     ];
     for (index, (expected, found)) in refused.into_iter().enumerate() {
@@ -119,7 +120,7 @@ fn null_unaligned_and_uninitialised_are_refused() {
 }
 
 #[test]
-fn what_an_object_would_overlap_stays_as_it_is() {
+fn memory_that_an_object_would_overlap_is_not_changed() {
     let mut bytes = model::random_model(&DIMS);
     let before = bytes.to_vec();
     let within = bytes[64..].as_mut_ptr().cast();
@@ -149,10 +150,10 @@ fn wrong_lengths_and_overlaps_are_refused() {
     let start = memory.as_mut_ptr().cast::<u8>();
     let mut other = vec![0u64; 400];
     let other = other.as_mut_ptr().cast::<u8>();
-    // Offsets are multiples of eight, or one on purpose.
+    // All offsets are multiples of eight, except one that is misaligned on purpose.
     let run = |image: (*mut u8, usize), scratch: (*mut u8, usize), logits: (*mut u8, usize)| {
         let image = (image.0.cast_const(), image.1);
-        // SAFETY: all lie in memory of their lengths, or are refused.
+        // SAFETY: every range lies inside an allocation, or the call is refused before it is used.
         unsafe { resmlp_run(&engine, image.0, image.1, scratch.0, scratch.1, logits.0.cast(), logits.1) }
     };
     let (good, image, logits) = ((start, len), (other, LEN), (other.wrapping_add(1600), 7));
@@ -170,7 +171,7 @@ fn wrong_lengths_and_overlaps_are_refused() {
         (Status::Range, run((other, usize::MAX), good, (start.wrapping_add(len + 64), 7))),
     ];
     for (index, (expected, found)) in cases.into_iter().enumerate() {
-        let also = index == 10 && found == Status::Overlap as i32; // it overlaps everything behind it
+        let also = index == 10 && found == Status::Overlap as i32; // The range reaches over everything after it.
         assert!(found == expected as i32 || also, "case {index}: {found}");
     }
 }
@@ -179,16 +180,16 @@ fn wrong_lengths_and_overlaps_are_refused() {
 fn every_status_has_a_text_and_kernels_have_names() {
     let text = |status| {
         let text = resmlp_status_text(status);
-        // SAFETY: texts end with a zero.
+        // SAFETY: every text of a status ends with a zero and is never freed.
         unsafe { CStr::from_ptr(text) }.to_str().unwrap().to_owned()
     };
     let texts: std::collections::BTreeSet<String> = (-1..18).map(text).collect();
-    assert_eq!(texts.len(), 18, "0 to 16, and one for all others");
+    assert_eq!(texts.len(), 18, "there are texts for 0 to 16 and one for all other numbers");
     let mut name: resmlp_text = zeros();
     let mut count = 0;
-    // SAFETY: names last for ever.
+    // SAFETY: `name` is valid for writes.
     while unsafe { resmlp_kernels_name(count, &mut name) } == Status::Ok as i32 {
-        // SAFETY: as above.
+        // SAFETY: the function has written a name, whose text is never freed.
         let bytes = unsafe { std::slice::from_raw_parts(name.start.cast::<u8>(), name.length) };
         assert_eq!(Some(bytes), Kernels::supported().nth(count).map(|kernels| kernels.name().as_bytes()));
         count += 1;
@@ -198,7 +199,7 @@ fn every_status_has_a_text_and_kernels_have_names() {
     let model = parsed(&bytes);
     let with = |kernels: &CStr| {
         let mut engine = zeros();
-        // SAFETY: the model is initialised.
+        // SAFETY: the model is initialised, and the name ends with a zero.
         unsafe { resmlp_engine_init(&mut engine, &model, kernels.as_ptr() as *const c_char, null()) }
     };
     assert_eq!(with(c"scalar"), Status::Ok as i32);
@@ -207,9 +208,10 @@ fn every_status_has_a_text_and_kernels_have_names() {
     }
 }
 
-/// Calls every task twice, but for those above a limit, which it forgets.
+/// Calls every task below a limit twice, calls two indices that are out of range, and leaves out the tasks above the
+/// limit.
 extern "C" fn forgetful(context: *mut c_void, count: usize, task: resmlp_task, data: *mut c_void) {
-    // SAFETY: the tests' context is such a number.
+    // SAFETY: the test passes a pointer to an `AtomicUsize` as the context.
     let limit = unsafe { &*context.cast::<AtomicUsize>() }.load(Ordering::Relaxed);
     for index in (0..count.min(limit)).chain(0..count.min(limit)).chain([count, usize::MAX]) {
         task(data, index);
@@ -217,7 +219,7 @@ extern "C" fn forgetful(context: *mut c_void, count: usize, task: resmlp_task, d
 }
 
 #[test]
-fn a_parallel_function_that_calls_too_much_does_no_harm_and_too_little_is_noticed() {
+fn a_parallel_function_that_repeats_tasks_does_no_harm_and_one_that_leaves_out_tasks_is_noticed() {
     let bytes = model::random_model(&DIMS);
     let model = parsed(&bytes);
     let limit = AtomicUsize::new(usize::MAX);

@@ -11,7 +11,7 @@ pub const SHOWN: usize = 5;
 pub struct Guess {
     /// Index of the class.
     pub index: usize,
-    /// Name of the class, where the model carries names.
+    /// Name of the class, if the model carries names.
     pub label: Option<String>,
     /// Softmax of the logits, from 0 to 1.
     pub probability: f64,

@@ -1,11 +1,11 @@
-//! The choice of kernels by `--kernels NAME`.
+//! Finds the kernels that `--kernels NAME` chooses.
 
 use resmlp_runtime::Kernels;
 
-/// Returns the kernels of this name, or the fastest ones of this CPU where there is no name.
+/// Returns the kernels of this name, or the fastest ones of this CPU if `name` is `None`.
 ///
 /// # Errors
-/// Returns a sentence that names the option and lists the kernels of this CPU, where `name` is none of them.
+/// If this CPU has no kernels of this name, returns a message that names the option and lists the kernels it has.
 pub fn find_kernels(name: Option<&str>) -> Result<&'static Kernels, String> {
     let Some(name) = name else { return Ok(Kernels::fastest()) };
     Kernels::named(name).ok_or_else(|| {

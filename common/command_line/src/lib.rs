@@ -1,4 +1,4 @@
-//! What the command lines of this project have in common: `resmlp` on a PC and `resmlp-device` on a board.
+//! Code that the two command lines of this project share: `resmlp` on a PC and `resmlp-device` on a board.
 //!
 //! Both choose kernels by the same name, and both report classes and latencies in the same JSON fields.
 

@@ -1,4 +1,4 @@
-//! Latencies as reports have them.
+//! Latencies in the form that reports give them.
 
 use resmlp_runtime::measure::Latency;
 use serde::Serialize;

@@ -45,7 +45,7 @@ pub struct Sample {
     pub pixels: Vec<u8>,
 }
 
-/// The outcome of loading pictures.
+/// The result of loading pictures.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
     /// The pictures that could be read, in the order of the items.
@@ -93,7 +93,8 @@ impl Dataset {
         }
     }
 
-    /// Keeps at most `count` pictures, the same ones each time, taken evenly over the classes and evenly within each class.
+    /// Keeps at most `count` pictures, the same ones each time, taken evenly over the classes and evenly within each
+    /// class.
     pub fn take_evenly(mut self, count: usize) -> Self {
         let mut by_class: BTreeMap<Option<usize>, Vec<Item>> = BTreeMap::new();
         for item in self.items {
@@ -128,8 +129,8 @@ impl Dataset {
 
 /// Decodes and prepares pictures on all of rayon's threads, and calls `progress` once for each picture.
 ///
-/// All prepared pictures are held in memory; callers load a larger data set in chunks of its items. Pictures that cannot be
-/// read are skipped and reported.
+/// All prepared pictures are held in memory; callers load a larger data set in chunks of its items. Pictures that
+/// cannot be read are skipped and reported.
 ///
 /// # Errors
 /// Fails if [`Preprocess::validate`] does.
@@ -204,7 +205,8 @@ fn is_picture_name(path: &Path) -> bool {
     EXTENSIONS.contains(&extension.as_str())
 }
 
-/// Divides `count` among classes of the given sizes: equal shares, and what a small class lacks goes to the others.
+/// Divides `count` among classes of the given sizes. The shares are equal, except that the other classes get what a
+/// small class lacks.
 fn quotas(sizes: &[usize], count: usize) -> Vec<usize> {
     let mut quotas = vec![0; sizes.len()];
     let mut left = count;
@@ -214,7 +216,7 @@ fn quotas(sizes: &[usize], count: usize) -> Vec<usize> {
             return quotas;
         }
         if left < open.len() {
-            // The remainder goes to classes spread evenly over those that have more.
+            // The remainder goes to classes that are spread evenly over those that still have pictures.
             (0..left).for_each(|i| quotas[open[i * open.len() / left]] += 1);
             return quotas;
         }
@@ -333,7 +335,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_is_no_file_is_skipped_without_waiting_for_it() {
+    fn entries_that_are_not_files_are_skipped_without_waiting() {
         let folder = tempfile::tempdir().unwrap();
         write_picture(&folder.path().join("a.png"), 7);
         // Opening a pipe would wait for ever.

@@ -1,7 +1,7 @@
-//! From the bytes of a picture file to upright RGB.
+//! Decodes the bytes of a picture file to upright RGB.
 //!
-//! Each kind of file has a module of its own. All of them state what decoding will cost before they begin, so that a file cannot
-//! make a decoder take more memory or time than [`Limits`] allow.
+//! Each kind of file has a module of its own. All of them state what decoding will cost before they begin, so that a
+//! file cannot make a decoder take more memory or time than [`Limits`] allow.
 
 mod bmp;
 mod jpeg;
@@ -17,7 +17,7 @@ use image::{ImageFormat, RgbImage};
 use crate::Picture;
 use crate::limits::{Budget, Limits, zeros};
 
-/// A decoded picture as it is stored, and how it has to be turned.
+/// A decoded picture as the file stores it, and how it has to be turned.
 struct Stored {
     width: u32,
     height: u32,
@@ -26,7 +26,7 @@ struct Stored {
     orientation: Orientation,
 }
 
-/// Decodes a JPEG, PNG or BMP file; the error says what was found and what was expected.
+/// Decodes a JPEG, PNG or BMP file. The error says what was found and what was expected.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture, String> {
     limits.check_file(bytes.len() as u64)?;
     let budget = Budget::new(limits, bytes);
@@ -42,7 +42,7 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture, String> {
     Picture::from_rgb(height, width, upright.into_raw()).ok_or_else(|| "a picture without pixels".into())
 }
 
-/// Turns a picture upright. Quarter turns need a second picture, flips and half turns do not.
+/// Turns a picture upright. Only quarter turns need memory for a second picture.
 fn turn(stored: Stored, budget: &Budget) -> Result<RgbImage, String> {
     let Stored { width, height, rgb, orientation } = stored;
     let mut image = RgbImage::from_raw(width, height, rgb).ok_or("fewer samples than the header says")?;

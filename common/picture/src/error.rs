@@ -1,4 +1,4 @@
-//! Why there is no picture.
+//! The errors of this crate.
 
 use std::path::PathBuf;
 

@@ -1,7 +1,8 @@
-//! Turns picture files into a network's input: decoded, turned upright, resized and cropped as torchvision with Pillow does it.
+//! Turns picture files into a network's input: decoded, turned upright, resized and cropped as torchvision with Pillow
+//! does it.
 //!
-//! A file may come from anywhere. Reading one takes bounded memory and time, which [`Limits`] state; what exceeds them is an
-//! error that says what was found and what is allowed.
+//! A file may come from anywhere. Reading one takes bounded memory and time, which [`Limits`] state; what exceeds them
+//! is an error that says what was found and what is allowed.
 
 #[cfg(feature = "dataset")]
 pub mod dataset;
@@ -45,16 +46,17 @@ impl Picture {
     /// Reads a picture file within the limits of a desktop computer, as [`Picture::open_within`] does.
     ///
     /// # Errors
-    /// Those of [`Picture::open_within`].
+    /// Returns the errors of [`Picture::open_within`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_within(path, &Limits::desktop())
     }
 
-    /// Reads a JPEG, PNG or BMP file, told apart by content; EXIF orientation is applied, alpha dropped.
+    /// Reads a JPEG, PNG or BMP file, whose kind is recognised by its contents. The EXIF orientation is applied, and
+    /// alpha is dropped.
     ///
     /// # Errors
-    /// The error names the file. It says if the file cannot be read or is no regular file, if it is of another kind, damaged or
-    /// truncated, and if it would exceed the limits: what was found, and what is allowed.
+    /// The error names the file. It says if the file cannot be read or is no regular file, if it is of another kind,
+    /// damaged or truncated, and if it would exceed the limits: what was found, and what is allowed.
     pub fn open_within(path: impl AsRef<Path>, limits: &Limits) -> Result<Self> {
         let path = path.as_ref();
         let bytes = read(path, limits).map_err(|source| Error::Io { path: path.to_owned(), source })?;
@@ -64,7 +66,7 @@ impl Picture {
     /// Decodes the bytes of a picture file within the limits of a desktop computer, as [`Picture::decode_within`] does.
     ///
     /// # Errors
-    /// Those of [`Picture::decode_within`].
+    /// Returns the errors of [`Picture::decode_within`].
     pub fn decode(bytes: &[u8]) -> std::result::Result<Self, String> {
         Self::decode_within(bytes, &Limits::desktop())
     }
@@ -93,9 +95,9 @@ impl Picture {
     }
 }
 
-/// Reads a file, but not more than one byte beyond what the limits allow.
+/// Reads a file, but at most one byte more than the limits allow.
 ///
-/// The path is looked at before it is opened, because opening a pipe waits until somebody writes to it.
+/// The kind of file is checked before it is opened, because opening a pipe waits until somebody writes to it.
 fn read(path: &Path, limits: &Limits) -> io::Result<Vec<u8>> {
     let found = path.metadata()?;
     if !found.is_file() {
@@ -103,7 +105,7 @@ fn read(path: &Path, limits: &Limits) -> io::Result<Vec<u8>> {
     }
     let most = limits.longest_file() + 1;
     let mut bytes = Vec::new();
-    // One byte more than there should be lets the end be found without growing.
+    // With room for one byte more, the end of the file is found without growing the buffer.
     bytes.try_reserve_exact(usize::try_from(found.len().saturating_add(1).min(most)).unwrap_or(usize::MAX))?;
     File::open(path)?.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)

@@ -1,8 +1,8 @@
-//! How much memory and work a picture file may cost.
+//! Limits the memory and the work that a picture file may cost.
 //!
-//! A compressed picture can be a thousand times larger than its file, so a limit on the file alone bounds nothing. The limits
-//! here follow the file's length instead: every file may take a fixed base, and more for each of its bytes. Photographs and
-//! screenshots stay far below these limits; files that are built to exhaust a machine do not.
+//! A compressed picture can be a thousand times larger than its file, so a limit on the file alone bounds nothing. The
+//! limits here follow the file's length instead: every file may take a fixed base, and more for each of its bytes.
+//! Photographs and screenshots stay far below these limits; files that are built to exhaust a machine do not.
 
 /// Base of [`Limits::desktop`], in bytes.
 const BASE: u64 = 48 << 20;
@@ -19,22 +19,22 @@ const LONGEST: u64 = 256 << 20;
 /// Share of a machine's memory that [`Limits::for_machine`] allows for one picture.
 const SHARE: u64 = 4;
 
-/// Samples that a JPEG's scans may visit for each byte of memory that the file may take.
+/// Number of samples that a JPEG's scans may visit for each byte of memory that the file may take.
 ///
 /// The ten scans of an ordinary progressive JPEG visit about as many samples as its decoding takes bytes of memory.
 const WORK: u64 = 2;
 
-/// Most pixels of a picture: the number above which Pillow warns of a decompression bomb.
+/// Largest number of pixels in a picture. Pillow warns of a decompression bomb above the same number.
 const PIXELS: u64 = 89_478_485;
 
-/// Largest height or width of a picture, in pixels: libjpeg's limit, here for every kind of file.
+/// Largest height or width of a picture, in pixels. It is libjpeg's limit, applied to every kind of file.
 const SIDE: u32 = 65_500;
 
-/// How much memory and work a picture file may cost.
+/// Limits of the memory and the work that a picture file may cost.
 ///
-/// Decoding a file of *n* bytes may take `base + 31 · n` bytes of memory beside the file itself, and never more than `most`.
-/// For one picture at a time, [`Limits::desktop`] keeps a program below 64 MiB + 32 · *n*. Programs that decode on several
-/// threads take as much for each thread.
+/// Decoding a file of *n* bytes may take `base + 31 · n` bytes of memory beside the file itself, and never more than
+/// `most`. For one picture at a time, [`Limits::desktop`] keeps a program below 64 MiB + 32 · *n*. Programs that decode
+/// on several threads take as much for each thread.
 ///
 /// Whatever the machine, a picture has at most 89 megapixels and at most 65,500 pixels a side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,15 +48,16 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Returns limits for a desktop computer: 48 MiB and 31 bytes for each byte of the file, at most 1 GiB; files of 256 MiB.
+    /// Returns limits for a desktop computer: 48 MiB plus 31 bytes for each byte of the file, but at most 1 GiB, and
+    /// files of at most 256 MiB.
     pub const fn desktop() -> Self {
         Self { base: BASE, most: MOST, longest: LONGEST }
     }
 
     /// Returns limits for a machine with `memory` bytes of memory in all.
     ///
-    /// One picture and its file may take a quarter of the memory, and never more than [`Limits::desktop`] allows. On a board of
-    /// 512 MiB that is 128 MiB: enough for a photograph of 20 megapixels.
+    /// One picture and its file may take a quarter of the memory, and never more than [`Limits::desktop`] allows. On a
+    /// board of 512 MiB that is 128 MiB: enough for a photograph of 20 megapixels.
     pub fn for_machine(memory: u64) -> Self {
         let share = memory / SHARE;
         let longest = LONGEST.min(share / 4);
@@ -74,7 +75,8 @@ impl Limits {
         self.base.saturating_add(length.saturating_mul(PER_BYTE)).min(self.most)
     }
 
-    /// Returns how many samples the scans of a JPEG of `length` bytes may visit: two for each byte of [`Limits::memory`].
+    /// Returns how many samples the scans of a JPEG of `length` bytes may visit: two for each byte of
+    /// [`Limits::memory`].
     pub fn work(&self, length: u64) -> u64 {
         self.memory(length).saturating_mul(WORK)
     }
@@ -95,14 +97,14 @@ impl Default for Limits {
     }
 }
 
-/// What one file may cost.
+/// The limits for one file.
 #[derive(Clone, Copy)]
 pub(crate) struct Budget {
-    /// Bytes of the file.
+    /// Length of the file, in bytes.
     length: u64,
-    /// Bytes of memory beside the file.
+    /// Bytes of memory that decoding may take beside the file.
     pub memory: u64,
-    /// Samples that scans may visit.
+    /// Number of samples that a JPEG's scans may visit.
     work: u64,
 }
 
@@ -127,7 +129,7 @@ impl Budget {
         Ok(())
     }
 
-    /// Refuses a picture whose decoding takes `bytes` of memory where fewer are allowed.
+    /// Refuses a picture whose decoding takes `bytes` of memory if fewer are allowed.
     pub fn check_memory(&self, bytes: u64) -> Result<(), String> {
         if bytes > self.memory {
             let Self { length, memory, .. } = self;
@@ -139,7 +141,7 @@ impl Budget {
         Ok(())
     }
 
-    /// Refuses a JPEG whose scans visit `samples` where fewer are allowed.
+    /// Refuses a JPEG whose scans visit `samples` if fewer are allowed.
     pub fn check_work(&self, samples: u64, scans: usize) -> Result<(), String> {
         if samples > self.work {
             let Self { length, work, .. } = self;
@@ -152,7 +154,7 @@ impl Budget {
     }
 }
 
-/// Allocates `length` zeros; the error says how many bytes the machine could not give.
+/// Allocates `length` zeros. The error says how many bytes the machine could not provide.
 pub(crate) fn zeros<T: Clone + Default>(length: usize) -> Result<Vec<T>, String> {
     let mut values = Vec::new();
     values.try_reserve_exact(length).map_err(|_| {
@@ -163,7 +165,7 @@ pub(crate) fn zeros<T: Clone + Default>(length: usize) -> Result<Vec<T>, String>
     Ok(values)
 }
 
-/// Checks that the machine can give `bytes` of memory to a decoder that would end the program where it cannot.
+/// Checks that the machine can provide `bytes` of memory, for a decoder that would otherwise end the program.
 pub(crate) fn require(bytes: u64) -> Result<(), String> {
     let failed = || format!("the machine has no {bytes} bytes of memory left for the picture");
     let length = usize::try_from(bytes).map_err(|_| failed())?;

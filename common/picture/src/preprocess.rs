@@ -44,7 +44,7 @@ impl fmt::Display for ResizeMode {
     }
 }
 
-/// What happens to a picture before a network sees it.
+/// The steps that turn a picture into a network's input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Preprocess {
     /// Height and width of the network's input in pixels.
@@ -53,14 +53,14 @@ pub struct Preprocess {
     pub crop: f32,
     /// Resampling filter.
     pub resize: ResizeMode,
-    /// Mean of red, green and blue in units of 255, subtracted inside the network.
+    /// Mean of red, green and blue for pixels from 0 to 1. The network itself subtracts it.
     pub mean: [f32; 3],
-    /// Standard deviation of red, green and blue in units of 255, divided by inside the network.
+    /// Standard deviation of red, green and blue for pixels from 0 to 1. The network itself divides by it.
     pub std: [f32; 3],
 }
 
 impl Preprocess {
-    /// Returns how a packed model's pictures are prepared.
+    /// Returns the preprocessing for a packed model.
     pub fn of(model: &Model) -> Self {
         let Preprocessing { resize, crop, mean, std } = *model.preprocessing();
         let resize = match resize {
@@ -70,7 +70,8 @@ impl Preprocess {
         Self { image: model.dims().image, crop, resize, mean, std }
     }
 
-    /// Returns what a packed model carries of this: all but the size of the input, which its dimensions state.
+    /// Returns the part that a packed model stores as its preprocessing. The size of the input is missing, because the
+    /// model's dimensions state it.
     pub fn packed(&self) -> Preprocessing {
         let Self { resize, crop, mean, std, .. } = *self;
         let resize = match resize {
@@ -80,8 +81,8 @@ impl Preprocess {
         Preprocessing { resize, crop, mean, std }
     }
 
-    /// Returns ImageNet's preprocessing for an input of `image` (height, width) pixels: bicubic, crop 0.9, ImageNet's mean and
-    /// standard deviation.
+    /// Returns ImageNet's preprocessing for an input of `image` (height, width) pixels: bicubic, crop 0.9, ImageNet's
+    /// mean and standard deviation.
     pub fn imagenet(image: [usize; 2]) -> Self {
         Self { image, crop: 0.9, resize: ResizeMode::Bicubic, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
     }
@@ -112,8 +113,8 @@ impl Preprocess {
 
     /// Resizes and crops a picture to the network's input, `[height, width, 3]` of u8.
     ///
-    /// Only what the crop keeps is resampled, from all the pixels that the filter reaches.
-    /// If the resized size is the picture's own size, the picture is cropped and otherwise unchanged.
+    /// Only the part that the crop keeps is resampled, from all the pixels that the filter reaches. If the resized size
+    /// equals the picture's own size, the picture is only cropped.
     ///
     /// # Errors
     /// Fails if [`Preprocess::validate`] does, or if the machine has too little memory left.
@@ -136,9 +137,10 @@ impl Preprocess {
 
     /// Returns the height and width to which the whole picture of `[height, width]` would be resized before the crop.
     ///
-    /// The picture just covers `image / crop`; the longer side is rounded down, as torchvision does.
+    /// The resized picture just covers `image / crop`. Its longer side is rounded down, as torchvision does.
     fn scaled_size(&self, [height, width]: [u64; 2]) -> [u64; 2] {
-        // The crop is taken as it was written in decimal, because 3 / 0.6 is 5, but not with 0.6 rounded to f32.
+        // The crop is converted to f64 by way of its decimal digits, because 3 / 0.6 is 5, but not if 0.6 is rounded to
+        // f32.
         let crop: f64 = self.crop.to_string().parse().unwrap_or(f64::from(self.crop));
         let [cover_height, cover_width] = self.image.map(|side| (side as f64 / crop) as u64);
         if height * cover_width <= width * cover_height {
@@ -149,9 +151,10 @@ impl Preprocess {
     }
 }
 
-/// Returns the span of a side of `source` pixels that becomes the centre `kept` of `scaled` pixels.
+/// Returns the span of a side of `source` pixels that becomes the central `kept` pixels when the side is resized to
+/// `scaled` pixels.
 fn source_span(source: u32, scaled: u64, kept: usize) -> Span {
-    // torchvision rounds half a pixel to the even one.
+    // torchvision rounds half a pixel to the nearest even number.
     let start = ((scaled as f64 - kept as f64) / 2.0).round_ties_even();
     let source = f64::from(source);
     let pixel = source / scaled as f64;
@@ -168,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_torchvisions() {
+    fn sizes_are_the_same_as_in_torchvision() {
         // int(224 / 0.9) = 248; int(248 * 500 / 375) = 330
         assert_eq!(preprocess([224, 224], 0.9).scaled_size([375, 500]), [248, 330]);
         assert_eq!(preprocess([224, 224], 0.9).scaled_size([500, 375]), [330, 248]);
@@ -218,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn senseless_values_are_refused() {
+    fn values_out_of_range_are_refused() {
         let picture = Picture::from_rgb(1, 1, vec![0; 3]).unwrap();
         for crop in [0.0, -0.5, 1.1, f32::NAN, f32::INFINITY, f32::MIN_POSITIVE] {
             let message = preprocess([32, 32], crop).apply(&picture).unwrap_err().to_string();

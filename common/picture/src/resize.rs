@@ -1,4 +1,4 @@
-//! Resampling with the arithmetic of Pillow, from no more of the source than the result needs.
+//! Resamples pictures with the arithmetic of Pillow, and reads only the part of the source that the result needs.
 
 use std::error::Error;
 
@@ -9,10 +9,10 @@ use fast_image_resize::{FilterType, ImageView, ResizeAlg, ResizeOptions, Resizer
 use crate::Picture;
 use crate::limits::zeros;
 
-/// Radius of the widest filter, cubic convolution, in pixels of the smaller scale.
+/// Radius of the widest filter, cubic convolution, in pixels of the smaller of source and result.
 const RADIUS: f64 = 2.0;
 
-/// A part of a side, in pixels and fractions of them.
+/// A part of a side, in pixels and fractions of pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Span {
     pub start: f64,
@@ -21,9 +21,9 @@ pub struct Span {
 
 /// Resamples the spans `rows` and `columns` of a picture to `[height, width]` pixels: `[height, width, 3]` of u8.
 ///
-/// The first pass goes across and the second one down, each rounded to u8. That is Pillow's order, and it shows where a filter
-/// overshoots. The first pass makes only the rows that the second one reads, so a picture of any shape takes memory for about
-/// as many rows as it has columns.
+/// The first pass goes across and the second one down, each rounded to u8. That is Pillow's order, and it shows where a
+/// filter overshoots. The first pass makes only the rows that the second one reads, so a picture of any shape takes
+/// memory for about as many rows as it has columns.
 pub fn resample(
     picture: &Picture,
     rows: Span,
@@ -55,7 +55,8 @@ pub fn resample(
     Ok(resized)
 }
 
-/// Returns the first row that resampling `span` of a side of `source` pixels to `target` pixels reads, and how many it reads.
+/// Returns the first row that resampling `span` of a side of `source` pixels to `target` pixels reads, and how many it
+/// reads.
 fn rows_read(span: Span, target: u32, source: u32) -> (u32, u32) {
     let scale = (span.length / f64::from(target)).max(1.0);
     // One more row on each side stands for whatever rounding the resizer does.
@@ -65,10 +66,10 @@ fn rows_read(span: Span, target: u32, source: u32) -> (u32, u32) {
     (first, end - first)
 }
 
-/// A picture of which only some rows are in memory.
+/// A picture that has only some of its rows in memory.
 ///
-/// The resizer computes a filter's weights from positions in the whole picture. Were it given the rows alone, positions would be
-/// rounded differently, and so might be a pixel.
+/// The resizer computes a filter's weights from positions in the whole picture. Were it given the rows alone, positions
+/// would be rounded differently, and so might be a pixel.
 struct Window<'p> {
     /// The rows from `first` on, each of `width` pixels.
     pixels: &'p [U8x3],
@@ -78,8 +79,9 @@ struct Window<'p> {
     first: u32,
 }
 
-// SAFETY: the trait's one condition is that every row is at least as long as the image is wide, and `chunks_exact` gives rows of
-// exactly `width` pixels. Were a row read that is not in memory, another row or none would take its place.
+// SAFETY: the trait's one condition is that every row is at least as long as the image is wide, and `chunks_exact`
+// gives rows of exactly `width` pixels. Were a row read that is not in memory, another row or none would take its
+// place.
 unsafe impl ImageView for Window<'_> {
     type Pixel = U8x3;
 
@@ -101,7 +103,7 @@ unsafe impl ImageView for Window<'_> {
 mod tests {
     use super::*;
 
-    /// Resamples with all rows in memory: what [`resample`] must not differ from.
+    /// Resamples with all rows in memory. [`resample`] must give the same result.
     fn reference(picture: &Picture, rows: Span, columns: Span, to: [u32; 2], filter: FilterType) -> Vec<u8> {
         let width = to[1];
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));

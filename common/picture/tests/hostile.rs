@@ -20,13 +20,13 @@ use jpeg_files::{BASELINE, COLOR, GREY, INKS, LOSSLESS, PROGRESSIVE, SUBSAMPLED,
 use memory::Bound;
 use png_files::{BLACK_AND_WHITE, RGB, RGBA16, black, chunk, png, zeros};
 
-/// Memory of a file whose pixels are not counted: copies of metadata, and the decoders' own tables and windows.
+/// Memory for everything but pixels: copies of metadata, and the decoders' own tables and windows. Bytes.
 const BOUND: Bound = Bound { per_byte: 6, base: 1 << 20 };
 
-/// Most bytes that a decoded pixel costs: progressive JPEGs of four components take five for each sample.
+/// Most bytes that a decoded pixel costs: a progressive JPEG of four components takes five for each sample.
 const PER_PIXEL: usize = 20;
 
-/// Longest time for any file here, on a machine that does other work too.
+/// Longest time for any file in these tests, on a machine that does other work too.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Decodes a file and checks what that costs, and that it is within the limits of a desktop computer.
@@ -89,7 +89,7 @@ fn needles_that_are_decoded_take_little_memory_to_resize() {
 }
 
 #[test]
-fn blank_pictures_are_refused_where_they_are_much_larger_than_their_files() {
+fn blank_pictures_are_refused_if_they_are_much_larger_than_their_files() {
     let _alone = memory::alone();
     let reason = "bytes of memory, expected at most";
     for kind in [BLACK_AND_WHITE, png_files::GREY, RGB, RGBA16] {
@@ -159,7 +159,7 @@ fn compressed_data_beyond_the_last_row_are_not_decompressed() {
     refused("missing rows", &png([8, 8], RGB, false, &[], &zeros(150)), "PNG");
 }
 
-/// Each scan is a pass over all blocks, for sixteen bytes of the file.
+/// Each scan makes the decoder pass over all blocks, and takes only sixteen bytes of the file.
 #[test]
 fn jpeg_files_of_many_scans_are_refused() {
     let _alone = memory::alone();
@@ -175,7 +175,7 @@ fn jpeg_files_of_many_scans_are_refused() {
         let file = [first(0), scans, vec![0xff, 0xd9]].concat();
         refused(what, &file, "scans that visit");
     }
-    // As many as are allowed are decoded in time.
+    // As many scans as the limits allow are decoded in time.
     let most = Limits::desktop().work(4096) / (1600 * 1200) - 8;
     let file = [first(0), refinements, refine.repeat(most as usize), vec![0xff, 0xd9]].concat();
     accepted("as many refining scans as are allowed", &file, [1600, 1200]);
@@ -187,9 +187,9 @@ fn jpeg_files_of_many_scans_are_refused() {
     refused("baseline with scans again and again", &sequential, "scans that visit");
 }
 
-/// Scans behind the end of the image, which phones append, are not decoded and therefore not counted.
+/// Scans after the end of the image, which phones append, are not decoded and therefore not counted.
 #[test]
-fn what_follows_the_end_of_a_jpeg_does_not_count() {
+fn scans_after_the_end_of_a_jpeg_do_not_count() {
     let _alone = memory::alone();
     let file = jpeg_files::black(BASELINE, [1600, 1200], COLOR);
     accepted("appended scans", &[&file[..], &scan(&[1], [0, 63], 0).repeat(10_000)].concat(), [1600, 1200]);

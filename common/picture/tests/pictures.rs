@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use resmlp_picture::{Picture, Preprocess, ResizeMode};
 
-/// How much the samples of two pictures agree.
+/// How closely the samples of two pictures agree.
 struct Agreement {
     /// Share of the samples that are the same in both.
     identical: f64,
@@ -87,7 +87,7 @@ fn preparing_agrees_with_torchvision() {
 }
 
 #[test]
-fn all_orientations_show_the_same_picture_turned() {
+fn all_orientations_give_the_same_upright_picture() {
     let open = |n: u32| Picture::open(fixtures().join(format!("inputs/orientation{n}.jpg"))).unwrap();
     let stored = open(1);
     let (height, width) = (stored.height() as usize, stored.width() as usize);

@@ -1,4 +1,4 @@
-//! Writes and reads frames, for tests in which files take the place of a serial line.
+//! Writes and reads frames, for tests that use files instead of a serial line.
 //!
 //! ```text
 //! frames encode [PICTURE]…    writes a hello and pictures to standard output; a picture is a file of height × width × RGB bytes

@@ -5,21 +5,21 @@ use core::fmt;
 use crate::frame::{HEADER_LEN, Header, MAGIC, OVERHEAD};
 use crate::message::Message;
 
-/// Bytes of frames that may be checked for each byte that is received.
+/// Number of bytes of frames that the decoder may check for each received byte.
 const CREDIT_PER_BYTE: usize = 16;
 
-/// Frames of the greatest length that may be checked before anything else has been received.
+/// Number of frames of the greatest length that the decoder may check in addition, from the start and after a reset.
 const CREDIT_FRAMES: usize = 4;
 
 /// Finds frames in a stream of bytes, whatever lies between them.
 ///
-/// The decoder keeps bytes from the first one that may begin a frame. If they turn out to be no frame, or a damaged one, the
-/// decoder looks for the next frame in what it kept, so a whole frame is never lost behind a broken one.
+/// The decoder keeps bytes from the first one that may begin a frame. If they turn out to be no frame, or a damaged
+/// one, the decoder looks for the next frame in what it kept, so a whole frame after a broken one is never lost.
 ///
-/// The time is proportional to the number of received bytes. Checking a frame takes time for its whole payload, and in hostile
-/// input each header may announce a long payload and lie in the payload of another one. The decoder therefore checks at most
-/// 16 bytes of frames for each byte that it received; headers beyond that count as damaged. On a line without malice that
-/// never happens.
+/// The time is proportional to the number of received bytes. Checking a frame takes time for its whole payload, and in
+/// hostile input each header may announce a long payload and lie in the payload of another one. The decoder therefore
+/// checks at most 16 bytes of frames for each byte that it received, and treats headers beyond that as damaged.
+/// Ordinary input never reaches this limit.
 ///
 /// ```
 /// use resmlp_protocol::{Decoder, Message};
@@ -39,31 +39,32 @@ pub struct Decoder<'b> {
     buffer: &'b mut [u8],
     /// Index of the first byte that is kept.
     start: usize,
-    /// Index behind the last byte that is kept.
+    /// Index after the last byte that is kept.
     end: usize,
-    /// Bytes from `start` on that were handed out as a frame, and are dropped when the next one is looked for.
+    /// Number of bytes from `start` on that `take` has returned as a frame. They are dropped when it looks for the next
+    /// one.
     done: usize,
-    /// Bytes of frames that may still be checked.
+    /// Credit: number of bytes of frames that may still be checked.
     credit: usize,
-    /// Whether the frame at `start` was taken off the credit.
+    /// Whether the credit has been charged for the frame at `start`.
     is_charged: bool,
 }
 
 /// Why a frame cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameError {
-    /// The checksum behind the payload does not match.
+    /// The checksum after the payload does not match.
     Damaged,
-    /// The payload does not fit the receiver's memory, and is skipped.
+    /// The payload does not fit into the receiver's memory and is skipped.
     TooLong {
-        /// Bytes of the payload.
+        /// Length of the payload, in bytes.
         length: u32,
         /// Longest payload that fits, in bytes.
         limit: usize,
     },
     /// There is no such kind of frame.
     Kind(u32),
-    /// The payload is not laid out as this kind of frame demands.
+    /// The payload does not have the form that this kind of frame requires.
     Payload {
         /// The frame's kind.
         kind: u32,
@@ -93,20 +94,20 @@ enum Found {
 }
 
 impl<'b> Decoder<'b> {
-    /// Creates a decoder that takes frames up to the length of `buffer`, which is at least [`OVERHEAD`].
+    /// Creates a decoder for frames up to the length of `buffer`, which must be at least [`OVERHEAD`] bytes.
     pub fn new(buffer: &'b mut [u8]) -> Self {
         let credit = buffer.len().saturating_mul(CREDIT_FRAMES);
         Self { buffer, start: 0, end: 0, done: 0, credit, is_charged: false }
     }
 
-    /// Returns the longest payload that the decoder takes, in bytes.
+    /// Returns the length of the longest payload that the decoder accepts, in bytes.
     pub fn limit(&self) -> usize {
         self.buffer.len().saturating_sub(OVERHEAD)
     }
 
-    /// Adds received bytes, as many as there is room for, and returns how many it added.
+    /// Adds as many of the received bytes as there is room for, and returns their number.
     ///
-    /// There is room once [`Decoder::take`] has returned `None`.
+    /// There is always room for at least one byte after [`Decoder::take`] has returned `None`.
     pub fn push(&mut self, bytes: &[u8]) -> usize {
         self.drop_front(self.done);
         if self.end == self.buffer.len() || self.start == self.end {
@@ -120,7 +121,7 @@ impl<'b> Decoder<'b> {
         count
     }
 
-    /// Returns the next frame, or what is wrong with it; `None` if more bytes are needed.
+    /// Returns the next frame or the error in it, or `None` if more bytes are needed.
     pub fn take(&mut self) -> Option<Result<Message<'_>, FrameError>> {
         self.drop_front(self.done);
         loop {
@@ -132,7 +133,7 @@ impl<'b> Decoder<'b> {
                     continue;
                 }
                 Found::Frame { kind, length } => (OVERHEAD + length, Ok((kind, length))),
-                // Only the first magic byte is dropped, because a whole frame may lie behind the header.
+                // Only the first magic byte is dropped, because a whole frame may begin within or after the header.
                 Found::Damaged => (1, Err(FrameError::Damaged)),
                 Found::TooLong { length } => (1, Err(FrameError::TooLong { length, limit: self.limit() })),
             };
@@ -147,7 +148,7 @@ impl<'b> Decoder<'b> {
         self.credit = self.credit.max(self.buffer.len().saturating_mul(CREDIT_FRAMES));
     }
 
-    /// Returns whether there are bytes of an incomplete frame.
+    /// Returns whether the decoder holds bytes of an incomplete frame.
     pub fn is_waiting(&self) -> bool {
         self.end - self.start > self.done
     }
@@ -156,7 +157,8 @@ impl<'b> Decoder<'b> {
         self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
-    /// Returns how many bytes lie before the first place where the magic bytes are, or the first of them at the very end.
+    /// Returns the number of bytes before the first magic bytes. At the end of the kept bytes, a beginning of the magic
+    /// bytes counts too.
     fn garbage(&self) -> usize {
         let mut rest = self.kept();
         while !rest.is_empty() && !rest.iter().zip(&MAGIC).all(|(a, b)| a == b) {
@@ -185,7 +187,8 @@ impl<'b> Decoder<'b> {
         }
     }
 
-    /// Takes the frame at `start` off the credit, once; returns whether there was enough of it.
+    /// Charges the credit for the frame at `start`, unless that has been done. Returns whether the credit was
+    /// sufficient.
     fn charge(&mut self, count: usize) -> bool {
         if self.is_charged {
             return true;
@@ -210,7 +213,8 @@ impl<'b> Decoder<'b> {
         }
     }
 
-    /// Moves the kept bytes to the front of the buffer. They are fewer than the frame at `start` has, which was charged.
+    /// Moves the kept bytes to the front of the buffer. They are fewer than those of the frame at `start`, for which
+    /// the credit has been charged, so moving them costs no more than checking it.
     fn move_to_front(&mut self) {
         let kept = self.end - self.start;
         if self.start > 0 {

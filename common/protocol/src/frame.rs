@@ -1,19 +1,19 @@
-//! The header before a payload and the checksum behind it.
+//! Writes and reads the header before a payload and the checksum after it.
 
 /// The bytes that every frame begins with.
 pub const MAGIC: [u8; 4] = [0xa7, b'R', b'M', b'L'];
 
-/// Bytes of a frame before its payload.
+/// Number of bytes in a frame before its payload.
 pub const HEADER_LEN: usize = 16;
 
-/// Bytes of a frame before and behind its payload.
+/// Number of bytes in a frame before and after its payload.
 pub const OVERHEAD: usize = HEADER_LEN + 4;
 
 /// The fields of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub kind: u32,
-    /// Bytes of the payload.
+    /// Length of the payload, in bytes.
     pub length: u32,
 }
 
@@ -26,10 +26,11 @@ impl Header {
         [m0, m1, m2, m3, k0, k1, k2, k3, l0, l1, l2, l3, c0, c1, c2, c3]
     }
 
-    /// Returns the checksum that stands behind `payload`, the payload of this header.
+    /// Returns the checksum that follows `payload`, the payload of this header.
     ///
-    /// The checksum covers the header too. If it covered the payload alone, a header behind a frame that was cut off could pass
-    /// for that frame's payload: its first 12 bytes are followed by a checksum of them.
+    /// The checksum covers the header too. If it covered the payload alone, a frame that was cut off after its header
+    /// could take the next frame's header for its payload, because the first 12 bytes of a header are followed by a
+    /// checksum of them.
     pub fn checksum(self, payload: &[u8]) -> u32 {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(&MAGIC);
@@ -39,7 +40,7 @@ impl Header {
         hasher.finalize()
     }
 
-    /// Reads a header; `None` if the bytes are no header or a damaged one.
+    /// Reads a header. Returns `None` if the bytes are not a header or are damaged.
     pub fn parse(bytes: &[u8; HEADER_LEN]) -> Option<Self> {
         let &[_, _, _, _, k0, k1, k2, k3, l0, l1, l2, l3, ..] = bytes;
         let header = Self { kind: u32::from_le_bytes([k0, k1, k2, k3]), length: u32::from_le_bytes([l0, l1, l2, l3]) };

@@ -1,20 +1,22 @@
-//! Frames on a serial line: a PC sends pictures, a board sends back what it sees in them.
+//! Defines frames on a serial line: a PC sends pictures, and a board sends back the classes that it finds in them.
 //!
 //! The crate needs no standard library, allocates nothing and cannot panic.
 //!
 //! # The line
-//! The line has 115200 baud, 8 bits, no parity, 1 stop bit and no flow control. A board reads nothing while it computes, so the PC
-//! sends one frame and waits for the reply. Between frames a board may print text: a receiver skips whatever is no frame.
+//! The line has 115200 baud, 8 bits, no parity, 1 stop bit and no flow control. A board reads nothing while it
+//! computes, so the PC sends one frame and waits for the reply. A board may print text between frames, because a
+//! receiver skips everything that is not a frame.
 //!
 //! # A frame
 //! All numbers are little-endian.
 //!
 //! | offset | bytes | |
 //! |---|---|---|
-//! | 0 | 4 | the magic bytes `A7 52 4D 4C`; no ASCII text has the first of them |
+//! | 0 | 4 | the magic bytes `A7 52 4D 4C`; the first of them never occurs in ASCII text |
 //! | 4 | 4 | u32: kind |
 //! | 8 | 4 | u32: length *n* of the payload |
-//! | 12 | 4 | u32: CRC-32 (as in zlib) of the 12 bytes before, so that a damaged length is never waited for |
+//! | 12 | 4 | u32: CRC-32 (as in zlib) of the 12 bytes before, so that a receiver never waits for a payload of a
+//! damaged length |
 //! | 16 | *n* | payload |
 //! | 16 + *n* | 4 | u32: CRC-32 of the 12 bytes at offset 0 and the payload |
 //!
@@ -27,12 +29,13 @@
 //! | 2 | picture | PC | height × width × 3 bytes: rows from top to bottom, pixels from left to right, red, green, blue interleaved; the model's size; the reply is *result* |
 //! | 3 | info | board | u32 protocol version (2); u32 height; u32 width; u32 classes; u32 longest payload that the board takes; u32 resizing before the crop (0 bilinear, 1 bicubic); f32 crop; text: board; text: model |
 //! | 4 | result | board | u32 latency in µs; u32 number of logits; f32 each; u32 number of best classes, 0 to 5; for each: u32 index, f32 probability, text: label, which may be empty |
-//! | 5 | error | board | u32 [code](ErrorCode); text: what is wrong. The reply to a frame that cannot be served |
+//! | 5 | error | board | u32 [code](ErrorCode); text: what is wrong; the reply to a frame that the board cannot handle
+//! |
 //!
 //! # When bytes are lost
-//! A board forgets an incomplete frame after half a second of silence. A PC waits for a reply as long as its frame takes on the
-//! line, and ten seconds more (`resmlp send --patience`); then it sends the frame again. [`Decoder`] finds the next whole frame
-//! behind garbage, behind a damaged frame, and behind one that was cut off.
+//! A board forgets an incomplete frame after half a second of silence. A PC waits for a reply as long as its frame
+//! takes on the line, and ten seconds more (`resmlp send --patience`). Then it sends the frame again. [`Decoder`] finds
+//! the next whole frame after garbage, after a damaged frame, and after one that was cut off.
 #![no_std]
 
 mod decoder;
@@ -46,7 +49,7 @@ pub use message::{ErrorCode, Guess, Info, Logits, Message, Outcome, Resizing, TO
 /// The version of the protocol, which [`Info`] states.
 pub const VERSION: u32 = 2;
 
-/// Bits that the line carries in a second.
+/// Number of bits that the line carries in a second.
 pub const BAUD: u32 = 115_200;
 
 /// Milliseconds of silence after which a board forgets an incomplete frame.

@@ -1,24 +1,24 @@
-//! Turns what frames say into bytes, and back.
+//! Encodes messages as frames and decodes them.
 
 use core::fmt;
 
 use crate::frame::{HEADER_LEN, Header, OVERHEAD};
 
-/// Most classes that a result names.
+/// Largest number of classes in a result.
 pub const TOP: usize = 5;
 
-/// What a frame says.
+/// The contents of a frame.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message<'a> {
-    /// A PC asks what the board is.
+    /// A PC asks a board for its [`Info`].
     Hello,
-    /// A PC sends a picture: height × width × RGB bytes.
+    /// A PC sends a picture of height × width × RGB bytes.
     Picture(&'a [u8]),
-    /// A board says what it is.
+    /// A board describes itself.
     Info(Info<'a>),
     /// A board replies to a picture.
     Result(Outcome<'a>),
-    /// A board cannot do what it was asked.
+    /// A board cannot do what the PC asked for.
     Error {
         /// The reason, for programs.
         code: ErrorCode,
@@ -27,16 +27,16 @@ pub enum Message<'a> {
     },
 }
 
-/// What a board is, and which pictures it takes.
+/// A description of a board and of the pictures that it accepts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Info<'a> {
     /// Version of the protocol that the board speaks: [`VERSION`](crate::VERSION).
     pub version: u32,
-    /// Height and width of the pictures that the board takes, in pixels.
+    /// Height and width of the pictures that the board accepts, in pixels.
     pub image: [u32; 2],
     /// Number of logits in a result.
     pub classes: u32,
-    /// Longest payload that the board takes, in bytes.
+    /// Length of the longest payload that the board accepts, in bytes.
     pub longest: u32,
     /// How pictures are resized for this model before the crop.
     pub resizing: Resizing,
@@ -57,18 +57,18 @@ pub enum Resizing {
     Bicubic,
 }
 
-/// What a board sees in a picture.
+/// The result for a picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome<'a> {
     /// Time of the forward pass, in microseconds.
     pub latency_us: u32,
     /// Logits that the model computed.
     pub logits: Logits<'a>,
-    /// Best classes, best first. A model without a classifier has none.
+    /// The most probable classes, most probable first. A model without a classifier has none.
     pub top: heapless::Vec<Guess<'a>, TOP>,
 }
 
-/// One of the best classes of a result.
+/// One of the most probable classes of a result.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Guess<'a> {
     /// Index of the class.
@@ -79,15 +79,15 @@ pub struct Guess<'a> {
     pub label: &'a str,
 }
 
-/// Logits as they lie in a frame: four bytes each, at any address.
+/// Logits in the form that they have in a frame: four bytes each, at any address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Logits<'a>(&'a [u8]);
 
 impl<'a> Logits<'a> {
-    /// Borrows logits for a frame that is to be sent; all bits are kept.
+    /// Borrows logits for a frame that is to be sent. Every bit is kept.
     #[cfg(target_endian = "little")]
     pub fn new(values: &'a [f32]) -> Self {
-        // The cast cannot fail: bytes have no alignment, and numbers are whole bytes.
+        // The cast cannot fail, because bytes need no alignment and a number is a whole number of bytes.
         Self(bytemuck::try_cast_slice(values).unwrap_or_default())
     }
 
@@ -108,16 +108,16 @@ impl<'a> Logits<'a> {
     }
 }
 
-/// Why a board does not do what it was asked to do.
+/// The reason why a board cannot do what the PC asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
     /// 1: the frame's checksum does not match. Send it again.
     Damaged,
-    /// 2: the payload is longer than the board takes.
+    /// 2: the payload is longer than the board accepts.
     TooLong,
-    /// 3: the frame is of no kind that a board takes, or its payload is malformed.
+    /// 3: a board does not accept this kind of frame, or the payload is malformed.
     Unexpected,
-    /// 4: the picture's size is not the model's.
+    /// 4: the picture does not have the size that the model reads.
     PictureSize,
     /// 5: the board could not compute.
     Internal,
@@ -170,11 +170,11 @@ mod kind {
     pub const ERROR: u32 = 5;
 }
 
-/// A function that takes the parts of a payload in their order; `None` if it has no room for one.
+/// A function that receives the parts of a payload in order. It returns `None` if it has no room for one.
 type Sink<'s> = dyn FnMut(&[u8]) -> Option<()> + 's;
 
 impl<'a> Message<'a> {
-    /// Writes the whole frame to the start of `buffer` and returns it; `None` if the buffer is too short.
+    /// Writes the whole frame to the start of `buffer` and returns it, or `None` if the buffer is too short.
     pub fn encode<'b>(&self, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
         let (header, rest) = buffer.split_first_chunk_mut::<HEADER_LEN>()?;
         let mut length = 0;
@@ -224,7 +224,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Reads a payload; `None` if there is no such kind of frame, `Some(None)` if the payload is malformed.
+    /// Reads a payload. Returns `None` if there is no such kind of frame, and `Some(None)` if the payload is malformed.
     pub(crate) fn parse(kind: u32, payload: &'a [u8]) -> Option<Option<Self>> {
         let mut reader = Reader(payload);
         let message = match kind {
@@ -304,7 +304,7 @@ fn write_text(text: &str, sink: &mut Sink) -> Option<()> {
     sink(text.as_bytes())
 }
 
-/// The part of a payload that is not read yet.
+/// The part of a payload that has not been read yet.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {

@@ -1,4 +1,4 @@
-//! Sends frames over lines that lose and damage bytes, and sends bytes that are no frames.
+//! Sends frames over lines that lose and damage bytes, and sends bytes that are not frames.
 
 use std::vec::Vec;
 
@@ -9,7 +9,7 @@ use resmlp_protocol::{
     Decoder, ErrorCode, FrameError, Guess, Info, Logits, MAGIC, Message, OVERHEAD, Outcome, Resizing,
 };
 
-/// Longest payload that the decoder takes in these tests, in bytes.
+/// Length of the longest payload that the decoder accepts in these tests, in bytes.
 const LIMIT: usize = 600;
 
 fn encoded(message: &Message) -> Vec<u8> {
@@ -18,14 +18,14 @@ fn encoded(message: &Message) -> Vec<u8> {
     buffer
 }
 
-/// Returns a frame with the right checksums, whatever its kind and payload.
+/// Returns a frame of any kind, with any payload, and with the right checksums.
 fn of_kind(kind: u32, payload: &[u8]) -> Vec<u8> {
     let fields = [&MAGIC[..], &kind.to_le_bytes(), &(payload.len() as u32).to_le_bytes()].concat();
     let checksum = |bytes: &[u8]| crc32fast::hash(bytes).to_le_bytes();
     [&fields[..], &checksum(&fields), payload, &checksum(&[&fields, payload].concat())].concat()
 }
 
-/// Decodes `line`, received `step` bytes at a time, and returns each message's bytes or what is wrong.
+/// Decodes `line`, received `step` bytes at a time, and returns the bytes of each message or the error in it.
 fn received(line: &[u8], step: usize) -> Vec<Result<Vec<u8>, FrameError>> {
     let mut buffer = [0; LIMIT + OVERHEAD];
     let mut decoder = Decoder::new(&mut buffer);
@@ -92,7 +92,7 @@ fn logits_keep_every_bit() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_and_the_next_frame_found() {
+fn a_payload_that_does_not_fit_is_refused_and_the_next_frame_is_found() {
     let line = [encoded(&Message::Picture(&[0; LIMIT + 1])), encoded(&Message::Hello)].concat();
     let too_long = FrameError::TooLong { length: LIMIT as u32 + 1, limit: LIMIT };
     assert_eq!(received(&line, 64), [Err(too_long), Ok(encoded(&Message::Hello))]);
@@ -149,9 +149,10 @@ fn a_reset_forgets_an_incomplete_frame() {
     assert_eq!(decoder.take(), Some(Ok(Message::Hello)));
 }
 
-/// Behind a frame that was cut off, the next frame's header may lie where twelve bytes of payload and a checksum are expected.
+/// After a frame that was cut off, the next frame's header may lie where the decoder expects twelve bytes of payload
+/// and a checksum.
 #[test]
-fn no_frame_is_made_of_one_that_was_cut_off_and_the_next() {
+fn a_frame_that_was_cut_off_and_the_next_one_do_not_make_a_frame() {
     for length in 0..64 {
         let frame = encoded(&Message::Picture(&vec![0; length]));
         for next in
@@ -185,7 +186,7 @@ proptest! {
 
     /// The garbage often looks like the beginning of a frame.
     #[test]
-    fn a_frame_is_found_behind_garbage(
+    fn a_frame_is_found_after_garbage(
         garbage in vec(prop_oneof![Just(0xa7), Just(b'R'), Just(b'M'), Just(b'L'), any::<u8>()], 0..200),
         text in "\\PC{0,30}",
         step in 1usize..300,
@@ -195,7 +196,7 @@ proptest! {
     }
 
     #[test]
-    fn a_repeated_picture_is_found_behind_one_that_was_cut_off(
+    fn a_repeated_picture_is_found_after_one_that_was_cut_off(
         picture in vec(any::<u8>(), 1..LIMIT),
         cut in any::<prop::sample::Index>(),
         step in 1usize..300,
@@ -226,7 +227,7 @@ proptest! {
     }
 
     #[test]
-    fn anything_at_all_is_survived(line in vec(any::<u8>(), 0..3000), step in 1usize..3000) {
+    fn no_bytes_make_the_decoder_panic(line in vec(any::<u8>(), 0..3000), step in 1usize..3000) {
         received(&line, step);
     }
 }

@@ -1,4 +1,5 @@
-//! Sends bytes that are built to keep a decoder busy: its time must be proportional to their number, and it allocates nothing.
+//! Sends bytes that are built to keep a decoder busy. Its time must be proportional to their number, and it must
+//! allocate nothing.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +8,10 @@ use resmlp_protocol::{Decoder, MAGIC, Message};
 #[path = "../../../fuzz/src/memory.rs"]
 mod memory;
 
-/// Bytes of a picture of 224 × 224 pixels.
+/// Number of bytes of a picture of 224 × 224 pixels.
 const PICTURE: usize = 3 * 224 * 224;
 
-/// Decodes `line` and returns how many frames were whole, and how many were not.
+/// Decodes `line` and returns the number of whole frames and of broken ones, and the time.
 fn decode(line: &[u8], step: usize) -> ([usize; 2], Duration) {
     let mut buffer = vec![0; PICTURE + resmlp_protocol::OVERHEAD];
     let mut decoder = Decoder::new(&mut buffer);
@@ -43,7 +44,7 @@ fn header(length: usize) -> Vec<u8> {
     [&fields[..], &crc32fast::hash(&fields).to_le_bytes()].concat()
 }
 
-/// Returns lines of `length` bytes that look like something, with a name.
+/// Returns hostile lines of `length` bytes that resemble frames, each with a name.
 fn lines(length: usize) -> [(&'static str, Vec<u8>); 6] {
     let repeated = |bytes: &[u8]| bytes.repeat(length / bytes.len());
     [
@@ -57,7 +58,7 @@ fn lines(length: usize) -> [(&'static str, Vec<u8>); 6] {
 }
 
 #[test]
-fn time_is_proportional_to_the_bytes_that_come() {
+fn time_is_proportional_to_the_number_of_bytes() {
     for step in [1 << 20, 64, 1] {
         for (what, line) in lines(1 << 20) {
             let (counts, time) = decode(&line, step);
@@ -69,9 +70,9 @@ fn time_is_proportional_to_the_bytes_that_come() {
 }
 
 #[test]
-fn a_frame_behind_hostile_bytes_is_found() {
+fn a_frame_after_hostile_bytes_is_found() {
     for (what, mut line) in lines(4 * PICTURE) {
-        // Behind as many bytes as the longest frame has, no header is open any more.
+        // After as many bytes as the longest frame has, the decoder no longer waits for the payload of any header.
         line.extend(vec![0; PICTURE + 32]);
         line.extend(hello());
         let ([whole, _], _) = decode(&line, 4096);

@@ -1,4 +1,4 @@
-//! Makes the linker fail where a panic is reachable.
+//! Makes the linker fail if a panic is reachable.
 
 use core::panic::PanicInfo;
 

@@ -10,12 +10,12 @@ use crate::Result;
 /// How long an emulated board may run.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// What an emulated board did.
+/// The outcome of a run of an emulated board.
 #[derive(Debug)]
 pub struct Ended {
     /// Everything that the board sent over its serial line.
     pub bytes: Vec<u8>,
-    /// The emulator's exit code, or `None` where a signal ended it.
+    /// The emulator's exit code, or `None` if a signal ended it.
     pub code: Option<i32>,
 }
 
@@ -42,7 +42,7 @@ impl Ended {
 ///
 /// # Errors
 ///
-/// Returns an error where the emulator does not start, or does not end within two minutes; it is then stopped.
+/// Returns an error if the emulator does not start, or does not end within two minutes; it is then stopped.
 pub fn run(emulator: &mut Command, input: &[u8]) -> Result<Ended> {
     run_within(LIMIT, emulator, input)
 }
@@ -75,7 +75,7 @@ fn run_within(limit: Duration, emulator: &mut Command, input: &[u8]) -> Result<E
     }
 }
 
-/// Waits for the exit code; returns `None` where the time ran out.
+/// Waits for the exit code; returns `None` if the time ran out.
 fn wait(child: &mut Child, limit: Duration) -> std::io::Result<Option<Option<i32>>> {
     let start = Instant::now();
     while start.elapsed() < limit {

@@ -1,4 +1,4 @@
-//! What `cargo xtask` has built for the tests.
+//! Finds the files that `cargo xtask` has built for the tests.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::{Failure, Result};
 
-/// Where the things are that the tests cannot build themselves.
+/// The paths of everything that the tests cannot build themselves.
 #[derive(Debug)]
 pub struct Inputs {
     /// The images and models that go on the boards (`RESMLP_FIRMWARE`).
@@ -24,7 +24,7 @@ impl Inputs {
     ///
     /// # Errors
     ///
-    /// Returns an error where a variable is missing; the message names the variable and the command that sets it.
+    /// Returns an error if a variable is missing; the message names the variable and the command that sets it.
     pub fn find() -> Result<Self> {
         let advice = "run these tests by `cargo xtask test --only raspberry-pi` or `--only cortex-m`";
         let path = |variable: &str| match std::env::var_os(variable) {
@@ -49,7 +49,7 @@ impl Inputs {
     ///
     /// # Errors
     ///
-    /// Returns an error where `resmlp-device run` fails or its report holds no logits.
+    /// Returns an error if `resmlp-device run` fails or its report holds no logits.
     pub fn logits(&self, model: &Path, pictures: &[impl AsRef<OsStr>]) -> Result<Vec<String>> {
         let report = output(self.program("resmlp-device").arg("run").arg(model).args(pictures).arg("--json"))?;
         let report = String::from_utf8_lossy(&report);
@@ -67,7 +67,7 @@ impl Inputs {
 ///
 /// # Errors
 ///
-/// Returns an error where the command does not start or fails; the message holds what it wrote to standard error.
+/// Returns an error if the command does not start or fails; the message holds what it wrote to standard error.
 pub fn output(command: &mut Command) -> Result<Vec<u8>> {
     let shown = format!("{command:?}");
     let output = command.output().map_err(|error| format!("cannot start {shown}: {error}"))?;

@@ -33,7 +33,7 @@ impl Transcript {
     ///
     /// # Errors
     ///
-    /// Returns an error with the first line that differs, or where the file cannot be read or written.
+    /// Returns an error with the first line that differs, or if the file cannot be read or written.
     pub fn compare(&self, found: &str, overwrite: bool) -> Result {
         let file = self.file.display();
         let found = &masked(found, self.leeway.timed);

@@ -26,7 +26,7 @@ pub enum Pin {
 /// Reads a list of cores such as `0-3,6`, as the kernel and taskset write it. A space separates as a comma does.
 ///
 /// # Errors
-/// Returns a message that quotes the text where it is no such list or names a core twice.
+/// Returns a message that quotes the text if it is not such a list or names a core twice.
 pub fn parse(text: &str) -> Result<Vec<usize>, String> {
     let wrong = || format!("found '{text}', expected CPU numbers below {MAX_CPU} such as 0-3,6");
     let number = |text: &str| text.parse().ok().filter(|&number: &usize| number < MAX_CPU).ok_or_else(wrong);
@@ -46,7 +46,7 @@ pub fn parse(text: &str) -> Result<Vec<usize>, String> {
 /// Chooses the cores for `threads` threads.
 ///
 /// # Errors
-/// Returns a message where there are fewer cores than threads, or where this process may not use one of the cores.
+/// Returns a message if there are fewer cores than threads, or if this process may not use one of the cores.
 pub fn choose(pin: &Pin, threads: usize, files: &Files) -> Result<Vec<usize>, String> {
     let allowed =
         allowed().map_err(|error| format!("the system does not tell which cores this process may use: {error}"))?;
@@ -85,7 +85,7 @@ pub fn pin(threads: &Threads, cpus: &[usize]) -> std::io::Result<()> {
 /// Calls `ask` on this core, returns its answer, and gives the calling thread its former cores back.
 ///
 /// # Errors
-/// Returns the system's error where it does not let the thread change its cores.
+/// Returns the system's error if it does not let the thread change its cores.
 pub fn while_pinned<T>(cpu: usize, ask: impl FnOnce() -> T) -> std::io::Result<T> {
     let before = sched_getaffinity(THIS_THREAD)?;
     let answer = pin_current(cpu).map(|()| ask());
@@ -96,7 +96,7 @@ pub fn while_pinned<T>(cpu: usize, ask: impl FnOnce() -> T) -> std::io::Result<T
 /// Pins the calling thread to one core and checks that the system followed.
 ///
 /// # Errors
-/// Returns an error where the system refuses, or reports success and does not follow.
+/// Returns an error if the system refuses, or reports success and does not follow.
 fn pin_current(cpu: usize) -> std::io::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu)?;
@@ -115,7 +115,7 @@ fn allowed() -> std::io::Result<Vec<usize>> {
 }
 
 /// Sorts cores by speed, fastest first, and equally fast ones by number. The speed is the capacity that the kernel
-/// states where the cores are of several kinds, and otherwise the highest clock.
+/// states if the cores are of several kinds, and otherwise the highest clock.
 fn fastest_first(mut cpus: Vec<usize>, files: &Files) -> Vec<usize> {
     let speed = |cpu: &usize| {
         let folder = format!("sys/devices/system/cpu/cpu{cpu}");
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_said() {
+    fn impossible_choices_are_refused_with_the_reason() {
         let files = Files::below("nowhere");
         let cores = allowed().unwrap();
         assert!(choose(&Pin::Auto, cores.len() + 1, &files).is_err_and(|e| e.contains("cores to pin them to")));

@@ -59,7 +59,7 @@ pub enum Command {
 pub struct Common {
     pub model: PathBuf,
     pub threads: usize,
-    /// Cores of the threads; where there is none, the system moves threads between cores.
+    /// Cores of the threads; if there is none, the system moves threads between cores.
     pub pin: Option<Pin>,
     pub kernels: Option<String>,
     pub json: bool,
@@ -103,7 +103,7 @@ pub struct BenchOptions {
     pub name: Option<String>,
 }
 
-/// Parses the words behind the program's name.
+/// Parses the words after the program's name.
 ///
 /// # Errors
 /// Returns [`Error::Usage`] with what was found and what was expected.
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_followed_is_refused() {
+    fn wrong_command_lines_are_refused() {
         for words in [
             "",
             "dance m.rmlp",

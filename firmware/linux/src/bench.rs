@@ -145,7 +145,7 @@ fn cool_down(files: &Files, celsius: f64, longest: Duration) -> CoolDown {
     CoolDown { wanted_c: celsius, from_c, to_c, seconds: start.elapsed().as_secs_f64() }
 }
 
-/// Returns the medians of the first and of the last quarter of the runs, in milliseconds. Both are 0 where the runs are
+/// Returns the medians of the first and of the last quarter of the runs, in milliseconds. Both are 0 if the runs are
 /// too few.
 fn drift(times: &[Duration]) -> [f64; 2] {
     /// Fewest runs of a quarter. With so many, one interrupted run does not move the median.

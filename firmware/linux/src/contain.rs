@@ -2,7 +2,7 @@
 
 use std::panic::{UnwindSafe, catch_unwind};
 
-/// Calls `decode` and returns what it returns. Where it panics, the error says so.
+/// Calls `decode` and returns what it returns. If it panics, the error says so.
 ///
 /// The decoders are libraries of others and read whatever bytes a stranger sends. They promise errors for damaged
 /// files, but a fault in one of them would be a panic, and a program that has watched a folder for weeks must not end

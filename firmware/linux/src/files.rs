@@ -12,7 +12,7 @@ const ROOT: &str = "RESMLP_DEVICE_ROOT";
 #[derive(Clone, Debug)]
 pub struct Files {
     root: PathBuf,
-    /// Whether programs can be started. Where they cannot, files in the folder `programs` hold their answers.
+    /// Whether programs can be started. If they cannot, files in the folder `programs` hold their answers.
     is_this_machine: bool,
 }
 
@@ -30,7 +30,7 @@ impl Files {
         Self { root: root.into(), is_this_machine: false }
     }
 
-    /// Returns a file's text without surrounding white space and zero bytes, or `None` where the file cannot be read.
+    /// Returns a file's text without surrounding white space and zero bytes, or `None` if the file cannot be read.
     pub fn text(&self, path: impl AsRef<Path>) -> Option<String> {
         let bytes = fs::read(self.root.join(path)).ok()?;
         Some(String::from_utf8_lossy(&bytes).trim_matches(|c: char| c.is_whitespace() || c == '\0').to_owned())
@@ -67,7 +67,7 @@ impl Files {
         folders
     }
 
-    /// Returns what `program argument` prints, or `None` where there is no such program or it fails.
+    /// Returns what `program argument` prints, or `None` if there is no such program or it fails.
     pub fn told_by(&self, program: &str, argument: &str) -> Option<String> {
         if !self.is_this_machine {
             return self.text(format!("programs/{program} {argument}"));

@@ -16,7 +16,7 @@ const PAGE: &str = include_str!("html/page.html");
 /// Returns the page of a report. Its element `#report` holds the report's JSON for programs.
 ///
 /// # Errors
-/// Returns an error where the report cannot be written as JSON.
+/// Returns an error if the report cannot be written as JSON.
 pub fn page(outcome: &Outcome) -> Result<String> {
     let json = serde_json::to_string(outcome).map_err(|error| Error::about("JSON", &error))?;
     let slots = [

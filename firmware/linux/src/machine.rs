@@ -52,7 +52,7 @@ impl Machine {
     }
 }
 
-/// Returns the machine's memory in bytes, where the system tells.
+/// Returns the machine's memory in bytes, if the system tells.
 pub fn memory_bytes(files: &Files) -> Option<u64> {
     files.kilobytes("proc/meminfo", "MemTotal:")
 }
@@ -68,7 +68,7 @@ mod tests {
     use crate::files::tests::board;
 
     #[test]
-    fn boards_tell_what_they_are() {
+    fn boards_are_described_by_their_files() {
         for (name, told, cpu, memory, mode) in [
             ("raspberry-pi-4", "Raspberry Pi 4 Model B Rev 1.4", "4 × Cortex-A72", 3_885_396, None),
             ("raspberry-pi-5", "Raspberry Pi 5 Model B Rev 1.0", "4 × Cortex-A76", 8_248_720, None),
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_told_is_not_known() {
+    fn facts_that_no_file_states_are_unknown() {
         let folder = tempfile::tempdir().unwrap();
         let files = Files::below(folder.path());
         let machine = Machine::read(&files, &Cores::read(&files, "aarch64"));

@@ -17,13 +17,13 @@ pub struct Opened {
     bytes: AlignedBytes,
     kernels: &'static Kernels,
     threads: usize,
-    /// The cores that the threads are pinned to; empty where they are not pinned.
+    /// The cores that the threads are pinned to; empty if they are not pinned.
     pub cpus: Vec<usize>,
     /// Whether the weights were rearranged for the kernels.
     pub repacked: bool,
 }
 
-/// Reads the model. Where the kernels read another layout, the weights are rearranged and a note says so.
+/// Reads the model. If the kernels read another layout, the weights are rearranged and a note says so.
 ///
 /// # Errors
 /// Names the option or the file that is wrong.

@@ -44,7 +44,7 @@ pub struct Observer<'f> {
 }
 
 impl<'f> Observer<'f> {
-    /// Creates an observer of the calling thread and of the clocks of `cpus`, or of all clocks where `cpus` is empty.
+    /// Creates an observer of the calling thread and of the clocks of `cpus`, or of all clocks if `cpus` is empty.
     pub fn new(files: &'f Files, cpus: &[usize]) -> Self {
         let start = Instant::now();
         let clocks = Clocks::of(files, cpus);

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Write, stderr, stdout};
 
 use crate::error::{Error, Result};
 
-/// Prints `text` and a line's end on stdout. Returns false where the reader has gone away (`| head`), which is no
+/// Prints `text` and a line's end on stdout. Returns false if the reader has gone away (`| head`), which is not an
 /// error.
 pub fn print(text: &str) -> Result<bool> {
     let mut out = stdout().lock();
@@ -17,6 +17,6 @@ pub fn print(text: &str) -> Result<bool> {
 
 /// Writes a line to stderr: `kind`, which is `note`, `warning` or `error`, and `text`.
 pub fn say(kind: &str, text: &str) {
-    // Where stderr is closed there is no other place to report that.
+    // If stderr is closed there is no other place to report that.
     let _ = writeln!(stderr().lock(), "{kind}: {text}");
 }

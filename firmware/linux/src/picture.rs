@@ -20,12 +20,12 @@ const JPEG: &[u8] = b"\xff\xd8\xff";
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 const BMP: &[u8] = b"BM";
 
-/// Returns what one picture may cost on this machine: a share of its memory, where the system tells how much there is.
+/// Returns what one picture may cost on this machine: a share of its memory, if the system tells how much there is.
 pub fn limits() -> Limits {
     machine::memory_bytes(&Files::here()).map_or(Limits::desktop(), Limits::for_machine)
 }
 
-/// Reads a picture from a file, or from standard input where `path` is `-`. Returns `[height, width, 3]` of u8 in the
+/// Reads a picture from a file, or from standard input if `path` is `-`. Returns `[height, width, 3]` of u8 in the
 /// model's size.
 ///
 /// A JPEG, PNG or BMP is resized and cropped. A PPM (P6) of the model's size with 8 bits a value, and exactly as many
@@ -102,7 +102,7 @@ fn header(mut rest: &[u8]) -> Option<([usize; 3], &[u8])> {
     space.is_ascii_whitespace().then_some((numbers, pixels))
 }
 
-/// Skips white space and comments. Returns `None` where there is neither.
+/// Skips white space and comments. Returns `None` if there is neither.
 fn skip_space(mut rest: &[u8]) -> Option<&[u8]> {
     let before = rest.len();
     loop {

@@ -1,4 +1,4 @@
-//! Reads the processor's performance counters, where the kernel lets a program do so.
+//! Reads the processor's performance counters, if the kernel lets a program do so.
 
 use perf_event::events::Hardware;
 use perf_event::{Builder, Counter, Group};
@@ -22,7 +22,7 @@ impl Counters {
     /// Creates counters that are stopped.
     ///
     /// # Errors
-    /// Returns the system's error where there are no counters, as in a virtual machine, or where the kernel does not
+    /// Returns the system's error if there are no counters, as in a virtual machine, or if the kernel does not
     /// allow their use (`/proc/sys/kernel/perf_event_paranoid` above 2).
     pub fn new() -> std::io::Result<Self> {
         let mut group = Group::new()?;
@@ -41,7 +41,7 @@ impl Counters {
         let _ = self.group.disable();
     }
 
-    /// Returns the sum of all that was counted, or `None` where the counters did not count.
+    /// Returns the sum of all that was counted, or `None` if the counters did not count.
     pub fn read(&mut self) -> Option<Counted> {
         let counts = self.group.read().ok()?;
         let counted = Counted { cycles: counts[&self.cycles], instructions: counts[&self.instructions] };

@@ -18,7 +18,7 @@ pub struct Outcome {
     pub model: String,
     pub kernels: &'static str,
     pub threads: usize,
-    /// The core of each thread; empty where the threads were not pinned.
+    /// The core of each thread; empty if the threads were not pinned.
     pub pinned_to: Vec<usize>,
     pub runs: usize,
     /// Number of runs before the measured ones.
@@ -131,14 +131,15 @@ impl Cycles {
 
 impl From<measure::Layer> for Layer {
     fn from(measure::Layer { name, ms, macs }: measure::Layer) -> Self {
-        // A clock that ticks slowly may see a short stage take no time. The rate of such a stage is that of one nanosecond.
+        // A clock that ticks slowly may see a short stage take no time. The rate of such a stage is that of one
+        // nanosecond.
         let nanoseconds = (ms * 1e6).max(1.0);
         Self { name, ms, macs, gmac_per_s: macs as f64 / nanoseconds }
     }
 }
 
 impl CoolDown {
-    /// Returns the reason why the processor is not as cool as the user asked for, or `None` where it is.
+    /// Returns the reason why the processor is not as cool as the user asked for, or `None` if it is.
     pub fn warning(&self) -> Option<String> {
         match self.to_c {
             None => Some("this machine tells no temperature, so there was no waiting for it to cool down".to_owned()),
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn warming_up_is_told_apart() {
+    fn warm_up_runs_are_reported_separately() {
         let warmup = WarmUp::of(&[9, 5, 4].map(Duration::from_millis));
         assert_eq!((warmup.first, warmup.median), (9.0, 5.0));
     }

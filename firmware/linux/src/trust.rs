@@ -26,7 +26,7 @@ const THROTTLED: [&str; 4] = [
 pub struct Evidence<'a> {
     pub machine: &'a Machine,
     pub threads: usize,
-    /// The cores that the threads are pinned to; empty where they are not pinned.
+    /// The cores that the threads are pinned to; empty if they are not pinned.
     pub cpus: &'a [usize],
     pub before: &'a State,
     pub after: &'a State,
@@ -34,7 +34,7 @@ pub struct Evidence<'a> {
     pub samples: &'a [Sample],
     /// Median of the first and of the last quarter of the measured runs, in milliseconds.
     pub drift_ms: [f64; 2],
-    /// Clock in MHz by the cycle counter. It is known where the calling thread never waited for others.
+    /// Clock in MHz by the cycle counter. It is known if the calling thread never waited for others.
     pub counted_mhz: Option<f64>,
 }
 
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn every_doubt_is_told() {
+    fn every_doubt_has_a_warning() {
         for (case, told) in [
             (Case::with(|c| c.machine.cpu = None), "emulator"),
             (Case::with(|c| c.threads = 5), "5 threads share 4 cores"),
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn over_current_and_under_voltage_are_told() {
+    fn over_current_and_under_voltage_are_reported() {
         let mut jetson = Case::of("jetson-orin-nano");
         jetson.after.over_current_events = Some(5);
         assert_eq!(
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn throttling_is_told_as_it_happened() {
+    fn throttling_is_reported_with_the_time_when_it_happened() {
         for (before, after, told) in [
             (0, 0x50005, vec!["while measuring: the supply's", "while measuring: the clock is throttled"]),
             (0x1, 0x10000, vec!["while measuring: the supply's"]),

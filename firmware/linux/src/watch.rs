@@ -46,7 +46,7 @@ struct Seen<'a> {
 /// Classifies until `--count` is reached or nobody reads the output any more.
 ///
 /// # Errors
-/// Returns an error where the folder was removed, and where folder or camera cannot be opened.
+/// Returns an error if the folder was removed, or if folder or camera cannot be opened.
 pub fn execute(options: &Watch) -> Result<()> {
     let opened = model::open(&options.common)?;
     let engine = opened.engine()?;

@@ -1,4 +1,4 @@
-//! Hands out memory for what has a size that the model decides. Each piece is cut once and never given back.
+//! Hands out pieces of memory whose sizes depend on the model. A piece is never given back.
 
 use core::ops::Range;
 
@@ -22,7 +22,7 @@ impl<'a> Arena<'a> {
         self.0.len()
     }
 
-    /// Returns `count` zeros, or `None` where that many do not fit.
+    /// Returns `count` zeros, or `None` if that many do not fit.
     pub fn zeros<T: AnyBitPattern + NoUninit>(&mut self, count: usize) -> Option<&'a mut [T]> {
         let bytes = count.checked_mul(size_of::<T>())?;
         let skip = self.0.as_ptr().align_offset(ALIGNMENT);
@@ -36,7 +36,7 @@ impl<'a> Arena<'a> {
         bytemuck::try_cast_slice_mut(piece).ok()
     }
 
-    /// Returns a copy of `bytes` at a multiple of 64, or `None` where it does not fit.
+    /// Returns a copy of `bytes` at a multiple of 64, or `None` if it does not fit.
     pub fn copy(&mut self, bytes: &[u8]) -> Option<&'a [u8]> {
         let copy: &mut [u8] = self.zeros(bytes.len())?;
         copy.iter_mut().zip(bytes).for_each(|(place, &byte)| *place = byte);
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn too_much_is_refused_and_takes_nothing() {
+    fn a_request_that_is_too_large_is_refused_and_takes_nothing() {
         let mut memory = [0u8; 256];
         let mut arena = Arena::new(&mut memory);
         assert!(arena.zeros::<u32>(65).is_none());

@@ -1,4 +1,4 @@
-//! Reads ATAGs, the list of tags that boot firmware leaves in memory where it has no device tree to hand over.
+//! Reads ATAGs, the list of tags that boot firmware leaves in memory if it has no device tree to hand over.
 
 use core::ops::Range;
 
@@ -18,7 +18,7 @@ const MEMORY: u32 = 0x5441_0002;
 const INITRD: u32 = 0x5442_0005;
 const COMMAND_LINE: u32 = 0x5441_0009;
 
-/// Reads the list of tags at the beginning of `words`, or returns `None` where there is none.
+/// Reads the list of tags at the beginning of `words`, or returns `None` if there is none.
 pub fn parse(words: &[u32]) -> Option<Atags<'_>> {
     let mut rest = words;
     let mut found = Atags::default();

@@ -15,7 +15,7 @@ pub struct Board {
     pub devices: usize,
     /// Address of the serial line's PL011.
     pub uart: usize,
-    /// Clock of the PL011 in Hz. Where it is `None`, the baud rate stays as the boot firmware has set it.
+    /// Clock of the PL011 in Hz. If it is `None`, the baud rate stays as the boot firmware has set it.
     pub uart_clock: Option<u32>,
     /// Address of the registers of the processor's pins.
     pub gpio: Option<usize>,

@@ -33,16 +33,16 @@ pub struct LedPin {
     pub active_low: bool,
 }
 
-/// Memory that every board has; assumed where the boot firmware states no size.
+/// Size of memory that every board has, in bytes. It is assumed if the boot firmware states no size.
 const LEAST_MEMORY: usize = 256 << 20;
 
 impl<'a> BootInfo<'a> {
-    /// Returns the length in bytes of the device tree that begins with `start`, or `None` where no tree begins so.
+    /// Returns the length in bytes of the device tree that begins with `start`, or `None` if no tree begins so.
     pub fn device_tree_length(start: &[u8]) -> Option<usize> {
         device_tree::length(start)
     }
 
-    /// Reads a device tree. Returns `None` where `bytes` hold none.
+    /// Reads a device tree. Returns `None` if `bytes` hold none.
     pub fn from_device_tree(bytes: &'a [u8]) -> Option<Self> {
         let tree = DeviceTree::parse(bytes)?;
         let address = |path: &[&str], name: &str| usize::try_from(tree.number(path, name)?).ok();
@@ -57,7 +57,7 @@ impl<'a> BootInfo<'a> {
         })
     }
 
-    /// Reads ATAGs. Returns `None` where `words` do not begin with such a list.
+    /// Reads ATAGs. Returns `None` if `words` do not begin with such a list.
     pub fn from_atags(words: &'a [u32]) -> Option<Self> {
         let Atags { memory_end, initramfs, command_line } = atags::parse(words)?;
         Some(Self {
@@ -69,7 +69,7 @@ impl<'a> BootInfo<'a> {
         })
     }
 
-    /// Returns what is assumed where the boot firmware has left nothing.
+    /// Returns the facts that are assumed if the boot firmware has left no information.
     pub fn nothing() -> Self {
         Self {
             source: "nothing",
@@ -94,7 +94,7 @@ fn memory_end(tree: &DeviceTree) -> Option<usize> {
 }
 
 /// Returns the pin of the activity LED. Its property holds the phandle of the pin's controller, the number of the pin,
-/// and flags, of which bit 0 is set where a low level lights the LED. The result is `None` for an unknown controller,
+/// and flags, of which bit 0 is set if a low level lights the LED. The result is `None` for an unknown controller,
 /// because a pin of the same number of another controller may be connected to anything.
 fn led(tree: &DeviceTree) -> Option<LedPin> {
     let gpios = |name: &&str| tree.property(&["leds", name], "gpios");
@@ -184,8 +184,8 @@ mod tests {
         }
     }
 
-    /// Returns a tree of Raspberry Pi's own Linux. The arguments are what differs between boards: the controllers' phandles, and
-    /// the LED.
+    /// Returns a tree of Raspberry Pi's own Linux. The arguments are what differs between boards: the controllers'
+    /// phandles, and the LED.
     fn own_tree(gpios: [u32; 3], status: &[u8]) -> std::vec::Vec<u8> {
         Builder::default()
             .begin("")
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn no_pin_is_taken_for_the_led_s() {
+    fn no_other_pin_is_mistaken_for_that_of_the_led() {
         let led = |gpios, status| BootInfo::from_device_tree(&own_tree(gpios, status)).unwrap().led;
         let pin = |pin, on_expander| Some(LedPin { pin, on_expander, active_low: false });
         assert_eq!(led([1, 42, 0], b"okay\0"), pin(42, false));

@@ -22,7 +22,7 @@ pub struct Classifier<'m, P> {
 }
 
 impl<'m, P: ParallelFor> Classifier<'m, P> {
-    /// Creates a classifier with memory from `arena`, or returns `None` where there is too little.
+    /// Creates a classifier with memory from `arena`, or returns `None` if there is too little.
     pub fn new(engine: Engine<'m, P>, arena: &mut Arena<'m>) -> Option<Self> {
         let scratch = arena.zeros(engine.scratch_len())?;
         let logits = arena.zeros(engine.model().dims().outputs)?;

@@ -75,7 +75,7 @@ impl Cores {
     /// Starts up to `wanted` cores, core 0 among them, and prints a line if some do not start. Core 0 calls this once.
     ///
     /// # Errors
-    /// Returns an error where the console takes no text.
+    /// Returns an error if the console takes no text.
     pub fn start(board: &Board, info: &BootInfo, wanted: usize, console: &mut Console) -> Result<Self, fmt::Error> {
         wake_regularly();
         let wanted = wanted.clamp(1, MOST);
@@ -189,7 +189,7 @@ fn wake_regularly() {
     CNTKCTL_EL1.write(CNTKCTL_EL1::EVNTEN::SET + CNTKCTL_EL1::EVNTI.val(12));
 }
 
-/// Writes the address of the start code to `place`, where a core looks for it. Returns false where `place` cannot be
+/// Writes the address of the start code to `place`, where a core looks for it. Returns false if `place` cannot be
 /// such a place.
 fn release(place: usize) -> bool {
     unsafe extern "C" {

@@ -18,13 +18,13 @@ enum Token<'a> {
     Property(&'a [u8], &'a [u8]),
 }
 
-/// Returns the length in bytes of the tree that begins with these 8 bytes, or `None` where no tree begins so.
+/// Returns the length in bytes of the tree that begins with these 8 bytes, or `None` if no tree begins so.
 pub fn length(start: &[u8]) -> Option<usize> {
     (number(start, 0)? == MAGIC).then_some(number(start, 4)? as usize)
 }
 
 impl<'a> DeviceTree<'a> {
-    /// Creates a view of the tree in `bytes`, or returns `None` where they hold none.
+    /// Creates a view of the tree in `bytes`, or returns `None` if they hold none.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let tree = bytes.get(..length(bytes)?)?;
         let block = |offset, size| tree.get(number(tree, offset)? as usize..)?.get(..number(tree, size)? as usize);
@@ -104,7 +104,7 @@ struct Tokens<'a> {
 }
 
 impl<'a> Tokens<'a> {
-    /// Returns the next token, or `None` at the end and where the tree is damaged.
+    /// Returns the next token, or `None` at the end and if the tree is damaged.
     fn next(&mut self) -> Option<Token<'a>> {
         loop {
             match self.number()? {

@@ -17,7 +17,7 @@ use crate::time::Timer;
 /// Whether the command line says that this is an emulator.
 static IN_EMULATOR: AtomicBool = AtomicBool::new(false);
 
-/// The LED's pin, where it belongs to the processor. Bit 8 is set where a low level lights the LED.
+/// The LED's pin, if it belongs to the processor. Bit 8 is set if a low level lights the LED.
 static LED: AtomicU32 = AtomicU32::new(NO_LED);
 const NO_LED: u32 = u32::MAX;
 

@@ -89,7 +89,7 @@ impl Led {
         Self { place, pin, lit: None }
     }
 
-    /// Returns whether the LED is lit, or `None` where that cannot be read back.
+    /// Returns whether the LED is lit, or `None` if that cannot be read back.
     pub fn is_lit(&self) -> Option<bool> {
         match self.place {
             Some(Place::Processor(pins)) => Some(pins.is_high(self.pin.pin) != self.pin.active_low),
@@ -98,7 +98,7 @@ impl Led {
     }
 
     fn light(&mut self, on: bool) {
-        // A request to the boot firmware takes time, so nothing is done where nothing changes.
+        // A request to the boot firmware takes time, so nothing is done if nothing changes.
         if self.lit.replace(on) == Some(on) {
             return;
         }

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn every_failure_has_a_pattern_of_its_own() {
+    fn every_failure_has_its_own_pattern() {
         let cut = PayloadError::Model(ModelError::Length { found: 1, expected: 2 });
         let damaged = PayloadError::Model(ModelError::Checksum { found: 1, expected: 2 });
         let failures = [PayloadError::Missing.into(), cut.into(), damaged.into(), Failure::NotRun, Failure::Fault];

@@ -45,7 +45,7 @@ impl Mailbox {
         board.mailbox.map(|address| Self(unsafe { Registers::new(address) }))
     }
 
-    /// Sets a pin of the GPIO expander. Nothing happens where the boot firmware does not answer.
+    /// Sets a pin of the GPIO expander. Nothing happens if the boot firmware does not answer.
     pub fn set_expander_pin(self, pin: u32, high: bool) {
         // Length and code of the request; then the tag, the room for its values, the length of its values, pin and
         // level; and the end of the tags.
@@ -66,7 +66,7 @@ impl Mailbox {
         }
     }
 
-    /// Waits until `flag` is clear, and returns false where that takes too long.
+    /// Waits until `flag` is clear, and returns false if that takes too long.
     fn wait(self, flag: u32) -> bool {
         let start = time::milliseconds();
         while self.0.read(STATUS) & flag != 0 {

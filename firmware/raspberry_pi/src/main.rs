@@ -22,7 +22,7 @@ mod watchdog;
 
 core::arch::global_asm!(include_str!("boot.s"));
 
-/// Makes the linker fail where a panic is reachable.
+/// Makes the linker fail if a panic is reachable.
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {
     unsafe extern "C" {

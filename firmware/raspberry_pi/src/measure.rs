@@ -30,7 +30,7 @@ pub struct Measured<'a> {
 /// stage by stage. `cold` is the time of the very first run, which has happened before.
 ///
 /// # Errors
-/// Returns the errors of the engine, and [`RunError::Scratch`] where there is too little memory for the times.
+/// Returns the errors of the engine, and [`RunError::Scratch`] if there is too little memory for the times.
 pub fn measure<'m, P: ParallelFor, C: Clock>(
     classifier: &mut Classifier<'m, P>,
     picture: &[u8],

@@ -26,7 +26,7 @@ pub struct Payload<'a> {
 pub enum PayloadError {
     /// The boot firmware loaded no initramfs.
     Missing,
-    /// The initramfs lies where there is no memory.
+    /// The initramfs lies outside the memory.
     Outside {
         /// First address of the initramfs.
         start: usize,

@@ -49,7 +49,7 @@ struct Outputs {
 /// The information that the boot firmware has left in memory.
 struct LeftBehind {
     info: BootInfo<'static>,
-    /// Addresses of the device tree; empty where there is none.
+    /// Addresses of the device tree; empty if there is none.
     tree: Range<usize>,
 }
 
@@ -292,7 +292,7 @@ fn memory(board: &Board, left: &LeftBehind) -> Outcome<(&'static [u8], Arena<'st
     Ok((bytes, Arena::new(free)))
 }
 
-/// Classifies the pictures that follow the model, or a picture of stripes where there is none. Returns the first
+/// Classifies the pictures that follow the model, or a picture of stripes if there is none. Returns the first
 /// picture and the time of its run.
 fn classify(
     payload: &Payload<'static>,

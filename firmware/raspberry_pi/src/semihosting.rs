@@ -1,6 +1,6 @@
 //! Ends an emulator by semihosting.
 
-/// Ends the emulator with this exit code. It may be called only where the command line says that this is an emulator: a
+/// Ends the emulator with this exit code. It may be called only if the command line says that this is an emulator: a
 /// board would take an exception.
 pub fn exit(code: u32) -> ! {
     // The block for SYS_EXIT: the reason ADP_Stopped_ApplicationExit, and the exit code.

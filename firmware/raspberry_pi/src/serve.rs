@@ -20,7 +20,7 @@ pub struct Server<'m> {
 }
 
 impl<'m> Server<'m> {
-    /// Creates a server with memory from `arena`, or returns `None` where there is too little. An incomplete frame is
+    /// Creates a server with memory from `arena`, or returns `None` if there is too little. An incomplete frame is
     /// dropped after `silence` milliseconds without a byte.
     pub fn new<P: ParallelFor>(
         board: &'static str,
@@ -38,7 +38,7 @@ impl<'m> Server<'m> {
         self.decoder.is_waiting()
     }
 
-    /// Takes a byte of the line, or `None` where none has arrived, and returns the reply where one is due.
+    /// Takes a byte of the line, or `None` if none has arrived, and returns the reply if one is due.
     pub fn poll<P: ParallelFor, C: Clock>(
         &mut self,
         byte: Option<u8>,
@@ -60,7 +60,7 @@ impl<'m> Server<'m> {
     }
 }
 
-/// Answers one message. Returns `None` where the reply does not fit the buffer.
+/// Answers one message. Returns `None` if the reply does not fit the buffer.
 fn reply<'b, P: ParallelFor, C: Clock>(
     message: Result<Message, FrameError>,
     board: &str,

@@ -54,7 +54,7 @@ fn one_core_computes_the_same_logits() -> Result {
     board.check_logits(&ended, &board.pictures)
 }
 
-/// A model without pictures behind it classifies stripes.
+/// Without pictures after the model, the image classifies a picture of stripes.
 #[test]
 #[ignore = "needs an emulated board: cargo xtask test --only raspberry-pi"]
 fn a_model_without_pictures_classifies_stripes() -> Result {
@@ -123,7 +123,7 @@ fn an_image_that_is_loaded_at_2_mib_moves_itself() -> Result {
     board.check_logits(&resmlp_emulation::run(&mut emulator, b"")?, &board.pictures)
 }
 
-/// Pictures over the serial line have the same logits as pictures behind the model, also after garbage on the line.
+/// Pictures over the serial line give the same logits as pictures after the model, even after garbage on the line.
 #[test]
 #[ignore = "needs an emulated board: cargo xtask test --only raspberry-pi"]
 fn pictures_over_the_serial_line_have_the_same_logits() -> Result {
@@ -158,7 +158,7 @@ fn pictures_over_the_serial_line_have_the_same_logits() -> Result {
     Err(format!("the board sent {info:?} and {logits:?}, expected the logits {expected:?}:\n{}", ended.text()).into())
 }
 
-/// A card from which the power was cut, and other damaged cards: the board says what is wrong in words and by flashes.
+/// With a card that was damaged, for example by a power cut, the board says what is wrong in words and by flashes.
 #[test]
 #[ignore = "needs an emulated board: cargo xtask test --only raspberry-pi"]
 fn damage_is_told_in_words_and_by_flashes() -> Result {

@@ -65,7 +65,7 @@ impl Clock for Counting {
 }
 
 #[test]
-fn the_clock_is_what_the_cycles_of_a_while_say() {
+fn the_clock_is_measured_by_counting_cycles() {
     let clock = Counting::default();
     assert_eq!(core_clock(&clock), 7 * 1000);
     // It counts for ten ticks, a hundredth of a second, and no longer.
@@ -73,7 +73,7 @@ fn the_clock_is_what_the_cycles_of_a_while_say() {
 }
 
 #[test]
-fn a_model_and_the_pictures_behind_it_are_told_apart() {
+fn a_model_and_the_pictures_after_it_are_separated() {
     let pixels = pictures(2);
     let file = initramfs(&[&pixels, [1, 2, 3].as_slice()].concat());
     let payload = Payload::parse(&file).unwrap();
@@ -82,7 +82,7 @@ fn a_model_and_the_pictures_behind_it_are_told_apart() {
 }
 
 #[test]
-fn what_is_cut_off_or_damaged_is_named() {
+fn payloads_that_are_cut_off_or_damaged_are_refused() {
     let file = initramfs(&[]);
     let failure = |bytes: &[u8]| {
         let mut copy = AlignedBytes::zeroed(bytes.len());
@@ -166,7 +166,7 @@ fn pictures_are_answered_with_what_the_engine_computes() {
 }
 
 #[test]
-fn what_cannot_be_served_is_answered_with_why() {
+fn requests_that_cannot_be_served_are_answered_with_the_reason() {
     let mut damaged = frame(&Message::Picture(&pictures(1)));
     damaged[20] ^= 1;
     for (frame, expected) in [
@@ -189,7 +189,7 @@ fn an_incomplete_frame_is_forgotten_after_half_a_second() {
     let hello = frame(&Message::Hello);
     let line = [&hello[..19], &[0; 1]].concat();
     assert!(replies(&line[..19], 600).is_empty());
-    // After its frame was dropped, the last byte completes nothing.
+    // The frame was dropped, so its last byte completes nothing.
     let answered = |pause: usize| {
         let file = initramfs(&[]);
         let mut memory = vec![0; 1 << 20];

@@ -1,14 +1,16 @@
-//! Runs a model of a published shape with random weights: what it costs does not depend on their values.
+//! Runs a model of a published shape with random weights. Its time and memory do not depend on the values of the
+//! weights.
 //!
 //! ```text
 //! cargo run --release -p resmlp-runtime --example random_model -- [kernels [runs [threads [int8 | f16 [shape]]]]]
 //! ```
 //!
-//! The shape is S12 (as it is if left out), S24, S36, B24/16 or B24/8.
+//! The shape is S12 (the default), S24, S36, B24/16 or B24/8.
 //!
-//! Prints the kernels' name, a checksum of the logits' bits (in `int8` the same for every table and number of threads), and the
-//! time and multiply-accumulate rate of each kind of stage, of every stage's fastest run. Executed instructions per inference are
-//! those of a process with one run less those of a process with none.
+//! The program prints the kernels' name and a checksum of the logits' bits, which for `int8` is the same for every
+//! kernel table and number of threads. Then it prints the time and the multiply-accumulate rate of each kind of stage,
+//! added up over the fastest run of each stage. To count the instructions of one inference, run the program once with
+//! one run and once with none, and subtract.
 
 mod model;
 mod shapes;
@@ -36,7 +38,7 @@ fn main() {
     report(&engine, runs);
 }
 
-/// Times `runs` forward passes, by kind of stage.
+/// Times `runs` forward passes and prints the times by kind of stage.
 fn report<P: ParallelFor>(engine: &Engine<P>, runs: usize) {
     let dims = *engine.model().dims();
     let image: Vec<u8> = random(1).take(dims.image[0] * dims.image[1] * 3).map(|v| v as u8).collect();
@@ -55,7 +57,7 @@ fn report<P: ParallelFor>(engine: &Engine<P>, runs: usize) {
     let bits: Vec<u8> = logits.iter().flat_map(|l| l.to_bits().to_le_bytes()).collect();
     println!("{} {:?} logits {:08x}", engine.kernels().name(), dims.weights, checksum(&bits));
     if runs == 0 {
-        return; // nothing was timed
+        return; // Nothing was timed.
     }
     let [n, d, h] = [dims.tokens(), dims.dim, dims.hidden].map(|v| v as u64);
     let [mix, mlp] = [n * n * d, 2 * n * d * h].map(|macs| macs * dims.depth as u64);

@@ -1,9 +1,10 @@
-//! Models of any shape with random weights; tests that need a model, and no checkpoint, include this file too.
+//! Makes models of any shape with random weights. Tests that need a model but no checkpoint include this file too.
 
 use resmlp_runtime::format::{Element, HEADER_LEN, MAGIC, Map, Shape, Slot, VERSION, field};
 use resmlp_runtime::{AlignedBytes, Arithmetic, Dims, Layout, WeightStorage, checksum};
 
-/// A valid file: weights without padding are random, and multipliers keep the activations lively.
+/// Returns a valid packed model. Its weights are random, its padding is zero, and its multipliers keep the activations
+/// from vanishing or saturating.
 pub fn random_model(dims: &Dims) -> AlignedBytes {
     let map = Map::new(dims, 0, 0).expect("a size");
     let mut bytes = AlignedBytes::zeroed(map.file_len());
@@ -26,7 +27,7 @@ fn fill(slot: Slot, dims: &Dims, bytes: &mut [u8], random: &mut impl Iterator<It
         Slot::ContractScale => dims.hidden,
         _ => dims.dim,
     };
-    // What turns a sum of random products into a number of about 1.
+    // This factor scales a sum of random products to about 1.
     let unit = if int8 { 1.0 / (74.0 * 40.0) } else { 2.0 } / (contraction as f32).sqrt();
     let value = match slot {
         Slot::ExpandScale if int8 => 2f32.powi(40) * unit,
@@ -38,12 +39,12 @@ fn fill(slot: Slot, dims: &Dims, bytes: &mut [u8], random: &mut impl Iterator<It
         Slot::MixScale => 0.4,
         Slot::MixInputScale | Slot::MlpInputScale => 30.0,
         Slot::MixStreamGain | Slot::MlpStreamGain => 1.0,
-        // Sums over tokens of numbers of about 1 become 16-bit numbers, whose high and low bytes both matter.
+        // Sums over tokens of numbers of about 1 become 16-bit numbers that use both bytes.
         Slot::HeadInputScale => 4096.0 / (dims.tokens() as f32).sqrt(),
         _ => 0.01,
     };
     if bytes.is_empty() {
-        return; // a tensor that such a model has not
+        return; // Models of these dimensions do not have this tensor.
     }
     match slot.shape() {
         Shape::Left(rows, k) | Shape::Right(rows, k) => {
@@ -54,7 +55,7 @@ fn fill(slot: Slot, dims: &Dims, bytes: &mut [u8], random: &mut impl Iterator<It
                 let weight = random.next().unwrap_or(0);
                 match dims.weights {
                     WeightStorage::Int8 => bytes[at] = ((weight % 255) as i64 - 127) as u8,
-                    // ±(0.5..1)
+                    // The magnitude is from 0.5 to 1.
                     WeightStorage::F16 => {
                         bytes[2 * at..][..2].copy_from_slice(&(0x3800 | weight as u16 & 0x83ff).to_le_bytes());
                     }
@@ -84,7 +85,7 @@ fn fill(slot: Slot, dims: &Dims, bytes: &mut [u8], random: &mut impl Iterator<It
     }
 }
 
-/// Between 0.75 and 1.25.
+/// Returns a number between 0.75 and 1.25.
 fn around_one(random: u64) -> f32 {
     1.0 + (random as i16 as f32) / 131_072.0
 }
@@ -122,7 +123,7 @@ fn header(dims: &Dims, bytes: &mut AlignedBytes) {
     }
 }
 
-/// SplitMix64.
+/// Returns the numbers of the generator SplitMix64.
 pub fn random(seed: u64) -> impl Iterator<Item = u64> {
     (0..).map(move |i: u64| {
         let z = seed.wrapping_mul(0x1234_5678_9abc_def1).wrapping_add(i.wrapping_mul(0x9e37_79b9_7f4a_7c15));

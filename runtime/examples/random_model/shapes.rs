@@ -1,11 +1,11 @@
-//! The shapes of the published ResMLPs, 224 × 224 pixels and 1000 classes.
+//! The shapes of the published ResMLP networks, for pictures of 224 × 224 pixels and 1000 classes.
 
 use resmlp_runtime::{Dims, Layout, WeightStorage};
 
-/// Their names; the number behind the stroke is the patch's edge in pixels, 16 where there is none.
+/// Names of the shapes. The number after the slash is the edge of a patch in pixels; without a slash it is 16.
 pub const NAMES: [&str; 5] = ["S12", "S24", "S36", "B24/16", "B24/8"];
 
-/// The shape of this name in the layout that models with such weights have by default.
+/// Returns the shape of this name, in the default layout for the kind of weights, or `None` if there is no such name.
 pub fn shape(name: &str, weights: WeightStorage) -> Option<Dims> {
     let [patch, dim, depth] = match name {
         "S12" => [16, 384, 12],

@@ -1,8 +1,9 @@
-//! All of the runtime that firmware can call, under a panic handler that does not exist.
+//! Proves that nothing in the runtime that firmware can call can panic.
 //!
-//! The program is linked, not run: where the compiler could not prove of every index, division and conversion that it cannot
-//! fail, a call of the handler is left, and the linker names it as an undefined symbol. Every kernel table is in, as the table of
-//! tables holds them all; what is not in a table is called here with values that the compiler cannot know.
+//! This program is only linked, not run. Its panic handler calls a function that is defined nowhere. If the compiler
+//! cannot prove that an index, a division or a conversion never fails, it keeps a call of the handler, and the linker
+//! reports the undefined symbol. The program contains every kernel table, because the list of tables refers to all of
+//! them. It calls everything else with values that the compiler cannot know.
 #![no_std]
 #![no_main]
 
@@ -12,13 +13,13 @@ use core::hint::black_box;
 use resmlp_runtime::{Dims, Engine, Kernels, Model, ModelError, ParallelFor, RunError, Serial, Stage, checksum, top};
 
 unsafe extern "C" {
-    /// Defined nowhere.
+    /// This function is defined nowhere.
     fn resmlp_panic_is_reachable() -> !;
 }
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {
-    // SAFETY: a program that contains this call does not link.
+    // SAFETY: the call is never executed, because no program that contains it can be linked.
     unsafe { resmlp_panic_is_reachable() }
 }
 
@@ -26,11 +27,12 @@ fn panic(_: &core::panic::PanicInfo) -> ! {
 #[link(name = "c")]
 unsafe extern "C" {}
 
-/// The libraries that Rust ships were compiled for unwinding and want it; this program is compiled not to unwind.
+/// The precompiled `core` library refers to this symbol, because it was compiled for unwinding. It is never called,
+/// because this program is compiled not to unwind.
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}
 
-/// A caller that knows nothing of its arguments.
+/// Calls the runtime with arguments that the compiler knows nothing about.
 #[unsafe(no_mangle)]
 extern "C" fn main() -> i32 {
     #[cfg(feature = "with-a-panic")]
@@ -43,7 +45,7 @@ extern "C" fn main() -> i32 {
     i32::from(outcome.is_err())
 }
 
-/// Cores of which the compiler knows nothing.
+/// A `ParallelFor` whose implementation the compiler knows nothing about.
 type Cores = dyn ParallelFor;
 
 fn all_of<P: ParallelFor + Copy>(bytes: &[u8], text: &mut Text, parallel: P) -> Result<(), Failure> {
@@ -93,7 +95,7 @@ impl From<RunError> for Failure {
     }
 }
 
-/// Takes text and keeps its length.
+/// Accepts text and keeps only its length.
 struct Text(usize);
 
 impl Write for Text {

@@ -1,4 +1,4 @@
-//! The stages of the forward pass in floating-point arithmetic, with weights of 16 bits.
+//! Computes the stages of the forward pass in floating-point arithmetic, with weights of 16 bits.
 
 use core::ops::Range;
 

@@ -1,4 +1,4 @@
-//! The stages of the forward pass in 8-bit arithmetic.
+//! Computes the stages of the forward pass in 8-bit arithmetic.
 
 use super::{Cores, Pass, RunError, embed, patches, rescale, sum_over_tokens};
 use crate::format::{Dims, Extent, Layout, Slot};
@@ -86,8 +86,8 @@ fn pack_groups<'a, const GROUP: usize>(
 
 /// Mixes the patches: `y[n,d] += s[d] · Σ_m Wt[n,m] · y[m,d] + p[d] · r[n] + q[d] · bt[n]`.
 ///
-/// Every worker quantises a share of the channels. Where there are channels enough, it then multiplies for the same
-/// share, so that cores hardly need each other's parts of the stream.
+/// Every worker quantises a share of the channels. If there are enough channels, it then multiplies the same share, so
+/// that cores rarely need each other's parts of the stream.
 pub(super) fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
     let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
     let layout = dims.layout;

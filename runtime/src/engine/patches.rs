@@ -1,4 +1,4 @@
-//! How a picture is cut into patches.
+//! Cuts a picture into patches.
 
 use crate::format::Dims;
 

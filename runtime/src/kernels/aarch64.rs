@@ -1,4 +1,4 @@
-//! 64-bit ARM: the tables, and what they share.
+//! Lists the tables for 64-bit ARM, and holds the code that they share.
 //!
 //! * `tile` holds everything that an 8-bit table does besides the products themselves, `tile_8x12` the loop of the
 //!   tables with tiles of eight rows and twelve columns, and `gelu` what becomes of the sums of hidden units.
@@ -20,7 +20,8 @@ mod tile_8x12;
 
 use super::table::Kernels;
 
-/// Best first. Without the feature `every-core`, only the tables for the cores of Raspberry Pis are part of a program.
+/// The tables, best first. Without the feature `every-core`, a program contains only the tables for the cores of
+/// Raspberry Pis.
 pub(super) static TABLES: &[&Kernels] = if cfg!(feature = "every-core") {
     &[
         &int8_i8mm::KERNELS,
@@ -52,7 +53,7 @@ mod tests {
             ("aarch64-neon", true),
         ];
         let found: Vec<_> = TABLES.iter().map(|kernels| (kernels.name(), (kernels.supported)())).collect();
-        // The first two are for cores that no Raspberry Pi has.
+        // No Raspberry Pi has cores for the first two.
         assert_eq!(found, expected[if cfg!(feature = "every-core") { 0 } else { 2 }..]);
     }
 }

@@ -1,4 +1,4 @@
-//! Columns by fours and by eights, for tables whose registers hold as many.
+//! Cuts columns into groups of four and eight, for tables whose registers hold that many.
 
 use core::array::from_fn;
 
@@ -6,8 +6,8 @@ use super::operands::{MixColumns, MixRows};
 use crate::numerics::mixed;
 use crate::parallel::Block;
 
-/// Returns the first `N` fours of `values`. The checked calls of [`Kernels`](super::Kernels) see to it that there are
-/// as many.
+/// Returns the first `N` groups of four in `values`. The checked calls of [`Kernels`](super::Kernels) make sure that
+/// there are as many.
 pub(super) fn fours<T: Copy + Default, const N: usize>(values: &[T]) -> [[T; 4]; N] {
     values.as_chunks().0.first_chunk().copied().unwrap_or([[T::default(); 4]; N])
 }

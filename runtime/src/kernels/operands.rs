@@ -1,20 +1,21 @@
-//! The operands of the kernels: matrices in panels, and numbers for their rows and columns.
+//! Defines the operands of the kernels: matrices in panels, and numbers for their rows and columns.
 
 use core::ops::Range;
 
 use crate::format::{GELU_ENTRIES, Layout};
 use crate::parallel::Block;
 
-/// The product of a left and a right matrix of 8-bit numbers in panels. One of them is weights, the other activations.
+/// The product of a left and a right matrix of 8-bit numbers in panels. One matrix holds weights, the other
+/// activations.
 ///
-/// Activations are stored with [`Layout::offset`] added. The bias or the row correction takes the effect of that away
-/// again.
+/// Activations are stored with [`Layout::offset`] added. The bias or the row correction removes the effect of the
+/// offset.
 #[derive(Clone, Copy)]
 pub(crate) struct Product<'a> {
     pub layout: Layout,
     /// Padded length of the contraction.
     pub k: usize,
-    /// Rows of the result. The left matrix may have more rows, which fill its last panel up.
+    /// Rows of the result. The left matrix may have more rows, which fill up its last panel.
     pub rows: usize,
     /// Whole left panels of `k` columns.
     pub left: &'a [u8],
@@ -35,8 +36,8 @@ impl<'a> Product<'a> {
         }
     }
 
-    /// Returns the products with `count` right panels each, the last one with the rest of them, and the columns of each
-    /// product.
+    /// Returns products with `count` right panels each, and the columns of each product. The last product has the
+    /// remaining panels.
     pub(super) fn right_panels(self, count: usize) -> impl Iterator<Item = (Range<usize>, Product<'a>)> {
         let columns = count.max(1) * self.layout.columns as usize;
         self.right.chunks((columns * self.k).max(1)).enumerate().map(move |(i, right)| {
@@ -214,7 +215,7 @@ impl FloatColumns<'_> {
     }
 }
 
-/// Returns a part of `values`, or nothing where the part would reach outside. The checked calls of the kernels then
+/// Returns a part of `values`, or nothing if the part would reach outside. The checked calls of the kernels then
 /// find the wrong length.
 pub(crate) fn part_of<'a, T>(values: &'a [T], part: &Range<usize>) -> &'a [T] {
     values.get(part.clone()).unwrap_or(&[])

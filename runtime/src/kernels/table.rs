@@ -1,4 +1,4 @@
-//! The table of functions that an instruction set's file fills in, and the checked way to call it.
+//! Defines the table of functions that an instruction set's file fills in, and the checked calls of these functions.
 //!
 //! The functions in a table rely on lengths that fit. The methods of [`Kernels`] trust no caller: they check every
 //! length once and then call the table.
@@ -24,12 +24,12 @@ pub struct Kernels {
     pub(super) f16: F16,
 }
 
-/// Kernels for 8-bit arithmetic. They are called with lengths that fit, on a CPU that has their instructions.
+/// Kernels for 8-bit arithmetic. They may be called only with lengths that fit, on a CPU that has their instructions.
 pub(super) struct Int8 {
     /// Quantises rows of the stream into left panels.
     pub quantise_rows: unsafe fn(Layout, &Block, Quantiser, &mut Block<u8>),
-    /// Quantises columns of the stream into one right panel. The elements of the contraction behind the last row stay
-    /// as they are.
+    /// Quantises columns of the stream into one right panel. Elements of the contraction after the last row stay
+    /// unchanged.
     pub quantise_columns: unsafe fn(Layout, &Block, Quantiser, &mut [u8]),
     /// Computes `stream += scale · (product + bias)`.
     pub add: unsafe fn(Product, StreamColumns, &mut Block),
@@ -56,9 +56,10 @@ pub(super) struct Int8Tiles {
 /// The network runs tile after tile through a layer, and every tile reads all weights of the layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TileBytes {
-    /// Used where the weights of a block stay in a cache from one tile to the next.
+    /// Memory of a tile if the weights of a block stay in a cache from one tile to the next.
     pub cached: usize,
-    /// Used where the weights come from further away for every tile, so that fewer and larger tiles pay.
+    /// Memory of a tile if the weights are read from a larger cache or from memory for every tile, so that fewer and
+    /// larger tiles are faster.
     pub streamed: usize,
 }
 
@@ -93,14 +94,14 @@ pub(crate) struct F16Tiles {
     pub mix_panels: usize,
 }
 
-/// What a table says of the tiles that a layer is cut into.
+/// The limits that a table sets for the tiles of a layer.
 #[derive(Clone, Copy)]
 pub(crate) struct TileSizes {
     pub int8: TileBytes,
     pub f16: F16Tiles,
 }
 
-/// Lengths that do not fit together: a mistake in the engine, not in a model.
+/// An error that says that lengths do not fit together. The engine causes it, never a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mismatch;
 
@@ -167,7 +168,7 @@ impl Kernels {
                 && [quantiser.scale.len(), quantiser.offset.len()] == [columns; 2]
                 && [out.rows(), out.columns()] == [stream.rows().div_ceil(rows), rows * columns],
         )?;
-        // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths were checked.
+        // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths have been checked above.
         unsafe { (self.int8.quantise_rows)(layout, stream, quantiser, out) };
         Ok(())
     }
@@ -187,7 +188,7 @@ impl Kernels {
                 && [stream.columns(), quantiser.scale.len(), quantiser.offset.len()] == [columns; 3]
                 && out.len() == columns * stream.rows().next_multiple_of((layout.group as usize).max(1)),
         )?;
-        // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths were checked.
+        // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths have been checked above.
         unsafe { (self.int8.quantise_columns)(layout, stream, quantiser, out) };
         Ok(())
     }
@@ -203,7 +204,7 @@ impl Kernels {
         )?;
         for (part, product) in product.right_panels(self.int8.tiles.right_panels) {
             let columns = columns.part(&part);
-            // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths were checked.
+            // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths have been checked above.
             unsafe { (self.int8.add)(product, columns, &mut stream.part(0..rows, part)) };
         }
         Ok(())
@@ -228,7 +229,7 @@ impl Kernels {
         )?;
         for (part, product) in product.right_panels(self.int8.tiles.right_panels) {
             let columns = columns.part(&part);
-            // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths were checked.
+            // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths have been checked above.
             unsafe { (self.int8.mix)(product, of_rows, columns, &mut stream.part(0..rows, part)) };
         }
         Ok(())
@@ -253,7 +254,7 @@ impl Kernels {
         for (part, product) in product.right_panels(self.int8.tiles.right_panels) {
             let first = first + part.start;
             let columns = columns.part(&part);
-            // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths were checked.
+            // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths have been checked above.
             unsafe { (self.int8.gelu)(product, columns, Hidden { panels: &mut *panels, first }) };
         }
         Ok(())
@@ -263,7 +264,7 @@ impl Kernels {
     pub(crate) fn sums(&self, product: Product, out: &mut [i32]) -> Result<(), Mismatch> {
         let width = product.layout.columns as usize;
         check(self.reads_layout(product.layout) && product.fits(width) && out.len() == product.rows * width)?;
-        // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths were checked.
+        // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths have been checked above.
         unsafe { (self.int8.sums)(product, out) };
         Ok(())
     }
@@ -277,7 +278,7 @@ impl Kernels {
         stream: &mut Block,
     ) -> Result<(), Mismatch> {
         check(float_fits(&left, &right, &columns, stream))?;
-        // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths were checked.
+        // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths have been checked above.
         unsafe { (self.f16.add)(left, right, columns, stream) };
         Ok(())
     }
@@ -291,7 +292,7 @@ impl Kernels {
         hidden: &mut Block,
     ) -> Result<(), Mismatch> {
         check(float_fits(&left, &right, &columns, hidden))?;
-        // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths were checked.
+        // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths have been checked above.
         unsafe { (self.f16.gelu)(left, right, columns, hidden) };
         Ok(())
     }
@@ -324,7 +325,7 @@ impl Kernels {
             let part = start..width.min(start + most);
             let (right, columns) = (right.part(&part, width), columns.part(&part));
             let stream = &mut stream.part(0..count, part);
-            // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths were checked.
+            // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths have been checked above.
             unsafe { (self.f16.mix)(panel, left, right, rows, columns, stream) };
         }
         Ok(())

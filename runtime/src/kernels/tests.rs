@@ -11,9 +11,9 @@ use super::table::{F16, Int8, Kernels};
 use crate::format::Layout;
 use random::Random;
 
-/// Says which comparisons each function in a table has, and makes tests of them.
+/// Lists the comparisons of each function in a table, and makes tests of them.
 ///
-/// All fields of a table have to be named: a function that is added to a table without a comparison does not compile.
+/// The list must name all fields of a table, so that a new function without a comparison does not compile.
 macro_rules! comparisons {
     ($($module:ident of $table:ident, besides $($size:ident),+ {
         $($function:ident: $($comparison:ident),+;)+
@@ -32,7 +32,7 @@ macro_rules! comparisons {
             }
         )+)+)+
 
-        /// All comparisons with their names, for programs on machines without a test harness. They panic where tables
+        /// All comparisons with their names, for programs on machines without a test harness. They panic if tables
         /// differ.
         #[cfg(feature = "kernel-tests")]
         pub const COMPARISONS: &[(&str, fn())] =
@@ -56,7 +56,8 @@ comparisons! {
     }
 }
 
-/// Random cases of each comparison and table. Bare machines are emulated, and slowly.
+/// Number of random cases for each comparison and table. It is smaller for bare machines, because they are emulated
+/// slowly.
 const CASES: u64 = if cfg!(test) { 300 } else { 40 };
 
 /// Returns every table that this CPU can run but the scalar one. The tests beside an architecture's tables say which
@@ -68,7 +69,7 @@ fn others() -> impl Iterator<Item = &'static Kernels> {
 /// Runs `compare` for every table but the scalar one, with many seeds.
 ///
 /// # Panics
-/// Where the CPU has the scalar table alone, so that nothing would be compared.
+/// Panics if the CPU supports no table but the scalar one, so that nothing would be compared.
 fn for_every_table(compare: impl Fn(&'static Kernels, Layout, &mut Random)) {
     assert!(others().next().is_some(), "this CPU has the scalar table alone, so there is nothing to compare it with");
     for kernels in others() {

@@ -1,9 +1,9 @@
-//! Arm's M profile (Cortex-M): the tables.
+//! Lists the tables for Arm's M profile (Cortex-M).
 
 mod detect;
 mod int8_dsp;
 
 use super::table::Kernels;
 
-/// Best first.
+/// The tables, best first.
 pub(super) static TABLES: &[&Kernels] = &[&int8_dsp::KERNELS];

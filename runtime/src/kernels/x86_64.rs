@@ -1,4 +1,4 @@
-//! x86-64: the tables, and what they share.
+//! Lists the tables for x86-64, and holds the code that they share.
 //!
 //! * `tile_256` holds everything that the 8-bit tables with 256-bit registers do besides the products themselves;
 //!   `int8_pairs` holds the products of the two AVX2 tables.
@@ -21,7 +21,7 @@ mod tile_512;
 
 use super::table::Kernels;
 
-/// Best first.
+/// The tables, best first.
 pub(super) static TABLES: &[&Kernels] = &[
     &int8_amx::KERNELS,
     &int8_avx512_vnni::KERNELS,

@@ -75,7 +75,7 @@ const CORES: [Core; 5] = [
 ///
 /// # Errors
 ///
-/// Returns an error where the emulator fails or its plugin writes something unexpected.
+/// Returns an error if the emulator fails or its plugin writes something unexpected.
 pub fn count_all(program: &Path, emulator: &str, plugin: &Path) -> Result<Vec<Check>, String> {
     // The cores are counted at the same time: the emulator computes 16-bit numbers in software, which takes it minutes.
     let counted = thread::scope(|scope| {

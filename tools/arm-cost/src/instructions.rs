@@ -137,7 +137,7 @@ impl<'w> Block<'w> {
         self.words.iter().any(|&word| Kind::of(word).is_product())
     }
 
-    /// Returns the address at which execution goes on, where the block does not end in a jump. The emulator cuts a
+    /// Returns the address at which execution goes on, if the block does not end in a jump. The emulator cuts a
     /// block where a page ends, and cuts long blocks.
     fn goes_on_at(&self) -> Option<u64> {
         let is_jump = |word: &u32| {

@@ -107,7 +107,7 @@ impl Loop {
 ///
 /// # Errors
 ///
-/// Returns an error where `objdump` or `mca` fails, or the program lacks one of the loops.
+/// Returns an error if `objdump` or `mca` fails, or the program lacks one of the loops.
 pub fn check_all(program: &Path, objdump: &str, mca: &str) -> Result<Vec<Check>, String> {
     let loops = loops(&listing(program, objdump)?);
     let mut checks = Vec::new();

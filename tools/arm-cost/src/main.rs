@@ -8,7 +8,7 @@
 //!   a pass takes ([`loops`], [`pairs`]).
 //!
 //! Each way prints a table in Markdown, and then one line for each check in the form of `cargo test`, so that the same
-//! reader counts both. A check fails where something costs more than it may; the limits stand in the two files.
+//! reader counts both. A check fails if something costs more than it may; the limits stand in the two files.
 
 mod inference;
 mod instructions;

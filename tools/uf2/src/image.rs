@@ -16,7 +16,7 @@ const LONGEST_GAP: usize = 1 << 20;
 ///
 /// # Errors
 ///
-/// Returns an error where `elf` is no 32-bit little-endian ELF program, is cut off, or leaves a gap of over a megabyte.
+/// Returns an error if `elf` is no 32-bit little-endian ELF program, is cut off, or leaves a gap of over a megabyte.
 pub fn from_elf(elf: &[u8], family: u32) -> Result<Vec<u8>, String> {
     let (start, image) = flash_image(elf)
         .ok_or("expected a 32-bit little-endian ELF program for a Pico 2; the file is none, or is damaged")?;

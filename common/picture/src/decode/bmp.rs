@@ -1,4 +1,4 @@
-//! BMP files, run-length encoded ones included.
+//! Decodes BMP files, including run-length encoded ones.
 
 use std::io::Cursor;
 

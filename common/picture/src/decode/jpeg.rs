@@ -1,7 +1,7 @@
-//! JPEG files.
+//! Decodes JPEG files.
 //!
-//! They go through `jpeg-decoder`: of the decoders in Rust it comes closest to libjpeg-turbo, which Pillow uses, where chroma is
-//! subsampled. It takes whatever memory and time a file asks for, so [`Survey`] counts both beforehand.
+//! They go through `jpeg-decoder`: of the decoders in Rust it comes closest to libjpeg-turbo, which Pillow uses, where
+//! chroma is subsampled. It takes whatever memory and time a file asks for, so [`Survey`] counts both beforehand.
 
 use image::metadata::Orientation;
 use jpeg_decoder::{Decoder, PixelFormat};
@@ -40,7 +40,8 @@ pub fn decode(bytes: &[u8], budget: &Budget) -> Result<Stored, String> {
     Ok(Stored { width, height, rgb, orientation: exif.unwrap_or(Orientation::NoTransforms) })
 }
 
-/// Takes each ink off white, black off all three, with Pillow's rounding; no colour profile is followed.
+/// Subtracts each ink from white, and black from all three colours, with Pillow's rounding. Colour profiles are
+/// ignored.
 fn cmyk_to_rgb([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
     [cyan, magenta, yellow].map(|ink| {
         let light = u32::from(255 - black);

@@ -1,7 +1,7 @@
-//! PNG files.
+//! Decodes PNG files.
 //!
-//! Colour profiles and texts are skipped without being decompressed: a kilobyte of them can hold a megabyte. What is not
-//! interlaced is turned into RGB row by row, so that only the RGB picture is ever held whole.
+//! Colour profiles and texts are skipped without being decompressed: a kilobyte of them can hold a megabyte. What is
+//! not interlaced is turned into RGB row by row, so that only the RGB picture is ever held whole.
 
 use std::io::Cursor;
 
@@ -11,10 +11,10 @@ use png::{BitDepth, ColorType, Decoder, Limits, Reader, Transformations};
 use super::Stored;
 use crate::limits::{Budget, zeros};
 
-/// Bytes of metadata that may be kept in every file, whatever else is left of its budget.
+/// Bytes of metadata that are allowed in every file, whatever remains of its budget.
 const METADATA: u64 = 256 << 10;
 
-/// Bytes that the decoder's window and tables take beside its rows.
+/// Bytes that the decoder's window and tables take in addition to its rows.
 const DECODER: u64 = 512 << 10;
 
 pub fn decode(bytes: &[u8], budget: &Budget) -> Result<Stored, String> {
@@ -30,7 +30,7 @@ pub fn decode(bytes: &[u8], budget: &Budget) -> Result<Stored, String> {
     // At most four channels of two bytes. A row is held three times: compressed, filtered and expanded.
     let rows = 3 * 8 * u64::from(width) + DECODER;
     budget.check_memory(3 * pixels + rows)?;
-    // The decoder holds the only metadata that it keeps, EXIF, three times.
+    // EXIF is the only metadata that the decoder keeps, and it holds it three times.
     let metadata = (budget.memory - 3 * pixels - rows) / 3;
     decoder.set_limits(Limits { bytes: usize::try_from(rows + metadata.max(METADATA)).unwrap_or(usize::MAX) });
     let mut reader = decoder.read_info().map_err(failed)?;
@@ -49,17 +49,17 @@ pub fn decode(bytes: &[u8], budget: &Budget) -> Result<Stored, String> {
             reader.read_row(&mut row).map_err(failed)?.ok_or("broken PNG: rows are missing")?;
             layout.to_rgb(&row, place);
         }
-        // Reads what is left of the compressed data, whose checksum may be wrong.
+        // Reads the rest of the compressed data, so that a wrong checksum is noticed.
         reader.read_row(&mut row).map_err(failed)?;
     }
     Ok(Stored { width, height, rgb, orientation: orientation.unwrap_or(Orientation::NoTransforms) })
 }
 
-/// How a pixel's samples lie behind each other, in bytes.
+/// The arrangement of a pixel's samples, in bytes.
 struct Layout {
-    /// Bytes of a pixel.
+    /// Size of a pixel.
     pixel: usize,
-    /// Bytes from a sample to the next one of the same pixel.
+    /// Distance from a sample to the next one of the same pixel.
     sample: usize,
     is_grey: bool,
 }
@@ -78,7 +78,8 @@ impl Layout {
 
     /// Drops alpha, repeats grey, and keeps the high byte of 16-bit samples, as Pillow does with RGB of 16 bits.
     ///
-    /// Pillow clips 16-bit grey at 255 instead, which leaves a white picture; that is not copied.
+    /// Pillow instead clips 16-bit grey at 255, which makes nearly every picture white. This function does not copy
+    /// that.
     fn to_rgb(&self, samples: &[u8], rgb: &mut [u8]) {
         let offsets = if self.is_grey { [0; 3] } else { [0, self.sample, 2 * self.sample] };
         for (pixel, place) in samples.chunks_exact(self.pixel).zip(rgb.as_chunks_mut::<3>().0) {

@@ -1,26 +1,28 @@
-//! Counts what decoding a JPEG costs, from its markers alone (ITU-T T.81, annex B).
+//! Computes what decoding a JPEG costs, from its markers alone (ITU-T T.81, annex B).
 //!
-//! A scan is a pass over all blocks of its components and takes a few bytes in a file, because a decoder reads zeros where a
-//! scan's data end too early. The memory of a JPEG therefore follows from its frame header, and the time from its scans.
+//! A scan is a pass over all blocks of its components and takes a few bytes in a file, because a decoder reads zeros
+//! if a scan's data end too early. The memory of a JPEG therefore follows from its frame header, and the time from
+//! its scans.
 
 /// Least cost of a scan, in samples: its tables and threads take time even if it has one block.
 const SCAN: u64 = 4096;
 
-/// Bytes of memory that a segment of metadata takes beside its content: its place in a list that grows by doubling.
+/// Bytes of memory that a segment of metadata takes in addition to its content, for its place in a list that grows by
+/// doubling.
 const SEGMENT: u64 = 128;
 
-/// What a JPEG's decoder will have to do.
+/// The work and memory that decoding a JPEG takes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Survey {
     frame: Frame,
     scans: usize,
-    /// Samples that the scans visit, all components and scans together.
+    /// Number of samples that all scans visit in all components together.
     visited: u64,
-    /// Bytes of memory that metadata take.
+    /// Bytes of memory for metadata.
     metadata: u64,
 }
 
-/// The frame header, `SOF`.
+/// The contents of the frame header, `SOF`.
 #[derive(Debug, PartialEq, Eq)]
 struct Frame {
     process: Process,
@@ -44,7 +46,7 @@ impl Survey {
         let (mut scans, mut visited, mut metadata) = (0, 0u64, 0);
         while let Some((kind, after)) = next_marker(rest) {
             rest = after;
-            // End of image. Restart markers and the like, of which no segment follows, are passed over.
+            // The image ends here. Restart markers and others without a segment are skipped.
             if kind == 0xd9 {
                 break;
             }
@@ -83,9 +85,10 @@ impl Survey {
 
     /// Returns the most bytes of memory that decoding takes, until there is RGB.
     ///
-    /// `jpeg-decoder` hands rows of coefficients, two bytes each, to threads that turn them into samples, and does not wait for
-    /// the threads. So all coefficients may be there beside all samples. Progressive files have them twice. Where they are not
-    /// needed any more, the picture is put together from the samples.
+    /// `jpeg-decoder` hands rows of coefficients, two bytes each, to threads that turn them into samples, and does not
+    /// wait for the threads. So all coefficients may be in memory together with all samples. A progressive file's
+    /// coefficients are held twice.
+    /// Once the coefficients are no longer needed, the picture is put together from the samples.
     pub fn memory(&self) -> u64 {
         let Frame { process, pixels, components } = &self.frame;
         let samples = self.frame.samples();
@@ -93,10 +96,10 @@ impl Survey {
         let decoding = match process {
             Process::Sequential => (3 * samples).max(samples + picture),
             Process::Progressive => (5 * samples).max(3 * samples + picture),
-            // Differences of four bytes, and two results of two bytes.
+            // Each sample takes a difference of four bytes, and two results of two bytes.
             Process::Lossless => 8 * samples.max(picture),
         };
-        // Grey is repeated in a second picture.
+        // A grey picture is expanded to RGB in a second picture.
         let widening = if components.len() == 1 { 4 * pixels } else { 0 };
         decoding.max(widening)
     }
@@ -139,9 +142,9 @@ impl Frame {
     }
 }
 
-/// Finds the next marker, whatever lies before it, and returns its kind and what follows it.
+/// Skips everything up to the next marker, and returns the marker's kind and the bytes after it.
 ///
-/// In a scan's data, `FF` is followed by `00`; before a marker it may be repeated.
+/// In a scan's data, `00` follows each `FF`. Before a marker, `FF` may be repeated.
 fn next_marker(mut bytes: &[u8]) -> Option<(u8, &[u8])> {
     loop {
         let start = bytes.iter().position(|&byte| byte == 0xff)?;
@@ -155,7 +158,8 @@ fn next_marker(mut bytes: &[u8]) -> Option<(u8, &[u8])> {
     }
 }
 
-/// Returns the content of a segment: its length, which counts itself, comes first.
+/// Returns the content of a segment. The segment begins with its length, which includes the two bytes of the length
+/// itself.
 fn segment(bytes: &[u8]) -> Option<&[u8]> {
     let (length, rest) = bytes.split_first_chunk::<2>()?;
     rest.get(..usize::from(u16::from_be_bytes(*length)).checked_sub(2)?)

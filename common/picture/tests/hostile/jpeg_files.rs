@@ -1,6 +1,6 @@
 //! Makes JPEG files, segment by segment. Their scans have no data, of which a decoder makes zeros.
 
-/// The frame headers' kinds.
+/// The kinds of frame headers.
 pub const BASELINE: u8 = 0xc0;
 pub const PROGRESSIVE: u8 = 0xc2;
 pub const LOSSLESS: u8 = 0xc3;
@@ -37,7 +37,8 @@ pub fn head(frame: u8, [width, height]: [u16; 2], factors: &[u8], ac: u8) -> Vec
     [&[0xff, 0xd8][..], &tables, &segment(frame, &header)].concat()
 }
 
-/// Returns a scan of `components` (numbers from 1 on), of the coefficients `band`, `approximation` being high and low bit.
+/// Returns a scan of `components` (numbers from 1 on), of the coefficients `band`, `approximation` being high and low
+/// bit.
 pub fn scan(components: &[u8], band: [u8; 2], approximation: u8) -> Vec<u8> {
     let mut header = vec![components.len() as u8];
     components.iter().for_each(|&component| header.extend([component, 0]));
@@ -45,7 +46,7 @@ pub fn scan(components: &[u8], band: [u8; 2], approximation: u8) -> Vec<u8> {
     segment(0xda, &header)
 }
 
-/// Returns a file of one scan, or of as few as a progressive file needs.
+/// Returns a file with a single scan, or with as few scans as a progressive file needs.
 pub fn black(frame: u8, size: [u16; 2], factors: &[u8]) -> Vec<u8> {
     let all: Vec<u8> = (1..=factors.len() as u8).collect();
     let scans = match frame {

@@ -5,7 +5,7 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 
-/// How a PNG's pixels are stored: bits a sample, and the number of the colour type.
+/// How a PNG's pixels are stored: the bits of a sample, and the number of the colour type.
 #[derive(Clone, Copy)]
 pub struct Kind {
     pub depth: u8,

@@ -1,14 +1,14 @@
-//! Raspberry Pi Pico 2 (RP2350, Arm cores): it prints through UART0 on GPIO 0 (pin 1), 115200 baud, 8N1, and counts clock
-//! cycles.
+//! Raspberry Pi Pico 2 (RP2350, Arm cores): it prints through UART0 on GPIO 0 (pin 1), 115200 baud, 8N1, and counts
+//! clock cycles.
 //!
-//! No board has run this yet. The public emulator rp2350js 2.0.1 has booted the image from the RP2350's own boot ROM A2,
-//! after four faults of the emulator were corrected in a private copy: it lacked SXTB16 and SMLAD, ran VMINNM and VMAXNM
-//! as VSEL, and was off by one in the width of USAT.
+//! No board has run this yet. The public emulator rp2350js 2.0.1 has booted the image from the RP2350's own boot ROM
+//! A2, after four faults of the emulator were corrected in a private copy: it lacked SXTB16 and SMLAD, ran VMINNM and
+//! VMAXNM as VSEL, and was off by one in the width of USAT.
 //!
-//! The boot ROM accepts the image definition and starts the program. The registers of the clocks and of UART0 receive the
-//! values that the datasheet asks for. The logits equal those of the transcripts bit for bit. Clocks and pads are stubs in
-//! that emulator, which always report that they are ready, so it shows nothing about a real crystal, PLL or pad, and
-//! nothing about the time that a forward pass takes.
+//! The boot ROM accepts the image definition and starts the program. The registers of the clocks and of UART0 receive
+//! the values that the datasheet asks for. The logits equal those of the transcripts bit for bit. Clocks and pads are
+//! stubs in that emulator, which always report that they are ready, so it shows nothing about a real crystal, PLL or
+//! pad, and nothing about the time that a forward pass takes.
 
 use core::fmt;
 

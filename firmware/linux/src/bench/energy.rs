@@ -23,7 +23,7 @@ const IDLE_READINGS: usize = 10;
 /// Time for which the model runs while the sensor is read; the last run that begins within it is completed.
 const LOAD_TIME: Duration = Duration::from_secs(3);
 
-/// Returns the mean power over a second, or `None` where the sensor gives no reading.
+/// Returns the mean power over a second, or `None` if the sensor gives no reading.
 pub fn idle_watts(sensor: &Sensor, files: &Files) -> Option<f64> {
     let reading = |_| {
         sleep(INTERVAL);
@@ -89,10 +89,10 @@ impl Load {
     }
 }
 
-/// Computes the energy of a run from the sensor's readings, one of which is `None` where the sensor gave no answer.
+/// Computes the energy of a run from the sensor's readings, one of which is `None` if the sensor gave no answer.
 ///
 /// # Errors
-/// Returns a sentence for people where there is no reading.
+/// Returns a sentence for people if there is no reading.
 fn energy(sensor: String, idle_w: Option<f64>, load: Load, readings: &[Option<f64>]) -> Result<Energy, String> {
     let Load { runs, time } = load;
     if readings.is_empty() {

@@ -5,10 +5,10 @@ use crate::observe::Sample;
 use crate::report::Peak;
 
 /// Returns the peak rate of `threads` cores and the share that `found_gmac_per_s` is of it. The cores are those of
-/// `cpus`, or any where `cpus` is empty.
+/// `cpus`, or any if `cpus` is empty.
 ///
 /// # Errors
-/// Returns the reason where the rate of these cores or their clock is not known.
+/// Returns the reason if the rate of these cores or their clock is not known.
 pub fn peak(
     cores: &Cores,
     cpus: &[usize],

@@ -1,6 +1,6 @@
 //! Escapes text for HTML.
 
-/// Returns `text` with the characters replaced that mean something in HTML, within elements and within attributes.
+/// Returns `text` with all characters escaped that have a meaning in HTML, within elements and within attributes.
 pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

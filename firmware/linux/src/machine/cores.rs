@@ -57,7 +57,7 @@ impl Cores {
         Self { model, cores: arm(&cpuinfo) }
     }
 
-    /// Returns the processor's name, such as `4 × Cortex-A55, 4 × Cortex-A76` where its cores are of several kinds.
+    /// Returns the processor's name, such as `4 × Cortex-A55, 4 × Cortex-A76` if its cores are of several kinds.
     pub fn name(&self) -> Option<String> {
         let mut kinds: Vec<(&str, usize)> = Vec::new();
         for core in &self.cores {
@@ -70,11 +70,11 @@ impl Cores {
         self.model.clone().or_else(|| (!kinds.is_empty()).then(|| kinds.join(", ")))
     }
 
-    /// Returns the int8 multiply-accumulates that one of the cores `cpus` can do in a cycle, or one of all cores where
+    /// Returns the int8 multiply-accumulates that one of the cores `cpus` can do in a cycle, or one of all cores if
     /// `cpus` is empty.
     ///
     /// # Errors
-    /// Returns the reason where the rate is not known: a core without a name or without a figure, or cores of several
+    /// Returns the reason if the rate is not known: a core without a name or without a figure, or cores of several
     /// kinds.
     pub fn macs_per_cycle(&self, numbers: &[usize]) -> Result<u32, String> {
         let mut used = self.cores.iter().filter(|core| numbers.is_empty() || numbers.contains(&core.number));

@@ -55,7 +55,7 @@ impl Sensor {
         }
     }
 
-    /// Reads the power, in watts. Returns `None` where any rail cannot be read.
+    /// Reads the power, in watts. Returns `None` if any rail cannot be read.
     pub fn watts(&self, files: &Files) -> Option<f64> {
         match self {
             Self::Pmic => pmic_watts(&files.told_by("vcgencmd", "pmic_read_adc")?),
@@ -93,7 +93,7 @@ fn label(files: &Files, path: &Path) -> Option<String> {
     files.text(path).filter(|label| !label.is_empty() && label != "NC")
 }
 
-/// Returns the rail that feeds all others where there is one, and otherwise all rails.
+/// Returns the rail that feeds all others if there is one, and otherwise all rails.
 fn whole_board<T>(rails: Vec<(String, T)>) -> Vec<(String, T)> {
     let (whole, parts): (Vec<_>, Vec<_>) =
         rails.into_iter().partition(|(label, _)| WHOLE_BOARD.contains(&label.as_str()));
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn older_jetsons_tell_milliwatts() {
+    fn older_jetsons_report_milliwatts() {
         let folder = tempfile::tempdir().unwrap();
         let device = folder.path().join("sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0");
         std::fs::create_dir_all(&device).unwrap();

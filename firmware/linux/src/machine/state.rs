@@ -10,7 +10,7 @@ use crate::files::Files;
 /// The state of the machine at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct State {
-    /// One entry for each group of cores that share a clock; empty where the kernel states none.
+    /// One entry for each group of cores that share a clock; empty if the kernel states none.
     pub clocks: Vec<Clock>,
     /// Temperature of the hottest CPU sensor.
     pub temperature_c: Option<f64>,
@@ -42,7 +42,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Returns whether this may be the clock of one of `cpus`, or of any core where `cpus` is empty.
+    /// Returns whether this may be the clock of one of `cpus`, or of any core if `cpus` is empty.
     pub fn is_of(&self, cpus: &[usize]) -> bool {
         let numbers = self.cpus.as_deref().and_then(|text| affinity::parse(text).ok());
         cpus.is_empty() || numbers.is_none_or(|numbers| numbers.iter().any(|number| cpus.contains(number)))
@@ -80,7 +80,7 @@ fn policies(files: &Files) -> Vec<PathBuf> {
     files.entries("sys/devices/system/cpu/cpufreq", "policy")
 }
 
-/// Reads the clock of a group. Returns `None` where nothing can be read, because all cores of the group are off.
+/// Reads the clock of a group. Returns `None` if nothing can be read, because all cores of the group are off.
 fn clock(files: &Files, policy: &std::path::Path) -> Option<Clock> {
     let mhz = |name| files.number(policy.join(name)).map(|kilohertz| kilohertz / 1000.0);
     let clock = Clock {
@@ -99,7 +99,7 @@ fn clock(files: &Files, policy: &std::path::Path) -> Option<Clock> {
 pub struct Clocks(Vec<PathBuf>);
 
 impl Clocks {
-    /// Finds the clocks of all groups with one of `cpus`, or of all groups where `cpus` is empty.
+    /// Finds the clocks of all groups with one of `cpus`, or of all groups if `cpus` is empty.
     pub fn of(files: &Files, cpus: &[usize]) -> Self {
         let mut policies = policies(files);
         policies.retain(|policy| clock(files, policy).is_some_and(|clock| clock.is_of(cpus)));
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_told_is_not_known() {
+    fn facts_that_no_file_states_are_unknown() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(State::now(&Files::below(folder.path())), State::default());
     }

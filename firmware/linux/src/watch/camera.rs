@@ -27,7 +27,7 @@ pub trait Camera {
 /// back.
 ///
 /// # Errors
-/// Returns the errors of `show`, and an error where the camera cannot be opened the first time.
+/// Returns the errors of `show`, and an error if the camera cannot be opened the first time.
 pub fn frames<C: Camera>(
     name: &str,
     mut open: impl FnMut() -> std::result::Result<C, String>,

@@ -24,7 +24,7 @@ impl Arrivals {
     /// Watches `folder` from now on, without its sub-folders.
     ///
     /// # Errors
-    /// Returns the system's error where `folder` is no folder or cannot be watched.
+    /// Returns the system's error if `folder` is no folder or cannot be watched.
     pub fn of(folder: &Path) -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC)?;
         let files = AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO;
@@ -37,7 +37,7 @@ impl Arrivals {
     /// because copying programs give unfinished files hidden names.
     ///
     /// # Errors
-    /// Returns the system's error where the folder cannot be watched any more.
+    /// Returns the system's error if the folder cannot be watched any more.
     pub fn next(&mut self) -> io::Result<Option<PathBuf>> {
         loop {
             if let Some(path) = self.waiting.pop_front() {
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_told_of_when_they_are_whole() {
+    fn files_are_reported_when_they_are_whole() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         fs::write(path("before"), "it was there").unwrap();
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_no_folder() {
+    fn a_file_instead_of_a_folder_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
         assert!(Arrivals::of(file.path()).is_err());
     }

@@ -62,7 +62,7 @@ fn to_rgb([y, u, v]: [u8; 3]) -> [u8; 3] {
     channels.map(|channel| ((channel + half) >> 16).clamp(0, 255) as u8)
 }
 
-/// Returns the JPEG with the standard Huffman tables inserted where it has none.
+/// Returns the JPEG with the standard Huffman tables inserted if it has none.
 fn with_tables(jpeg: &[u8]) -> Result<Vec<u8>, String> {
     let Some(mut rest) = jpeg.strip_prefix(&START) else { return Err("the frame is no JPEG".into()) };
     // Each segment before the coded data begins with 0xff, its marker, and its length, which includes the two bytes of
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_end_where_they_end() {
+    fn padding_after_each_row_is_skipped() {
         // Each row has three pixels in eight bytes, and two bytes of padding.
         let row = |y: u8| [y, 128, y, 128, y, 128, 0, 128, 9, 9];
         let bytes = [row(16), row(235)].concat();

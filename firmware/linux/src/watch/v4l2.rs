@@ -208,7 +208,7 @@ fn require_camera(device: &File) -> Result<(), String> {
     }
 }
 
-/// Chooses uncompressed frames where the camera has them, and otherwise JPEG.
+/// Chooses uncompressed frames if the camera has them, and otherwise JPEG.
 fn choose_format(device: &File, [height, width]: [u32; 2]) -> Result<(Kind, Shape), String> {
     let mut found = Vec::new();
     for (pixel_format, kind) in [(YUYV, Kind::Yuyv), (MJPEG, Kind::Mjpeg)] {
@@ -286,7 +286,7 @@ impl Drop for Mapped {
     }
 }
 
-/// Makes a call of the driver that reads and writes `value`, again where a signal interrupts it.
+/// Makes a call of the driver that reads and writes `value`. The call is repeated if a signal interrupts it.
 fn call<T>(function: unsafe fn(RawFd, *mut T) -> nix::Result<i32>, device: &File, value: &mut T) -> io::Result<()> {
     loop {
         // SAFETY: `value` is a live, exclusive reference to the type that the call's number is made from. The types are
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_camera_is_told() {
+    fn devices_that_are_not_cameras_are_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let problem = Capture::open(file.path(), [1, 1]).err();
         assert_eq!(problem.as_deref(), Some("not a camera, expected /dev/videoN"));

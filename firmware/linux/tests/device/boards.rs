@@ -1,4 +1,4 @@
-//! `bench` on boards that are not here: the program reads committed copies of their files.
+//! Tests `bench` as on boards that are not here: the program reads committed copies of their files.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -1,4 +1,4 @@
-//! `watch` goes on whatever arrives in its folder.
+//! Checks that `watch` goes on whatever arrives in its folder.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Cursor, Read};
@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::place::{DIMS, Place};
 use crate::watch::JPEG;
 
-/// Files that are no pictures, and what the note about each says.
+/// Files that are not pictures, and what the note about each says.
 const BAD: [(&str, &str); 9] = [
     ("empty.jpg", "not a picture, expected JPEG, PNG or BMP"),
     ("cut.jpg", "broken or truncated JPEG"),
@@ -65,7 +65,8 @@ fn peak_memory(child: &Child) -> u64 {
     line.trim_end_matches("kB").trim().parse::<u64>().unwrap() << 10
 }
 
-/// Returns a function that waits for the next line of `stream`, but not for ever: a line that never comes fails the test.
+/// Returns a function that waits for the next line of `stream`, but not for ever: a line that never comes fails the
+/// test.
 fn lines(stream: impl Read + Send + 'static) -> impl FnMut() -> Option<String> {
     let (sender, receiver) = mpsc::channel();
     spawn(move || BufReader::new(stream).lines().map(|line| line.unwrap()).try_for_each(|line| sender.send(line)));

@@ -1,4 +1,4 @@
-//! The page that `bench --html` writes, in a real browser.
+//! Opens the page that `bench --html` writes in a real browser.
 
 use std::process::Command;
 

@@ -10,10 +10,10 @@ use std::sync::LazyLock;
 use resmlp_runtime::{Dims, Engine, Kernels, Layout, Model, Serial, WeightStorage};
 use serde_json::Value;
 
-/// Names the variable that, where it is set, lets the tests run with a network a tenth as large.
+/// Names the variable that, if it is set, lets the tests run with a network a tenth as large.
 pub const SMALL_NETWORK: &str = "RESMLP_TEST_SMALL_NETWORK";
 
-/// Dimensions of the tests' network: 61,000 multiply-accumulate operations, or 5,700 where [`SMALL_NETWORK`] is set.
+/// Dimensions of the tests' network: 61,000 multiply-accumulate operations, or 5,700 if [`SMALL_NETWORK`] is set.
 pub static DIMS: LazyLock<Dims> = LazyLock::new(|| {
     let [dim, hidden] = if std::env::var_os(SMALL_NETWORK).is_some() { [4, 8] } else { [20, 75] };
     Dims {

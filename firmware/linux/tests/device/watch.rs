@@ -1,4 +1,4 @@
-//! `watch`, and pictures as people have them: JPEG files of any size.
+//! Tests `watch`, and pictures as people have them: JPEG files of any size.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -91,7 +91,7 @@ fn a_folder_that_is_removed_ends_it() {
 }
 
 #[test]
-fn what_cannot_be_watched_is_told() {
+fn sources_that_cannot_be_watched_are_refused() {
     let place = Place::new(&DIMS);
     assert!(place.fails("watch m.rmlp nowhere", 1).contains("nowhere: No such file"));
     assert!(place.fails("watch m.rmlp p.rgb", 1).contains("p.rgb: not a camera, expected /dev/videoN"));

@@ -1,4 +1,4 @@
-//! An emulated Raspberry Pi 3, and what it is to compute.
+//! Sets up an emulated Raspberry Pi 3, and knows what it should compute.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,7 +17,7 @@ const LEEWAY: Leeway = Leeway {
 
 /// An emulated Raspberry Pi 3.
 pub struct Board {
-    /// Where everything is that was built for the tests.
+    /// The paths of everything that was built for the tests.
     pub inputs: Inputs,
     /// The image that is tested.
     pub image: PathBuf,
@@ -46,7 +46,7 @@ impl Board {
         Ok(Self { inputs, image, model, pictures, device_tree })
     }
 
-    /// Returns a file with the model and the pictures behind it, as it lies on a card.
+    /// Returns a file with the model and the pictures after it, as a card holds it.
     pub fn demo(&self) -> Result<PathBuf> {
         let mut bytes = read(&self.model)?;
         for picture in &self.pictures {
@@ -57,7 +57,7 @@ impl Board {
         Ok(file)
     }
 
-    /// Runs the image with these words on its command line, a file behind it in memory, and options of the emulator.
+    /// Runs the image with these words on its command line, a file after it in memory, and options of the emulator.
     pub fn run(&self, words: &[&str], initramfs: &Path, options: &[&str], input: &[u8]) -> Result<Ended> {
         let mut emulator = self.emulator(&self.image, words);
         run(emulator.arg("-dtb").arg(&self.device_tree).arg("-initrd").arg(initramfs).args(options), input)

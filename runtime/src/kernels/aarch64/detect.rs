@@ -1,16 +1,16 @@
-//! Which instructions this core has, and whether it issues them in order.
+//! Finds out which instructions this core has, and whether it issues them in order.
 
 use core::ffi::c_ulong;
 
-/// Where answers come from.
+/// The source of the answers.
 enum Source {
     /// The kernel, through the C library.
     Linux,
-    /// The core's own ID registers, which can be read at EL1 and higher: whoever turns `bare-metal` on vouches for
-    /// that.
+    /// The core's own ID registers, which can be read at EL1 and higher. Whoever turns on the feature `bare-metal`
+    /// guarantees that the code runs there.
     Registers,
-    /// The standard library, which knows how to ask other systems, or without it the features that the compiler was
-    /// told of.
+    /// The standard library, which knows how to ask other systems. Without it, the features that the compiler may use
+    /// count.
     Compiler,
 }
 
@@ -33,12 +33,12 @@ pub(super) enum Extension {
     Fp16,
 }
 
-/// Reads an ID register, where the source of answers allows it.
+/// Reads an ID register, if the source of answers allows it.
 macro_rules! id_register {
     ($name:literal) => {{
         let value: u64;
-        // SAFETY: reading the register changes nothing. It can be read at EL1 and higher, and where Linux answers for
-        // it.
+        // SAFETY: reading the register changes nothing. The callers read it only at EL1 and higher, or on a Linux that
+        // says that it emulates the read.
         unsafe {
             core::arch::asm!(concat!("mrs {}, ", $name), out(reg) value, options(pure, nomem, nostack, preserves_flags));
         }
@@ -84,15 +84,14 @@ pub(super) fn has(extension: Extension) -> bool {
     }
 }
 
-/// Returns whether the core that runs this is a Cortex-A53 or A55, which issue instructions in their order, under
-/// whatever name.
+/// Returns whether the current core is a Cortex-A53 or A55, under any name. These cores issue instructions in order.
 ///
-/// The answer is no where the core cannot be known. A machine can have other cores beside this one.
+/// The answer is no if the core cannot be identified. Other cores of the same machine may be of another kind.
 pub(super) fn issues_in_order() -> bool {
     main_id().is_some_and(is_a53_or_a55)
 }
 
-/// Reads the main ID register, which Linux answers for where it says so.
+/// Reads the main ID register. A program on Linux can read it if the kernel says that it emulates the read.
 fn main_id() -> Option<u64> {
     match SOURCE {
         // HWCAP_CPUID
@@ -114,12 +113,12 @@ fn is_a53_or_a55(main_id: u64) -> bool {
 const AT_HWCAP: c_ulong = 16;
 const AT_HWCAP2: c_ulong = 26;
 
-/// Returns a word of what the Linux kernel tells every program about the machine.
+/// Returns a word of the auxiliary vector, in which the Linux kernel describes the machine to every program.
 fn auxiliary_value(kind: c_ulong) -> c_ulong {
     unsafe extern "C" {
         fn getauxval(kind: c_ulong) -> c_ulong;
     }
-    // SAFETY: the C library's function takes any number and touches no memory of ours.
+    // SAFETY: the C library's function accepts any number, and returns a value without writing memory of this program.
     unsafe { getauxval(kind) }
 }
 

@@ -185,7 +185,7 @@ fn multiply(left: &[Halves], right: &[Halves]) -> [Eight; ROWS] {
 
 /// Returns the power of two that brings numbers up to `largest` below 2^[`LARGEST`], and its inverse.
 ///
-/// Both are 1 where `largest` is not finite, so that such numbers stay as they are.
+/// Both are 1 if `largest` is not finite, so that such numbers stay as they are.
 fn normaliser(largest: f32) -> [f32; 2] {
     let exponent = (largest.to_bits() >> 23 & 0xff) as i32 - 127;
     // The bound keeps both powers normal numbers. Activations below 2^-100 are as good as zero.
@@ -304,7 +304,7 @@ fn gelu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Bloc
 /// Implements `F16::mix`.
 #[target_feature(enable = "neon,fp16")]
 fn mix(panel: usize, left: &[u16], right: RightFloats, rows: MixRows, columns: MixColumns, stream: &mut Block) {
-    /// Largest number of tokens that are converted, which takes 16 KB. Where there are more, the weights are widened
+    /// Largest number of tokens that are converted, which takes 16 KB. If there are more, the weights are widened
     /// instead.
     const TOKENS: usize = 1024;
     let channels = right.data.as_chunks::<COLUMNS>().0;

@@ -124,7 +124,7 @@ impl Table<'_> {
         let mut found = index;
         unroll!(D < DOWN => {
             unroll!(C < ACROSS => {
-                // The numbers are unsigned from here on, so that |-32768| is 32768. Where the shift overflows it leaves
+                // The numbers are unsigned from here on, so that |-32768| is 32768. If the shift overflows it leaves
                 // 65535, whose upper byte is the last index.
                 let [top, bottom] = x[D][C].map(|x| vqshlq_u16(vreinterpretq_u16_s16(vabsq_s16(x)), self.shift));
                 index[D][C] = vuzp2q_u8(vreinterpretq_u8_u16(top), vreinterpretq_u8_u16(bottom));
@@ -159,7 +159,7 @@ struct Order {
 }
 
 impl Order {
-    /// Returns the order for units at `places`. The third unit comes last where the first unit begins a group, and
+    /// Returns the order for units at `places`. The third unit comes last if the first unit begins a group, and
     /// first elsewhere.
     #[inline]
     #[target_feature(enable = "neon")]

@@ -32,7 +32,7 @@ pub(super) type Unit = [int32x4_t; 4];
 
 /// The place of the right panel that comes next.
 ///
-/// It is brought into the L2 cache while the present panel is in use, a little with each tile. Where few tiles use a
+/// It is brought into the L2 cache while the present panel is in use, a little with each tile. If few tiles use a
 /// panel, only a part of the next one is brought in.
 #[derive(Clone, Copy)]
 pub(super) struct Ahead {
@@ -135,7 +135,7 @@ pub(super) unsafe fn store_unit(group: usize, bytes: uint8x16_t, out: *mut u8) {
 }
 
 /// Runs `$use` with the first row and the arranged sums of every tile. `$whole` says whether all rows of the tile are
-/// wanted. The sums begin with what `$start` makes of the first row, or where that is `None`, with what the tile before
+/// wanted. The sums begin with what `$start` makes of the first row, or if that is `None`, with what the tile before
 /// began with.
 macro_rules! for_each_tile {
     ($tile:ty, $product:expr, $start:expr, |$first:ident, $sums:ident, $whole:ident| $use:block) => {
@@ -264,7 +264,7 @@ pub(super) fn mix<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>
     });
 }
 
-/// Multiplies `x` by number `lane` of `factors`, or by the last number where there is no such lane.
+/// Multiplies `x` by number `lane` of `factors`, or by the last number if there is no such lane.
 #[inline]
 #[target_feature(enable = "neon")]
 fn times_lane(x: float32x4_t, factors: float32x4_t, lane: usize) -> float32x4_t {

@@ -17,7 +17,7 @@ fn halves(random: &mut Random, len: usize) -> Vec<u16> {
 
 fn assert_close(found: &[f32], expected: &[f32], k: usize, kernels: &Kernels) {
     let largest = expected.iter().fold(1.0, |m: f32, x| m.max(x.abs()));
-    // Where activations are rounded to 16 bits too, that is an error beside those of the sums.
+    // If activations are rounded to 16 bits too, this error adds to those of the sums.
     let (unit, before) = if kernels.rounds_sums_of_16_bit_models() { (5e-4, 1.0) } else { (1e-6, 0.0) };
     for (found, expected) in found.iter().zip(expected) {
         let error = ((found - expected).abs() / (unit * largest) - before).max(0.0);
@@ -44,7 +44,7 @@ fn layers_are_close(layer: Layer) {
         let width = panel * (1 + random.below(14));
         let stride = k + random.below(3);
         let mut data = random.many(rows * stride, |r| (r.next() as i32 as f32) * power(-31));
-        // Rows that no 16-bit number could hold.
+        // These rows exceed every 16-bit number.
         let size = |r: &mut Random| power(r.below(50) as i32 - 25);
         data.chunks_mut(stride)
             .zip(random.many(rows, size))

@@ -1,4 +1,4 @@
-//! Comparisons of 8-bit kernels, bit for bit: random shapes with tails, and values that saturate.
+//! Compares 8-bit kernels bit for bit, on random shapes with tails and on values that saturate.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -53,7 +53,8 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
 }
 
-/// A stream of `rows` rows that is wider than the `columns` at `first` in it, and what `run` makes of each copy of it.
+/// Makes a random stream of `rows` rows that is wider than the `columns` columns from `first` on, and returns the
+/// result of each `run` on a copy of it.
 fn on_streams(
     random: &mut Random,
     [rows, columns]: [usize; 2],
@@ -113,7 +114,7 @@ pub fn hidden_activations_are_identical() {
         let shift = random.below(8) as u32;
         let hidden_k = (2 * width + layout.columns as usize).next_multiple_of(layout.group as usize);
         let first = random.pick(&[0, layout.columns as usize, width]);
-        // The panels are a part of wider ones.
+        // The panels are a part of wider panels.
         let [before, behind] = [0; 2].map(|_| random.below(3) * layout.group as usize);
         let results = [&scalar::KERNELS, kernels].map(|kernels| {
             let rows = layout.rows as usize;
@@ -124,7 +125,7 @@ pub fn hidden_activations_are_identical() {
             let mut all = Block::new(&mut bytes, stride);
             let mut panels = all.part(0..case.rows[0] / rows, rows * before..rows * (before + hidden_k));
             kernels.gelu(case.product(), columns, Hidden { panels: &mut panels, first }).unwrap();
-            // Rows that only fill the last panel up may hold anything.
+            // Rows that only fill up the last panel may hold anything.
             for (row, k) in (case.rows[1]..case.rows[0]).flat_map(|row| (0..hidden_k).map(move |k| (row, k))) {
                 panels.row_mut(row / rows)[layout.index(rows, 0, row % rows, k)] = 0;
             }
@@ -184,7 +185,7 @@ pub fn quantised_rows_are_identical() {
         let columns = (random.pick(&[1, 2, 3, 6, 25]) * 4usize).next_multiple_of(layout.group as usize);
         let rows = 1 + random.below(20);
         let (panel, panels) = (layout.rows as usize, rows.div_ceil(layout.rows as usize));
-        // The panels are a part of wider ones.
+        // The panels are a part of wider panels.
         let [before, behind] = [0; 2].map(|_| panel * random.below(3) * layout.group as usize);
         let stride = before + panel * columns + behind;
         let (scale, offset) = (random.many(columns, Random::multiplier), random.many(columns, Random::number));
@@ -195,7 +196,7 @@ pub fn quantised_rows_are_identical() {
             let mut all = Block::new(&mut outs[usize::from(oracle)], stride);
             let mut out = all.part(0..panels, before..before + panel * columns);
             kernels.quantise_rows(layout, stream, quantiser, &mut out).unwrap();
-            // Rows that only fill the last panel up may hold anything.
+            // Rows that only fill up the last panel may hold anything.
             for (row, k) in (rows..panels * panel).flat_map(|row| (0..columns).map(move |k| (row, k))) {
                 out.row_mut(row / panel)[layout.index(panel, 0, row % panel, k)] = 0;
             }

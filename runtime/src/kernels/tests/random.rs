@@ -1,11 +1,11 @@
-//! Random operands for the comparisons, the same on every machine.
+//! Makes random operands for the comparisons, the same on every machine.
 
 use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::format::MAX_FIXED;
 
-/// SplitMix64: the same cases on every machine.
+/// The generator SplitMix64, which gives the same cases on every machine.
 pub struct Random(pub u64);
 
 impl Random {
@@ -29,7 +29,7 @@ impl Random {
         (0..len).map(|_| make(self)).collect()
     }
 
-    /// Bytes of one of several kinds: any, all the same extreme, or extremes mixed.
+    /// Returns bytes of one of several kinds: any bytes, the same extreme everywhere, or mixed extremes.
     pub fn bytes(&mut self, len: usize, low: u8) -> Vec<u8> {
         let extreme = self.pick(&[low, 127, low, 127, 0]);
         match self.below(4) {
@@ -47,7 +47,7 @@ impl Random {
         self.pick(&[0, 1, any, any >> 8, any >> 16, i32::MAX, i32::MIN])
     }
 
-    /// Multipliers that round many sums to ties, that lose all, and that saturate everything.
+    /// Returns multipliers that bring many sums to ties, that make every result zero, or that saturate every result.
     pub fn multiplier(&mut self) -> f32 {
         let any = (self.next() as i32 as f32) * power(-31);
         let exponent = self.below(60) as i32 - 40;
@@ -69,7 +69,7 @@ impl Random {
 pub const WEIGHT_LOW: u8 = 0x81;
 pub const ACTIVATION_LOW: u8 = 0x80;
 
-/// 2^exponent, without the standard library.
+/// Returns 2^exponent without the standard library.
 pub fn power(exponent: i32) -> f32 {
     match exponent {
         ..-126 => f32::from_bits(1 << (exponent + 149)),

@@ -99,7 +99,7 @@ macro_rules! multiply {
     };
     ($group:ident, $ahead:literal, $load:expr) => {
         naked_asm!(
-            // Targets for ARMv8-M leave these instructions out, so that the assembler has to be told of them.
+            // Targets for ARMv8-M leave out these instructions, so the assembler has to be told to accept them.
             ".arch armv7e-m",
             "push {{r3-r11, lr}}",
             // The stack keeps what r0 is behind the groups that are multiplied by fours, and what it is behind all
@@ -152,7 +152,7 @@ unsafe extern "C" fn multiply(left: *const u8, right: *const u8, groups: usize, 
 }
 
 /// Adds the products of the first row of a left panel and a right panel, like [`multiply`]. The last panel has one row
-/// where the number of tokens is a square that three does not divide.
+/// if the number of tokens is a square that three does not divide.
 ///
 /// # Safety
 /// The core has the DSP extension; both panels have `groups` groups and start at multiples of four.
@@ -179,7 +179,7 @@ fn for_each_tile(p: &Product, mut start: impl FnMut(usize) -> Sums, mut store: i
     }
 }
 
-/// Returns the first `N` values, or zeros where there are fewer, which the table's callers have ruled out.
+/// Returns the first `N` values. If there are fewer it returns zeros, but the table's callers have ruled that out.
 fn few<T: Copy + Default, const N: usize>(values: &[T]) -> [T; N] {
     values.first_chunk().copied().unwrap_or([T::default(); N])
 }
@@ -188,7 +188,7 @@ fn few<T: Copy + Default, const N: usize>(values: &[T]) -> [T; N] {
 #[inline(always)]
 fn shifted(x: i32) -> u8 {
     let limited: i32;
-    // SAFETY: the instruction only computes, and every core of these targets has it.
+    // SAFETY: the instruction only computes with its registers, and every core of these targets has it.
     unsafe { asm!("ssat {}, #8, {}, asr #15", out(reg) limited, in(reg) x, options(pure, nomem, nostack)) };
     limited as u8
 }
@@ -197,7 +197,7 @@ fn shifted(x: i32) -> u8 {
 #[inline(always)]
 fn limited<const BITS: u32>(x: i32) -> i32 {
     let limited;
-    // SAFETY: the instruction only computes, and every core of these targets has it.
+    // SAFETY: the instruction only computes with its registers, and every core of these targets has it.
     unsafe { asm!("ssat {}, #{}, {}", out(reg) limited, const BITS, in(reg) x, options(pure, nomem, nostack)) };
     limited
 }
@@ -206,7 +206,7 @@ fn limited<const BITS: u32>(x: i32) -> i32 {
 #[inline(always)]
 fn byte(x: u32) -> u8 {
     let limited: u32;
-    // SAFETY: the instruction only computes, and every core of these targets has it.
+    // SAFETY: the instruction only computes with its registers, and every core of these targets has it.
     unsafe { asm!("usat {}, #8, {}", out(reg) limited, in(reg) x, options(pure, nomem, nostack)) };
     limited as u8
 }
@@ -215,7 +215,7 @@ fn byte(x: u32) -> u8 {
 #[inline(always)]
 fn times_fraction(x: i32, fraction: i32) -> i32 {
     let upper;
-    // SAFETY: the instruction only computes, and holding the table proves that the core has it.
+    // SAFETY: the instruction only computes with its registers, and holding the table proves that the core has it.
     unsafe {
         asm!(".arch armv7e-m", "smmulr {}, {}, {}", out(reg) upper, in(reg) x, in(reg) fraction, options(pure, nomem, nostack))
     };
@@ -231,7 +231,7 @@ fn rounded(x: f32) -> i32 {
     let mut bits = (x + MAGIC).to_bits() as i32;
     // A negative sum becomes zero, which is below the limits. NaN is above them, as its sign is clear where an Arm core
     // makes it. The instruction is written out since compilers take more of them.
-    // SAFETY: the instruction only computes, and every core of these targets has it.
+    // SAFETY: the instruction only computes with its registers, and every core of these targets has it.
     unsafe { asm!("bic {0}, {0}, {0}, asr #31", inout(reg) bits, options(pure, nomem, nostack)) };
     limited::<8>(bits - MAGIC.to_bits() as i32)
 }

@@ -1,4 +1,5 @@
-//! Which instructions this CPU has, and whose registers the operating system saves. The CPU itself tells both.
+//! Finds out which instructions this CPU has, and which registers the operating system saves. The CPU itself tells
+//! both.
 
 use core::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
 
@@ -36,13 +37,14 @@ fn system_saves(states: u32) -> bool {
         // SAFETY: every CPU with the instruction has register 0.
         (unsafe { _xgetbv(0) }) as u32
     }
-    // SAFETY: the callers have found OSXSAVE, which says that the CPU has the instruction and that programs may use it.
+    // SAFETY: the callers have found the bit OSXSAVE, which says that the CPU has the instruction and that programs may
+    // use it.
     all(unsafe { enabled() }, states)
 }
 
 /// Returns whether the CPU has AVX2, FMA and F16C.
 pub(super) fn avx2() -> bool {
-    // Miri has none of these instructions, and cannot be asked.
+    // Miri has none of these instructions and does not support asking for them.
     !cfg!(miri)
         && __cpuid(0).eax >= 7
         && all(__cpuid(1).ecx, FMA_OSXSAVE_AVX_F16C)
@@ -86,8 +88,8 @@ pub(super) fn amx() -> bool {
 
 /// Asks Linux to let this process use the tiles (its Documentation/arch/x86/xstate.rst).
 ///
-/// Without an operating system nobody has to be asked. How other systems want to be asked is not known here, so that
-/// their programs do without the tiles.
+/// Without an operating system, no permission is needed. This function does not know how to ask other systems, so
+/// programs there do without the tiles.
 fn permitted() -> bool {
     const ARCH_PRCTL: isize = 158;
     const ARCH_REQ_XCOMP_PERM: usize = 0x1023;
@@ -96,7 +98,7 @@ fn permitted() -> bool {
         return cfg!(target_os = "none");
     }
     let result: isize;
-    // SAFETY: the call takes numbers alone, and changes nothing but what the process may use.
+    // SAFETY: the call takes only numbers, and changes nothing except which registers the process may use.
     unsafe {
         core::arch::asm!(
             "syscall",

@@ -460,12 +460,12 @@ fn settle_panel<'s, P: Planes>(
     }
 }
 
-/// The right panels' part that is multiplied next, and fetched in the meantime: their next chunk, or the first chunk of
-/// the panels behind.
+/// The part of the right panels that is multiplied next and fetched in the meantime: their next chunk, or the first
+/// chunk of the panels after them.
 struct Ahead {
-    /// Where the first panel's next part lies.
+    /// Start of that part in the first panel.
     from: *const u8,
-    /// Bytes from a panel to the next.
+    /// Distance from one panel to the next, in bytes.
     stride: usize,
     /// Number of panels.
     panels: usize,

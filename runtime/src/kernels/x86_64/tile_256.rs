@@ -161,7 +161,7 @@ fn twice_i32([a, b, c, d]: [i32; 4]) -> __m256i {
     _mm256_setr_epi32(a, b, c, d, a, b, c, d)
 }
 
-/// Adds the halves of `x` to columns `4 * unit..` of `row` and of the second row behind it, where these rows exist.
+/// Adds the halves of `x` to columns `4 * unit..` of `row` and of the second row behind it, if these rows exist.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn add_to_rows(stream: &mut Block, row: usize, unit: usize, x: __m256) {
@@ -366,7 +366,7 @@ impl Table {
 
     /// Returns the entries at 32 indices.
     ///
-    /// `vpshufb` gives 0 where an index is negative, and elsewhere looks at four bits of it. So each step replaces the
+    /// `vpshufb` gives 0 if an index is negative, and elsewhere looks at four bits of it. So each step replaces the
     /// entries of the step before for those indices that have not become negative yet.
     #[inline]
     #[target_feature(enable = "avx2")]

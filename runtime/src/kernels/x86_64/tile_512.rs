@@ -11,7 +11,7 @@ use crate::parallel::Block;
 /// Numbers of a group.
 const GROUP: usize = 4;
 
-/// Returns sixteen values, from number `16 * across` on, or zeros where there are fewer.
+/// Returns sixteen values, from number `16 * across` on, or zeros if there are fewer.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn floats(values: &[f32], across: usize) -> __m512 {
@@ -22,7 +22,7 @@ pub(super) fn floats(values: &[f32], across: usize) -> __m512 {
     }
 }
 
-/// Returns sixteen values, from number `16 * across` on, or zeros where there are fewer.
+/// Returns sixteen values, from number `16 * across` on, or zeros if there are fewer.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn integers(values: &[i32], across: usize) -> __m512i {
@@ -33,7 +33,7 @@ pub(super) fn integers(values: &[i32], across: usize) -> __m512i {
     }
 }
 
-/// Returns value number `row`, or zero where there is none.
+/// Returns value number `row`, or zero if there is none.
 pub(super) fn of_row<T: Copy + Default>(values: &[T], row: usize) -> T {
     values.get(row).copied().unwrap_or_default()
 }

@@ -79,7 +79,7 @@ struct Shapes {
 impl Shapes {
     /// Returns the shapes for left tiles of so many rows.
     ///
-    /// Tiles 0 to 3 hold the sums of left tiles 4 and 5 and right tiles 6 and 7. Where the contraction leaves `rest`
+    /// Tiles 0 to 3 hold the sums of left tiles 4 and 5 and right tiles 6 and 7. If the contraction leaves `rest`
     /// numbers over, there is one left tile: tile 5 holds the rest of its rows, and tiles 2 and 3 hold the rest of the
     /// right tiles.
     fn new(rows: usize, rest: usize) -> Self {
@@ -134,7 +134,7 @@ pub(super) fn for_each_block<const RIGHT: bool>(p: Product, start: &Start, mut e
     let _tiles = Tiles::set_up(&Shapes::new(tile, rest));
     let mut memory = [const { Memory([[MaybeUninit::uninit(); COLUMNS]; 2 * TILE]) }; BLOCKS];
     let steps = p.k / STEP;
-    // Where the contraction leaves numbers over, a block is multiplied by all steps and the rest at once.
+    // If the contraction leaves numbers over, a block is multiplied by all steps and the rest at once.
     let (at_once, part) = if rest == 0 { (BLOCKS, CHUNK) } else { (1, steps) };
     let mut ahead = Ahead { from: p.right.as_ptr_range().end, step: (16 * WIDTH).div_ceil(blocks.max(1)) };
     let (mut block, mut done) = (0, 0);
@@ -188,7 +188,8 @@ struct Operands {
     right: *const u8,
     /// Whole steps of the contraction.
     steps: usize,
-    /// Where the numbers lie that a left tile's sums begin with, and the bytes from one row of them to the next.
+    /// Address of the numbers that a left tile's sums begin with, and the distance in bytes from one row of them to the
+    /// next.
     start: (*const i32, usize),
     sums: *mut i32,
     ahead: Ahead,
