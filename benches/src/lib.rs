@@ -1,4 +1,4 @@
-//! Networks to measure, and forward passes of several engines behind one interface; the benchmarks and examples share
+//! Offers networks to measure, and forward passes of several engines behind one interface; the benchmarks and examples share
 //! them.
 
 #[path = "../../runtime/examples/random_model/model.rs"]

@@ -119,8 +119,8 @@ macro_rules! multiply {
 /// Implements the functions of [`Planes`] with two macros of instructions.
 ///
 /// `$vectors!(at)` begins a group. Its three vectors of even numbers lie at `{vectors} + at`, and those of odd numbers
-/// 96 bytes behind. `$number!(instruction, number, odd, at, a, b, c)` broadcasts the even numbers at `{numbers} +
-/// number` and the odd numbers `odd` bytes behind them, multiplies the vectors by them, and adds the products to sums
+/// 96 bytes after them. `$number!(instruction, number, odd, at, a, b, c)` broadcasts the even numbers at `{numbers} +
+/// number` and the odd numbers `odd` bytes after them, multiplies the vectors by them, and adds the products to sums
 /// `a`, `b` and `c`.
 macro_rules! functions {
     ($vectors:ident, $number:ident) => {

@@ -262,7 +262,7 @@ macro_rules! next_step {
 ///
 /// Each step asks for eight lines of the next right panel, between loads that take a line for each row. That is the
 /// whole panel if the present one is used for four blocks, and a part of it if for fewer. Requests that come all at
-/// once would hold up the loads behind them.
+/// once would delay the loads after them.
 macro_rules! pair {
     ($multiply:literal, $operands:ident, $second:ident) => {
         multiply!(
