@@ -77,7 +77,7 @@ def openvino(onnx, inputs, path):
 
 
 def litert_float(folded, path):
-    """Writes a float flatbuffer, by way of PyTorch."""
+    """Writes an f32 flatbuffer, converted through PyTorch."""
     import litert_torch
     import torch
 

@@ -1,5 +1,5 @@
-//! Networks to measure, and forward passes of several engines behind one interface; the benchmarks and examples share
-//! them.
+//! Offers networks to measure, and forward passes of several engines behind one interface. The benchmarks and examples
+//! share them.
 
 #[path = "../../runtime/examples/random_model/model.rs"]
 mod model;

@@ -28,7 +28,7 @@ unsafe extern "C" fn LLVMFuzzerTestOneInput(data: *const u8, size: usize) -> c_i
 /// Returns the target called `name`, and makes every later panic abort: libFuzzer keeps the input of an abort.
 fn target_named(name: &str) -> Target {
     let Some(target) = Target::named(name) else {
-        eprintln!("FUZZ_TARGET={name} is no target");
+        eprintln!("FUZZ_TARGET={name} is not a target");
         abort()
     };
     let report = std::panic::take_hook();

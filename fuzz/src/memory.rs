@@ -13,12 +13,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 struct Counting;
 
 thread_local! {
-    /// Bytes that this thread has allocated and not freed, and the most there were.
+    /// Number of bytes that this thread has allocated and not freed, and its largest value so far.
     static HELD: Cell<isize> = const { Cell::new(0) };
     static PEAK: Cell<isize> = const { Cell::new(0) };
 }
 
-/// Bytes that all threads together have allocated and not freed, and the most there were.
+/// Number of bytes that all threads together have allocated and not freed, and its largest value so far.
 static ALL_HELD: AtomicIsize = AtomicIsize::new(0);
 static ALL_PEAK: AtomicIsize = AtomicIsize::new(0);
 
@@ -34,7 +34,7 @@ fn count(change: isize) {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
-        // SAFETY: the caller keeps GlobalAlloc's contract.
+        // SAFETY: the caller keeps GlobalAlloc's contract, which is also the contract of the system's allocator.
         let memory = unsafe { System.alloc(layout) };
         if memory.is_null() {
             count(-(layout.size() as isize));
@@ -44,7 +44,7 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         count(-(layout.size() as isize));
-        // SAFETY: the caller keeps GlobalAlloc's contract.
+        // SAFETY: the caller keeps GlobalAlloc's contract, which is also the contract of the system's allocator.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -52,7 +52,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Runs `task` and returns with its result the most bytes that this thread held at a time.
+/// Runs `task` and returns its result, with the largest number of bytes that this thread held at a time.
 pub fn peak<T>(task: impl FnOnce() -> T) -> (T, usize) {
     let before = HELD.get();
     PEAK.set(before);
@@ -63,7 +63,7 @@ pub fn peak<T>(task: impl FnOnce() -> T) -> (T, usize) {
 /// Runs `task` and returns with its result the most bytes that all threads held at a time, those that `task` starts
 /// included.
 ///
-/// What other tests do at the same time is counted too, so a test calls [`alone`] first.
+/// Memory that other tests take at the same time is counted too, so a test calls [`alone`] first.
 pub fn peak_of_all_threads<T>(task: impl FnOnce() -> T) -> (T, usize) {
     let before = ALL_HELD.load(Relaxed);
     ALL_PEAK.store(before, Relaxed);
@@ -84,7 +84,7 @@ pub fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How much memory a reader may hold at a time.
+/// The limit of the memory that a reader may hold at a time.
 #[derive(Clone, Copy, Debug)]
 pub struct Bound {
     /// Bytes for each byte of input.

@@ -96,8 +96,8 @@ impl fmt::Display for RunError {
         match *self {
             Self::Image { found, expected } => write!(f, "picture of {found} bytes, expected {expected}"),
             Self::Scratch { found, expected } => write!(f, "{found} bytes of scratch memory, expected {expected}"),
-            Self::Logits { found, expected } => write!(f, "room for {found} results, expected {expected}"),
-            Self::Internal => write!(f, "internal lengths do not fit"),
+            Self::Logits { found, expected } => write!(f, "room for {found} logits, expected {expected}"),
+            Self::Internal => write!(f, "an internal error: two lengths do not fit together; please report it"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The inner loops. [`scalar`] defines in plain Rust what each of them computes. Every other file does the same with
+//! The inner loops. `scalar` defines in plain Rust what each of them computes. Every other file does the same with
 //! one instruction set.
 //!
 //! A kernel computes a part of a result. It never allocates memory or starts other work. A [`Kernels`] value is a table

@@ -3,8 +3,8 @@
  *   cc -O2 -shared -fPIC -o blocks.so blocks.c
  *   qemu-aarch64 -plugin ./blocks.so,out=FILE PROGRAM
  *
- * When PROGRAM ends, the plugin writes one line for each block to FILE. The line holds the number of executions, the symbol
- * (or '?' where there is none), and then in hexadecimal the address of the block and each of its instructions.
+ * When PROGRAM ends, the plugin writes one line for each block to FILE. The line holds the number of executions, the
+ * symbol (or '?' if there is none), and then in hexadecimal the address of the block and each of its instructions.
  * `tools/arm-cost` reads this file, and `cargo xtask arm-count` calls both.
  *
  * The emulator's package brings no header file. The declarations below are the part of its plugin interface, version 1,

@@ -7,7 +7,7 @@ use crate::process::{Result, find_program, output_of, run, shown};
 /// A package, and the reason to install it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Package {
-    /// Its name, followed by `:arm64` if the package of that architecture is meant.
+    /// The package's name, followed by `:arm64` if the package of that architecture is meant.
     pub name: &'static str,
     /// The words that end the sentence "The package is installed to …".
     pub purpose: &'static str,
@@ -47,8 +47,8 @@ pub fn install_named<'a>(names: impl Iterator<Item = &'a str>) -> Result<()> {
     run(&mut as_root("apt-get", &words)?)
 }
 
-/// Lets apt install packages of another architecture beside the machine's own. Returns true if apt did not do so
-/// before.
+/// Lets apt install packages of another architecture in addition to the machine's own. Returns true if apt did not do
+/// so before.
 pub fn add_architecture(name: &str) -> Result<bool> {
     let known = |question| output_of(Command::new("dpkg").arg(question)).unwrap_or_default();
     let mut architectures = known("--print-architecture");

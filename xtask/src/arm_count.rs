@@ -1,4 +1,5 @@
-//! `cargo xtask arm-count`: what an inference costs on ARM cores that are not at hand. The tool `tools/arm-cost` does
+//! `cargo xtask arm-count`: estimates what an inference costs on ARM cores that are not at hand. The tool
+//! `tools/arm-cost` does
 //! the work, with the emulator's plugin in `tools/qemu-plugin`.
 
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use crate::toolchain::Toolchain;
 use crate::tools::{self, Tool};
 use crate::workspace;
 
-/// The tools that counting takes, beside a toolchain for [`LINUX`].
+/// The tools that counting needs, in addition to a toolchain for [`LINUX`].
 pub const TOOLS: [Tool; 4] = [Tool::Aarch64Linker, Tool::CCompiler, Tool::QemuUserPlugins, Tool::Mca];
 
 /// Prints both tables, and says which of them this machine cannot make.

@@ -6,12 +6,12 @@ use crate::needs::{self, Need};
 use crate::process::{Result, copy_of, run_by_line, shown};
 use crate::tally::{Ignored, Tally, TestOutput};
 
-/// Runs a `cargo test`: all of its test programs, also after one of them fails. Ignored tests whose need is present run
-/// afterwards; the others are counted as skipped.
+/// Runs a `cargo test` with all of its test programs, even after one of them has failed. Ignored tests whose need is
+/// present run afterwards, and the others are counted as skipped.
 ///
 /// # Errors
 ///
-/// Returns an error if cargo fails for another reason than a failing test, such as an error of the compiler.
+/// Returns an error if cargo fails for a reason other than a failing test, such as an error of the compiler.
 pub fn test(cargo: &Command) -> Result<Tally> {
     let (mut tally, ignored) = run(cargo, &[])?;
     let (wanted, skipped) = sort_out(ignored, needs::look_for);
@@ -40,7 +40,7 @@ fn sort_out(ignored: Vec<Ignored>, look_for: impl Fn(&str) -> Need) -> (Vec<Stri
 ///
 /// # Errors
 ///
-/// Returns an error as [`test()`] does, and if not a single test ran.
+/// Returns an error as [`test()`] does, and also if no test ran at all.
 pub fn run_ignored(cargo: &Command, names: &[String]) -> Result<Tally> {
     let mut cargo = copy_of(cargo);
     // Examples in the documentation are never ignored for a need, and take long to compile.
@@ -64,7 +64,7 @@ pub fn run_ignored(cargo: &Command, names: &[String]) -> Result<Tally> {
 ///
 /// # Errors
 ///
-/// Returns an error if the program fails for another reason than a failing check.
+/// Returns an error if the program fails for a reason other than a failing check.
 pub fn run_checks(program: &mut Command) -> Result<Tally> {
     let mut output = TestOutput::default();
     let outcome = run_by_line(program, |line| {
@@ -95,7 +95,7 @@ fn run(cargo: &Command, words: &[&str]) -> Result<(Tally, Vec<Ignored>)> {
     });
     let which = if only_ignored { "--ignored --exact" } else { "--exact" };
     let (tally, ignored) = output.tally(|name| Some(format!("{command} -- {which} '{name}'")));
-    // Failing tests are in the tally; what else goes wrong, such as an error of the compiler, is not.
+    // The tally has the failing tests, but no other failures, such as an error of the compiler.
     if tally.failures.is_empty() {
         outcome?;
     }

@@ -31,14 +31,14 @@ const BOARDS: [Board; 4] = [
     Board { name: "pico2", target: CORTEX_M33, is_emulated: false },
 ];
 
-/// What the converter calls the layout of weights for these cores.
+/// The converter's name for the layout of weights for these cores.
 const LAYOUT: &str = "cortex-m";
-/// What the converter calls the layout of weights that every machine takes.
+/// The converter's name for the layout of weights that every machine accepts.
 const OTHER_LAYOUT: &str = "any";
 /// The folder of the programs, in cargo's output folder.
 const FOLDER: &str = "device/cortex-m";
 
-/// What is linked into a program.
+/// The inputs that are linked into a program.
 struct Input {
     model: PathBuf,
     picture: PathBuf,
@@ -95,8 +95,8 @@ pub fn check(arm: &Toolchain) -> Result<Tally> {
     let input = Input::demo(LAYOUT)?;
     let mut tally = Tally::default();
     lint(arm, &input, &mut tally);
-    // This program is built first, because the one with the proper model has the same name and is to be left in its
-    // place.
+    // This program is built first, because the program with the proper model has the same name and must be the one that
+    // remains.
     if let Some(board) = BOARDS.iter().find(|board| board.is_emulated && board.has_pico2_memory()) {
         tally.record_failure("build with another layout", board.build(arm, &other, &board.elf("-other-layout")));
     }
@@ -189,7 +189,8 @@ impl Board {
         input: &Input,
         elf: &Path,
     ) -> Result<()> {
-        // A program of an earlier build must not be taken for this one if this one cannot be built.
+        // The program of an earlier build is removed first, so that it cannot be mistaken for this one if this build
+        // fails.
         if elf.exists() {
             fs::remove_file(elf).map_err(|error| format!("cannot remove {}: {error}", elf.display()))?;
         }

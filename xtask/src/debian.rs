@@ -1,4 +1,5 @@
-//! The Rust that Debian packages. It builds for ARM on machines where rustup is missing or cannot download.
+//! Uses the Rust toolchain that Debian packages. It builds for ARM on machines where rustup is missing or cannot
+//! download.
 
 use std::ffi::OsString;
 use std::fs;

@@ -1,4 +1,4 @@
-//! The demo's model and pictures, which many steps run, and the logits that this machine computes for them.
+//! Makes the demo's model and pictures, which many steps run, and the logits that this machine computes for them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::workspace;
 /// The pictures that the demo's model is tried on. The file holds one picture of 32 × 32 RGB bytes after another.
 const PICTURES: &str = "converter/checkpoint/tests/fixtures/pictures/32x32.u8";
 
-/// The demo's model, and what it computes on this machine.
+/// The demo's model, and the results that it computes on this machine.
 pub struct Demo {
     pub model: PathBuf,
     /// Pictures of the model's size, each a file of RGB bytes.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::workspace;
 
-/// A newcomer reads no more than this many bytes of README.
+/// Largest length of the README in bytes, because a newcomer reads no more.
 const LONGEST_README: usize = 8192;
 
 /// Lists the Markdown files of the repository; folders of build outputs and hidden folders are left out.
@@ -61,7 +61,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
     headings.map(anchor).collect()
 }
 
-/// Says what is wrong with a link of `document`, if anything is.
+/// Returns what is wrong with a link of `document`, or `None` if the link is fine.
 fn fault(document: &Path, text: &str, target: &str) -> Option<String> {
     if target.contains("://") || target.starts_with("mailto:") {
         return None;
@@ -69,7 +69,7 @@ fn fault(document: &Path, text: &str, target: &str) -> Option<String> {
     let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
     let path = if file.is_empty() { document.to_owned() } else { document.parent()?.join(file) };
     if !path.exists() {
-        return Some(format!("{}: the link `{target}` leads nowhere", document.display()));
+        return Some(format!("{}: the link `{target}` leads to no file", document.display()));
     }
     if anchor.is_empty() {
         return None;

@@ -1,4 +1,5 @@
-//! The names of this project's packages and programs, as cargo knows them. No other file of xtask spells them out.
+//! Lists the names of this project's packages and programs, as cargo knows them. No other file of xtask contains these
+//! names.
 
 /// The inference runtime.
 pub const RUNTIME: &str = "resmlp-runtime";

@@ -17,7 +17,7 @@ use crate::toolchain::Toolchain;
 use crate::tools::{self, Tool};
 use crate::workspace;
 
-/// The tools that an emulated run takes.
+/// The tools that an emulated run needs.
 const TOOLS: [Tool; 2] = [Tool::QemuArm, Tool::DeviceTreeCompiler];
 
 /// The size that the image, without a model, must not exceed, in bytes.
@@ -86,7 +86,7 @@ fn builder(toolchain: &Toolchain, features: &str) -> Command {
 /// Builds the image and checks its size.
 fn build_image(toolchain: &Toolchain) -> Result<PathBuf> {
     let image = workspace::made("device")?.join("kernel8.img");
-    // An image of an earlier build must not be taken for this one if this one cannot be built.
+    // The image of an earlier build is removed first, so that it cannot be mistaken for this one if this build fails.
     if image.exists() {
         fs::remove_file(&image).map_err(|error| format!("cannot remove {}: {error}", image.display()))?;
     }

@@ -1,4 +1,4 @@
-//! Runs the steps of `cargo xtask test`: every one of them, also after another one has failed.
+//! Runs the steps of `cargo xtask test`: every one of them, even after another one has failed.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::tools::{self, Missing, Tool};
 pub struct Step {
     /// The name that `--only` takes.
     pub name: &'static str,
-    /// The sentence that holds if the step passes.
+    /// The sentence that is true if the step passes.
     pub about: &'static str,
     /// The programs that the step calls.
     pub tools: &'static [Tool],
@@ -67,7 +67,7 @@ impl Step {
     }
 }
 
-/// What this machine has for the steps.
+/// The tools and the toolchain that this machine has for the steps.
 struct Machine {
     /// Tools that could not be installed.
     missing: Vec<Missing>,
@@ -76,7 +76,7 @@ struct Machine {
 }
 
 impl Machine {
-    /// Installs everything that the steps need. What cannot be installed fails the steps that need it, and no others.
+    /// Installs everything that the steps need. If something cannot be installed, only the steps that need it fail.
     fn prepare(steps: &[Step]) -> Self {
         let mut tools: Vec<Tool> = Vec::new();
         for tool in steps.iter().flat_map(|step| step.tools.iter().chain(step.helpers)) {
@@ -123,7 +123,7 @@ fn heading(text: &str) {
     eprintln!("\n=== {text}");
 }
 
-/// What the steps took and found.
+/// The times and the results of the steps.
 #[derive(Default)]
 struct Report {
     /// A line for each step: its name, its time, and the number of its tests.
@@ -153,8 +153,8 @@ impl Report {
     }
 }
 
-/// The number of lines of a failure's reason that the report repeats. The whole reason stands further up, where it was
-/// found.
+/// The number of lines of a failure's reason that the report repeats. The whole reason is printed further up, in the
+/// output of the step.
 const MOST_LINES: usize = 6;
 
 /// The last line is `N passed, N failed, N skipped`, over all steps: scripts look for it.

@@ -45,7 +45,7 @@ impl Tally {
         Self { passed, ..Self::default() }
     }
 
-    /// Counts a check that is no `cargo test`. A failure is printed at once, and the checks that follow still run.
+    /// Counts a check that is not a `cargo test`. A failure is printed at once, and the following checks still run.
     pub fn record(&mut self, name: &str, outcome: Result<(), String>) {
         match outcome {
             Ok(()) => self.passed += 1,
@@ -56,7 +56,7 @@ impl Tally {
         }
     }
 
-    /// Counts a check only if it failed. It suits a build whose program is tested afterwards.
+    /// Counts a check only if it failed. This suits a build whose program is tested afterwards.
     pub fn record_failure(&mut self, name: &str, outcome: Result<(), String>) {
         if outcome.is_err() {
             self.record(name, outcome);
@@ -90,7 +90,7 @@ pub struct TestOutput {
     failures: Vec<String>,
     ignored: Vec<Ignored>,
     skipped_themselves: Vec<String>,
-    /// Number of test programs that began but have not yet printed their result.
+    /// Number of test programs that have begun but have not yet printed their result.
     unfinished: usize,
     in_successes: bool,
     /// The test whose output is being read, until its first line that says that it was skipped.

@@ -1,4 +1,5 @@
-//! Chooses the cargo that builds for ARM: the user's own if it can, else one that is made of Debian's packages.
+//! Chooses the cargo that builds for ARM: the user's own if it has the targets, or else one that is made from Debian's
+//! packages.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

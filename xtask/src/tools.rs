@@ -179,7 +179,7 @@ pub fn install(tools: &[Tool]) -> Vec<Missing> {
     tools.iter().filter_map(alone).collect()
 }
 
-/// Installs those of the tools that are missing; fails if one of them still is.
+/// Installs those of the tools that are missing, and fails if one of them is still missing afterwards.
 pub fn ensure(tools: &[Tool]) -> Result<()> {
     let host = toolchain::host()?;
     let missing = || tools.iter().copied().filter(|tool| !tool.is_there(&host)).collect::<Vec<_>>();
@@ -241,7 +241,7 @@ pub fn emulate_aarch64(cargo: &mut Command, core: &str) -> Result<()> {
     let mut runner =
         qemu_user().ok_or("the emulator qemu-user is missing: install the package qemu-user-static")?.to_string();
     if toolchain::host()? != LINUX {
-        // Without the variable, threads hang if the package libc6:arm64 is installed, too: two C libraries get
+        // Without the variable, threads hang if the package libc6:arm64 is installed too, because two C libraries get
         // mixed.
         runner += &format!(" -L {AARCH64_ROOT} -E LD_LIBRARY_PATH={AARCH64_ROOT}/lib");
     }

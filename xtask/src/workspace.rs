@@ -1,4 +1,4 @@
-//! The folders of this repository, and the release of Rust that it asks for.
+//! Knows the folders of this repository and the release of Rust that it requires.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -16,7 +16,7 @@ pub fn target_dir() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
 }
 
-/// Returns a folder in cargo's output folder, and makes it if it does not exist.
+/// Returns a folder in cargo's output folder, and creates the folder if it does not exist.
 pub fn made(name: &str) -> Result<PathBuf> {
     let folder = target_dir().join(name);
     fs::create_dir_all(&folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;

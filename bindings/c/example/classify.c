@@ -2,9 +2,8 @@
  * Classifies pictures: classify THREADS MODEL.rmlp PICTURE.rgb...
  *
  * A picture is a file of height × width × 3 bytes, in the size that the model reads. For each picture the program
- * prints
- * one line with all logits and one line with the best classes. The program allocates all memory; the library allocates
- * none.
+ * prints one line with all logits and one line with the best classes. The program allocates all memory; the library
+ * allocates none.
  *
  *   cargo rustc --crate-type staticlib --profile freestanding -p resmlp-c --no-default-features --features hosted
  *   cc -std=c99 -O2 -I bindings/c/include bindings/c/example/classify.c target/freestanding/libresmlp.a -pthread

@@ -10,8 +10,7 @@
  *  - The caller owns the objects and may place them anywhere, but must not look inside them, nor copy them while they
  *    are in use.
  *  - Any number of threads may call functions with the same `const` objects at the same time, if each thread has its
- *    own
- *    scratch memory and logits.
+ *    own scratch memory and logits.
  *  - The floating-point mode must be the one that programs start with: rounding to nearest, subnormal numbers not
  *    flushed.
  *  - No function unwinds, panics or waits, and none calls back except through a resmlp_parallel.

@@ -124,7 +124,7 @@ fn memory_that_an_object_would_overlap_is_not_changed() {
     let mut bytes = model::random_model(&DIMS);
     let before = bytes.to_vec();
     let within = bytes[64..].as_mut_ptr().cast();
-    // SAFETY: what is refused is not touched, here and below.
+    // SAFETY: the calls below are refused before the pointers are used.
     assert_eq!(unsafe { resmlp_parse(within, bytes.as_ptr(), bytes.len()) }, Status::Overlap as i32);
     assert!(*bytes == *before);
     let mut model = parsed(&bytes);

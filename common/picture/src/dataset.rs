@@ -195,7 +195,7 @@ fn collect(folder: &Path, seen: &mut HashSet<PathBuf>, paths: &mut Vec<PathBuf>)
     folders.iter().try_for_each(|subfolder| collect(subfolder, seen, paths))
 }
 
-/// Returns the path of a folder without links, of which there is only one.
+/// Returns the canonical path of a folder, in which all links are resolved.
 fn real(folder: &Path) -> Result<PathBuf> {
     folder.canonicalize().map_err(|e| Error::io(folder, e))
 }

@@ -41,7 +41,7 @@ enum Failure {
     Run(RunError),
     /// Two tables of kernels compute different logits.
     Different,
-    /// The output takes no text.
+    /// The output does not accept text.
     Output,
 }
 

@@ -128,8 +128,8 @@ impl<'a> Viewer<'a> {
         })
     }
 
-    /// Classifies a picture file and returns whether to go on. A file that is no picture, or not yet, is named in a
-    /// note and passed over. A file that was renamed since it was classified is not classified again.
+    /// Classifies a picture file and returns whether to go on. A file that is not a picture, or not yet complete, is
+    /// named in a note and skipped. A file that was only renamed since it was classified is not classified again.
     fn file(&mut self, path: &Path) -> Result<bool> {
         let start = Instant::now();
         let found = path.metadata().ok();

@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_lists_are_survived() {
+    fn damaged_lists_do_not_cause_a_panic() {
         assert_eq!(parse(&[]), None);
         assert_eq!(parse(&[2, 0x1234]), None);
         for length in 2..LIST.len() {

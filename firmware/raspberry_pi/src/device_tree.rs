@@ -231,7 +231,7 @@ pub mod tests {
     }
 
     #[test]
-    fn cut_and_flipped_trees_are_survived() {
+    fn damaged_trees_do_not_cause_a_panic() {
         let whole = tree();
         for length in 0..whole.len() {
             assert!(DeviceTree::parse(&whole[..length]).is_none());

@@ -32,8 +32,9 @@ pub fn prepare(emulator: bool, led: Option<LedPin>) {
 #[unsafe(no_mangle)]
 extern "C" fn exception(vector: u64) -> ! {
     if let Some(board) = boards::current() {
-        // SAFETY: the handler never returns, so the code that had the console does not run again on this core. Another
-        // core may still print: then the texts mix, which is no fault in memory.
+        // SAFETY: the handler never returns, so the code that owned the console does not run again on this core.
+        // Another core may still print. Then the texts mix, but every access is to a device register and none touches
+        // memory.
         if let Some(mut console) = unsafe { Console::take_over(board) } {
             // Writing to the console cannot fail.
             let _ = report(&mut console, vector);

@@ -32,8 +32,8 @@ impl Pins {
         board.gpio.map(|address| Self(unsafe { Registers::new(address) }))
     }
 
-    /// Connects the PL011 to pins 14 and 15, and disconnects it from pins 32 and 33, where the Bluetooth chip is.
-    /// Connected to both, it would hear both.
+    /// Connects the PL011 to pins 14 and 15, and disconnects it from pins 32 and 33, where the Bluetooth chip is. If
+    /// the PL011 were connected to both, it would receive from both.
     pub fn select_serial_line(self) {
         self.select(32, INPUT);
         self.select(33, INPUT);
@@ -98,7 +98,7 @@ impl Led {
     }
 
     fn light(&mut self, on: bool) {
-        // A request to the boot firmware takes time, so nothing is done if nothing changes.
+        // A request to the boot firmware takes time, so it is sent only if the state changes.
         if self.lit.replace(on) == Some(on) {
             return;
         }

@@ -52,8 +52,8 @@ impl Mailbox {
         let request = [8 * 4, 0, SET_PIN, 8, 8, EXPANDER + pin, u32::from(high), 0];
         let start = REQUEST.0.get().cast::<u32>();
         for (index, word) in request.into_iter().enumerate() {
-            // SAFETY: the request has 8 words and the buffer 16. The firmware has answered the previous request or was
-            // given up, and no other core uses the buffer.
+            // SAFETY: the request has 8 words and the buffer 16. Only core 0 uses the buffer, and the firmware has
+            // answered the previous request or exceeded its time limit.
             unsafe { start.add(index).write_volatile(word) };
         }
         clean(start.addr());

@@ -1,7 +1,7 @@
-//! Executed instructions of one inference on emulated ARM cores.
+//! Counts the executed instructions of one inference on emulated ARM cores.
 //!
 //! The network is the official S12 shape with random weights, on one thread. The counts are those of a process with one
-//! inference less those of a process with none.
+//! inference minus those of a process with none.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -199,7 +199,7 @@ impl Inference {
 }
 
 /// Returns whether a symbol is a kernel, or the function that cuts the operands of kernels. The instructions of all
-/// other symbols are the way of the pixels into panels, the mean over tokens, and bookkeeping.
+/// other symbols bring the pixels into panels, compute the mean over tokens, and do the bookkeeping.
 fn is_epilogue(symbol: &str) -> bool {
     let kernels = ["4gelu17h", "3mix17h", "3add17h", "13quantise_rows17h", "16quantise_columns17h", "4sums17h"];
     symbol.contains("kernels") && kernels.iter().any(|name| symbol.contains(name))

@@ -39,7 +39,7 @@ impl Kind {
                 (_, false) => Self::VectorStore,
             },
             group if group & 0b0111 == 0b0111 => {
-                // For three vectors of which one is wider, bits 15 to 12 hold the operation.
+                // For three vectors, one of them wider, bits 15 to 12 hold the operation.
                 let widening = is(0x9f20_0c00, 0x0e20_0000).then_some(word >> 12 & 0xf);
                 if is(0x9f20_fc00, 0x0e00_9400) || is(0x9f00_f400, 0x0f00_e000) {
                     Self::Dot

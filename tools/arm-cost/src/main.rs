@@ -27,7 +27,7 @@ PROGRAM is the example `random_model` for aarch64 Linux, EMULATOR a qemu-aarch64
 that is compiled from tools/qemu-plugin/blocks.c.
 ";
 
-/// Something that has a limit, and how it compares with that limit.
+/// A check of something that has a limit, with its outcome.
 struct Check {
     name: String,
     /// What exceeds the limit, and by how much.

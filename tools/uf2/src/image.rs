@@ -16,7 +16,7 @@ const LONGEST_GAP: usize = 1 << 20;
 ///
 /// # Errors
 ///
-/// Returns an error if `elf` is no 32-bit little-endian ELF program, is cut off, or leaves a gap of over a megabyte.
+/// Returns an error if `elf` is not a 32-bit little-endian ELF program, is cut off, or leaves a gap of over a megabyte.
 pub fn from_elf(elf: &[u8], family: u32) -> Result<Vec<u8>, String> {
     let (start, image) = flash_image(elf)
         .ok_or("expected a 32-bit little-endian ELF program for a Pico 2; the file is none, or is damaged")?;
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_no_program_are_refused() {
+    fn files_that_are_not_programs_are_refused() {
         assert!(from_elf(b"RESMLP\r\n", RP2350_ARM_S).is_err());
         assert!(from_elf(&elf()[..400], RP2350_ARM_S).is_err());
     }

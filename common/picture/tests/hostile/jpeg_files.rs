@@ -1,4 +1,4 @@
-//! Makes JPEG files, segment by segment. Their scans have no data, of which a decoder makes zeros.
+//! Makes JPEG files, segment by segment. Their scans have no data, so a decoder reads zeros.
 
 /// The kinds of frame headers.
 pub const BASELINE: u8 = 0xc0;

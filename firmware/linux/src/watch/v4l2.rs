@@ -91,7 +91,7 @@ struct Buffer {
     timecode: [u32; 4],
     sequence: u32,
     memory: u32,
-    /// Offset at which the buffer is mapped; a union in the kernel's header, of which the lower half counts.
+    /// Offset at which the buffer is mapped. The kernel's header has a union here, whose lower half holds the offset.
     offset: u64,
     length: u32,
     rest: [u32; 3],

@@ -18,15 +18,15 @@ use crate::parallel::Block;
 
 pub(super) const FP16: F16 = F16 { add, gelu, mix, rounds_sums: true, tiles: TILES_OF_TOKENS };
 
-/// Products in a 16-bit sum. Four such sums are added up in 16 bits before they are widened. The converter's weights
-/// are at most 2, so that the sums stay below 2^14.
+/// Number of products in a 16-bit sum. Four such sums are added up in 16 bits before they are widened. The converter's
+/// weights are at most 2, so the sums stay below 2^14.
 const SHORT: usize = 16;
 /// Exponent of the power of two that bounds activations. A number that is 2^19 times smaller than its row's largest
 /// keeps all its bits.
 const LARGEST: i32 = 6;
-/// Elements of the contraction that are converted at a time. Those of all [`PANELS`] take 24 KB.
+/// Number of elements of the contraction that are converted at a time. For all [`PANELS`] they take 24 KB.
 const CHUNK: usize = 384;
-/// Left panels that are converted at a time.
+/// Number of left panels that are converted at a time.
 const PANELS: usize = 4;
 
 /// Numbers of eight rows or columns, for one element of the contraction.
@@ -35,7 +35,7 @@ type Halves = [u16; 8];
 #[inline]
 #[target_feature(enable = "neon")]
 fn load_halves(halves: &Halves) -> float16x8_t {
-    // SAFETY: reads the 16 bytes of the array.
+    // SAFETY: the load reads the 16 bytes of the array.
     vreinterpretq_f16_u16(unsafe { vld1q_u16(halves.as_ptr()) })
 }
 
@@ -44,7 +44,7 @@ fn load_halves(halves: &Halves) -> float16x8_t {
 fn to_halves(v: Eight) -> Halves {
     let mut halves = [0; 8];
     let v = vreinterpretq_u16_f16(vcvt_high_f16_f32(vcvt_f16_f32(v[0]), v[1]));
-    // SAFETY: writes the 16 bytes of the array.
+    // SAFETY: the store writes the 16 bytes of the array.
     unsafe { vst1q_u16(halves.as_mut_ptr(), v) };
     halves
 }
@@ -79,8 +79,8 @@ macro_rules! pair {
     };
 }
 
-/// Sums [`SHORT`] products, which are sixteen. The first two elements are in v0 and v1 and in v4 and v5; `$last` loads
-/// the two behind.
+/// Sums [`SHORT`] products, which are sixteen. The first two elements are in v0 and v1 and in v4 and v5, and `$last`
+/// loads the two after the last.
 macro_rules! short_sum {
     ($last:expr, $sums:tt) => {
         concat!(
@@ -110,7 +110,7 @@ macro_rules! add {
     };
 }
 
-/// Adds a row's 16-bit sums, in register `$short`, to its `f32` sums, which lie `$at` bytes behind `{sums}`.
+/// Adds a row's 16-bit sums, in register `$short`, to its `f32` sums, which lie `$at` bytes after `{sums}`.
 macro_rules! widen {
     ($($short:literal $at:literal),*) => {
         concat!($(
@@ -132,7 +132,8 @@ fn add_fours(left: &[[Halves; 4 * SHORT]], right: &[[Halves; 4 * SHORT]], sums: 
     if count == 0 {
         return;
     }
-    // SAFETY: the instructions read `count` elements of both operands, and read and write the sums.
+    // SAFETY: both operands have `count` elements, which the instructions read. The instructions read and write no
+    // other memory except the sums.
     unsafe {
         asm!(
             ".arch_extension fp16",
@@ -201,7 +202,7 @@ struct Left {
 }
 
 impl Left {
-    /// Converts elements `part` of the rows from `first` on. The places of rows that do not exist stay as they are.
+    /// Converts elements `part` of the rows from `first` on. The places of rows that do not exist are not changed.
     #[target_feature(enable = "neon")]
     fn convert(&mut self, left: &Rows, first: usize, part: Range<usize>) {
         for row in 0..(left.rows - first).min(ROWS * PANELS) {

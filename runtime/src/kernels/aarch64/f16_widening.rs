@@ -33,7 +33,7 @@ pub(super) fn zeros() -> [Eight; ROWS] {
 #[inline]
 #[target_feature(enable = "neon")]
 fn load_halves(halves: &[u16; 8]) -> Eight {
-    // SAFETY: reads the 16 bytes of the array.
+    // SAFETY: the load reads the 16 bytes of the array.
     let halves = vreinterpretq_f16_u16(unsafe { vld1q_u16(halves.as_ptr()) });
     [vcvt_f32_f16(vget_low_f16(halves)), vcvt_high_f32_f16(halves)]
 }
@@ -41,7 +41,7 @@ fn load_halves(halves: &[u16; 8]) -> Eight {
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) fn load(floats: &[f32; 8]) -> Eight {
-    // SAFETY: reads both 16-byte halves of the array.
+    // SAFETY: the loads read both 16-byte halves of the array.
     unsafe { [vld1q_f32(floats.as_ptr()), vld1q_f32(floats.as_ptr().add(4))] }
 }
 
@@ -50,7 +50,7 @@ pub(super) fn load(floats: &[f32; 8]) -> Eight {
 pub(super) fn floats(v: Eight) -> [f32; 8] {
     bytemuck::cast(v.map(|half| {
         let mut floats = [0.0f32; 4];
-        // SAFETY: writes the 16 bytes of the array.
+        // SAFETY: the store writes the 16 bytes of the array.
         unsafe { vst1q_f32(floats.as_mut_ptr(), half) };
         floats
     }))
@@ -102,7 +102,7 @@ macro_rules! element {
 /// Adds the products of eight rows and a right panel. The loop is in assembly since it needs every vector register.
 ///
 /// # Safety
-/// Each row has as many elements as `right`.
+/// Each row must have at least as many elements as `right`.
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn multiply(rows: [*const f32; ROWS], right: &[Wide], sums: &mut [Eight; ROWS]) {
@@ -197,7 +197,8 @@ fn affine(
         for (right, start) in right.chunks(CHUNK).zip((0..).step_by(CHUNK)) {
             let right = convert(right, &mut converted);
             for (first, sums) in (first..end).step_by(ROWS).zip(&mut sums) {
-                // The last row takes the place of rows that a tile lacks; their sums are not stored.
+                // The last tile repeats its final row so that every load stays in bounds. The sums of the duplicates
+                // are never stored.
                 let rows = [0, 1, 2, 3, 4, 5, 6, 7].map(|i| (first + i).min(left.rows - 1) * left.stride + start);
                 let rows = rows.map(|at| left.data.as_ptr().wrapping_add(at));
                 // SAFETY: `data` holds `rows` rows of `stride` elements, and a column of weights has no more elements

@@ -124,8 +124,8 @@ impl Table<'_> {
         let mut found = index;
         unroll!(D < DOWN => {
             unroll!(C < ACROSS => {
-                // The numbers are unsigned from here on, so that |-32768| is 32768. If the shift overflows it leaves
-                // 65535, whose upper byte is the last index.
+                // The numbers are unsigned from here on, so that |-32768| is 32768. A shift that overflows gives 65535,
+                // whose upper byte is the last index.
                 let [top, bottom] = x[D][C].map(|x| vqshlq_u16(vreinterpretq_u16_s16(vabsq_s16(x)), self.shift));
                 index[D][C] = vuzp2q_u8(vreinterpretq_u8_u16(top), vreinterpretq_u8_u16(bottom));
                 found[D][C] = vqtbl4q_u8(first, index[D][C]);
@@ -182,7 +182,7 @@ impl Order {
 /// Stores units of the same four rows at `places` from `out`.
 ///
 /// # Safety
-/// Each place fulfils the conditions of [`store_unit`].
+/// Each place must fulfil the conditions of [`store_unit`].
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn store_units<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>(

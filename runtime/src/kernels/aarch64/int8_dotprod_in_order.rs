@@ -149,7 +149,7 @@ impl Tile<2, 3> for InOrder {
                 ".rept 3\n",
                 four_steps!(("left" 24 128) ("right" 28 192) ("left" 25 144) ("right" 29 208)),
                 ".endr\n",
-                // Nothing lies behind the last steps, which therefore load their own operands once more.
+                // No operands follow those of the last steps, which therefore load their own operands once more.
                 "cmp {n}, #1\n",
                 "add {after_left}, {left}, #128\n",
                 "add {after_right}, {right}, #192\n",

@@ -1,7 +1,7 @@
 //! The table for every 64-bit ARM core. It suits Cortex-A57 and A72 best.
 //!
-//! Two products of 8-bit numbers are summed in 16 bits, which have room for them as no weight is -128, and such sums
-//! are added up in 32 bits.
+//! Two products of 8-bit numbers are summed in 16 bits, which cannot overflow because no weight is -128. Such sums are
+//! added up in 32 bits.
 
 use core::arch::aarch64::*;
 use core::arch::asm;
@@ -98,7 +98,7 @@ macro_rules! sixteen {
 macro_rules! define_panel {
     ([$($instructions:expr),* $(,)?], $($registers:tt)*) => {
         /// # Safety
-        /// At `left` and `right` are panels of `k` elements of the contraction.
+        /// `left` and `right` must point to panels of `k` elements of the contraction.
         #[inline]
         #[target_feature(enable = "neon")]
         unsafe fn panel(left: *const u8, right: *const u8, k: usize) -> Panel {
@@ -177,7 +177,8 @@ macro_rules! multiply_by_panels {
             let (mut from, share) = (ahead.next(k), k / 64 * ahead.step / 4);
             for (index, [unit]) in sums.iter_mut().enumerate().take(rows.div_ceil(4)) {
                 from = prefetch(from, share);
-                // SAFETY: the caller promises that many panels at `left`, and one at `right`.
+                // SAFETY: the caller promises as many panels at `left` as there are units of wanted rows, and one panel
+                // at `right`.
                 unsafe { add_panel(unit, panel(left.add(index * 4 * k), right, k)) };
             }
             sums

@@ -2,7 +2,7 @@
 //! Cortex-A55.
 //!
 //! On these cores an instruction on 128 bits shares its cycle only with a load to a general register or an integer
-//! instruction behind it. A load of 128 bits takes two cycles and shares them with nothing. A load of 64 bits takes one
+//! instruction after it. A load of 128 bits takes two cycles and shares them with nothing. A load of 64 bits takes one
 //! cycle, which it can share with the insertion of the upper half of another register. So every 16 bytes are loaded in
 //! halves, and the upper half passes through a general register. Sixteen elements of the contraction take 56 cycles in
 //! this way, and 64 with the loads of `int8_neon`.
@@ -107,8 +107,8 @@ macro_rules! left {
 ///
 /// Left rows are in v20 to v23, then in v24 to v27, right columns in v28 to v31, and the sums of row `r` and column `c`
 /// in register `4 * r + c`. At the start the first right column and the first four rows are loaded, except that the
-/// upper half of the second row is still in `{upper_left}`. From the middle on, those of the next 128 bytes are loaded;
-/// the last time, the same ones once more, so that nothing behind the panels is read.
+/// upper half of the second row is still in `{upper_left}`. From the middle on, those of the next 128 bytes are loaded.
+/// The last time, the same ones are loaded once more, so that nothing after the panels is read.
 macro_rules! thirty_two {
     () => {
         concat!(

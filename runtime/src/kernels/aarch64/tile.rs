@@ -1,4 +1,4 @@
-//! Everything that an 8-bit table for 64-bit ARM does besides the products themselves.
+//! Holds everything that an 8-bit table for 64-bit ARM does besides the products themselves.
 //!
 //! A table implements [`Tile`]: the sums of a few rows and a right panel, as *units* of four rows and four columns.
 //! Loops over units are unrolled, so that the sums stay in registers. [`gelu`](super::gelu) holds what becomes of the
@@ -42,7 +42,7 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    /// Returns the place behind a right panel that `tiles` tiles use.
+    /// Returns the place after a right panel that `tiles` tiles use.
     pub fn new(right: &[u8], columns: usize, tiles: usize) -> Self {
         Self { from: right.as_ptr_range().end, step: (64 * columns).div_ceil(tiles.max(1)) }
     }
@@ -84,11 +84,11 @@ pub(super) trait Tile<const DOWN: usize, const ACROSS: usize> {
 
     /// Adds the products of `rows` rows, at least one, to `start`, and asks for the next right panel on the way.
     ///
-    /// The units are arranged, and those behind the wanted rows may hold arbitrary numbers afterwards.
+    /// The units are arranged, and those after the wanted rows may hold arbitrary numbers afterwards.
     ///
     /// # Safety
-    /// At `left` are whole panels that contain these rows, at most `4 * DOWN` of them, and at `right` is one panel. All
-    /// panels have `k` elements of the contraction.
+    /// `left` must point to whole panels that contain these rows, at most `4 * DOWN` of them, and `right` to one panel.
+    /// All panels must have `k` elements of the contraction.
     unsafe fn multiply(
         left: *const u8,
         right: *const u8,
@@ -102,22 +102,22 @@ pub(super) trait Tile<const DOWN: usize, const ACROSS: usize> {
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) fn load_i32(v: [i32; 4]) -> int32x4_t {
-    // SAFETY: reads the 16 bytes of the array.
+    // SAFETY: the load reads the 16 bytes of the array.
     unsafe { vld1q_s32(v.as_ptr()) }
 }
 
 #[inline]
 #[target_feature(enable = "neon")]
 fn load_f32(v: [f32; 4]) -> float32x4_t {
-    // SAFETY: reads the 16 bytes of the array.
+    // SAFETY: the load reads the 16 bytes of the array.
     unsafe { vld1q_f32(v.as_ptr()) }
 }
 
-/// Stores bytes `[row][column]` of four rows and columns, so that a row's four bytes lie `group` bytes behind those of
-/// the row before.
+/// Stores bytes `[row][column]` of four rows and columns, so that each row's four bytes lie `group` bytes after those
+/// of the previous row.
 ///
 /// # Safety
-/// `out` has `3 * group + 4` bytes.
+/// `out` must point to `3 * group + 4` bytes.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(super) unsafe fn store_unit(group: usize, bytes: uint8x16_t, out: *mut u8) {
@@ -223,7 +223,7 @@ pub(super) fn mix<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize>
 ) {
     let [scale, sum_gain, bias_gain]: [[_; ACROSS]; 3] =
         [columns.scale, columns.sum_gain, columns.bias_gain].map(|gains| fours(gains).map(|four| load_f32(four)));
-    // A tile may have rows that no panel has; the last four rows take their place.
+    // A tile may have rows that no panel has. The last four rows are repeated in their place.
     let at = |row: usize| row.min(of_rows.scale.len() - 4);
     let start = |first| {
         let mut start = [[[vdupq_n_s32(0); 4]; ACROSS]; DOWN];
@@ -285,7 +285,7 @@ pub(super) fn sums<T: Tile<DOWN, ACROSS>, const DOWN: usize, const ACROSS: usize
         let mut rows = out.as_chunks_mut::<4>().0.chunks_exact_mut(ACROSS).skip(first);
         for (units, i) in sums.iter().flat_map(|units| (0..4).map(move |i| (units, i))) {
             for (out, unit) in rows.next().unwrap_or(&mut []).iter_mut().zip(units) {
-                // SAFETY: writes the 16 bytes of the array.
+                // SAFETY: the store writes the 16 bytes of the array.
                 unsafe { vst1q_s32(out.as_mut_ptr(), unit[i]) };
             }
         }
@@ -302,7 +302,7 @@ pub(super) fn narrowed([a, b, c, d]: [int32x4_t; 4]) -> [int16x8_t; 2] {
 /// Returns the quantised bytes `[row][column]` of four rows and columns of the stream.
 ///
 /// # Safety
-/// At each address are four numbers.
+/// Each address must point to four numbers.
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn quantised(rows: [*const f32; 4], scale: float32x4_t, offset: float32x4_t) -> uint8x16_t {
@@ -312,8 +312,8 @@ unsafe fn quantised(rows: [*const f32; 4], scale: float32x4_t, offset: float32x4
     vreinterpretq_u8_s8(vqmovn_high_s16(vqmovn_s16(top), bottom))
 }
 
-/// Runs `$use` with every four rows of the stream and the number of those that exist. The last row takes the place of
-/// missing ones.
+/// Runs `$use` with every four rows of the stream and the number of those that exist. The last row is repeated in place
+/// of missing rows.
 macro_rules! for_each_four_rows {
     ($stream:expr, |$first:ident, $rows:ident, $found:ident| $use:block) => {
         let (count, stride) = ($stream.rows(), $stream.stride());
@@ -372,7 +372,7 @@ pub(super) fn quantise_columns<T: Tile<DOWN, ACROSS>, const DOWN: usize, const A
 ) {
     let (panel, group) = (4 * ACROSS, T::LAYOUT.group as usize);
     let [scale, offset]: [[_; ACROSS]; 2] = [q.scale, q.offset].map(|values| fours(values).map(|four| load_f32(four)));
-    // SAFETY: reads the 16 bytes of the array.
+    // SAFETY: the load reads the 16 bytes of the array.
     let transpose = unsafe { vld1q_u8([0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15].as_ptr()) };
     for_each_four_rows!(stream, |first, rows, found| {
         let at = T::LAYOUT.index(panel, 0, 0, first);
@@ -395,7 +395,7 @@ pub(super) fn quantise_columns<T: Tile<DOWN, ACROSS>, const DOWN: usize, const A
 #[inline(never)]
 fn store_part<'o>(bytes: uint8x16_t, found: usize, columns: impl Iterator<Item = &'o mut [u8]>) {
     let mut of_columns = [[0u8; 4]; 4];
-    // SAFETY: writes the 16 bytes of the array.
+    // SAFETY: the store writes the 16 bytes of the array.
     unsafe { vst1q_u8(of_columns.as_mut_ptr().cast(), bytes) };
     for (out, bytes) in columns.zip(of_columns) {
         out.iter_mut().zip(bytes).take(found).for_each(|(out, byte)| *out = byte);

@@ -102,8 +102,8 @@ macro_rules! multiply {
             // Targets for ARMv8-M leave out these instructions, so the assembler has to be told to accept them.
             ".arch armv7e-m",
             "push {{r3-r11, lr}}",
-            // The stack keeps what r0 is behind the groups that are multiplied by fours, and what it is behind all
-            // groups but the last.
+            // The stack keeps two values of r0: the one after the groups that are multiplied by fours, and the one
+            // after all groups but the last.
             "subs r2, #1",
             "bic r12, r2, #3",
             "add r12, r12, r12, lsl #1",
@@ -132,7 +132,7 @@ macro_rules! multiply {
             "ldr r3, [sp, #4]",
             "cmp r0, r3",
             "bne 4b",
-            // The last group loads nothing more, so that nothing is read behind the panels' ends.
+            // The last group loads nothing more, so that nothing is read after the panels' ends.
             $group!(""),
             "add sp, #8",
             "pop {{r3}}",
@@ -145,7 +145,7 @@ macro_rules! multiply {
 /// Adds the products of a left and a right panel of `groups` groups, at least one, to `sums`.
 ///
 /// # Safety
-/// The core has the DSP extension; both panels have `groups` groups and start at multiples of four.
+/// The core must have the DSP extension. Both panels must have `groups` groups and start at multiples of four.
 #[unsafe(naked)]
 unsafe extern "C" fn multiply(left: *const u8, right: *const u8, groups: usize, sums: &mut Sums) {
     multiply!(three_rows, 4)
@@ -155,7 +155,7 @@ unsafe extern "C" fn multiply(left: *const u8, right: *const u8, groups: usize, 
 /// if the number of tokens is a square that three does not divide.
 ///
 /// # Safety
-/// The core has the DSP extension; both panels have `groups` groups and start at multiples of four.
+/// The core must have the DSP extension. Both panels must have `groups` groups and start at multiples of four.
 #[unsafe(naked)]
 unsafe extern "C" fn multiply_one(left: *const u8, right: *const u8, groups: usize, sums: &mut Sums) {
     multiply!(one_row, 12)

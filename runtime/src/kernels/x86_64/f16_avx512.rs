@@ -54,15 +54,14 @@ macro_rules! row {
 /// The loop is in assembly since it needs every row's address in a register.
 ///
 /// # Safety
-/// At each of `rows` are `len` elements, and `right` has at least as many.
+/// Each of `rows` must point to `len` elements, `STEP` numbers apart, and `right` must have at least as many elements.
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn multiply<const STEP: usize>(rows: [*const f32; ROWS], right: &Right, len: usize, sums: &mut Sums) {
     if len == 0 {
         return;
     }
-    // The addresses are those behind the last elements, and `before` is how many bytes before them a row of step 1
-    // begins.
+    // The addresses point just after the last elements, and a row of step 1 begins `before` bytes before its address.
     let [row0, row1, row2, row3, row4, row5, row6, row7] = rows.map(|row| row.wrapping_add(STEP * len));
     let before = -4 * len as isize;
     let [s0, s1, s2, s3, s4, s5, s6, s7] = sums;
@@ -110,7 +109,7 @@ unsafe fn multiply<const STEP: usize>(rows: [*const f32; ROWS], right: &Right, l
 /// eight rows, and `each` is called with the columns, the first row and the sums of up to 200 rows.
 ///
 /// # Safety
-/// At each address that `left` gives are as many elements as the part has, `STEP` numbers apart.
+/// Each address that `left` gives must point to as many elements as the part has, `STEP` numbers apart.
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn for_each_tile<const STEP: usize>(
@@ -137,8 +136,8 @@ unsafe fn for_each_tile<const STEP: usize>(
     }
 }
 
-/// Puts panels of eight columns side by side, for a part of the contraction. A last panel without a neighbour stands
-/// beside itself.
+/// Puts panels of eight columns side by side, for a part of the contraction. A last panel without a neighbour is
+/// repeated.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn side_by_side<T>(
@@ -170,7 +169,7 @@ fn of_halves(low: &[u16; COLUMNS], high: &[u16; COLUMNS]) -> __m512 {
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn of_floats(low: &[f32; COLUMNS], high: &[f32; COLUMNS]) -> __m512 {
-    // SAFETY: reads the 32 bytes of both arrays; the loads take any address.
+    // SAFETY: the load reads the 32 bytes of both arrays, at any address.
     joined(unsafe { _mm256_loadu_ps(low.as_ptr()) }, unsafe { _mm256_loadu_ps(high.as_ptr()) })
 }
 
@@ -201,7 +200,7 @@ fn replace(values: &mut [f32], across: usize, by: impl Fn(__m512) -> __m512) {
     unsafe { _mm512_mask_storeu_ps(values.as_mut_ptr(), first_lanes(values.len()), x) };
 }
 
-/// Replaces each output by what `of` makes of it and of `scale · (left · right) + bias`.
+/// Replaces each output by the result of `of` for the output and `scale · (left · right) + bias`.
 #[inline]
 #[target_feature(enable = "avx512f,f16c")]
 fn affine(
@@ -222,7 +221,8 @@ fn affine(
     };
     let rows_of = |first: usize, part: &Range<usize>| {
         ahead = prefetch(ahead, share);
-        // The last row takes the place of rows that a tile lacks; their sums are not stored.
+        // The last tile repeats its final row so that every load stays in bounds. The sums of the duplicates are never
+        // stored.
         from_fn(|i| left.data.as_ptr().wrapping_add((first + i).min(left.rows - 1) * left.stride + part.start))
     };
     let each = |part: &Range<usize>, first, sums: &[[__m512; ACROSS]]| {
@@ -297,7 +297,7 @@ fn mix(panel: usize, left: &[u16], right: RightFloats, rows: MixRows, columns: M
         let start = first / ROWS * k;
         let halves = left.as_chunks().0.get(start + part.start..start + part.end).unwrap_or(&[]);
         for (weights, halves) in weights.iter_mut().zip(halves) {
-            // SAFETY: writes the 32 bytes of the array; the store takes any address.
+            // SAFETY: the store writes the 32 bytes of the array, at any address.
             unsafe { _mm256_storeu_ps(weights.as_mut_ptr(), load_halves(halves)) };
         }
         from_fn(|row| weights.as_ptr().cast::<f32>().wrapping_add(row))

@@ -49,14 +49,14 @@ type Sums = [[__m256; PANELS]; TILE];
 #[inline]
 #[target_feature(enable = "avx,f16c")]
 pub(super) fn load_halves(halves: &[u16; 8]) -> __m256 {
-    // SAFETY: reads the 16 bytes of the array; the load takes any address.
+    // SAFETY: the load reads the 16 bytes of the array, at any address.
     _mm256_cvtph_ps(unsafe { _mm_loadu_si128(halves.as_ptr().cast()) })
 }
 
 #[inline]
 #[target_feature(enable = "avx")]
 fn load(floats: &Eight) -> __m256 {
-    // SAFETY: reads the 32 bytes of the array; the load takes any address.
+    // SAFETY: the load reads the 32 bytes of the array, at any address.
     unsafe { _mm256_loadu_ps(floats.as_ptr()) }
 }
 
@@ -64,7 +64,7 @@ fn load(floats: &Eight) -> __m256 {
 #[target_feature(enable = "avx")]
 fn floats(v: __m256) -> Eight {
     let mut floats = [0.0; 8];
-    // SAFETY: writes the 32 bytes of the array; the store takes any address.
+    // SAFETY: the store writes the 32 bytes of the array, at any address.
     unsafe { _mm256_storeu_ps(floats.as_mut_ptr(), v) };
     floats
 }
@@ -104,7 +104,7 @@ macro_rules! row {
 /// The loop is in assembly since it needs every vector register.
 ///
 /// # Safety
-/// At each of `rows` and `panels` are `len` elements.
+/// Each of `rows` and `panels` must point to `len` elements, those of rows `STEP` numbers apart.
 #[inline]
 #[target_feature(enable = "avx,fma")]
 unsafe fn multiply<const STEP: usize>(
@@ -116,8 +116,7 @@ unsafe fn multiply<const STEP: usize>(
     if len == 0 {
         return;
     }
-    // The addresses are those behind the last elements, and `before` is how many bytes before them a row of step 1
-    // begins.
+    // The addresses point just after the last elements, and a row of step 1 begins `before` bytes before its address.
     let ([row0, row1, row2, row3], [right0, right1, right2]) =
         (rows.map(|row| row.wrapping_add(STEP * len)), panels.map(|panel| panel.wrapping_add(len)));
     let before = -4 * len as isize;
@@ -172,7 +171,8 @@ fn affine(left: Rows, right: &[u16], columns: FloatColumns, out: &mut Block, sto
             }
             for (first, sums) in (first..end).step_by(TILE).zip(&mut sums) {
                 ahead = prefetch(ahead, share);
-                // The last row takes the place of rows that a tile lacks; their sums are not stored.
+                // The last tile repeats its final row so that every load stays in bounds. The sums of the duplicates
+                // are never stored.
                 let rows = [0, 1, 2, 3].map(|i| (first + i).min(left.rows - 1) * left.stride + start);
                 let rows = rows.map(|at| left.data.as_ptr().wrapping_add(at));
                 let panels = converted.each_ref().map(|panel| panel.as_ptr());
@@ -268,13 +268,14 @@ fn mix(panel: usize, left: &[u16], right: RightFloats, rows: MixRows, columns: M
         for (halves, start) in left.as_chunks().0.chunks(CHUNK).zip((0..).step_by(CHUNK)) {
             convert(halves, &mut converted);
             for (right, sums) in right.data.as_chunks().0.chunks((PANELS * k).max(1)).zip(&mut sums) {
-                // The first panel takes the place of panels that a tile lacks; their sums are not stored.
+                // The first panel is repeated in place of missing panels, so that every load stays in bounds. The sums
+                // of the duplicates are never stored.
                 let panels = [0, k, 2 * k].map(|at| if at < right.len() { at + start } else { start });
                 let panels = panels.map(|at| right.as_ptr().wrapping_add(at));
                 for (sums, top) in sums.iter_mut().zip((0..).step_by(TILE)) {
                     let rows = [0, 1, 2, 3].map(|row| converted.as_ptr().cast::<f32>().wrapping_add(top + row));
-                    // SAFETY: as many elements are converted as there are halves, and each panel has `k` of them, from
-                    // `start` on as many.
+                    // SAFETY: the converted weights have as many elements as there are halves, and each panel has at
+                    // least as many elements from `start` on.
                     unsafe { multiply::<ROWS>(rows, panels, halves.len(), sums) };
                 }
             }

@@ -117,7 +117,7 @@ impl Table {
     pub fn new(table: &[u8; GELU_ENTRIES], shift: u32) -> Self {
         let mut quarters = [_mm512_setzero_si512(); 4];
         for (quarter, bytes) in quarters.iter_mut().zip(table.as_chunks::<64>().0) {
-            // SAFETY: reads the 64 bytes of the array; the load takes any address.
+            // SAFETY: the load reads the 64 bytes of the array, at any address.
             *quarter = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
         }
         Self { quarters, shift: _mm512_set1_epi16(shift as i16) }

@@ -75,7 +75,7 @@ fn sums(p: Product, out: &mut [i32]) {
     for_each_block::<false>(p, &Start::ZERO, |sums: Sums| {
         for (row, out) in sums.rows.clone().zip(out.iter_mut().skip(sums.rows.start)) {
             for (out, sum) in out.as_chunks_mut::<16>().0.iter_mut().zip(sums.of(row)) {
-                // SAFETY: writes the 64 bytes of the array; the store takes any address.
+                // SAFETY: the store writes the 64 bytes of the array, at any address.
                 unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), sum) };
             }
         }
@@ -112,7 +112,7 @@ fn store_rows(left: __m512i, right: __m512i, panels: &mut Block<u8>, wanted: Ran
         let Some(place) = panels.row_mut(row).get_mut(column..).and_then(|row| row.first_chunk_mut::<COLUMNS>()) else {
             return;
         };
-        // SAFETY: writes the 32 bytes of the array; the store takes any address.
+        // SAFETY: the store writes the 32 bytes of the array, at any address.
         unsafe { _mm256_storeu_si256(place.as_mut_ptr().cast(), *bytes) };
     }
 }

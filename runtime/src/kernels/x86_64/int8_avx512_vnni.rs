@@ -1,7 +1,7 @@
 //! The table for CPUs with AVX-512, VNNI and VBMI (Ice Lake, Zen 4 and later): `vpdpbusd` on eight rows and forty-eight
 //! columns at a time.
 //!
-//! The instruction wants one operand unsigned, so activations are stored with 128 added.
+//! The instruction requires one unsigned operand, so activations are stored with 128 added.
 
 mod multiply;
 
@@ -105,7 +105,7 @@ fn sums(p: Product, out: &mut [i32]) {
     for_each_panel!(p, false, zeros, |first, sums: &Sums| {
         for (out, sums) in out.as_chunks_mut::<COLUMNS>().0.iter_mut().skip(first).zip(sums) {
             for (out, &sum) in out.as_chunks_mut::<16>().0.iter_mut().zip(sums) {
-                // SAFETY: writes the 64 bytes of the array; the store takes any address.
+                // SAFETY: the store writes the 64 bytes of the array, at any address.
                 unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), sum) };
             }
         }
@@ -133,21 +133,21 @@ fn gelu(p: Product, columns: GeluColumns, hidden: Hidden) {
     });
 }
 
-/// Stores the activations of eight rows and sixteen columns as the four groups of a left panel that they are.
+/// Stores the activations of eight rows and sixteen columns as four groups of a left panel.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn store(gelu: &Gelu, [a, b, c, d]: [__m512i; 4], [top, bottom]: [__m512i; 2], out: &mut [u8; 128]) {
     store_quads(out, gelu.requantised(a, b, top), gelu.requantised(c, d, bottom));
 }
 
-/// Stores two quads as the four groups of a left panel that they are. The last four rows may be arbitrary where they
-/// are not wanted.
+/// Stores two quads as four groups of a left panel. The last four rows may hold arbitrary numbers if they are not
+/// wanted.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn store_quads(out: &mut [u8; 128], top: __m512i, bottom: __m512i) {
     let low = _mm512_permutex2var_epi64(top, _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), bottom);
     let high = _mm512_permutex2var_epi64(top, _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15), bottom);
-    // SAFETY: writes both 64-byte halves of the array; the stores take any address.
+    // SAFETY: the stores write both 64-byte halves of the array, at any address.
     unsafe {
         _mm512_storeu_si512(out.as_mut_ptr().cast(), low);
         _mm512_storeu_si512(out.as_mut_ptr().add(64).cast(), high);

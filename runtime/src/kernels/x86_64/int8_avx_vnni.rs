@@ -2,7 +2,7 @@
 //! columns at a time.
 //!
 //! A register holds a group of a left panel, which is four numbers of eight rows. A column's four numbers are broadcast
-//! to all rows. The instruction wants one operand unsigned, so activations are stored with 128 added.
+//! to all rows. The instruction requires one unsigned operand, so activations are stored with 128 added.
 
 use core::arch::x86_64::*;
 

@@ -1,4 +1,4 @@
-//! What the tables share that multiply 16-bit numbers in pairs (`vpmaddwd`): everything but the products themselves.
+//! Holds everything but the products themselves for the tables that multiply 16-bit numbers in pairs (`vpmaddwd`).
 //!
 //! Both operands are widened to 16 bits, with the even and the odd numbers of a group apart, which takes two
 //! instructions. A chunk of several right panels is widened once for a block of left panels, and three left panels are
@@ -62,19 +62,19 @@ pub(super) trait Planes {
     /// contraction.
     ///
     /// # Safety
-    /// The CPU has AVX2.
+    /// The CPU must have AVX2.
     unsafe fn three_panels<const FIRST: usize>(left: &[Left], right: &[Right], sums: &mut [Sums; AT_ONCE]);
 
     /// Adds the products of four rows and a right panel, for a chunk of the contraction.
     ///
     /// # Safety
-    /// The CPU has AVX2.
+    /// The CPU must have AVX2.
     unsafe fn four_rows(left: &[Rows], right: &[Right], sums: &mut RowSums);
 
     /// Adds the products of the first two of four rows and a right panel, for a chunk of the contraction.
     ///
     /// # Safety
-    /// The CPU has AVX2.
+    /// The CPU must have AVX2.
     unsafe fn two_rows(left: &[Rows], right: &[Right], sums: &mut RowSums);
 }
 
@@ -85,7 +85,7 @@ type ColumnTerms = [__m256i; COLUMNS / 4];
 type LeftBytes = [u8; ROWS * GROUP];
 /// A group of a right panel.
 type RightBytes = [u8; COLUMNS * GROUP];
-/// Largest number of fours of rows that remain behind the panels that are multiplied three at a time.
+/// Largest number of groups of four rows that remain after the panels that are multiplied three at a time.
 const FOURS: usize = AT_ONCE * ROWS / 4 - 1;
 
 /// Runs a loop of `$count` steps, whose instructions read vectors at `{vectors}` and numbers to be broadcast at
@@ -119,8 +119,8 @@ macro_rules! multiply {
 /// Implements the functions of [`Planes`] with two macros of instructions.
 ///
 /// `$vectors!(at)` begins a group. Its three vectors of even numbers lie at `{vectors} + at`, and those of odd numbers
-/// 96 bytes behind. `$number!(instruction, number, odd, at, a, b, c)` broadcasts the even numbers at `{numbers} +
-/// number` and the odd numbers `odd` bytes behind them, multiplies the vectors by them, and adds the products to sums
+/// 96 bytes after them. `$number!(instruction, number, odd, at, a, b, c)` broadcasts the even numbers at `{numbers} +
+/// number` and the odd numbers `odd` bytes after them, multiplies the vectors by them, and adds the products to sums
 /// `a`, `b` and `c`.
 macro_rules! functions {
     ($vectors:ident, $number:ident) => {
@@ -223,7 +223,7 @@ fn widen_right<'b, P: Planes>(
     if let ([last], Some(wide)) = (last, buffer.get_mut(pairs.len())) {
         widen_pair::<P>(&[*last, [0; _]], wide, terms);
     }
-    // SAFETY: the loop has written as many elements.
+    // SAFETY: the loop above has initialised as many elements, from the first one on.
     unsafe { core::slice::from_raw_parts(buffer.as_ptr().cast(), bytes.len().div_ceil(2).min(CHUNK)) }
 }
 
@@ -257,10 +257,10 @@ fn widen_pair<P: Planes>(pair: &[RightBytes; 2], wide: &mut MaybeUninit<Right>, 
     }
 }
 
-/// Sign-extends the groups of left panels, at most `2 * CHUNK` of them, and adds a group of zeros behind an odd number
+/// Sign-extends the groups of left panels, at most `2 * CHUNK` of them, and adds a group of zeros after an odd number
 /// of groups.
 ///
-/// The panels come from the L2 cache, so that later groups are asked for on the way.
+/// The panels come from the L2 cache, so the loop prefetches later groups on the way.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn widen_left<'b, P: Planes>(
@@ -272,7 +272,7 @@ fn widen_left<'b, P: Planes>(
     for (index, (panel, terms)) in panels.into_iter().zip(terms).enumerate() {
         let mut sum = *terms;
         for (bytes, wide) in panel.iter().take(groups).zip(buffer.iter_mut()) {
-            // SAFETY: reads the 32 bytes of the array; a prefetch is a hint.
+            // SAFETY: the load reads the 32 bytes of the array; a prefetch is a hint.
             let numbers = unsafe {
                 _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(512).cast());
                 _mm256_loadu_si256(bytes.as_ptr().cast())
@@ -292,7 +292,7 @@ fn widen_left<'b, P: Planes>(
         let none = [_mm256_setzero_si256(); AT_ONCE];
         behind.write(Left { even: none, odd: none });
     }
-    // SAFETY: the loop has written as many elements.
+    // SAFETY: the loop above has initialised as many elements, from the first one on.
     unsafe { core::slice::from_raw_parts(buffer.as_ptr().cast(), groups.next_multiple_of(2)) }
 }
 
@@ -313,7 +313,7 @@ fn widen_rows<'b, P: Planes>(
         add_own::<P>(terms, [even, odd]);
         rows.write(Rows { even, odd });
     }
-    // SAFETY: the loop has written as many elements.
+    // SAFETY: the loop above has initialised as many elements, from the first one on.
     unsafe { core::slice::from_raw_parts(buffer.as_ptr().cast(), panel.len().div_ceil(2).min(CHUNK)) }
 }
 
@@ -367,8 +367,8 @@ fn settle_rows<P: Planes>(
     }
 }
 
-/// Returns two rows' sums by column. They come as the sums of columns 0 to 7, and those of columns 8 9 8 9 | 10 11 10
-/// 11, as adding neighbours leaves them.
+/// Returns two rows' sums by column. The arguments hold the sums of columns 0 to 7, and those of columns 8 9 8 9 | 10
+/// 11 10 11, which is the order in which adding neighbours leaves them.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn pairs_of_columns([eight, last]: [__m256i; 2], [other_eight, other_last]: [__m256i; 2]) -> [[i32; 2]; COLUMNS] {
@@ -389,7 +389,8 @@ pub(super) fn sum_up<P: Planes>(p: &Product, left: &[u8], rows: usize, sums: &mu
     let panels = (left.len() / (ROWS * p.k).max(1)).min(BLOCK);
     let chunks = (p.k / GROUP).div_ceil(2 * CHUNK);
     let rows = rows.min(panels * ROWS);
-    // Five fours of rows take less time than three panels, and six take as much, so that six fours become three panels.
+    // Five groups of four rows take less time than three panels, and six groups take as much, so six groups become
+    // three panels.
     let threes = (rows + 3) / (AT_ONCE * ROWS);
     let behind_threes = threes * AT_ONCE * ROWS;
     let fours = rows.saturating_sub(behind_threes).div_ceil(4);
@@ -412,7 +413,7 @@ pub(super) fn sum_up<P: Planes>(p: &Product, left: &[u8], rows: usize, sums: &mu
             let left = widen_left::<P>(left, &mut left_buffer, terms);
             for (right, sums) in wide.iter().zip(sums.chunks_exact_mut(panels.max(1))) {
                 let Some(sums) = sums.as_chunks_mut().0.get_mut(three) else { continue };
-                // SAFETY: the function is only called on a CPU with AVX2, as its attribute says.
+                // SAFETY: the attribute of this function requires AVX2, so the CPU has it.
                 unsafe {
                     P::three_panels::<0>(left, right, sums);
                     P::three_panels::<4>(left, right, sums);
@@ -427,7 +428,7 @@ pub(super) fn sum_up<P: Planes>(p: &Product, left: &[u8], rows: usize, sums: &mu
             let left = widen_rows::<P>(panel, is_last, &mut rows_buffer, terms);
             for (right, sums) in wide.iter().zip(sums) {
                 let multiply = if rows - first <= 2 { P::two_rows } else { P::four_rows };
-                // SAFETY: the function is only called on a CPU with AVX2, as its attribute says.
+                // SAFETY: the attribute of this function requires AVX2, so the CPU has it.
                 unsafe { multiply(left, right, sums) };
             }
         }
@@ -505,7 +506,7 @@ fn zeros(sums: &mut [MaybeUninit<[RowSums; RIGHT_PANELS]>; FOURS], count: usize)
     for sums in sums.iter_mut().take(count) {
         sums.write([[[_mm256_setzero_si256(); 4]; COLUMNS / 4]; RIGHT_PANELS]);
     }
-    // SAFETY: the loop has written as many elements.
+    // SAFETY: the loop above has initialised as many elements, from the first one on.
     unsafe { core::slice::from_raw_parts_mut(sums.as_mut_ptr().cast(), count) }
 }
 

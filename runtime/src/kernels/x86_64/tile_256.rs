@@ -1,4 +1,4 @@
-//! Everything that an 8-bit table with 256-bit registers does besides the products themselves.
+//! Holds everything that an 8-bit table with 256-bit registers does besides the products themselves.
 //!
 //! A table implements [`Tile`]: the sums of left panels and right panels. A register holds the sums of one column, with
 //! the rows in the order 0 1 4 5 | 2 3 6 7. Four columns and eight rows are a *unit*, which is also one group of a left
@@ -25,12 +25,12 @@ const UNITS: usize = COLUMNS / 4;
 pub(super) const BLOCK: usize = 15;
 /// Largest number of right panels that a table may ask for at a time.
 pub(super) const RIGHT_PANELS: usize = 8;
-/// The rows in the lower halves of a unit's registers. The upper half of each register has the second row behind.
+/// The rows in the lower halves of a unit's registers. The upper half of each register holds the row two further down.
 const FIRST_ROWS: [usize; 4] = [0, 1, 4, 5];
 
 /// Sums of a left and a right panel. A register holds a column.
 pub(super) type Sums = [__m256i; COLUMNS];
-/// Sums of a unit. Register `i` holds row `FIRST_ROWS[i]` and, in its upper half, the second row behind.
+/// Sums of a unit. Register `i` holds row `FIRST_ROWS[i]` and, in its upper half, the row two further down.
 type Unit = [__m256i; 4];
 
 /// Products of left panels and right panels.
@@ -45,21 +45,21 @@ pub(super) trait Tile {
     /// left matrix, or if `RIGHT`, the right matrix.
     ///
     /// # Safety
-    /// The CPU has the table's instructions.
+    /// The CPU must have the table's instructions.
     unsafe fn sum_up<const RIGHT: bool>(p: &Product, left: &[u8], rows: usize, sums: &mut [Sums]);
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn load(bytes: &[u8; 16]) -> __m128i {
-    // SAFETY: reads the 16 bytes of the array; the load takes any address.
+    // SAFETY: the load reads the 16 bytes of the array, at any address.
     unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
 fn load_floats(floats: &[f32; 4]) -> __m128 {
-    // SAFETY: reads the 16 bytes of the array; the load takes any address.
+    // SAFETY: the load reads the 16 bytes of the array, at any address.
     unsafe { _mm_loadu_ps(floats.as_ptr()) }
 }
 
@@ -92,7 +92,7 @@ fn zeros(sums: &mut [MaybeUninit<Sums>], panels: usize) -> &mut [Sums] {
     for sums in sums.iter_mut().take(panels) {
         sums.write([_mm256_setzero_si256(); COLUMNS]);
     }
-    // SAFETY: the loop has written the first `panels` elements.
+    // SAFETY: the loop above has initialised the first `panels` elements.
     unsafe { core::slice::from_raw_parts_mut(sums.as_mut_ptr().cast(), panels) }
 }
 
@@ -132,7 +132,7 @@ fn unit(sums: &Sums, unit: usize) -> Unit {
     ]
 }
 
-/// Returns the numbers of the columns of right panel `right`, and those behind.
+/// Returns the numbers of the columns of right panel `right` and of all columns after it.
 #[inline]
 fn of_panel<V>(columns: &[V], right: usize) -> &[V] {
     columns.get(right * COLUMNS..).unwrap_or(&[])
@@ -161,7 +161,7 @@ fn twice_i32([a, b, c, d]: [i32; 4]) -> __m256i {
     _mm256_setr_epi32(a, b, c, d, a, b, c, d)
 }
 
-/// Adds the halves of `x` to columns `4 * unit..` of `row` and of the second row behind it, if these rows exist.
+/// Adds the halves of `x` to columns `4 * unit..` of `row` and of row `row + 2`, if these rows exist.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn add_to_rows(stream: &mut Block, row: usize, unit: usize, x: __m256) {
@@ -219,7 +219,7 @@ pub(super) fn sums<T: Tile>(p: Product, out: &mut [i32]) {
                     for (row, sums) in [row, row + 2].into_iter().zip(halves) {
                         let Some(row) = rows.get_mut(panel * ROWS + row) else { continue };
                         let Some(out) = row.as_chunks_mut::<4>().0.get_mut(u) else { continue };
-                        // SAFETY: writes the 16 bytes of the array; the store takes any address.
+                        // SAFETY: the store writes the 16 bytes of the array, at any address.
                         unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), sums) };
                     }
                 }
@@ -257,7 +257,7 @@ fn store_group<T: Tile>(out: &mut [u8; 32], [top, bottom]: [__m256i; 2]) {
     let order = _mm256_setr_epi32(0, 1, 4, 5, 2, 3, 6, 7);
     let bytes = _mm256_xor_si256(_mm256_packs_epi16(top, bottom), _mm256_set1_epi8(sign::<T>()));
     let bytes = _mm256_permutevar8x32_epi32(bytes, order);
-    // SAFETY: writes the 32 bytes of the array; the store takes any address.
+    // SAFETY: the store writes the 32 bytes of the array, at any address.
     unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), bytes) };
 }
 
@@ -395,7 +395,8 @@ fn round(x: __m256, high: f32) -> __m256i {
     _mm256_cvtps_epi32(_mm256_min_ps(x, _mm256_set1_ps(high)))
 }
 
-/// Returns rows `first..first + 4` of a stream by fours of columns. The last row takes the place of missing ones.
+/// Returns rows `first..first + 4` of a stream by groups of four columns. The last row is repeated in place of missing
+/// rows.
 #[inline]
 fn rows<'s>(stream: &'s Block, first: usize) -> [&'s [[f32; 4]]; 4] {
     let row = |row: usize| stream.row(row.min(stream.rows().saturating_sub(1))).as_chunks().0;
@@ -441,7 +442,7 @@ pub(super) fn quantise_columns<T: Tile>(_: Layout, stream: &Block, q: Quantiser,
             let halves = [_mm_packs_epi32(quantised(a), quantised(b)), _mm_packs_epi32(quantised(c), quantised(d))];
             let bytes = _mm_packs_epi16(halves[0], halves[1]);
             let bytes = _mm_xor_si128(bytes, _mm_set1_epi8(sign::<T>()));
-            // SAFETY: writes the 16 bytes of the array; the store takes any address.
+            // SAFETY: the store writes the 16 bytes of the array, at any address.
             unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), _mm_shuffle_epi8(bytes, transpose)) };
         }
         let found = stream.rows() - first;

@@ -1,4 +1,5 @@
-//! What the tables with 512-bit registers share: rows of the stream and panels of quantised activations.
+//! Holds what the tables with 512-bit registers share: access to rows of the stream, and panels of quantised
+//! activations.
 //!
 //! A *quad* of rows and sixteen columns becomes bytes `[four columns][row][column]`: half a group of a left panel of
 //! eight rows in each 128 bits. Activations are stored with 128 added, since `vpdpbusd` wants one operand unsigned.
@@ -16,7 +17,7 @@ const GROUP: usize = 4;
 #[target_feature(enable = "avx512f")]
 pub(super) fn floats(values: &[f32], across: usize) -> __m512 {
     match values.as_chunks::<16>().0.get(across) {
-        // SAFETY: reads the 64 bytes of the array; the load takes any address.
+        // SAFETY: the load reads the 64 bytes of the array, at any address.
         Some(values) => unsafe { _mm512_loadu_ps(values.as_ptr()) },
         None => _mm512_setzero_ps(),
     }
@@ -27,7 +28,7 @@ pub(super) fn floats(values: &[f32], across: usize) -> __m512 {
 #[target_feature(enable = "avx512f")]
 pub(super) fn integers(values: &[i32], across: usize) -> __m512i {
     match values.as_chunks::<16>().0.get(across) {
-        // SAFETY: reads the 64 bytes of the array; the load takes any address.
+        // SAFETY: the load reads the 64 bytes of the array, at any address.
         Some(values) => unsafe { _mm512_loadu_si512(values.as_ptr().cast()) },
         None => _mm512_setzero_si512(),
     }
@@ -46,7 +47,7 @@ pub(super) fn first_lanes(len: usize) -> __mmask16 {
 /// Adds to columns `16 * across..` of a row of the stream.
 ///
 /// # Safety
-/// The stream has this row and these sixteen columns.
+/// The stream must have this row and these sixteen columns.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn add_to_row(stream: &mut Block, row: usize, across: usize, x: __m512) {
@@ -91,7 +92,7 @@ pub(super) fn round(x: __m512, high: f32) -> __m512i {
 /// Quantises a quad of the stream: rows at four addresses, of which the columns in `mask` are read.
 ///
 /// # Safety
-/// The rows have the columns in the mask.
+/// The rows must have the columns in the mask.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(super) unsafe fn quantised(rows: [*const f32; 4], mask: __mmask16, scale: __m512, offset: __m512) -> __m512i {
@@ -126,7 +127,7 @@ pub(super) fn quantise_panel<const COLUMNS: usize>(stream: &Block, q: Quantiser,
             // SAFETY: the callers have checked that the block has `COLUMNS` columns.
             let bytes = unsafe { quantised(four_rows(stream, first, 16 * across), !0, scale, offset) };
             let bytes = _mm512_shuffle_epi8(bytes, transpose);
-            // SAFETY: writes the 64 bytes of the array; the store takes any address.
+            // SAFETY: the store writes the 64 bytes of the array, at any address.
             unsafe { _mm512_mask_storeu_epi8(out.as_mut_ptr().cast(), found, bytes) };
         }
     }

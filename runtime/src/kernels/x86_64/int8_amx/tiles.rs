@@ -1,4 +1,4 @@
-//! The tiles of AMX: products of blocks of rows of a left matrix and a right panel.
+//! Multiplies blocks of rows of a left matrix by a right panel, with the tiles of AMX.
 
 use core::arch::asm;
 use core::arch::x86_64::*;
@@ -36,12 +36,12 @@ pub(super) struct Sums<'m> {
     first: usize,
     /// Rows in memory.
     count: usize,
-    /// The rows that no block before has had. The last block begins early, so that it is as high as the others.
+    /// The rows that are not in an earlier block. The last block begins early, so that it is as high as the others.
     pub rows: Range<usize>,
 }
 
 impl Sums<'_> {
-    /// Returns a row's sums, or those of the block's last row for the rows behind it.
+    /// Returns a row's sums, or those of the block's last row for the rows after it.
     #[inline]
     #[target_feature(enable = "avx512f")]
     pub fn of(&self, row: usize) -> [__m512i; COLUMNS / 16] {
@@ -116,7 +116,7 @@ impl Tiles {
 
 impl Drop for Tiles {
     fn drop(&mut self) {
-        // SAFETY: no tile is in use any more.
+        // SAFETY: the value is dropped, so no tile is in use any more, and the instruction changes no memory.
         unsafe { asm!("tilerelease", options(nomem, nostack, preserves_flags)) };
     }
 }
@@ -172,8 +172,8 @@ pub(super) fn for_each_block<const RIGHT: bool>(p: Product, start: &Start, mut e
     }
 }
 
-/// The memory that is brought into the L2 cache during a multiplication: from an address on, so many bytes with each
-/// step.
+/// The memory that is brought into the L2 cache during a multiplication: the address where it starts, and the number of
+/// bytes for each step.
 #[derive(Clone, Copy)]
 struct Ahead {
     from: *const u8,
@@ -262,7 +262,7 @@ macro_rules! next_step {
 ///
 /// Each step asks for eight lines of the next right panel, between loads that take a line for each row. That is the
 /// whole panel if the present one is used for four blocks, and a part of it if for fewer. Requests that come all at
-/// once would hold up the loads behind them.
+/// once would delay the loads after them.
 macro_rules! pair {
     ($multiply:literal, $operands:ident, $second:ident) => {
         multiply!(
@@ -330,8 +330,8 @@ impl Operands {
     /// Multiplies two left tiles, the second of which begins at row `second`.
     ///
     /// # Safety
-    /// The tiles are set up for it; `steps` is not zero; the left matrix has the rows of both tiles and as many steps,
-    /// the right panel sixteen groups a step.
+    /// The tiles must be set up for this, and `steps` must not be zero. The left matrix must have the rows of both
+    /// tiles and `steps` steps of 64 numbers, and the right panel sixteen groups for each step.
     unsafe fn multiply_pair<const RIGHT: bool>(self, second: usize) {
         // SAFETY: the caller promises the operands, and the memory of the sums has 32 rows.
         unsafe {
@@ -342,11 +342,11 @@ impl Operands {
         }
     }
 
-    /// Multiplies one left tile, and the rest of its rows behind the steps.
+    /// Multiplies one left tile, and the rest of its rows after the steps.
     ///
     /// # Safety
-    /// The tiles are set up for it; the left matrix has the rows of a tile and so many steps and the rest, the right
-    /// panel the groups for them.
+    /// The tiles must be set up for this. The left matrix must have the rows of a tile, with `steps` steps of 64
+    /// numbers and the rest, and the right panel must have the groups for all of them.
     unsafe fn multiply_with_rest<const RIGHT: bool>(self) {
         // SAFETY: the caller promises the operands, and the memory of the sums has 32 rows.
         unsafe {

@@ -1,7 +1,7 @@
-//! The inner loop with `vpdpbusd`: the sums of eight rows and forty-eight columns stay in 24 registers.
+//! The inner loop with `vpdpbusd`, which keeps the sums of eight rows and forty-eight columns in 24 registers.
 //!
 //! The loop is in assembly so that it starts at a cache line and asks for a little of the memory ahead in each step.
-//! Requests that come all at once, as from a loop of their own, hold up the loads behind them.
+//! Requests that all come at once, as from a separate loop, delay the loads after them.
 
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
@@ -16,7 +16,8 @@ pub(super) type Row = [__m512i; ACROSS];
 /// Sums of a left and a right panel.
 pub(super) type Sums = [Row; ROWS];
 
-/// The memory that the loop asks for while it runs: from an address on, so many bytes with each group.
+/// The memory that the loop asks for while it runs: the address where it starts, and the number of bytes for each
+/// group.
 #[derive(Clone, Copy)]
 pub(super) struct Ahead {
     pub from: *const u8,
@@ -91,7 +92,7 @@ macro_rules! row {
 macro_rules! rows {
     ($name:ident, $activations:tt, [$(($($row:tt)*))*] of [$(($($any:tt)*))*]) => {
         /// # Safety
-        /// At `left` and `right` are panels of `groups` groups, and there is at least one.
+        /// `left` and `right` must point to panels of `groups` groups, at least one.
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
         unsafe fn $name(
@@ -169,7 +170,7 @@ four_and_eight_rows!(four_right, eight_right, right);
 /// `RIGHT`, the right matrix.
 ///
 /// # Safety
-/// At `left` and `right` are panels of `groups` groups.
+/// `left` and `right` must point to panels of `groups` groups.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) unsafe fn multiply<'s, const RIGHT: bool>(
@@ -183,7 +184,8 @@ pub(super) unsafe fn multiply<'s, const RIGHT: bool>(
     if groups == 0 {
         return sums.write([*start; ROWS]);
     }
-    // SAFETY: the caller promises the panels, there is at least one group, and every loop writes all of the sums.
+    // SAFETY: the caller promises panels of `groups` groups, there is at least one group, and every loop writes all of
+    // the sums.
     unsafe {
         match (RIGHT, rows > ROWS / 2) {
             (false, true) => eight_left(left, right, groups, start, sums, ahead),
