@@ -40,7 +40,7 @@ fn changed(input: &mut Unstructured, data: &[u8]) -> Result<()> {
             _ => input.int_in_range(0..=70)?,
         };
         if input.arbitrary()? {
-            let fields = (field::RESERVED - field::VERSION) / 4;
+            let fields = (HEADER_LEN - field::VERSION) / 4 - 1;
             put(&mut file, field::VERSION + 4 * input.int_in_range(0..=fields)?, &value.to_le_bytes());
         } else {
             let at = input.int_in_range(0..=file.len() - 1)?;

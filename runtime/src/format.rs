@@ -5,12 +5,15 @@
 //! dimensions and the lengths of the two texts. The file stores no offsets, so tensors cannot overlap, leave holes or
 //! lie outside the file.
 
+pub use crate::activation::Activation;
 pub use crate::storage::{Arithmetic, WeightStorage};
 
 /// The first eight bytes of every packed model.
 pub const MAGIC: [u8; 8] = *b"RESMLP\r\n";
-/// The version of format and numerics that this code reads and writes.
-pub const VERSION: u32 = 2;
+/// The latest version of format and numerics. A model that makes no use of it is written as [`OLDEST_VERSION`].
+pub const VERSION: u32 = 3;
+/// The oldest version that this code reads. Its models compute the exact GELU.
+pub const OLDEST_VERSION: u32 = 2;
 /// Every tensor starts at a multiple of this number of bytes.
 pub const ALIGNMENT: usize = 64;
 /// Length of the header in bytes.
@@ -55,8 +58,16 @@ pub mod field {
     pub const LABELS_LEN: usize = 108;
     pub const PROVENANCE_LEN: usize = 112;
     pub const HAS_GAINS: usize = 116;
+    /// The activation of the channel MLPs, from version 3 on. The bytes are zero in version 2.
+    pub const ACTIVATION: usize = 120;
     /// All bytes from here to the end of the header are zero.
-    pub const RESERVED: usize = 120;
+    pub const RESERVED: usize = 124;
+}
+
+/// Returns the version that a model with this activation is written as: the oldest one that can express it, so that
+/// older readers read every model that they can compute.
+pub fn version_for(activation: Activation) -> u32 {
+    if activation == Activation::Gelu { OLDEST_VERSION } else { VERSION }
 }
 
 /// The filter that resizes a picture before it enters the network.

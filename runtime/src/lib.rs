@@ -26,6 +26,7 @@ extern crate std;
 #[cfg(target_endian = "big")]
 compile_error!("packed models are little-endian and are read in place");
 
+mod activation;
 mod engine;
 pub mod format;
 pub mod kernels;
@@ -40,6 +41,7 @@ mod repack;
 mod storage;
 mod top;
 
+pub use activation::Activation;
 pub use engine::{Engine, RunError, Stage};
 pub use format::{Dims, Layout, Preprocessing, Resize};
 pub use kernels::Kernels;

@@ -7,8 +7,8 @@ use core::fmt;
 use bytemuck::AnyBitPattern;
 
 use crate::format::{
-    ALIGNMENT, Arithmetic, Dims, Element, GELU_ENTRIES, HEADER_LEN, Layout, MAGIC, MAX_FIXED, MAX_MULTIPLIER, Map,
-    Preprocessing, Resize, Shape, Slot, VERSION, WeightStorage, field,
+    ALIGNMENT, Activation, Arithmetic, Dims, Element, GELU_ENTRIES, HEADER_LEN, Layout, MAGIC, MAX_FIXED,
+    MAX_MULTIPLIER, Map, OLDEST_VERSION, Preprocessing, Resize, Shape, Slot, VERSION, WeightStorage, field,
 };
 
 /// A validated view of a packed model's bytes.
@@ -17,6 +17,7 @@ pub struct Model<'m> {
     bytes: &'m [u8],
     dims: Dims,
     map: Map,
+    activation: Activation,
     preprocessing: Preprocessing,
     labels: &'m str,
     provenance: &'m str,
@@ -80,9 +81,10 @@ impl fmt::Display for ModelError {
                 write!(f, "{found} bytes are too short for a model: expected {HEADER_LEN} or more")
             }
             Self::NotAModel => write!(f, "not a packed ResMLP model (it does not start with 'RESMLP')"),
-            Self::Version { found } => {
-                write!(f, "format version {found}, expected {VERSION}: convert the network again")
-            }
+            Self::Version { found } => write!(
+                f,
+                "format version {found}, expected {OLDEST_VERSION} to {VERSION}: convert the network again"
+            ),
             Self::Length { found, expected } => {
                 write!(f, "{found} bytes long, expected {expected}: cut off or damaged")
             }
@@ -113,7 +115,7 @@ impl<'m> Model<'m> {
             return Err(ModelError::NotAModel);
         }
         let version = header.u32(field::VERSION);
-        if version != VERSION {
+        if !(OLDEST_VERSION..=VERSION).contains(&version) {
             return Err(ModelError::Version { found: version });
         }
         let file_len = u64::from_le_bytes(header.bytes(field::FILE_LEN));
@@ -128,6 +130,7 @@ impl<'m> Model<'m> {
             return Err(ModelError::Misaligned);
         }
         let dims = header.dims()?;
+        let activation = header.activation()?;
         let preprocessing = header.preprocessing()?;
         let [labels_len, provenance_len] = [field::LABELS_LEN, field::PROVENANCE_LEN].map(|at| header.u32(at) as usize);
         let map = Map::new(&dims, labels_len, provenance_len).ok_or(ModelError::Field { name: "dimensions" })?;
@@ -144,7 +147,7 @@ impl<'m> Model<'m> {
         if !labels.is_empty() && lines(labels).count() != dims.outputs {
             return Err(ModelError::Field { name: "labels" });
         }
-        let model = Self { bytes, dims, map, preprocessing, labels, provenance };
+        let model = Self { bytes, dims, map, activation, preprocessing, labels, provenance };
         model.check_tensors()?;
         Ok(model)
     }
@@ -152,6 +155,11 @@ impl<'m> Model<'m> {
     /// Returns the model's shapes.
     pub fn dims(&self) -> &Dims {
         &self.dims
+    }
+
+    /// Returns the activation of the channel MLPs.
+    pub fn activation(&self) -> Activation {
+        self.activation
     }
 
     /// Returns how a picture has to be prepared for this model.
@@ -294,12 +302,18 @@ impl Header<'_> {
                 offset: self.u32(field::OFFSET),
             },
         };
-        let zeros = self.0.get(field::RESERVED..).is_some_and(|r| r.iter().all(|&b| b == 0));
+        let reserved = if self.u32(field::VERSION) == OLDEST_VERSION { field::ACTIVATION } else { field::RESERVED };
+        let zeros = self.0.get(reserved..).is_some_and(|r| r.iter().all(|&b| b == 0));
         match (dims.is_valid(), zeros) {
             (false, _) => Err(ModelError::Field { name: "dimensions" }),
             (_, false) => Err(ModelError::Field { name: "reserved" }),
             _ => Ok(dims),
         }
+    }
+
+    /// Returns the activation. In files of version 2 its bytes are reserved, and zero stands for the exact GELU.
+    fn activation(&self) -> Result<Activation, ModelError> {
+        Activation::from_code(self.u32(field::ACTIVATION)).ok_or(ModelError::Field { name: "activation" })
     }
 
     fn preprocessing(&self) -> Result<Preprocessing, ModelError> {

@@ -18,18 +18,19 @@ pub const HEAD_RANGE: [f32; 2] = [-32768.0, 32639.0];
 /// to be rounded are therefore never infinite or NaN.
 pub const STREAM_LIMIT: f32 = (1u128 << 96) as f32;
 
+/// 1.5 · 2^23: a sum with this number has no bits left for a fraction.
+const ROUNDING: f32 = 12_582_912.0;
+
 /// Rounds `x` to the nearest integer, ties to even, and limits it to `low..=high`.
 ///
 /// The limits are integers within ±2^16. NaN becomes `high`.
 #[inline]
 pub fn round_clamp(x: f32, [low, high]: [f32; 2]) -> i32 {
-    // This number is 1.5 · 2^23. A sum with it has no bits left for a fraction.
-    const MAGIC: f32 = 12_582_912.0;
     // The limits are integers, so limiting before rounding gives the same as limiting afterwards. The comparisons let
     // no NaN through.
     let x = if x < high { x } else { high };
     let x = if x > low { x } else { low };
-    ((x + MAGIC) - MAGIC) as i32
+    ((x + ROUNDING) - ROUNDING) as i32
 }
 
 /// Quantises a number of the residual stream to an 8-bit activation: `round(x · scale + offset)`, limited to
@@ -135,6 +136,45 @@ pub fn gelu(x: f32) -> f32 {
     0.5 * x * (1.0 + erf(x * core::f32::consts::FRAC_1_SQRT_2))
 }
 
+/// Factors of `x` and `x³` in the exponent of 2 in [`gelu_tanh`]: -2 · √(2/π) / ln 2, and 0.044715 times as much.
+pub(crate) const TANH_EXPONENT: [f32; 2] = [-2.302_208_2, -0.102_943_24];
+
+/// The limits of [`exp2`]'s argument. At the upper one the result is infinite.
+pub(crate) const EXP2_RANGE: [f32; 2] = [-126.0, 128.0];
+
+/// The Taylor series of 2^t, `(ln 2)^k / k!`, whose error is at most 6e-9 for |t| ≤ 1/2.
+#[expect(clippy::approx_constant, reason = "a coefficient like the others")]
+pub(crate) const EXP2_SERIES: [f32; 8] =
+    [1.0, 0.693_147_2, 0.240_226_5, 0.055_504_11, 0.009_618_129, 0.001_333_355_8, 0.000_154_035_3, 0.000_015_252_734];
+
+/// Computes 2^t. Its argument is limited to [`EXP2_RANGE`].
+#[inline]
+fn exp2(t: f32) -> f32 {
+    let [low, high] = EXP2_RANGE;
+    let t = t.clamp(low, high);
+    let whole = (t + ROUNDING) - ROUNDING;
+    let fraction = EXP2_SERIES.iter().rev().fold(0.0, |sum, &c| sum * (t - whole) + c);
+    // The exponent's bits alone: 2^whole, and infinity for 2^128.
+    let power = f32::from_bits(((whole as i32).wrapping_add(127) as u32) << 23);
+    fraction * power
+}
+
+/// Computes the tanh approximation of GELU, `x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`, within 2e-7 + 2e-7 · |x|.
+///
+/// The formula is that of Hendrycks and Gimpel, arXiv 1606.08415, section 2, with tanh written as an exponential:
+/// `x / (1 + 2^(x · (a + b · x²)))`.
+#[inline]
+pub fn gelu_tanh(x: f32) -> f32 {
+    let [a, b] = TANH_EXPONENT;
+    x / (1.0 + exp2(x * (a + b * (x * x))))
+}
+
+/// Computes `max(x, 0)`.
+#[inline]
+pub fn relu(x: f32) -> f32 {
+    if x > 0.0 { x } else { 0.0 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +199,30 @@ mod tests {
         }
         assert_eq!(gelu(100.0), 100.0);
         assert_eq!(gelu(-100.0), 0.0);
+    }
+
+    #[test]
+    fn gelu_tanh_agrees_with_the_formula() {
+        let exact =
+            |x: f64| 0.5 * x * (1.0 + ((2.0 / core::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh());
+        for i in -200_000..=200_000 {
+            let x = i as f32 / 10_000.0;
+            let (found, expected) = (f64::from(gelu_tanh(x)), exact(f64::from(x)));
+            assert!(
+                (found - expected).abs() < 2e-7 + 2e-7 * f64::from(x.abs()),
+                "gelu_tanh({x}) = {found}, expected {expected}"
+            );
+        }
+        for x in [30.0, 1e10, 1e30, f32::MAX] {
+            assert_eq!([gelu_tanh(x), gelu_tanh(-x)], [x, 0.0]);
+        }
+    }
+
+    #[test]
+    fn relu_keeps_what_is_positive() {
+        let numbers = [-f32::MAX, -1.0, -f32::MIN_POSITIVE, 0.0, f32::MIN_POSITIVE, 1.0, f32::MAX];
+        assert_eq!(numbers.map(relu), [0.0, 0.0, 0.0, 0.0, f32::MIN_POSITIVE, 1.0, f32::MAX]);
+        assert_eq!(relu(-0.0).to_bits(), 0);
     }
 
     #[test]

@@ -132,6 +132,8 @@ pub struct resmlp_info {
     pub is_bicubic: u32,
     /// The shorter side of a picture is resized to the model's size divided by this number.
     pub crop: f32,
+    /// The activation function: 0 the exact GELU, 1 its tanh approximation, 2 ReLU.
+    pub activation: u32,
 }
 
 /// A class and its logit.
@@ -194,6 +196,7 @@ pub unsafe extern "C" fn resmlp_model_info(model: *const resmlp_model, info: *mu
             is_f16: u32::from(dims.weights == WeightStorage::F16),
             is_bicubic: u32::from(preprocessing.resize == Resize::Bicubic),
             crop: preprocessing.crop,
+            activation: model.activation().code(),
         };
         // SAFETY: the caller keeps the rules at the top of the header: `info` is valid for writes.
         unsafe { memory::write(info, told) }

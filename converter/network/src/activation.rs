@@ -1,37 +1,13 @@
 //! The activation function between the two layers of the channel MLP.
 
-/// The function that a channel MLP applies to its hidden units.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Activation {
-    /// The exact GELU, `x · Φ(x)`, which is PyTorch's `nn.GELU()` and the paper's choice (arXiv 2105.03404, section 2).
-    #[default]
-    Gelu,
-    /// The tanh approximation of GELU, which is PyTorch's `nn.GELU(approximate="tanh")`.
-    GeluTanh,
-    /// The rectifier, `max(x, 0)`.
-    Relu,
-}
+pub use resmlp_runtime::Activation;
 
-impl Activation {
-    /// Every activation, in the order of the command line's help.
-    pub const ALL: [Self; 3] = [Self::Gelu, Self::GeluTanh, Self::Relu];
-
-    /// Returns the name that the command line and its JSON use.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Gelu => "gelu",
-            Self::GeluTanh => "gelu-tanh",
-            Self::Relu => "relu",
-        }
-    }
-
-    /// Applies the function to one number.
-    pub fn apply(self, x: f32) -> f32 {
-        match self {
-            Self::Gelu => gelu(x),
-            Self::GeluTanh => gelu_tanh(x),
-            Self::Relu => x.max(0.0),
-        }
+/// Returns the function that an activation stands for, in `f32`.
+pub fn function(activation: Activation) -> fn(f32) -> f32 {
+    match activation {
+        Activation::Gelu => gelu,
+        Activation::GeluTanh => gelu_tanh,
+        Activation::Relu => |x| x.max(0.0),
     }
 }
 
@@ -48,7 +24,7 @@ fn gelu_tanh(x: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::Activation;
+    use super::{Activation, function};
 
     #[test]
     fn values_are_those_of_pytorch() {
@@ -62,7 +38,7 @@ mod tests {
         ];
         for (x, gelu, tanh, relu) in rows {
             for (activation, expected) in Activation::ALL.into_iter().zip([gelu, tanh, relu]) {
-                let found = activation.apply(x);
+                let found = function(activation)(x);
                 assert!((found - expected).abs() < 1e-6, "{activation:?}({x}) = {found}, expected {expected}");
             }
         }

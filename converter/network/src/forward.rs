@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use crate::activation::Activation;
+use crate::activation::{self, Activation};
 use crate::fold::{FoldedBlock, FoldedNetwork, Head};
 use crate::gemm::{add_product, product, view};
 use crate::network::Linear;
@@ -86,9 +86,10 @@ impl FoldedBlock {
 
     /// Takes residual streams, `[pictures · tokens, dim]`, through the channel MLP.
     pub fn mlp(&self, activation: Activation, stream: &mut [f32]) {
+        let activate = activation::function(activation);
         let (tokens, dim) = (self.mix.weight.rows, self.scale.len());
         stream.par_chunks_mut(tokens * dim).for_each(|picture| {
-            let hidden: Vec<f32> = linear(picture, &self.expand).into_iter().map(|x| activation.apply(x)).collect();
+            let hidden: Vec<f32> = linear(picture, &self.expand).into_iter().map(activate).collect();
             let added = linear(&hidden, &self.contract);
             for ((y, added), gain) in picture.iter_mut().zip(added).zip(self.mlp_gain.iter().cycle()) {
                 *y = *y * gain + added;

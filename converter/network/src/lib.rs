@@ -10,7 +10,7 @@
 //! * [`FoldedNetwork`] has a forward pass in `f32`, one stage at a time over many pictures.
 //! * [`metrics`] compares logits and residual streams.
 
-mod activation;
+pub mod activation;
 mod fold;
 pub mod forward;
 pub mod gemm;

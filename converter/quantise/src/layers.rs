@@ -222,6 +222,7 @@ fn hidden_ranges(
     input: &Quantiser,
     stream: &[f32],
 ) -> (Vec<Range>, f32) {
+    let activate = resmlp_network::activation::function(activation);
     let (dim, hidden) = (input.scale.len(), expand.bias.len());
     let mut largest = 0f32;
     let mut histograms: Vec<Histogram> = Vec::new();
@@ -233,7 +234,7 @@ fn hidden_ranges(
     for rows in stream.chunks(BATCH * dim) {
         let mut values = expand.apply(&input.apply(rows));
         largest = values.iter().fold(largest, |m, x| m.max(x.max((-x).min(gelu::DEEPEST))));
-        values.par_chunks_mut(hidden).for_each(|row| row.iter_mut().for_each(|x| *x = activation.apply(*x)));
+        values.par_chunks_mut(hidden).for_each(|row| row.iter_mut().for_each(|x| *x = activate(*x)));
         ranges::count(&mut histograms, &values);
     }
     (histograms.par_iter().map(|h| h.best(true)).collect(), largest)

@@ -6,6 +6,7 @@
 use rayon::prelude::*;
 
 use crate::gelu::GeluTable;
+use resmlp_network::Activation;
 use resmlp_network::forward::patches;
 use resmlp_network::gemm::{product, view};
 use resmlp_runtime::numerics::{INT8_RANGE, requantise};
@@ -119,6 +120,8 @@ pub struct QuantisedNetwork {
     pub dim: usize,
     /// Width of the channel MLPs' hidden layer.
     pub hidden: usize,
+    /// Activation of the channel MLPs, which the blocks' tables hold.
+    pub activation: Activation,
     /// Patch embedding, which acts on `pixel - 128`. A patch is flattened as (row, column, colour).
     pub stem: QuantisedLinear,
     /// The residual blocks.

@@ -2,15 +2,15 @@
 
 use half::f16;
 use resmlp_runtime::format::{
-    Dims, Element, GELU_ENTRIES, HEADER_LEN, Layout, MAGIC, MAX_MULTIPLIER, Map, Preprocessing, Resize, Shape, Slot,
-    VERSION, WeightStorage, field,
+    Activation, Dims, Element, GELU_ENTRIES, HEADER_LEN, Layout, MAGIC, MAX_MULTIPLIER, Map, Preprocessing, Resize,
+    Shape, Slot, WeightStorage, field, version_for,
 };
 use resmlp_runtime::{Model, checksum};
 
 use crate::network::{QuantisedHead, QuantisedLinear, QuantisedNetwork, Quantiser};
 use resmlp_network::Linear;
 use resmlp_network::forward::row_sums;
-use resmlp_network::{Activation, FoldedNetwork, Head};
+use resmlp_network::{FoldedNetwork, Head};
 
 /// What a model carries besides its tensors.
 #[derive(Clone, Debug)]
@@ -51,9 +51,6 @@ pub enum PackError {
         /// First value that does not fit.
         value: f32,
     },
-    /// The model is to be f16, and its activation is not the exact GELU.
-    #[error("the network's activation is {}, but f16 models support the exact GELU only; convert with --precision int8", .0.name())]
-    Activation(Activation),
     /// The runtime refuses the bytes that were written.
     #[error("the runtime does not accept the packed model: {0}")]
     Invalid(#[from] resmlp_runtime::ModelError),
@@ -80,7 +77,7 @@ pub fn int8(network: &QuantisedNetwork, layout: Layout, extras: &Extras) -> Resu
         has_gains: gains.into_iter().any(|&g| g != 1.0),
         layout,
     };
-    let mut file = Writer::new(dims, extras)?;
+    let mut file = Writer::new(dims, network.activation, extras)?;
     file.linear([Slot::StemWeights, Slot::StemBias, Slot::StemScale], 0, &network.stem)?;
     for (i, block) in network.blocks.iter().enumerate() {
         let mix = &block.mix;
@@ -123,12 +120,8 @@ pub fn int8(network: &QuantisedNetwork, layout: Layout, extras: &Extras) -> Resu
 /// Returns the bytes of an f16 model.
 ///
 /// # Errors
-/// Returns an error where a size or a number is out of the format's range, or where the activation is not the exact
-/// GELU.
+/// Returns an error where a size or a number is out of the format's range.
 pub fn f16(network: &FoldedNetwork, extras: &Extras) -> Result<Vec<u8>, PackError> {
-    if network.activation != Activation::Gelu {
-        return Err(PackError::Activation(network.activation));
-    }
     let dims = Dims {
         weights: WeightStorage::F16,
         image: network.image,
@@ -141,7 +134,7 @@ pub fn f16(network: &FoldedNetwork, extras: &Extras) -> Result<Vec<u8>, PackErro
         has_gains: network.explicit_scales() > 0,
         layout: Layout::F16,
     };
-    let mut file = Writer::new(dims, extras)?;
+    let mut file = Writer::new(dims, network.activation, extras)?;
     file.half_linear([Slot::StemWeights, Slot::StemBias, Slot::StemScale], 0, &network.stem, 1.0)?;
     for (i, block) in network.blocks.iter().enumerate() {
         let scale = file.half_weights(Slot::MixWeights, i, &block.mix);
@@ -175,6 +168,8 @@ pub fn f16(network: &FoldedNetwork, extras: &Extras) -> Result<Vec<u8>, PackErro
 struct Writer {
     /// Sizes of the network.
     dims: Dims,
+    /// Activation of the channel MLPs.
+    activation: Activation,
     /// Place of every tensor in the file.
     map: Map,
     /// Contents of the file. Bytes that are not written yet are zero.
@@ -183,7 +178,7 @@ struct Writer {
 
 impl Writer {
     /// Creates a file of the right length and writes the labels and the provenance.
-    fn new(dims: Dims, extras: &Extras) -> Result<Self, PackError> {
+    fn new(dims: Dims, activation: Activation, extras: &Extras) -> Result<Self, PackError> {
         let labels = joined(&extras.labels);
         let map = Map::new(&dims, labels.len(), extras.provenance.len());
         let map = map.filter(|_| dims.is_valid()).ok_or(PackError::Dims(dims))?;
@@ -191,7 +186,7 @@ impl Writer {
         let text = &mut bytes[HEADER_LEN..];
         text[..labels.len()].copy_from_slice(labels.as_bytes());
         text[labels.len()..][..extras.provenance.len()].copy_from_slice(extras.provenance.as_bytes());
-        Ok(Self { dims, map, bytes })
+        Ok(Self { dims, activation, map, bytes })
     }
 
     /// Writes a vector. The padding behind it stays 0.
@@ -333,7 +328,7 @@ impl Writer {
     fn header(&mut self, extras: &Extras) {
         let d = self.dims;
         self.put(field::MAGIC, MAGIC);
-        self.put(field::VERSION, VERSION.to_le_bytes());
+        self.put(field::VERSION, version_for(self.activation).to_le_bytes());
         self.put(field::FILE_LEN, (self.bytes.len() as u64).to_le_bytes());
         let Preprocessing { resize, crop, mean, std } = extras.preprocessing;
         let resize = match resize {
@@ -356,6 +351,7 @@ impl Writer {
             (field::GROUP, d.layout.group as usize),
             (field::OFFSET, d.layout.offset as usize),
             (field::RESIZE, resize),
+            (field::ACTIVATION, self.activation.code() as usize),
             (field::LABELS_LEN, joined(&extras.labels).len()),
             (field::PROVENANCE_LEN, extras.provenance.len()),
         ] {

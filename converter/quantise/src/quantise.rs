@@ -54,6 +54,7 @@ pub(crate) fn quantise(network: &FoldedNetwork, pictures: &[Vec<u8>], mut progre
         patch: network.patch,
         dim: network.dim(),
         hidden: network.hidden(),
+        activation: network.activation,
         stem,
         blocks,
         head,

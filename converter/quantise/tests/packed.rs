@@ -8,7 +8,8 @@ use resmlp_network::AffinePlacement;
 use resmlp_network::fold;
 use resmlp_quantise::pack::{self, Extras};
 use resmlp_runtime::format::{
-    Element, HEADER_LEN, Layout, Map, Preprocessing, Resize, Shape as TensorShape, Slot, VERSION, WeightStorage, field,
+    Activation, Element, HEADER_LEN, Layout, Map, OLDEST_VERSION, Preprocessing, Resize, Shape as TensorShape, Slot,
+    VERSION, WeightStorage, field,
 };
 use resmlp_runtime::{AlignedBytes, Model, ModelError, checksum};
 use resmlp_testing::quantised::Style;
@@ -123,13 +124,13 @@ fn a_misaligned_start_is_refused() {
 
 #[test]
 fn another_version_is_refused_by_its_number() {
-    for found in [0, 1, 3, u32::MAX] {
+    for found in [0, 1, 4, u32::MAX] {
         // The version is checked before the checksum, because a newer version may compute it in another way.
         let mut file = tiny();
         file[field::VERSION..][..4].copy_from_slice(&found.to_le_bytes());
         let error = Model::parse(&file).unwrap_err();
         assert_eq!(error, ModelError::Version { found });
-        assert!(error.to_string().contains(&format!("version {found}, expected {VERSION}")));
+        assert!(error.to_string().contains(&format!("version {found}, expected {OLDEST_VERSION} to {VERSION}")));
     }
 }
 
@@ -157,13 +158,31 @@ fn header_fields_out_of_range_are_refused_by_name() {
         cases.extend([257.0, f32::NAN, f32::NEG_INFINITY].map(|value| ("mean and std", mean, float(value))));
         cases.extend([0.0, -1.0, 257.0, f32::NAN].map(|value| ("mean and std", std, float(value))));
     }
-    cases.extend([field::RESERVED, field::RESERVED + 4].map(|at| ("reserved", at, 1 << 24)));
+    // In version 2 the bytes from the activation on are reserved.
+    cases.extend([field::ACTIVATION, field::RESERVED].map(|at| ("reserved", at, 1)));
     // This model has four outputs and three channels, so that the absence of a head is a contradiction.
     let network = Random(1).quantised(&Shape { classes: Some(4), ..TINY }, Style { extreme: false, gains: true });
     let file = pack::int8(&network, SMALL_PANELS, &extras(&[])).unwrap();
     for (name, at, value) in cases {
         let error = Model::parse(&with(&file, at, &value.to_le_bytes())).err();
         assert_eq!(error, Some(ModelError::Field { name }), "{value:#x} at {at}");
+    }
+}
+
+#[test]
+fn the_version_is_the_oldest_that_has_the_activation() {
+    let mut network = Random(1).quantised(&TINY, Style { extreme: false, gains: false });
+    for (activation, version) in Activation::ALL.into_iter().zip([2, 3, 3]) {
+        network.activation = activation;
+        let file = AlignedBytes::from(&*pack::int8(&network, SMALL_PANELS, &extras(&[])).unwrap());
+        assert_eq!(file[field::VERSION..][..4], u32::to_le_bytes(version));
+        assert_eq!(Model::parse(&file).unwrap().activation(), activation);
+        let newer = with(&file, field::VERSION, &VERSION.to_le_bytes());
+        assert_eq!(Model::parse(&newer).unwrap().activation(), activation);
+        for unknown in [3, 256, u32::MAX] {
+            let error = Model::parse(&with(&newer, field::ACTIVATION, &unknown.to_le_bytes())).err();
+            assert_eq!(error, Some(ModelError::Field { name: "activation" }));
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Random int8 models. Their numbers are all that a file can hold, not only those that calibration would choose.
 
+use resmlp_network::Activation;
 use resmlp_quantise::{
     GeluTable, QuantisedBlock, QuantisedHead, QuantisedLinear, QuantisedMix, QuantisedMlp, QuantisedNetwork, Quantiser,
 };
@@ -100,6 +101,7 @@ impl Random {
             patch: shape.patch,
             dim,
             hidden: shape.hidden,
+            activation: Activation::Gelu,
             stem: self.int8_linear(dim, 3 * shape.patch * shape.patch, 1.0, style),
             blocks: (0..shape.depth).map(|_| self.int8_block(tokens, shape, style)).collect(),
             head,

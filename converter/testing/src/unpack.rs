@@ -1,6 +1,7 @@
 //! Reads an int8 model by the offsets, the order and the formulas of `runtime/FORMAT.md`. It shares no code with the
 //! runtime.
 
+use resmlp_network::Activation;
 use resmlp_quantise::{
     GeluTable, QuantisedBlock, QuantisedHead, QuantisedLinear, QuantisedMix, QuantisedMlp, QuantisedNetwork, Quantiser,
 };
@@ -29,6 +30,7 @@ pub struct Header {
     pub labels_len: usize,
     pub provenance_len: usize,
     pub has_gains: bool,
+    pub activation: u32,
 }
 
 /// The contents of a model file.
@@ -48,7 +50,7 @@ fn header(file: &[u8]) -> Header {
     let f32_at = |at: usize| f32::from_bits(u32_at(at));
     let size = |at: usize| u32_at(at) as usize;
     assert_eq!(&file[..8], b"RESMLP\r\n");
-    assert_eq!(file[120..128], [0; 8]);
+    assert_eq!(file[124..128], [0; 4]);
     Header {
         version: u32_at(8),
         file_len: u64::from_le_bytes(file[16..24].try_into().unwrap()),
@@ -71,6 +73,7 @@ fn header(file: &[u8]) -> Header {
         labels_len: size(108),
         provenance_len: size(112),
         has_gains: u32_at(116) == 1,
+        activation: u32_at(120),
     }
 }
 
@@ -135,7 +138,8 @@ fn plain(bias: &[i32], weights: &[i8], offset: i32) -> Vec<i32> {
 /// Reads a whole int8 file.
 pub fn unpack(file: &[u8]) -> Unpacked {
     let h = header(file);
-    assert_eq!((h.version, h.file_len, h.precision), (2, file.len() as u64, 0));
+    // A file has the older version where that is enough.
+    assert_eq!((h.version, h.file_len, h.precision), (2 + u32::from(h.activation != 0), file.len() as u64, 0));
     let text = |from: usize, len: usize| String::from_utf8(file[from..from + len].to_vec()).unwrap();
     let (labels, provenance) = (text(128, h.labels_len), text(128 + h.labels_len, h.provenance_len));
     let mut file = Cursor { file, at: 128 + h.labels_len + h.provenance_len, header: h };
@@ -197,6 +201,13 @@ pub fn unpack(file: &[u8]) -> Unpacked {
         QuantisedHead::Embedding { scale: f32s(&mut file, out), bias: f32s(&mut file, out) }
     };
     assert_eq!(file.at, file.file.len(), "the file ends with the last tensor");
-    let network = QuantisedNetwork { image: h.image, patch: h.patch, dim: h.dim, hidden: h.hidden, stem, blocks, head };
+    let activation = match h.activation {
+        0 => Activation::Gelu,
+        1 => Activation::GeluTanh,
+        2 => Activation::Relu,
+        other => panic!("activation {other}"),
+    };
+    let Header { image, patch, dim, hidden, .. } = h;
+    let network = QuantisedNetwork { image, patch, dim, hidden, activation, stem, blocks, head };
     Unpacked { header: h, labels, provenance, network }
 }

@@ -113,7 +113,7 @@ impl Text {
     fn describe(&mut self, model: &Model) {
         model.labels().for_each(|label| self.show(label));
         self.show(model.provenance());
-        black_box((model.preprocessing(), model.bytes(), model.dims().macs()));
+        black_box((model.activation().name(), model.preprocessing(), model.bytes(), model.dims().macs()));
         Stage::all(model.dims().depth).for_each(|stage| self.show(stage));
     }
 }

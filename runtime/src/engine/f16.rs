@@ -70,7 +70,7 @@ pub(super) fn mix<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
     })
 }
 
-/// Applies the channel MLP: `y[n,:] += W2 · gelu(W1 · y[n,:] + b1) + b2`, one tile of tokens after the other.
+/// Applies the channel MLP: `y[n,:] += W2 · activation(W1 · y[n,:] + b1) + b2`, one tile of tokens after the other.
 pub(super) fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<(), RunError> {
     let (model, kernels, dims) = (pass.model, pass.kernels, pass.model.dims());
     let (panel, hidden) = (dims.layout.rows as usize, dims.padded(Extent::Hidden));
@@ -86,7 +86,7 @@ pub(super) fn mlp<P: ParallelFor>(pass: &mut Pass<P>, block: usize) -> Result<()
         let left = Rows { data: stream.as_slice(), stride: stream.stride(), rows };
         pass.cores.for_each_block(Block::new(activations, hidden), cut, |[tokens, units], mut activations| {
             let (weights, columns) = expand.part(&units);
-            kernels.gelu_f16(left.part(&tokens), weights, columns, &mut activations)
+            kernels.hidden_f16(model.activation(), left.part(&tokens), weights, columns, &mut activations)
         })?;
         let left = Rows { data: activations, stride: hidden, rows };
         pass.cores.for_each_block(stream, cut, |[tokens, channels], mut stream| {

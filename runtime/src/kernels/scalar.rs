@@ -34,6 +34,8 @@ pub(super) static KERNELS: Kernels = Kernels {
 pub(super) const PLAIN: F16 = F16 {
     add: add_f16,
     gelu: gelu_f16,
+    gelu_tanh: gelu_tanh_f16,
+    relu: relu_f16,
     mix: mix_f16,
     rounds_sums: false,
     tiles: F16Tiles { bytes: 210 << 10, mix_panels: 1 },
@@ -180,6 +182,16 @@ pub(super) fn add_f16(left: Rows, right: RightHalves, columns: FloatColumns, str
 /// Implements `F16::gelu`.
 pub(super) fn gelu_f16(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Block) {
     affine_rows(left, right, columns, hidden, |y, x| *y = numerics::gelu(x));
+}
+
+/// Implements `F16::gelu_tanh`.
+pub(super) fn gelu_tanh_f16(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Block) {
+    affine_rows(left, right, columns, hidden, |y, x| *y = numerics::gelu_tanh(x));
+}
+
+/// Implements `F16::relu`.
+pub(super) fn relu_f16(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Block) {
+    affine_rows(left, right, columns, hidden, |y, x| *y = numerics::relu(x));
 }
 
 /// Implements `F16::mix`.

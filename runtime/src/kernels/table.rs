@@ -7,7 +7,7 @@ use super::operands::{
     FloatColumns, GeluColumns, Hidden, MixColumns, MixRows, Product, Quantiser, RightFloats, RightHalves, Rows,
     StreamColumns, float_fits,
 };
-use crate::format::{Arithmetic, Dims, Layout};
+use crate::format::{Activation, Arithmetic, Dims, Layout};
 use crate::parallel::Block;
 
 /// A table of functions for one instruction set. Holding one proves that this CPU can run it.
@@ -77,6 +77,10 @@ pub(super) struct F16 {
     pub add: unsafe fn(Rows, RightHalves, FloatColumns, &mut Block),
     /// Computes `hidden = gelu(scale · (left · right) + bias)`.
     pub gelu: unsafe fn(Rows, RightHalves, FloatColumns, &mut Block),
+    /// Computes `hidden = gelu_tanh(scale · (left · right) + bias)`.
+    pub gelu_tanh: unsafe fn(Rows, RightHalves, FloatColumns, &mut Block),
+    /// Computes `hidden = relu(scale · (left · right) + bias)`.
+    pub relu: unsafe fn(Rows, RightHalves, FloatColumns, &mut Block),
     /// Does what [`Int8::mix`] does. The weights are the left matrix, in panels of as many rows as the first argument
     /// says.
     pub mix: unsafe fn(usize, &[u16], RightFloats, MixRows, MixColumns, &mut Block),
@@ -283,17 +287,23 @@ impl Kernels {
         Ok(())
     }
 
-    /// Computes `hidden = gelu(scale · (left · right) + bias)` with 16-bit weights.
-    pub(crate) fn gelu_f16(
+    /// Computes `hidden = activation(scale · (left · right) + bias)` with 16-bit weights.
+    pub(crate) fn hidden_f16(
         &self,
+        activation: Activation,
         left: Rows,
         right: RightHalves,
         columns: FloatColumns,
         hidden: &mut Block,
     ) -> Result<(), Mismatch> {
         check(float_fits(&left, &right, &columns, hidden))?;
+        let layer = match activation {
+            Activation::Gelu => self.f16.gelu,
+            Activation::GeluTanh => self.f16.gelu_tanh,
+            Activation::Relu => self.f16.relu,
+        };
         // SAFETY: holding `self` proves that the CPU has the instructions, and the lengths have been checked above.
-        unsafe { (self.f16.gelu)(left, right, columns, hidden) };
+        unsafe { layer(left, right, columns, hidden) };
         Ok(())
     }
 

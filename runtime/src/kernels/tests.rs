@@ -51,7 +51,9 @@ comparisons! {
     }
     f16 of F16, besides rounds_sums, tiles {
         add: sixteen_bit_layers_are_close;
-        gelu: sixteen_bit_hidden_activations_are_close;
+        gelu: sixteen_bit_gelu_is_close;
+        gelu_tanh: sixteen_bit_gelu_tanh_is_close;
+        relu: sixteen_bit_relu_is_close;
         mix: sixteen_bit_patch_mixing_is_close;
     }
 }

@@ -13,7 +13,7 @@ use resmlp_network::Activation;
 use resmlp_picture::Preprocess;
 use resmlp_picture::dataset::Dataset;
 use resmlp_quantise::{Converted, Extras, LayerCost, Request, StageLoss};
-use resmlp_runtime::format::{VERSION, WeightStorage};
+use resmlp_runtime::format::{WeightStorage, version_for};
 use serde::Serialize;
 use serde_json::json;
 
@@ -217,7 +217,7 @@ pub fn provenance(path: &Path, checkpoint: &Checkpoint, pictures: usize) -> Stri
         "parameters": checkpoint.parameters,
         "calibration_pictures": pictures,
         "converter": concat!("resmlp ", env!("CARGO_PKG_VERSION")),
-        "format_version": VERSION,
+        "format_version": version_for(checkpoint.network.activation),
     });
     let activation = checkpoint.network.activation;
     if activation != Activation::Gelu {

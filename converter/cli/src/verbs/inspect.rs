@@ -7,9 +7,9 @@ use resmlp_checkpoint::{Checkpoint, Format, GELU_IS_ASSUMED};
 use resmlp_cli::classifier::Classifier;
 use resmlp_cli::error::{Error, Result};
 use resmlp_cli::packed::{self, PackedModel};
-use resmlp_network::{Activation, AffinePlacement};
+use resmlp_network::AffinePlacement;
 use resmlp_picture::Preprocess;
-use resmlp_runtime::format::VERSION;
+use resmlp_runtime::format::version_for;
 use resmlp_runtime::{Dims, Kernels, Layout, Serial};
 use serde::Serialize;
 use serde_json::Value;
@@ -43,9 +43,9 @@ pub struct Outcome {
     dialect: Option<String>,
     /// What the Affs act on: `branch` or `stream`. It is `null` for a model, whose Affs are folded.
     affine: Option<&'static str>,
-    /// Activation of the channel MLPs: `gelu`, `gelu-tanh` or `relu`; `null` for a model that does not say it.
+    /// Activation of the channel MLPs: `gelu`, `gelu-tanh` or `relu`.
     activation: Option<String>,
-    /// Where `activation` comes from: `file`, `flag` (`--activation`) or `assumed`; `null` where it is not known.
+    /// Where `activation` comes from: `file`, `flag` (`--activation`) or `assumed`.
     activation_source: Option<&'static str>,
     /// How pictures are prepared: `resize`, `crop`, `mean`, `std` and `image`. A packed model carries these settings. For a
     /// checkpoint they are what `convert` would use with the same flags.
@@ -190,14 +190,13 @@ fn model(path: &Path, bytes: u64) -> Result<Outcome> {
     let provenance: Value = serde_json::from_str(model.provenance()).unwrap_or_else(|_| model.provenance().into());
     let Layout { rows, columns, group, offset } = dims.layout;
     let parameters = parameters(&dims);
-    let activation = activation(&provenance);
     Ok(Outcome {
         kind: "model",
-        format: format!("rmlp {VERSION}"),
+        format: format!("rmlp {}", version_for(model.activation())),
         dialect: provenance["dialect"].as_str().map(str::to_owned),
         affine: None,
-        activation_source: activation.is_some().then_some("file"),
-        activation,
+        activation: Some(model.activation().name().to_owned()),
+        activation_source: Some("file"),
         preprocessing: packed.preprocess().clone(),
         normalisation_source: "file",
         precision: dims.weights.name(),
@@ -222,13 +221,6 @@ fn model(path: &Path, bytes: u64) -> Result<Outcome> {
             provenance,
         }),
     })
-}
-
-/// Returns the activation of a model from its provenance, in which `convert` names every activation but the exact GELU.
-fn activation(provenance: &Value) -> Option<String> {
-    let named = provenance["activation"].as_str();
-    let is_by_convert = provenance["converter"].is_string();
-    named.or(is_by_convert.then_some(Activation::Gelu.name())).map(str::to_owned)
 }
 
 /// Returns the kernels of this machine that read the model as it is. All kernels read a 16-bit model as it is.

@@ -228,17 +228,23 @@ fn the_activation_of_a_checkpoint_reaches_the_model() {
     let given = json(&["inspect", &source, "--mean", "0.5,0.5,0.5", "--json"]);
     assert_eq!((&given["normalisation_source"], &given["preprocessing"]["mean"][0]), (&"flag".into(), &0.5.into()));
 
-    let (relu, _) = convert(folder.path(), "relu.rmlp", &source, &["--activation", "relu"]);
     let (gelu, _) = convert(folder.path(), "gelu.rmlp", &source, &[]);
-    let found = json(&["inspect", &relu, "--json"]);
-    assert_eq!((&found["activation"], &found["provenance"]["activation"]), (&"relu".into(), &"relu".into()));
-    assert!(json(&["inspect", &gelu, "--json"])["provenance"]["activation"].is_null());
+    let found = json(&["inspect", &gelu, "--json"]);
+    assert_eq!((&found["activation"], &found["format"]), (&"gelu".into(), &"rmlp 2".into()));
+    assert!(found["provenance"]["activation"].is_null());
 
     let pictures = dataset();
-    let arguments = ["check", &relu, "--against", &source, "--images", string(pictures.path()), "--json"];
-    let same = json(&[&arguments[..], &["--activation", "relu"]].concat());
-    assert!(number(&same["cosine_min"]) > 0.99 && number(&same["fold_error"]) <= 1e-4, "{same}");
-    assert!(number(&json(&arguments)["cosine_min"]) < number(&same["cosine_min"]));
+    for precision in ["int8", "f16"] {
+        let name = format!("relu-{precision}.rmlp");
+        let (relu, _) = convert(folder.path(), &name, &source, &["--activation", "relu", "--precision", precision]);
+        let found = json(&["inspect", &relu, "--json"]);
+        assert_eq!((&found["activation"], &found["format"]), (&"relu".into(), &"rmlp 3".into()));
+        assert_eq!(found["provenance"]["activation"], "relu");
+        let arguments = ["check", &relu, "--against", &source, "--images", string(pictures.path()), "--json"];
+        let same = json(&[&arguments[..], &["--activation", "relu"]].concat());
+        assert!(number(&same["cosine_min"]) > 0.99 && number(&same["fold_error"]) <= 1e-4, "{same}");
+        assert!(number(&json(&arguments)["cosine_min"]) < number(&same["cosine_min"]));
+    }
 }
 
 #[test]

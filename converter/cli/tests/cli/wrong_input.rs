@@ -240,12 +240,6 @@ fn a_flag_without_effect_on_f16_is_a_note() {
 }
 
 #[test]
-fn an_activation_that_f16_has_not_is_refused() {
-    let error = refused(&checkpoint(), &["--precision", "f16", "--activation", "relu"], 1);
-    assert!(error.contains("deit-f32.safetensors: ") && error.contains("relu") && error.contains("int8"), "{error}");
-}
-
-#[test]
 fn flags_of_checkpoints_are_refused_for_a_packed_model() {
     let (folder, pictures) = (tempfile::tempdir().unwrap(), dataset());
     let (model, _) = convert(folder.path(), "m.rmlp", &checkpoint(), &[]);

@@ -81,6 +81,7 @@ proptest! {
     #[test]
     fn a_file_holds_what_was_packed(shape in shapes(), style in styles(), layout in layouts(), labels: bool, seed: u64) {
         let mut network = Random(seed).quantised(&shape, style);
+        network.activation = Activation::ALL[(seed % 3) as usize];
         let labels: Vec<String> = (0..shape.classes.unwrap_or(shape.dim)).map(|c| format!("Käse {c}")).collect::<Vec<_>>()
             .into_iter().filter(|_| labels).collect();
         let extras = Extras { labels, ..extras(&[]) };
@@ -100,7 +101,7 @@ proptest! {
         prop_assert_eq!((dims.image, dims.patch, dims.dim, dims.hidden), (shape.image, shape.patch, shape.dim, shape.hidden));
         prop_assert_eq!((dims.depth, dims.outputs), (shape.depth, shape.classes.unwrap_or(shape.dim)));
         prop_assert_eq!((dims.weights, dims.has_head, dims.layout), (WeightStorage::Int8, shape.classes.is_some(), layout));
-        prop_assert_eq!(model.preprocessing(), &extras.preprocessing);
+        prop_assert_eq!((model.activation(), model.preprocessing()), (network.activation, &extras.preprocessing));
         prop_assert_eq!(model.labels().map(str::to_owned).collect::<Vec<_>>(), extras.labels);
         prop_assert_eq!(model.provenance(), extras.provenance);
     }
@@ -141,6 +142,30 @@ fn one_to_eight_threads_give_the_same_bits() {
             assert_eq!(run(&file, kernels, threads, &picture), expected, "{} {}", kernels.name(), threads.workers());
         }
     }
+}
+
+#[test]
+fn f16_models_compute_every_activation() {
+    let shape = Shape { image: [21, 15], patch: 3, dim: 37, hidden: 75, depth: 2, classes: Some(11) };
+    let mut random = Random(9);
+    let mut network = random.network(&shape, AffinePlacement::Branch);
+    let picture = picture(&shape, Style { extreme: false, gains: false }, &mut random);
+    let all = Activation::ALL.map(|activation| {
+        network.activation = activation;
+        let folded = fold(&network, [0.5; 3], [0.25; 3]);
+        let expected = folded.forward(std::slice::from_ref(&picture));
+        let largest = expected.iter().fold(0.0, |largest: f32, logit| logit.abs().max(largest));
+        let file = AlignedBytes::from(&*pack::f16(&folded, &extras(&[])).unwrap());
+        for kernels in Kernels::supported() {
+            let found = run(&file, kernels, Serial, &picture).into_iter().map(f32::from_bits);
+            let error = found.zip(&expected).fold(0.0, |worst: f32, (found, logit)| (found - logit).abs().max(worst));
+            assert!(error < 5e-3 * largest, "{}, {activation:?}: {error} of {largest}", kernels.name());
+        }
+        (expected, largest)
+    });
+    // The two forms of GELU are close to each other, and the tolerance still tells ReLU from both.
+    let [(gelu, largest), _, (relu, _)] = all;
+    assert!(gelu.iter().zip(&relu).any(|(gelu, relu)| (gelu - relu).abs() > 2e-2 * largest));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::kernels::{lanes, scalar};
 use crate::numerics;
 use crate::parallel::Block;
 
-pub(super) const FP16: F16 = F16 { add, gelu, mix, rounds_sums: true, tiles: TILES_OF_TOKENS };
+pub(super) const FP16: F16 = F16 { add, gelu, gelu_tanh, relu, mix, rounds_sums: true, tiles: TILES_OF_TOKENS };
 
 /// Number of products in a 16-bit sum. Four such sums are added up in 16 bits before they are widened. The converter's
 /// weights are at most 2, so the sums stay below 2^14.
@@ -293,12 +293,44 @@ fn gelu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Bloc
     if right.width != COLUMNS {
         return scalar::gelu_f16(left, right, columns, hidden);
     }
+    activated(left, right, columns, hidden, numerics::gelu);
+}
+
+/// Implements `F16::gelu_tanh`.
+#[target_feature(enable = "neon,fp16")]
+fn gelu_tanh(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Block) {
+    if right.width != COLUMNS {
+        return scalar::gelu_tanh_f16(left, right, columns, hidden);
+    }
+    activated(left, right, columns, hidden, numerics::gelu_tanh);
+}
+
+/// Implements `F16::relu`.
+#[target_feature(enable = "neon,fp16")]
+fn relu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Block) {
+    if right.width != COLUMNS {
+        return scalar::relu_f16(left, right, columns, hidden);
+    }
+    activated(left, right, columns, hidden, numerics::relu);
+}
+
+/// Computes `hidden = activation(scale · (left · right) + bias)`. Until the last part of the contraction, `hidden` holds
+/// the sums of the parts before.
+#[inline]
+#[target_feature(enable = "neon,fp16")]
+fn activated(
+    left: Rows,
+    right: RightHalves,
+    columns: FloatColumns,
+    hidden: &mut Block,
+    activation: impl Fn(f32) -> f32,
+) {
     affine(left, right, columns, hidden, |y, x, part| {
         let mut x = x;
         if !part.is_first {
             x.iter_mut().zip(&*y).for_each(|(x, y)| *x += y);
         }
-        *y = if part.is_last { x.map(numerics::gelu) } else { x };
+        *y = if part.is_last { x.map(&activation) } else { x };
     });
 }
 

@@ -11,7 +11,7 @@ use crate::kernels::{lanes, scalar};
 use crate::numerics;
 use crate::parallel::Block;
 
-pub(super) const NEON: F16 = F16 { add, gelu, mix, rounds_sums: false, tiles: TILES_OF_TOKENS };
+pub(super) const NEON: F16 = F16 { add, gelu, gelu_tanh, relu, mix, rounds_sums: false, tiles: TILES_OF_TOKENS };
 
 /// A tile of tokens takes as much memory as an L2 cache holds.
 pub(super) const TILES_OF_TOKENS: F16Tiles = F16Tiles { bytes: 420 << 10, mix_panels: 1 };
@@ -234,6 +234,28 @@ fn gelu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Bloc
     }
     right.for_each_panel(hidden, |right, part, hidden| {
         affine(left, right, columns.part(&part), hidden, |y, x| *y = x.map(numerics::gelu));
+    });
+}
+
+/// Implements `F16::gelu_tanh`.
+#[target_feature(enable = "neon")]
+fn gelu_tanh(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Block) {
+    if right.width != COLUMNS {
+        return scalar::gelu_tanh_f16(left, right, columns, hidden);
+    }
+    right.for_each_panel(hidden, |right, part, hidden| {
+        affine(left, right, columns.part(&part), hidden, |y, x| *y = x.map(numerics::gelu_tanh));
+    });
+}
+
+/// Implements `F16::relu`.
+#[target_feature(enable = "neon")]
+fn relu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Block) {
+    if right.width != COLUMNS {
+        return scalar::relu_f16(left, right, columns, hidden);
+    }
+    right.for_each_panel(hidden, |right, part, hidden| {
+        affine(left, right, columns.part(&part), hidden, |y, x| *y = x.map(numerics::relu));
     });
 }
 

@@ -6,6 +6,7 @@ use half::f16;
 
 use super::for_every_table;
 use super::random::{Random, power};
+use crate::format::Activation;
 use crate::kernels::operands::{FloatColumns, MixColumns, MixRows, RightFloats, RightHalves, Rows};
 use crate::kernels::scalar;
 use crate::kernels::table::{Kernels, Mismatch};
@@ -29,8 +30,22 @@ pub fn sixteen_bit_layers_are_close() {
     layers_are_close(Kernels::add_f16);
 }
 
-pub fn sixteen_bit_hidden_activations_are_close() {
-    layers_are_close(Kernels::gelu_f16);
+pub fn sixteen_bit_gelu_is_close() {
+    layers_are_close(|kernels, left, right, columns, out| {
+        kernels.hidden_f16(Activation::Gelu, left, right, columns, out)
+    });
+}
+
+pub fn sixteen_bit_gelu_tanh_is_close() {
+    layers_are_close(|kernels, left, right, columns, out| {
+        kernels.hidden_f16(Activation::GeluTanh, left, right, columns, out)
+    });
+}
+
+pub fn sixteen_bit_relu_is_close() {
+    layers_are_close(|kernels, left, right, columns, out| {
+        kernels.hidden_f16(Activation::Relu, left, right, columns, out)
+    });
 }
 
 /// A kernel for the rows of a linear layer, in its checked form.

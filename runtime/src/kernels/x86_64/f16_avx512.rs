@@ -14,7 +14,7 @@ use crate::kernels::table::F16;
 use crate::numerics;
 use crate::parallel::Block;
 
-pub(super) const AVX512: F16 = F16 { add, gelu, mix, ..F16C };
+pub(super) const AVX512: F16 = F16 { add, gelu, gelu_tanh, relu, mix, ..F16C };
 
 /// Registers that hold the columns of a tile. Each of them takes two panels.
 const ACROSS: usize = 3;
@@ -278,6 +278,40 @@ fn gelu_of(x: __m512) -> __m512 {
     let erf = _mm512_mask_mov_ps(outside, _mm512_cmp_ps_mask::<_CMP_LT_OQ>(t, all(1.0)), inside);
     let half = _mm512_mul_ps(x, all(0.5));
     _mm512_fmadd_ps(half, erf, half)
+}
+
+/// Implements `F16::gelu_tanh`.
+#[target_feature(enable = "avx512f,f16c")]
+fn gelu_tanh(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Block) {
+    if right.width != COLUMNS {
+        return scalar::gelu_tanh_f16(left, right, columns, hidden);
+    }
+    affine(left, right, columns, hidden, |_, x| gelu_tanh_of(x));
+}
+
+/// Computes [`numerics::gelu_tanh`] with fused products and sums.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn gelu_tanh_of(x: __m512) -> __m512 {
+    let [a, b] = everywhere(numerics::TANH_EXPONENT);
+    let [low, high] = everywhere(numerics::EXP2_RANGE);
+    let t = _mm512_mul_ps(x, _mm512_fmadd_ps(b, _mm512_mul_ps(x, x), a));
+    let t = _mm512_min_ps(_mm512_max_ps(t, low), high);
+    // To nearest, ties to even.
+    let whole = _mm512_roundscale_ps::<0>(t);
+    let fraction = _mm512_sub_ps(t, whole);
+    let [first @ .., last] = everywhere(numerics::EXP2_SERIES);
+    let series = first.into_iter().rev().fold(last, |sum, c| _mm512_fmadd_ps(sum, fraction, c));
+    _mm512_div_ps(x, _mm512_add_ps(_mm512_scalef_ps(series, whole), _mm512_set1_ps(1.0)))
+}
+
+/// Implements `F16::relu`.
+#[target_feature(enable = "avx512f,f16c")]
+fn relu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Block) {
+    if right.width != COLUMNS {
+        return scalar::relu_f16(left, right, columns, hidden);
+    }
+    affine(left, right, columns, hidden, |_, x| _mm512_max_ps(x, _mm512_setzero_ps()));
 }
 
 /// Implements `F16::mix`.

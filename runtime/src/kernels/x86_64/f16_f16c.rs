@@ -15,6 +15,8 @@ use crate::parallel::Block;
 pub(super) const F16C: F16 = F16 {
     add,
     gelu,
+    gelu_tanh,
+    relu,
     mix,
     rounds_sums: false,
     // A tile of tokens takes more than an L2 cache holds. Each tile converts all weights, which costs more than
@@ -253,6 +255,28 @@ fn gelu_of(x: __m256) -> __m256 {
     let erf = _mm256_blendv_ps(outside, inside, is_inside);
     let half = _mm256_mul_ps(x, all(0.5));
     _mm256_fmadd_ps(half, erf, half)
+}
+
+/// Implements `F16::gelu_tanh`.
+#[target_feature(enable = "avx,fma,f16c")]
+fn gelu_tanh(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Block) {
+    if right.width != COLUMNS {
+        return scalar::gelu_tanh_f16(left, right, columns, hidden);
+    }
+    for_each_tile(right, columns, hidden, |right, columns, hidden| {
+        affine(left, right, columns, hidden, |y, x| *y = floats(x).map(numerics::gelu_tanh));
+    });
+}
+
+/// Implements `F16::relu`.
+#[target_feature(enable = "avx,fma,f16c")]
+fn relu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Block) {
+    if right.width != COLUMNS {
+        return scalar::relu_f16(left, right, columns, hidden);
+    }
+    for_each_tile(right, columns, hidden, |right, columns, hidden| {
+        affine(left, right, columns, hidden, |y, x| *y = floats(_mm256_max_ps(x, _mm256_setzero_ps())));
+    });
 }
 
 /// Implements `F16::mix`.
