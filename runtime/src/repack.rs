@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read, Result as IoResult};
-use std::path::Path;
 use std::vec;
 use std::vec::Vec;
 
@@ -28,12 +27,11 @@ impl AlignedBytes {
         Self { memory, start }
     }
 
-    /// The contents of a file, in one copy.
+    /// Reads the contents of an open file, in one copy.
     ///
     /// # Errors
     /// Where it is no regular file, cannot be read, is shorter than the system says, longer than 4 GiB, or has no room in memory.
-    pub fn read(path: &Path) -> IoResult<Self> {
-        let mut file = File::open(path)?;
+    pub fn read(mut file: File) -> IoResult<Self> {
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(Error::new(ErrorKind::InvalidInput, "not a regular file"));
