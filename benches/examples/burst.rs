@@ -11,6 +11,7 @@
 //! The program prints a line of JSON when it is ready. Then it reads numbers of runs, one a line, and answers each with
 //! a JSON list of the milliseconds that its runs took.
 
+use std::fs::File;
 use std::io::{BufRead, Write, stdin, stdout};
 use std::path::Path;
 use std::time::Instant;
@@ -18,7 +19,7 @@ use std::time::Instant;
 use resmlp_benches::passes::{self, Pass};
 use resmlp_benches::{Peak, random_model, shape};
 use resmlp_checkpoint::{LoadOptions, load};
-use resmlp_runtime::{Kernels, WeightStorage};
+use resmlp_runtime::{AlignedBytes, Kernels, WeightStorage};
 use serde_json::{Value, json};
 
 fn main() {
@@ -52,7 +53,7 @@ fn ours(model: &str, threads: usize, kernels: Option<&&str>) -> (Value, Pass) {
     let kernels = kernels.map_or_else(Kernels::fastest, |name| Kernels::named(name).expect("kernels of this name"));
     let model = match shape(model, WeightStorage::Int8) {
         Some(dims) => passes::leak(random_model(&dims), kernels),
-        None => passes::leak(resmlp_runtime::AlignedBytes::read(Path::new(model)).expect("a model"), kernels),
+        None => passes::leak(File::open(model).and_then(AlignedBytes::read).expect("a model"), kernels),
     };
     let about = json!({ "kernels": kernels.name(), "macs": model.dims().macs() });
     (about, passes::ours(model, kernels, threads))

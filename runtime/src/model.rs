@@ -81,10 +81,9 @@ impl fmt::Display for ModelError {
                 write!(f, "{found} bytes are too short for a model: expected {HEADER_LEN} or more")
             }
             Self::NotAModel => write!(f, "not a packed ResMLP model (it does not start with 'RESMLP')"),
-            Self::Version { found } => write!(
-                f,
-                "format version {found}, expected {OLDEST_VERSION} to {VERSION}: convert the network again"
-            ),
+            Self::Version { found } => {
+                write!(f, "format version {found}, expected {OLDEST_VERSION} to {VERSION}: convert the network again")
+            }
             Self::Length { found, expected } => {
                 write!(f, "{found} bytes long, expected {expected}: cut off or damaged")
             }

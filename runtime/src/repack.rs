@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read, Result as IoResult};
-use std::path::Path;
 use std::vec;
 use std::vec::Vec;
 
@@ -28,13 +27,12 @@ impl AlignedBytes {
         Self { memory, start }
     }
 
-    /// Reads a file into memory without an intermediate copy.
+    /// Reads the contents of an open file into memory without an intermediate copy.
     ///
     /// # Errors
-    /// Returns an error if `path` is not a regular file or cannot be read, if the file is longer than 4 GiB or shorter
-    /// than its metadata says, or if memory does not suffice.
-    pub fn read(path: &Path) -> IoResult<Self> {
-        let mut file = File::open(path)?;
+    /// Returns an error if the file is not a regular file or cannot be read, if it is longer than 4 GiB or shorter than
+    /// its metadata says, or if memory does not suffice.
+    pub fn read(mut file: File) -> IoResult<Self> {
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(Error::new(ErrorKind::InvalidInput, "not a regular file"));

@@ -13,8 +13,6 @@ mod normalise;
 mod preprocess;
 mod resize;
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 
 pub use error::{Error, Result};
@@ -59,7 +57,9 @@ impl Picture {
     /// damaged or truncated, and if it would exceed the limits: what was found, and what is allowed.
     pub fn open_within(path: impl AsRef<Path>, limits: &Limits) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = read(path, limits).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        // One byte more than the limits allow shows that the file is too long.
+        let bytes = resmlp_files::read(path, limits.longest_file() + 1);
+        let bytes = bytes.map_err(|source| Error::Io { path: path.to_owned(), source })?;
         Self::decode_within(&bytes, limits).map_err(|message| Error::File { path: path.to_owned(), message })
     }
 
@@ -93,20 +93,4 @@ impl Picture {
     pub fn rgb(&self) -> &[u8] {
         &self.rgb
     }
-}
-
-/// Reads a file, but at most one byte more than the limits allow.
-///
-/// The kind of file is checked before it is opened, because opening a pipe waits until somebody writes to it.
-fn read(path: &Path, limits: &Limits) -> io::Result<Vec<u8>> {
-    let found = path.metadata()?;
-    if !found.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let most = limits.longest_file() + 1;
-    let mut bytes = Vec::new();
-    // With room for one byte more, the end of the file is found without growing the buffer.
-    bytes.try_reserve_exact(usize::try_from(found.len().saturating_add(1).min(most)).unwrap_or(usize::MAX))?;
-    File::open(path)?.take(most).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }

@@ -17,7 +17,7 @@ mod sniff;
 mod tensors;
 
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{ErrorKind, Read, Seek};
 use std::path::{Path, PathBuf};
 
 pub use checkpoint::{Checkpoint, Format, LoadOptions};
@@ -61,27 +61,24 @@ fn open(path: &Path) -> Result<(Format, Vec<u8>)> {
     file.by_ref().take(SNIFFED).read_to_end(&mut start).map_err(|e| Error::io(path, e))?;
     let format = sniff(&start, length).map_err(|reason| Error::file(path, reason))?;
     file.rewind().map_err(|e| Error::io(path, e))?;
-    let mut bytes = Vec::with_capacity(usize::try_from(length).map_or(0, |length| length.saturating_add(1)));
-    file.read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
+    let bytes = resmlp_files::read_rest(&mut file, length).map_err(|e| Error::io(path, e))?;
     Ok((format, bytes))
 }
 
 /// Opens a regular file and tells its length.
 fn open_regular(path: &Path) -> Result<(File, u64)> {
-    // The path is looked at before it is opened, because opening a pipe would wait for somebody to write to it.
-    let metadata = path.metadata().map_err(|e| Error::io(path, e))?;
-    if !metadata.is_file() {
-        return Err(Error::file(path, NotACheckpoint::NotAFile));
-    }
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
-    Ok((file, metadata.len()))
+    let file = resmlp_files::open(path).map_err(|e| match e.kind() {
+        ErrorKind::InvalidInput => Error::file(path, NotACheckpoint::NotAFile),
+        _ => Error::io(path, e),
+    })?;
+    let length = file.metadata().map_err(|e| Error::io(path, e))?.len();
+    Ok((file, length))
 }
 
 /// Reads a small regular file; `None` where it is longer than `limit` bytes.
 fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
-    let (file, _) = open_regular(path)?;
-    let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
+    let (mut file, _) = open_regular(path)?;
+    let bytes = resmlp_files::read_rest(&mut file, limit + 1).map_err(|e| Error::io(path, e))?;
     Ok((bytes.len() as u64 <= limit).then_some(bytes))
 }
 

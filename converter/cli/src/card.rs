@@ -93,12 +93,9 @@ fn model_and_pictures(parts: &Parts) -> Result<Vec<u8>> {
 
 /// Reads a regular file of at most `most` bytes.
 fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
-    let metadata = std::fs::metadata(path).map_err(|error| Error::io(path, error))?;
-    if !metadata.is_file() || metadata.len() > most {
-        return Err(Error::file(
-            path,
-            format!("found {} bytes, expected a regular file of at most {most} bytes", metadata.len()),
-        ));
+    let bytes = resmlp_files::read(path, most + 1).map_err(|error| Error::io(path, error))?;
+    if bytes.len() as u64 > most {
+        return Err(Error::file(path, format!("found more than {most} bytes, expected no more")));
     }
-    std::fs::read(path).map_err(|error| Error::io(path, error))
+    Ok(bytes)
 }

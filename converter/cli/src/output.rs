@@ -24,7 +24,8 @@ pub fn check(path: &Path, inputs: &[&Path]) -> Result<()> {
 }
 
 /// Writes `bytes` to a temporary file in the same folder, which then takes the name `path`. Where `path` is a link, the
-/// file to which it leads is written.
+/// file to which it leads is written. A file that is replaced hands its access rights on: who could not read the old
+/// one cannot read the new one.
 ///
 /// Whatever goes wrong, `path` is either unchanged or complete.
 ///
@@ -60,7 +61,8 @@ fn target(path: &Path) -> Result<PathBuf> {
     }
 }
 
-/// Creates a file beside `target` with the access rights of any new file. The file is deleted unless it is persisted.
+/// Creates a file beside `target` with the access rights of `target`, or with those of any new file where there is no
+/// `target` yet. The file is deleted unless it is persisted.
 fn temporary(target: &Path) -> io::Result<NamedTempFile> {
     let folder = match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -68,7 +70,31 @@ fn temporary(target: &Path) -> io::Result<NamedTempFile> {
     };
     // The files that tempfile creates by itself can be read by their owner alone, and their errors name the temporary
     // file instead of the file that the user named.
-    tempfile::Builder::new().make_in(folder, |path| File::create_new(path))
+    tempfile::Builder::new().make_in(folder, |path| create_like(target, path))
+}
+
+/// Creates the file `path`, which from its first moment grants nobody more than the file `target` does.
+#[cfg(unix)]
+fn create_like(target: &Path, path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+    let old = match target.metadata() {
+        Ok(old) => old,
+        Err(error) if error.kind() == ErrorKind::NotFound => return File::create_new(path),
+        Err(error) => return Err(error),
+    };
+    let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    let new = file.metadata()?;
+    // The rights of a group are handed on only to the same group.
+    let is_same_group = new.gid() == old.gid() || fchown(&file, None, Some(old.gid())).is_ok();
+    let rights = old.permissions().mode() & if is_same_group { 0o777 } else { 0o707 };
+    file.set_permissions(std::fs::Permissions::from_mode(rights))?;
+    Ok(file)
+}
+
+/// Creates the file `path`. Elsewhere than on Unix, access rights come from the folder.
+#[cfg(not(unix))]
+fn create_like(_: &Path, path: &Path) -> io::Result<File> {
+    File::create_new(path)
 }
 
 #[cfg(test)]
@@ -111,6 +137,24 @@ mod tests {
         assert!(check(&same, &[&new, &old]).unwrap_err().to_string().ends_with("expected another file to write"));
         assert_eq!(std::fs::read(&old).unwrap(), b"old");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_replaced_file_hands_its_access_rights_on() {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.rmlp");
+        write_atomically(&path, b"first").unwrap();
+        std::fs::write(folder.path().join("any"), "").unwrap();
+        let rights = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o7777;
+        assert_eq!(rights(&path), rights(&folder.path().join("any")));
+        for mode in [0o600, 0o640, 0o444, 0o666] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let group = path.metadata().unwrap().gid();
+            write_atomically(&path, b"second").unwrap();
+            assert_eq!((rights(&path), path.metadata().unwrap().gid()), (mode, group));
+        }
     }
 
     #[cfg(unix)]

@@ -23,13 +23,7 @@ pub struct PackedModel {
 
 /// Returns whether `path` is a regular file that starts like a packed model.
 pub fn is_packed(path: &Path) -> bool {
-    // Opening a pipe would wait until somebody writes to it, so the kind of file is looked at first.
-    if !path.metadata().is_ok_and(|metadata| metadata.is_file()) {
-        return false;
-    }
-    let mut start = [0; MAGIC.len()];
-    let read = std::fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut start));
-    read.is_ok() && start == MAGIC
+    resmlp_files::read(path, MAGIC.len() as u64).is_ok_and(|start| start == MAGIC)
 }
 
 impl PackedModel {
@@ -38,7 +32,8 @@ impl PackedModel {
     /// # Errors
     /// Returns an error where the file cannot be read or is no valid model, or where this CPU has no such kernels.
     pub fn open(path: &Path, kernels: Option<&str>) -> Result<Self> {
-        let bytes = AlignedBytes::read(path).map_err(|error| Error::io(path, error))?;
+        let bytes = resmlp_files::open(path).and_then(AlignedBytes::read);
+        let bytes = bytes.map_err(|error| Error::io(path, error))?;
         Self::new(path, bytes, kernels)
     }
 

@@ -38,7 +38,8 @@ pub fn open(options: &Common) -> Result<Opened> {
         Some(&cpu) => affinity::while_pinned(cpu, wanted).map_err(|error| refused(&cpus, &error))?,
         None => wanted(),
     }?;
-    let bytes = AlignedBytes::read(path).map_err(|error| Error::about(path.display(), &error))?;
+    let bytes = resmlp_files::open(path).and_then(AlignedBytes::read);
+    let bytes = bytes.map_err(|error| Error::about(path.display(), &error))?;
     let (bytes, repacked) = repack_for(bytes, kernels).map_err(|error| Error::about(path.display(), &error))?;
     if repacked {
         say("note", &format!("the weights are rearranged for the {} kernels at load", kernels.name()));

@@ -1,7 +1,6 @@
 //! Reads pictures: picture files, which are prepared as the model says, and PPM or bare bytes, which have its size
 //! already.
 
-use std::fs::File;
 use std::io::{Read, stdin};
 use std::path::Path;
 
@@ -37,7 +36,7 @@ pub fn read(path: &Path, preprocess: &Preprocess) -> Result<Vec<u8>> {
     let size = preprocess.image;
     let source: std::io::Result<Box<dyn Read>> = match path.to_str() {
         Some("-") => Ok(Box::new(stdin())),
-        _ => File::open(path).map(|file| Box::new(file) as Box<dyn Read>),
+        _ => resmlp_files::open(path).map(|file| Box::new(file) as Box<dyn Read>),
     };
     let [height, width] = size;
     let len = height * width * 3;

@@ -133,7 +133,6 @@ impl<'a> Viewer<'a> {
     fn file(&mut self, path: &Path) -> Result<bool> {
         let start = Instant::now();
         let found = path.metadata().ok();
-        // Opening a pipe would wait for a writer.
         if found.as_ref().is_some_and(|found| !found.is_file()) {
             pass_over(&format!("{}: not a regular file", path.display()));
             return Ok(true);

@@ -3,7 +3,7 @@
 use super::proto::{DataLocation, StringStringEntryProto, TensorProto};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
 /// The files beside a model.
@@ -78,18 +78,17 @@ impl External {
         if !path.starts_with(&folder) {
             return Err(format!("external data in '{location}', a link out of the model's folder"));
         }
-        // The file is looked at before it is opened, because opening a pipe waits for whoever writes to it.
-        let metadata = path.metadata().map_err(fail)?;
-        if !metadata.is_file() {
-            return Err(format!("external data in '{location}', which is not a file"));
-        }
+        let file = resmlp_files::open(&path).map_err(|e| match e.kind() {
+            ErrorKind::InvalidInput => format!("external data in '{location}', which is not a file"),
+            _ => fail(e),
+        })?;
+        let metadata = file.metadata().map_err(fail)?;
         if names(&metadata) > 1 {
             return Err(format!(
                 "external data in '{location}', which has a second name (a hard link) that may be outside of the model's \
                  folder; expected a plain copy"
             ));
         }
-        let file = File::open(&path).map_err(fail)?;
         Ok((path, file, metadata.len()))
     }
 }

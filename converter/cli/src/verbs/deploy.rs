@@ -4,7 +4,6 @@ mod board;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use resmlp_cli::error::{Error, Result};
@@ -135,9 +134,7 @@ fn require_match(program: &Path, host: &str, processor: &str) -> Result<()> {
 /// Returns the name that `uname -m` prints on the processor for which a program is built, or `None` where the program's
 /// header does not name a known processor.
 fn elf_processor(program: &Path) -> Result<Option<&'static str>> {
-    let mut header = Vec::new();
-    let read = std::fs::File::open(program).and_then(|file| file.take(20).read_to_end(&mut header));
-    read.map_err(|error| Error::io(program, error))?;
+    let header = resmlp_files::read(program, 20).map_err(|error| Error::io(program, error))?;
     let machine = header.get(18..20).filter(|_| header.starts_with(b"\x7fELF"));
     Ok(match machine {
         Some([0xb7, 0]) => Some("aarch64"),

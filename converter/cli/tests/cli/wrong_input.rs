@@ -102,7 +102,16 @@ fn pipes_are_not_waited_for() {
     let pipe = folder.path().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let pipe = string(&pipe);
-    for arguments in [vec!["inspect", pipe], vec!["run", pipe, "x.png"]] {
+    let checkpoint = checkpoint();
+    for arguments in [
+        vec!["inspect", pipe],
+        vec!["run", pipe, "x.png"],
+        vec!["bench", pipe],
+        vec!["run", &checkpoint, pipe],
+        vec!["run", &checkpoint, "x.png", "--labels", pipe],
+        vec!["run", &checkpoint, "x.png", "--names", pipe],
+        vec!["run", &checkpoint, "x.png", "--head", pipe],
+    ] {
         let error = one_error(&arguments, 1);
         assert!(error.starts_with(&format!("error: {pipe}: ")) && error.contains("not a regular file"), "{error}");
     }

@@ -1,7 +1,6 @@
 //! Connects to a machine that ssh reaches and keeps a folder on it for one measurement.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -85,7 +84,7 @@ impl<'a> Board<'a> {
     /// # Errors
     /// Returns an error where the file cannot be read or copied.
     pub fn copy(&self, file: &Path, name: &str) -> Result<()> {
-        let content = File::open(file).map_err(|error| Error::io(file, error))?;
+        let content = resmlp_files::open(file).map_err(|error| Error::io(file, error))?;
         let mut command = ssh(self.host, &self.options, &format!("cat >{}/{name}", self.folder));
         self.text(self.output(command.stdin(content))?).map(|_| ())
     }

@@ -1,0 +1,129 @@
+//! Opens and reads files whose paths or contents come from strangers.
+//!
+//! Every model, checkpoint, picture and list of labels is opened here. A path may lead to a pipe on which a plain open
+//! waits for ever, to a device that has no end, or to a file that grows while it is read. So the functions of this
+//! crate open regular files alone, never wait, and read no more bytes than their caller agrees to.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::path::Path;
+
+/// Opens a regular file for reading, and never waits for another program.
+///
+/// The open file itself is what is checked, so nobody can put another one in its place between the check and the open.
+/// Links are followed.
+///
+/// # Errors
+/// Returns the system's error where the file cannot be opened. Where it is something else than a regular file, such as
+/// a folder, a pipe or a device, the error is of the kind [`ErrorKind::InvalidInput`] and says `not a regular file`.
+pub fn open(path: &Path) -> io::Result<File> {
+    // Opening a device can have effects, so that one which is known before is left alone.
+    require_regular(&path.metadata()?)?;
+    let file = options().open(path)?;
+    require_regular(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// Opens a regular file as [`open`] does and reads it from its start, but not more than `most` bytes.
+///
+/// A caller that accepts up to `n` bytes asks for `n + 1`, and knows by the length whether the file is longer.
+///
+/// # Errors
+/// Those of [`open`], and [`ErrorKind::OutOfMemory`] where the bytes have no room in memory.
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    read_rest(&mut open(path)?, most)
+}
+
+/// Reads what follows in an open file, but not more than `most` bytes.
+///
+/// # Errors
+/// Returns the system's error where the file cannot be read, and [`ErrorKind::OutOfMemory`] where the bytes have no
+/// room in memory.
+pub fn read_rest(file: &mut File, most: u64) -> io::Result<Vec<u8>> {
+    // One byte more than there should be lets the end be found without growing.
+    let expected = file.metadata()?.len().saturating_add(1).min(most);
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(usize::try_from(expected).unwrap_or(usize::MAX))?;
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn require_regular(found: &std::fs::Metadata) -> io::Result<()> {
+    if found.is_file() { Ok(()) } else { Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file")) }
+}
+
+/// Returns options that open a pipe at once and make no terminal this program's own. The standard library adds
+/// `O_CLOEXEC` by itself.
+#[cfg(unix)]
+fn options() -> OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = File::options();
+    options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    options
+}
+
+#[cfg(not(unix))]
+fn options() -> OpenOptions {
+    let mut options = File::options();
+    options.read(true);
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_up_to_the_agreed_length() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "0123456789").unwrap();
+        for (most, expected) in [(0, ""), (3, "012"), (10, "0123456789"), (u64::MAX, "0123456789")] {
+            assert_eq!(read(&path, most).unwrap(), expected.as_bytes());
+        }
+        let mut file = open(&path).unwrap();
+        assert_eq!(read_rest(&mut file, 4).unwrap(), b"0123");
+        assert_eq!(read_rest(&mut file, 100).unwrap(), b"456789");
+        assert_eq!(read(&folder.path().join("missing"), 1).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_file_that_has_no_room_in_memory_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hole");
+        // The file is a hole of 2^52 bytes, which takes no room on the disk; not every file system allows it.
+        if File::create(&path).unwrap().set_len(1 << 52).is_ok() {
+            assert_eq!(read(&path, u64::MAX).unwrap_err().kind(), ErrorKind::OutOfMemory);
+            assert_eq!(read(&path, 5).unwrap(), [0; 5]);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_refused_at_once() {
+        use std::os::unix::fs::symlink;
+        use std::os::unix::net::UnixListener;
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        assert!(std::process::Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
+        symlink("pipe", path("link")).unwrap();
+        let _socket = UnixListener::bind(path("socket")).unwrap();
+        let places = [path("pipe"), path("link"), path("socket"), folder.path().to_owned(), "/dev/zero".into()];
+        for place in places {
+            let error = open(&place).unwrap_err();
+            assert_eq!((error.kind(), error.to_string()), (ErrorKind::InvalidInput, "not a regular file".to_owned()));
+        }
+    }
+
+    /// The first check can be too early: the file may be replaced before it is opened. What is opened then does not wait
+    /// either.
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_that_takes_the_place_of_a_file_is_opened_without_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let opened = options().open(&pipe).unwrap();
+        assert!(require_regular(&opened.metadata().unwrap()).is_err());
+    }
+}
