@@ -102,10 +102,13 @@ fn named(path: &Path, format: Format, bytes: Vec<u8>, options: &LoadOptions) -> 
     drop(bytes); // The tensors are copies, and a large checkpoint should not be held twice.
     let head = options.head.as_deref().map(head).transpose()?;
     let network = names::network(path, state, &vocabulary, options, head);
-    let (network, notes) = network.map_err(|error| match shard(path) {
+    let (network, mut notes) = network.map_err(|error| match shard(path) {
         Some([number, count]) => error.of_shard(number, count),
         None => error,
     })?;
+    if options.output.is_some() {
+        notes.push("--output has no effect: only ONNX graphs have outputs to choose from".into());
+    }
     Ok(Checkpoint { parameters: network.parameters(), network, format, notes, onnx: None, normalisation: None })
 }
 
