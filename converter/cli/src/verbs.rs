@@ -18,6 +18,7 @@ mod open;
 mod report;
 mod run;
 mod send;
+mod stated;
 mod terminal;
 
 use std::process::ExitCode;

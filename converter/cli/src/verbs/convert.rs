@@ -19,6 +19,7 @@ use serde_json::json;
 
 use super::flags::{CheckpointFlags, LabelFlags, PreprocessFlags, ThreadFlags};
 use super::report::{columns, grouped, percent, shown, table};
+use super::stated::{Stated, stated};
 use super::{open, terminal};
 
 #[derive(clap::Args)]
@@ -143,8 +144,7 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     args.threads.apply()?;
     let start = Instant::now();
     let checkpoint = open::checkpoint(&args.file, &args.checkpoint.load_options())?;
-    let preprocess = args.preprocess.for_checkpoint(&checkpoint)?;
-    let labels = open::labels(&args.labels, checkpoint.network.outputs())?;
+    let Stated { preprocess, labels, .. } = stated(&args.file, &checkpoint, &args.preprocess, &args.labels)?;
     let calibration = match (args.precision, &args.calibrate) {
         (PrecisionFlag::F16, _) => Calibration::default(),
         (_, Some(folder)) => Calibration::load(folder, args.calibration_pictures, &checkpoint, &preprocess)?,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use resmlp_checkpoint::{Checkpoint, LoadOptions};
+use resmlp_checkpoint::LoadOptions;
 use resmlp_cli::error::{Error, Result};
 use resmlp_network::Activation;
 use resmlp_picture::{Preprocess, ResizeMode};
@@ -112,22 +112,9 @@ impl PreprocessFlags {
         refuse(path, "it carries its own preprocessing", &given)
     }
 
-    /// Returns the preprocessing for a checkpoint. Mean and standard deviation are those of the flags, else those that the
-    /// file itself states, else ImageNet's.
-    ///
-    /// # Errors
-    /// Returns an error where a flag has a value that no picture can be prepared with.
-    pub fn for_checkpoint(&self, checkpoint: &Checkpoint) -> Result<Preprocess> {
-        let mut default = Preprocess::imagenet(checkpoint.network.image);
-        if let Some((mean, std)) = checkpoint.normalisation {
-            default = Preprocess { mean, std, ..default };
-        }
-        self.over(&default)
-    }
-
-    /// Returns whether the user gives a mean or a standard deviation.
-    pub fn names_normalisation(&self) -> bool {
-        self.mean.is_some() || self.std.is_some()
+    /// Returns whether mean, standard deviation, crop and resize mode are given, in this order.
+    pub fn given(&self) -> [bool; 4] {
+        [self.mean.is_some(), self.std.is_some(), self.crop.is_some(), self.resize_mode.is_some()]
     }
 
     /// Returns `default`, changed in what the flags say.

@@ -14,9 +14,10 @@ use resmlp_runtime::{Dims, Kernels, Layout, Serial};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::flags::{CheckpointFlags, PreprocessFlags};
+use super::flags::{CheckpointFlags, LabelFlags, PreprocessFlags};
 use super::open;
 use super::report::{grouped, table};
+use super::stated::{Sources, Stated, stated};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -50,9 +51,9 @@ pub struct Outcome {
     /// How pictures are prepared: `resize`, `crop`, `mean`, `std` and `image`. A packed model carries these settings. For a
     /// checkpoint they are what `convert` would use with the same flags.
     preprocessing: Preprocess,
-    /// Where mean and standard deviation come from: `file`, `flag` (`--mean`, `--std`) or `assumed`, which means
-    /// ImageNet's.
-    normalisation_source: &'static str,
+    /// Where each of these settings comes from: `file`, `flag`, `assumed`, or a key such as
+    /// `config.json: pretrained_cfg.mean`.
+    preprocessing_sources: Sources,
     /// Storage of the weights: `f32` for a checkpoint, `int8` or `f16` for a model.
     precision: &'static str,
     /// Height and width of the pictures that the network takes, in pixels.
@@ -121,36 +122,25 @@ pub fn execute(args: &Args) -> Result<Outcome> {
         return model(&args.file, bytes);
     }
     let opened = open::checkpoint(&args.file, &args.checkpoint.load_options())?;
-    let sources = Sources::of(&opened, args);
-    let preprocess = args.preprocess.for_checkpoint(&opened)?;
-    Ok(checkpoint(&opened, preprocess, sources, bytes))
+    let activation_source = activation_source(&opened, args);
+    let stated = stated(&args.file, &opened, &args.preprocess, &LabelFlags::default())?;
+    Ok(checkpoint(&opened, stated, activation_source, bytes))
 }
 
-/// The sources of values that a checkpoint may leave out: `file`, `flag` or `assumed`.
-struct Sources {
-    activation: &'static str,
-    normalisation: &'static str,
-}
-
-impl Sources {
-    fn of(checkpoint: &Checkpoint, args: &Args) -> Self {
-        let source = |is_flag: bool, is_in_file: bool| match (is_flag, is_in_file) {
-            (true, _) => "flag",
-            (false, true) => "file",
-            (false, false) => "assumed",
-        };
-        // An ONNX graph contains its activation. For a state dict the reader notes where nobody states the activation;
-        // a file of names may state it.
-        let is_onnx = checkpoint.format == Format::Onnx;
-        let is_assumed = checkpoint.notes.iter().any(|note| note == GELU_IS_ASSUMED);
-        Self {
-            activation: source(args.checkpoint.names_activation() && !is_onnx, !is_assumed),
-            normalisation: source(args.preprocess.names_normalisation(), checkpoint.normalisation.is_some()),
-        }
+/// Returns where the activation of a checkpoint comes from: `file`, `flag` or `assumed`.
+fn activation_source(checkpoint: &Checkpoint, args: &Args) -> &'static str {
+    // An ONNX graph contains its activation. For a state dict the reader notes where nobody states the activation;
+    // a file of names may state it.
+    let is_flag = args.checkpoint.names_activation() && checkpoint.format != Format::Onnx;
+    let is_assumed = checkpoint.notes.iter().any(|note| note == GELU_IS_ASSUMED);
+    match (is_flag, is_assumed) {
+        (true, _) => "flag",
+        (false, true) => "assumed",
+        (false, false) => "file",
     }
 }
 
-fn checkpoint(checkpoint: &Checkpoint, preprocess: Preprocess, sources: Sources, bytes: u64) -> Outcome {
+fn checkpoint(checkpoint: &Checkpoint, stated: Stated, activation_source: &'static str, bytes: u64) -> Outcome {
     let network = &checkpoint.network;
     Outcome {
         kind: "checkpoint",
@@ -161,9 +151,9 @@ fn checkpoint(checkpoint: &Checkpoint, preprocess: Preprocess, sources: Sources,
             AffinePlacement::Stream => "stream",
         }),
         activation: Some(network.activation.name().to_owned()),
-        activation_source: Some(sources.activation),
-        preprocessing: preprocess,
-        normalisation_source: sources.normalisation,
+        activation_source: Some(activation_source),
+        preprocessing: stated.preprocess,
+        preprocessing_sources: stated.sources,
         precision: "f32",
         image: network.image,
         patch: network.patch,
@@ -198,7 +188,7 @@ fn model(path: &Path, bytes: u64) -> Result<Outcome> {
         activation: Some(model.activation().name().to_owned()),
         activation_source: Some("file"),
         preprocessing: packed.preprocess().clone(),
-        normalisation_source: "file",
+        preprocessing_sources: Sources::of_model(),
         precision: dims.weights.name(),
         image: dims.image,
         patch: dims.patch,
@@ -263,12 +253,8 @@ impl fmt::Display for Outcome {
             ("bytes", format!("{}, {:.3} a parameter", grouped(self.bytes), self.bytes_per_parameter)),
         ];
         let Preprocess { crop, resize, mean, std, .. } = &self.preprocessing;
-        let source = match self.normalisation_source {
-            "assumed" => " (ImageNet's are assumed; --mean and --std name others)",
-            "flag" => " (--mean, --std)",
-            _ => "",
-        };
-        rows.push(("pictures", format!("{resize}, crop {crop}, mean {mean:?}, std {std:?}{source}")));
+        rows.push(("pictures", format!("{resize}, crop {crop}, mean {mean:?}, std {std:?}")));
+        rows.push(("taken from", self.preprocessing_sources.to_string()));
         if let Some(model) = &self.model {
             rows.extend(model.rows());
         }

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use resmlp_checkpoint::labels;
-use resmlp_checkpoint::{self as checkpoint, Checkpoint, GELU_IS_ASSUMED, LoadOptions};
+use resmlp_checkpoint::{self as checkpoint, Checkpoint, GELU_IS_ASSUMED, LoadOptions, config, labels};
 use resmlp_cli::classifier::Classifier;
 use resmlp_cli::error::{Error, Result};
 use resmlp_cli::packed::{self, PackedModel};
 use resmlp_cli::reference::CheckpointClassifier;
 
 use super::flags::{CheckpointFlags, KernelFlags, LabelFlags, PreprocessFlags};
+use super::stated::{Stated, stated};
 use super::terminal;
 
 /// Reads a checkpoint and prints what the reader chose or left out as notes on stderr.
@@ -18,7 +18,10 @@ use super::terminal;
 /// Returns the reader's error. It also fails where `options` ask for another picture size than the file states, as ONNX
 /// files do.
 pub fn checkpoint(path: &Path, options: &LoadOptions) -> Result<Checkpoint> {
-    let checkpoint = checkpoint::load(path, options)?;
+    // A config.json beside the weights tells the sides of a picture that is no square; the tokens tell those of a square.
+    let config = config::beside(path)?.and_then(|config| config.image).map(|image| image.value);
+    let oblong = config.filter(|[height, width]| options.image.is_none() && height != width);
+    let checkpoint = checkpoint::load(path, &LoadOptions { image: options.image.or(oblong), ..options.clone() })?;
     let [height, width] = checkpoint.network.image;
     if let Some([other_height, other_width]) = options.image.filter(|image| *image != [height, width]) {
         let message = format!(
@@ -31,14 +34,6 @@ pub fn checkpoint(path: &Path, options: &LoadOptions) -> Result<Checkpoint> {
     let notes = checkpoint.notes.iter().filter(|note| *note != GELU_IS_ASSUMED);
     notes.for_each(|note| terminal::note(note));
     Ok(checkpoint)
-}
-
-/// Reads the names of the classes from the user's file, or returns none where no file is given.
-///
-/// # Errors
-/// Returns an error where the file cannot be read or does not have `classes` names.
-pub fn labels(flags: &LabelFlags, classes: usize) -> Result<Vec<String>> {
-    Ok(flags.labels.as_ref().map_or(Ok(vec![]), |path| labels::read(path, classes))?)
 }
 
 /// Opens a packed model for the kernels that the user names, or for the fastest ones of this CPU.
@@ -71,15 +66,18 @@ pub fn classifier(
         checkpoint_flags.refuse_for_model(path)?;
         preprocess.refuse_for_model(path)?;
         let model = packed(path, kernels)?;
-        let names = self::labels(labels, model.outputs())?;
-        return Ok(Box::new(if names.is_empty() { model } else { model.with_labels(names) }));
+        return Ok(Box::new(match &labels.labels {
+            Some(file) => {
+                let names = labels::read(file, model.outputs())?;
+                model.with_labels(names)
+            }
+            None => model,
+        }));
     }
     kernels.refuse_for_checkpoint(path)?;
     let checkpoint = checkpoint(path, &checkpoint_flags.load_options())?;
-    let network = &checkpoint.network;
-    let names = self::labels(labels, network.outputs())?;
-    let preprocess = preprocess.for_checkpoint(&checkpoint)?;
-    let classifier = CheckpointClassifier::new(path, &checkpoint, preprocess, names)?;
+    let Stated { preprocess, labels, .. } = stated(path, &checkpoint, preprocess, labels)?;
+    let classifier = CheckpointClassifier::new(path, &checkpoint, preprocess, labels)?;
     classifier.notes().iter().for_each(|note| terminal::note(note));
     Ok(Box::new(classifier))
 }
