@@ -193,8 +193,8 @@ typedef struct resmlp_engine {
 } resmlp_engine;
 
 /**
- * A function that does one part of the work. `data` and the exclusive upper bound of `index` are those that came with
- * it in `for_each`.
+ * A function that does one part of the work. A program's `for_each` calls it with the `data` that it received and with
+ * each `index` below the `count` that it received.
  */
 typedef void (*resmlp_task)(void *data, size_t index);
 
