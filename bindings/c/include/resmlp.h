@@ -166,6 +166,10 @@ typedef struct resmlp_info {
    * The shorter side of a picture is resized to the model's size divided by this number.
    */
   float crop;
+  /**
+   * The activation function: 0 the exact GELU, 1 its tanh approximation, 2 ReLU.
+   */
+  uint32_t activation;
 } resmlp_info;
 
 /**
