@@ -5,8 +5,9 @@
  * Rules that hold for every function:
  *  - The library allocates nothing. It keeps no pointer after a function has returned, except those that the
  *    documentation of resmlp_parse() and resmlp_engine_init() names.
- *  - The caller passes pointers that are valid for what the function does with them. Functions refuse NULL, wrong
- *    alignment and overlapping memory with an error, but cannot notice that memory is too short or was freed.
+ *  - The caller passes pointers that are valid for what the function does with them. Functions refuse NULL and wrong
+ *    alignment with an error, and overlapping memory if _OVERLAP is among their results. They cannot notice that memory
+ *    is too short or was freed.
  *  - The caller owns the objects and may place them anywhere, but must not look inside them, nor copy them while they
  *    are in use.
  *  - Any number of threads may call functions with the same `const` objects at the same time, if each thread has its
@@ -165,6 +166,10 @@ typedef struct resmlp_info {
    * The shorter side of a picture is resized to the model's size divided by this number.
    */
   float crop;
+  /**
+   * The activation function: 0 the exact GELU, 1 its tanh approximation, 2 ReLU.
+   */
+  uint32_t activation;
 } resmlp_info;
 
 /**
@@ -193,8 +198,8 @@ typedef struct resmlp_engine {
 } resmlp_engine;
 
 /**
- * A function that does one part of the work. `data` and the exclusive upper bound of `index` are those that came with
- * it in `for_each`.
+ * A function that does one part of the work. A program's `for_each` calls it with the `data` that it received and with
+ * each `index` below the `count` that it received.
  */
 typedef void (*resmlp_task)(void *data, size_t index);
 

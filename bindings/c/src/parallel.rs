@@ -8,8 +8,8 @@ use resmlp_runtime::ParallelFor;
 /// Largest number of workers in a resmlp_parallel.
 pub const RESMLP_WORKERS_MAX: usize = 64;
 
-/// A function that does one part of the work. `data` and the exclusive upper bound of `index` are those that came with
-/// it in `for_each`.
+/// A function that does one part of the work. A program's `for_each` calls it with the `data` that it received and with
+/// each `index` below the `count` that it received.
 #[allow(non_camel_case_types)]
 pub type resmlp_task = extern "C" fn(data: *mut c_void, index: usize);
 

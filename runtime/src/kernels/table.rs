@@ -13,7 +13,7 @@ use crate::parallel::Block;
 /// A table of functions for one instruction set. Holding one proves that this CPU can run it.
 pub struct Kernels {
     pub(super) name: &'static str,
-    /// The panels that the table reads; `None` reads panels of any shape.
+    /// The panels that the table reads. `None` stands for panels of any shape.
     pub(super) layout: Option<Layout>,
     /// Whether this CPU has the table's instructions.
     pub(super) supported: fn() -> bool,
@@ -121,7 +121,7 @@ impl Kernels {
         self.name
     }
 
-    /// Returns the panels that the table reads; `None` reads panels of any shape.
+    /// Returns the panels that the table reads. `None` stands for panels of any shape.
     pub fn layout(&self) -> Option<Layout> {
         self.layout
     }

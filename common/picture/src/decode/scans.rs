@@ -39,7 +39,7 @@ enum Process {
 }
 
 impl Survey {
-    /// Counts the scans of a file; `None` if there is no frame header, or one that no decoder reads.
+    /// Surveys a file. Returns `None` if there is no frame header, or one that the decoder refuses.
     pub fn of(file: &[u8]) -> Option<Self> {
         let mut rest = file.get(2..)?;
         let mut frame = None;
@@ -106,7 +106,7 @@ impl Survey {
 }
 
 impl Frame {
-    /// Reads a frame header as `jpeg-decoder` does; `None` if it refuses such a header.
+    /// Reads a frame header as `jpeg-decoder` does. Returns `None` if `jpeg-decoder` refuses such a header.
     fn read(kind: u8, segment: &[u8]) -> Option<Self> {
         let &[_, height_high, height_low, width_high, width_low, _, ref components @ ..] = segment else { return None };
         let height = u64::from(u16::from_be_bytes([height_high, height_low]));
