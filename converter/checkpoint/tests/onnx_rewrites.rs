@@ -16,7 +16,7 @@ const GRAPHS: u64 = 500;
 
 /// A small network of random sizes, some of which are equal, so that a mistake of axes would go unnoticed by shapes.
 fn network(random: &mut Random) -> Network {
-    let mut any = |low: u64, high: u64| (low + random.next() % (high - low + 1)) as usize;
+    let mut any = |low: u64, high: u64| (low + random.bits() % (high - low + 1)) as usize;
     let patch = any(1, 3);
     let image = [patch * any(1, 3), patch * any(1, 3)];
     let tokens = image[0] * image[1] / (patch * patch);
@@ -53,9 +53,9 @@ fn rewrites_that_keep_the_function_keep_the_network() {
         let mut random = Random(seed);
         let original = network(&mut random);
         let pixels = random.vector(3 * original.image[0] * original.image[1], -2.0, 2.0);
-        let batch = [Batch::Any, Batch::Fixed(1)][(random.next() % 2) as usize];
-        let steps = 1 + random.next() % 8;
-        let chosen: Vec<usize> = (0..steps).map(|_| random.next() as usize % REWRITES.len()).collect();
+        let batch = [Batch::Any, Batch::Fixed(1)][(random.bits() % 2) as usize];
+        let steps = 1 + random.bits() % 8;
+        let chosen: Vec<usize> = (0..steps).map(|_| random.bits() as usize % REWRITES.len()).collect();
         let mut rewriter = Rewriter::new(to_onnx(&original, batch, false), &mut random);
         let names: Vec<&str> = chosen
             .iter()
@@ -89,7 +89,7 @@ fn damage_never_passes_for_the_original() {
         // With ReLU, a change may be without effect on one picture.
         let original = Network { activation: Activation::ALL[seed as usize % 2], ..network(&mut random) };
         let pixels = random.vector(3 * original.image[0] * original.image[1], -2.0, 2.0);
-        let (damage, rewrite) = (random.next() as usize % DAMAGES.len(), random.next() as usize % REWRITES.len());
+        let (damage, rewrite) = (random.bits() as usize % DAMAGES.len(), random.bits() as usize % REWRITES.len());
         let mut rewriter = Rewriter::new(to_onnx(&original, Batch::Any, false), &mut random);
         REWRITES[rewrite].1(&mut rewriter);
         if !DAMAGES[damage].1(&mut rewriter) {

@@ -15,7 +15,7 @@ use resmlp_testing::fixtures::{Fixture, expected};
 /// Makes calibration pictures. They are tinted and have coloured areas and grain like the fixtures' pictures.
 fn calibration([height, width]: [usize; 2]) -> Vec<Vec<u8>> {
     let mut random = Random(64);
-    let mut integer = |low: i32, high: i32| low + (random.next() % (high - low) as u64) as i32;
+    let mut integer = |low: i32, high: i32| low + (random.bits() % (high - low) as u64) as i32;
     let mut picture = || {
         let tint = [0; 3].map(|_| integer(0, 256));
         let areas: Vec<[i32; 3]> = (0..height.div_ceil(4) * width.div_ceil(4))

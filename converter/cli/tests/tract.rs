@@ -112,8 +112,8 @@ fn what_is_read_from_a_rewritten_graph_is_what_tract_computes_from_it() {
         let activation = Activation::ALL[seed as usize % 3];
         let original = Network { activation, ..random.network(&shape, PLACEMENTS[seed as usize % 2]) };
         let pixels = random.vector(3 * shape.image[0] * shape.image[1], -2.0, 2.0);
-        let steps: Vec<usize> = (0..4).map(|_| random.next() as usize % REWRITES.len()).collect();
-        let damage = (seed % 2 == 1).then_some(random.next() as usize % DAMAGES.len());
+        let steps: Vec<usize> = (0..4).map(|_| random.bits() as usize % REWRITES.len()).collect();
+        let damage = (seed % 2 == 1).then_some(random.bits() as usize % DAMAGES.len());
         let mut rewriter = Rewriter::new(to_onnx(&original, Batch::Any, false), &mut random);
         for step in &steps {
             REWRITES[*step].1(&mut rewriter);

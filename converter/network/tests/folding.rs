@@ -66,8 +66,8 @@ fn harden(network: &mut Network, random: &mut Random) {
     const HARD: [f32; 10] = [0.0, -0.0, 1e-30, -1e-12, 1e-5, 9e-4, -1e-3, 1.0, -40.0, 3e3];
     for affine in affines(network) {
         for alpha in &mut affine.alpha {
-            if random.next().is_multiple_of(4) {
-                *alpha = HARD[(random.next() % HARD.len() as u64) as usize];
+            if random.bits().is_multiple_of(4) {
+                *alpha = HARD[(random.bits() % HARD.len() as u64) as usize];
             }
         }
     }
@@ -116,7 +116,7 @@ fn case(shape: &Shape, placement: AffinePlacement, hard: bool, seed: u64) -> (Ne
     if hard {
         harden(&mut network, &mut random);
     }
-    let picture = (0..3 * shape.image[0] * shape.image[1]).map(|_| random.next() as u8).collect();
+    let picture = (0..3 * shape.image[0] * shape.image[1]).map(|_| random.bits() as u8).collect();
     let mut triple = |low, high| [0; 3].map(|_| random.uniform(low, high));
     let preprocess = Preprocess { mean: triple(-0.2, 1.0), std: triple(0.2, 1.5), ..Preprocess::imagenet(shape.image) };
     (network, picture, preprocess)

@@ -68,7 +68,7 @@ fn a_forward_pass_allocates_nothing() {
     let preprocessing = Preprocessing { resize: Resize::Bicubic, crop: 1.0, mean: [0.5; 3], std: [0.5; 3] };
     let extras = Extras { labels: vec![], preprocessing, provenance: String::new() };
     let mut random = Random(5);
-    let picture: Vec<u8> = (0..20 * 12 * 3).map(|_| random.next() as u8).collect();
+    let picture: Vec<u8> = (0..20 * 12 * 3).map(|_| random.bits() as u8).collect();
     let int8 = random.quantised(&shape, Style { extreme: false, gains: true });
     let folded = fold(&random.network(&shape, AffinePlacement::Branch), [0.5; 3], [0.5; 3]);
     for kernels in Kernels::supported() {

@@ -22,11 +22,11 @@ pub struct Style {
 impl Random {
     /// Returns an integer that is uniformly distributed in `low..=high`.
     fn int(&mut self, low: i64, high: i64) -> i64 {
-        low + (self.next() % (high - low + 1) as u64) as i64
+        low + (self.bits() % (high - low + 1) as u64) as i64
     }
 
     fn weights(&mut self, count: usize, style: Style) -> Vec<i8> {
-        let one = |r: &mut Self| if style.extreme { [-127, 127][(r.next() % 2) as usize] } else { r.int(-127, 127) };
+        let one = |r: &mut Self| if style.extreme { [-127, 127][(r.bits() % 2) as usize] } else { r.int(-127, 127) };
         (0..count).map(|_| one(self) as i8).collect()
     }
 
@@ -72,8 +72,8 @@ impl Random {
             gelu: GeluTable {
                 // The file does not hold the unit.
                 unit: 1.0,
-                entries: std::array::from_fn(|_| self.next() as u8),
-                shift: (self.next() % 8) as u32,
+                entries: std::array::from_fn(|_| self.bits() as u8),
+                shift: (self.bits() % 8) as u32,
             },
             hidden_scale: (0..hidden).map(|_| self.int(0, largest_scale) as i16).collect(),
             hidden_zero: (0..hidden).map(|_| self.int(-128, 127) as i8).collect(),

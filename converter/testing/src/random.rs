@@ -24,7 +24,7 @@ pub struct Random(pub u64);
 
 impl Random {
     /// Returns the next 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -34,7 +34,7 @@ impl Random {
 
     /// Returns a number that is uniformly distributed in `low..high`.
     pub fn uniform(&mut self, low: f32, high: f32) -> f32 {
-        low + (high - low) * ((self.next() >> 40) as f32 / (1u64 << 24) as f32)
+        low + (high - low) * ((self.bits() >> 40) as f32 / (1u64 << 24) as f32)
     }
 
     /// Returns `len` numbers that are uniformly distributed in `low..high`.

@@ -82,7 +82,7 @@ impl<'a> Rewriter<'a> {
     }
 
     fn below(&mut self, count: usize) -> usize {
-        (self.random.next() % count.max(1) as u64) as usize
+        (self.random.bits() % count.max(1) as u64) as usize
     }
 
     /// One of the nodes that `is_wanted`, by its index.

@@ -9,6 +9,9 @@ use resmlp_checkpoint::{Checkpoint, LoadOptions, Tensor, Tensors, load_bytes};
 use resmlp_network::{Affine, AffinePlacement, Dialect, Linear, Network};
 use resmlp_testing::{Random, Shape};
 
+/// Takes a tensor: its name, shape and numbers.
+type Put<'a> = &'a mut dyn FnMut(String, &[usize], &[f32]);
+
 /// The dialects of named tensors.
 pub const DIALECTS: [Dialect; 4] = [Dialect::Timm, Dialect::Deit, Dialect::Lucidrains, Dialect::Rishikksh20];
 
@@ -81,11 +84,11 @@ pub fn tensors(network: &Network) -> Tensors {
     let shape: &[usize] = if is_flat { &flat } else { &[dim, 3, patch, patch] };
     put(format!("{stem}.weight"), shape, &weights);
     put(format!("{stem}.bias"), &[dim], &network.stem.bias);
-    let affine = |put: &mut dyn FnMut(String, &[usize], &[f32]), name: &str, Affine { alpha: a, beta: b }: &Affine| {
+    let affine = |put: Put, name: &str, Affine { alpha: a, beta: b }: &Affine| {
         put(format!("{name}.{alpha}"), &[1, 1, dim], a);
         put(format!("{name}.{beta}"), &[1, 1, dim], b);
     };
-    let linear = |put: &mut dyn FnMut(String, &[usize], &[f32]), name: &str, Linear { weight, bias }: &Linear| {
+    let linear = |put: Put, name: &str, Linear { weight, bias }: &Linear| {
         put(format!("{name}.weight"), &[weight.rows, weight.cols], &weight.data);
         put(format!("{name}.bias"), &[weight.rows], bias);
     };

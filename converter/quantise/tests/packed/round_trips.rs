@@ -37,7 +37,7 @@ fn styles() -> impl Strategy<Value = Style> {
 
 /// Makes a random picture. For an extreme network its bytes are 0 and 255 alone.
 fn picture(shape: &Shape, style: Style, random: &mut Random) -> Vec<u8> {
-    let pixel = |r: &mut Random| if style.extreme { [0, 255][(r.next() % 2) as usize] } else { r.next() as u8 };
+    let pixel = |r: &mut Random| if style.extreme { [0, 255][(r.bits() % 2) as usize] } else { r.bits() as u8 };
     (0..3 * shape.image[0] * shape.image[1]).map(|_| pixel(random)).collect()
 }
 
