@@ -96,6 +96,18 @@ pub enum ConvertError {
     /// An int8 model is requested without calibration pictures.
     #[error("an int8 model needs pictures to calibrate with, found none")]
     NoPictures,
+    /// A layer's activations for the calibration pictures are not finite.
+    #[error(
+        "layer {stage}: the calibration pictures give it the value {value}, expected finite numbers; its weights or those \
+         of the layers before it are too large, so check that the checkpoint is undamaged and that --mean and --std are \
+         those of its training"
+    )]
+    Layer {
+        /// Name of the layer: `stem`, `block.3.mix`, `block.3.mlp` or `head`.
+        stage: String,
+        /// First value that is not finite.
+        value: f32,
+    },
     /// The network does not fit the packed format.
     #[error("the network cannot be packed: {0}")]
     Pack(#[from] PackError),
@@ -104,7 +116,7 @@ pub enum ConvertError {
 /// Converts a trained network. `progress` is called once for each of [`steps`].
 ///
 /// # Errors
-/// Returns an error where an int8 model has no calibration pictures, or where a size, a number or the activation does
+/// Returns an error where an int8 model has no calibration pictures, where activations are not finite, or where a size, a number or the activation does
 /// not fit the packed format.
 pub fn convert(request: &Request, progress: impl FnMut()) -> Result<Converted, ConvertError> {
     let folded = fold(request.network, request.extras.preprocessing.mean, request.extras.preprocessing.std);
@@ -128,7 +140,7 @@ fn int8(
     if request.pictures.is_empty() {
         return Err(ConvertError::NoPictures);
     }
-    let quantised = quantise(folded, request.pictures, &mut progress);
+    let quantised = quantise(folded, request.pictures, &mut progress)?;
     let mut costs = Vec::new();
     if request.sensitivity {
         let count = sensitivity::default_pictures(folded, request.network.macs());

@@ -93,14 +93,17 @@ fn mix_moments(input: &Quantiser, scale: &[f32], tokens: usize, streams: &Stream
 }
 
 /// Quantises a block's channel MLP, and takes the streams through it.
-pub(crate) fn mlp(block: &FoldedBlock, activation: Activation, streams: &mut Streams) -> QuantisedMlp {
+///
+/// # Errors
+/// Returns the first hidden value that is not finite.
+pub(crate) fn mlp(block: &FoldedBlock, activation: Activation, streams: &mut Streams) -> Result<QuantisedMlp, f32> {
     let (dim, hidden) = (streams.dim, block.expand.weight.rows);
     let (input, _) = input_quantiser(&streams.quantised, &column_norms(&block.expand.weight));
     let samples = input.apply(&spread(&streams.quantised, dim, MOMENT_SAMPLES));
     let exact_mean = mean_rows(&spread(&streams.exact, dim, MOMENT_SAMPLES), dim);
     let mut expand = expand_layer(block, &input, &samples, &exact_mean);
 
-    let (ranges, largest) = hidden_ranges(&expand, activation, &input, &streams.quantised);
+    let (ranges, largest) = hidden_ranges(&expand, activation, &input, &streams.quantised)?;
     // This unit keeps every scale of the first layer below 1/2, as the format demands.
     let widest = expand.scale.iter().fold(0f32, |widest, s| widest.max(*s));
     let gelu = GeluTable::new(activation, largest, 2.000_001 * widest);
@@ -118,7 +121,7 @@ pub(crate) fn mlp(block: &FoldedBlock, activation: Activation, streams: &mut Str
     block.mlp(activation, &mut streams.exact);
     mlp.apply(&mut streams.quantised);
     correct_bias(&mut mlp.contract, &streams.exact, &mut streams.quantised);
-    mlp
+    Ok(mlp)
 }
 
 /// Quantises the first layer of the channel MLP. Its bias makes the mean of its results equal to the exact mean.
@@ -216,12 +219,15 @@ fn column_norms(matrix: &Matrix) -> Vec<f32> {
 /// Returns the range of the activation's results for each hidden unit, and the largest magnitude of the activation's
 /// inputs that 16 bits must hold. Inputs far below zero do not count, so that one such unit does not coarsen all
 /// others.
+///
+/// # Errors
+/// Returns the first hidden value that is not finite.
 fn hidden_ranges(
     expand: &QuantisedLinear,
     activation: Activation,
     input: &Quantiser,
     stream: &[f32],
-) -> (Vec<Range>, f32) {
+) -> Result<(Vec<Range>, f32), f32> {
     let activate = resmlp_network::activation::function(activation);
     let (dim, hidden) = (input.scale.len(), expand.bias.len());
     let mut largest = 0f32;
@@ -233,11 +239,14 @@ fn hidden_ranges(
     }
     for rows in stream.chunks(BATCH * dim) {
         let mut values = expand.apply(&input.apply(rows));
+        if let Some(&value) = values.iter().find(|value| !value.is_finite()) {
+            return Err(value);
+        }
         largest = values.iter().fold(largest, |m, x| m.max(x.max((-x).min(gelu::DEEPEST))));
         values.par_chunks_mut(hidden).for_each(|row| row.iter_mut().for_each(|x| *x = activate(*x)));
         ranges::count(&mut histograms, &values);
     }
-    (histograms.par_iter().map(|h| h.best(true)).collect(), largest)
+    Ok((histograms.par_iter().map(|h| h.best(true)).collect(), largest))
 }
 
 /// Returns the scales (in units of 2^-15), the zero points and the real steps of the 8-bit hidden activations, whose

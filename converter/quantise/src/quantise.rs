@@ -7,8 +7,9 @@
 use resmlp_network::metrics::sqnr_db;
 use resmlp_network::{FoldedNetwork, mix_stage, mlp_stage};
 
+use crate::convert::ConvertError;
 use crate::layers::{self, Streams};
-use crate::network::{QuantisedBlock, QuantisedNetwork};
+use crate::network::{QuantisedBlock, QuantisedHead, QuantisedNetwork};
 
 /// The noise of the residual stream after one stage.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -31,23 +32,36 @@ pub(crate) struct Quantised {
 
 /// Quantises `network` for inputs like `pictures` (height × width × RGB bytes each). `progress` is called after each of
 /// the `2 · depth + 2` steps.
-pub(crate) fn quantise(network: &FoldedNetwork, pictures: &[Vec<u8>], mut progress: impl FnMut()) -> Quantised {
+///
+/// # Errors
+/// Returns [`ConvertError::Layer`] where the activations of a layer are not finite.
+pub(crate) fn quantise(
+    network: &FoldedNetwork,
+    pictures: &[Vec<u8>],
+    mut progress: impl FnMut(),
+) -> Result<Quantised, ConvertError> {
     let mut losses = Vec::new();
     let mut note = |name: String, streams: &Streams| {
+        require_finite(&name, &streams.exact)?;
+        require_finite(&name, &streams.quantised)?;
         losses.push(StageLoss { name, sqnr_db: sqnr_db(&streams.exact, &streams.quantised) });
         progress();
+        Ok::<(), ConvertError>(())
     };
     let (stem, mut streams) = layers::stem(network, pictures);
-    note("stem".into(), &streams);
+    note("stem".into(), &streams)?;
     let mut blocks = Vec::with_capacity(network.blocks.len());
     for (i, block) in network.blocks.iter().enumerate() {
         let mix = layers::mix(block, &mut streams);
-        note(mix_stage(i), &streams);
+        note(mix_stage(i), &streams)?;
         let mlp = layers::mlp(block, network.activation, &mut streams);
+        let mlp = mlp.map_err(|value| ConvertError::Layer { stage: mlp_stage(i), value })?;
         blocks.push(QuantisedBlock { mix, mlp });
-        note(mlp_stage(i), &streams);
+        note(mlp_stage(i), &streams)?;
     }
     let head = layers::head(network, &streams);
+    let (QuantisedHead::Classifier { bias, .. } | QuantisedHead::Embedding { bias, .. }) = &head;
+    require_finite("head", bias)?;
     progress();
     let network = QuantisedNetwork {
         image: network.image,
@@ -59,5 +73,13 @@ pub(crate) fn quantise(network: &FoldedNetwork, pictures: &[Vec<u8>], mut progre
         blocks,
         head,
     };
-    Quantised { network, losses }
+    Ok(Quantised { network, losses })
+}
+
+/// Refuses values of the layer `stage` that are not finite: no range of 8-bit numbers could hold them.
+fn require_finite(stage: &str, values: &[f32]) -> Result<(), ConvertError> {
+    match values.iter().find(|value| !value.is_finite()) {
+        Some(&value) => Err(ConvertError::Layer { stage: stage.to_owned(), value }),
+        None => Ok(()),
+    }
 }
