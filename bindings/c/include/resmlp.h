@@ -259,14 +259,14 @@ int32_t resmlp_parse(struct resmlp_model *model, const uint8_t *bytes, size_t le
 /**
  * Writes the model's properties to `info`.
  *
- * @return RESMLP_STATUS_OK, _NULL, _MISALIGNED or _UNINITIALISED
+ * @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, _UNINITIALISED or _OVERLAP
  */
 int32_t resmlp_model_info(const struct resmlp_model *model, struct resmlp_info *info);
 
 /**
  * Writes the name of class `index` to `label`. The text lies in the model's bytes.
  *
- * @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, _UNINITIALISED, or _RANGE if there is no such label
+ * @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, _UNINITIALISED, _OVERLAP, or _RANGE if there is no such label
  */
 int32_t resmlp_model_label(const struct resmlp_model *model, size_t index, struct resmlp_text *label);
 
@@ -297,7 +297,7 @@ int32_t resmlp_engine_init(struct resmlp_engine *engine,
 /**
  * Writes the name of the engine's kernels to `name`. The text is never freed.
  *
- * @return RESMLP_STATUS_OK, _NULL, _MISALIGNED or _UNINITIALISED
+ * @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, _UNINITIALISED or _OVERLAP
  */
 int32_t resmlp_engine_kernels(const struct resmlp_engine *engine, struct resmlp_text *name);
 

@@ -175,7 +175,7 @@ pub unsafe extern "C" fn resmlp_parse(model: *mut resmlp_model, bytes: *const u8
 
 /// Writes the model's properties to `info`.
 ///
-/// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED or _UNINITIALISED
+/// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, _UNINITIALISED or _OVERLAP
 ///
 /// # Safety
 /// The rules at the top of the header.
@@ -183,7 +183,7 @@ pub unsafe extern "C" fn resmlp_parse(model: *mut resmlp_model, bytes: *const u8
 pub unsafe extern "C" fn resmlp_model_info(model: *const resmlp_model, info: *mut resmlp_info) -> i32 {
     let tell = || {
         // SAFETY: the caller keeps the rules at the top of the header: `model` is valid and no other thread writes it.
-        let model = unsafe { memory::get(model)? };
+        let (model, read) = unsafe { (memory::get(model)?, memory::range(model, 1)) };
         let (dims, preprocessing) = (model.dims(), model.preprocessing());
         let [height, width] = dims.image;
         let told = resmlp_info {
@@ -199,14 +199,14 @@ pub unsafe extern "C" fn resmlp_model_info(model: *const resmlp_model, info: *mu
             activation: model.activation().code(),
         };
         // SAFETY: the caller keeps the rules at the top of the header: `info` is valid for writes.
-        unsafe { memory::write(info, told) }
+        unsafe { memory::write(info, told, &[read, memory::range(model.bytes().as_ptr(), model.bytes().len())]) }
     };
     Status::of(tell())
 }
 
 /// Writes the name of class `index` to `label`. The text lies in the model's bytes.
 ///
-/// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, _UNINITIALISED, or _RANGE if there is no such label
+/// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, _UNINITIALISED, _OVERLAP, or _RANGE if there is no such label
 ///
 /// # Safety
 /// The rules at the top of the header.
@@ -214,9 +214,12 @@ pub unsafe extern "C" fn resmlp_model_info(model: *const resmlp_model, info: *mu
 pub unsafe extern "C" fn resmlp_model_label(model: *const resmlp_model, index: usize, label: *mut resmlp_text) -> i32 {
     let tell = || {
         // SAFETY: the caller keeps the rules at the top of the header: `model` is valid and no other thread writes it.
-        let found = unsafe { memory::get(model)? }.labels().nth(index).ok_or(Status::Range)?;
+        let (model, read) = unsafe { (memory::get(model)?, memory::range(model, 1)) };
+        let read = [read, memory::range(model.bytes().as_ptr(), model.bytes().len())];
+        memory::unshared(label, &read)?;
+        let found = model.labels().nth(index).ok_or(Status::Range)?;
         // SAFETY: the caller keeps the rules at the top of the header: `label` is valid for writes.
-        unsafe { memory::write(label, found.into()) }
+        unsafe { memory::write(label, found.into(), &read) }
     };
     Status::of(tell())
 }
@@ -233,7 +236,7 @@ pub unsafe extern "C" fn resmlp_kernels_name(index: usize, name: *mut resmlp_tex
     let tell = || {
         let kernels = Kernels::supported().nth(index).ok_or(Status::Range)?;
         // SAFETY: the caller keeps the rules at the top of the header: `name` is valid for writes.
-        unsafe { memory::write(name, kernels.name().into()) }
+        unsafe { memory::write(name, kernels.name().into(), &[]) }
     };
     Status::of(tell())
 }
@@ -259,14 +262,20 @@ pub unsafe extern "C" fn resmlp_engine_init(
 ) -> i32 {
     let bind = || {
         // SAFETY: the caller keeps the rules at the top of the header: each pointer is NULL or valid for its type, and
-        // the name ends with a zero. `apart` has checked that `engine` does not overlap `model` before anything is
-        // written.
+        // the name ends with a zero. `apart` has checked that `engine` overlaps nothing that is read before
+        // anything is written.
         unsafe {
             memory::non_null(engine)?;
-            let (own, other) = (size_of::<resmlp_engine>(), size_of::<resmlp_model>());
-            memory::apart(1, &[(engine as usize, own), (model as usize, other)])?;
+            let longest = Kernels::supported().map(|known| known.name().len()).max().unwrap_or(0);
+            let text_len = if kernels.is_null() { 0 } else { memory::text_len(kernels, longest) };
+            let own = memory::range(engine, 1);
+            let lent = memory::range(parallel, usize::from(!parallel.is_null()));
+            memory::apart(1, &[own, memory::range(model, 1), memory::range(kernels, text_len), lent])?;
+            let model: Result<&Model<'static>, Status> = memory::get(model);
+            let bytes = model.map_or(&[] as &[u8], Model::bytes);
+            memory::apart(1, &[own, memory::range(bytes.as_ptr(), bytes.len())])?;
             memory::clear(engine)?;
-            let model: &Model<'static> = memory::get(model)?;
+            let model = model?;
             let kernels = match kernels.is_null() {
                 true => Kernels::best(model.dims()),
                 false => Kernels::supported().find(|known| memory::is(kernels, known.name())).ok_or(Status::Kernels)?,
@@ -287,15 +296,21 @@ pub unsafe extern "C" fn resmlp_engine_init(
 
 /// Writes the name of the engine's kernels to `name`. The text is never freed.
 ///
-/// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED or _UNINITIALISED
+/// @return RESMLP_STATUS_OK, _NULL, _MISALIGNED, _UNINITIALISED or _OVERLAP
 ///
 /// # Safety
 /// The rules at the top of the header.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn resmlp_engine_kernels(engine: *const resmlp_engine, name: *mut resmlp_text) -> i32 {
-    // SAFETY: the caller keeps the rules at the top of the header: `engine` is valid and no other thread writes it, and
-    // `name` is valid for writes.
-    Status::of(unsafe { memory::get(engine).and_then(|bound| memory::write(name, bound.kernels.name().into())) })
+    let tell = || {
+        // SAFETY: the caller keeps the rules at the top of the header: `engine` is valid and no other thread writes it.
+        let bound = unsafe { memory::get(engine)? };
+        let bytes = bound.model.bytes();
+        let read = [memory::range(engine, 1), memory::range(bytes.as_ptr(), bytes.len())];
+        // SAFETY: the caller keeps the rules at the top of the header: `name` is valid for writes.
+        unsafe { memory::write(name, bound.kernels.name().into(), &read) }
+    };
+    Status::of(tell())
 }
 
 /// Returns the number of bytes of scratch memory that resmlp_run() needs, at any alignment, or 0 if the engine is not

@@ -131,13 +131,37 @@ pub unsafe fn get<'a, P: Place>(place: *const P) -> Result<&'a P::Object, Status
     }
 }
 
-/// Writes `value` to `pointer`.
+/// Returns the memory (address, bytes) of `len` elements at `pointer`, for [`apart`].
+pub fn range<T>(pointer: *const T, len: usize) -> (usize, usize) {
+    (pointer as usize, len.saturating_mul(size_of::<T>()))
+}
+
+/// Refuses a `T` at `pointer` that overlaps one of `others`.
+pub fn unshared<T>(pointer: *const T, others: &[(usize, usize)]) -> Result<(), Status> {
+    others.iter().try_for_each(|&other| apart(1, &[range(pointer, 1), other]))
+}
+
+/// Writes `value` to `pointer`, unless the value would overlap one of `others`: the memory that the same call reads.
 ///
 /// # Safety
 /// Unless `pointer` is NULL or misaligned, it must point to memory for a `T` that nobody else uses.
-pub unsafe fn write<T>(pointer: *mut T, value: T) -> Result<(), Status> {
+pub unsafe fn write<T>(pointer: *mut T, value: T, others: &[(usize, usize)]) -> Result<(), Status> {
+    let place = non_null(pointer)?;
+    unshared(pointer, others)?;
     // SAFETY: the pointer is neither NULL nor misaligned, so the caller promises memory for a `T`.
-    non_null(pointer).map(|pointer| unsafe { pointer.write(value) })
+    unsafe { place.write(value) };
+    Ok(())
+}
+
+/// Returns how many bytes of the text at `pointer` are read at most where it is compared with names of up to `longest`
+/// bytes: those up to the zero that ends it, or one more than a name has.
+///
+/// # Safety
+/// `pointer` must point to a text that ends with a zero.
+pub unsafe fn text_len(pointer: *const c_char, longest: usize) -> usize {
+    // SAFETY: a byte is read only where none before it is zero.
+    let before_end = (0..longest).take_while(|&at| unsafe { pointer.add(at).read() } != 0);
+    before_end.count().saturating_add(1)
 }
 
 /// Returns whether the text at `pointer`, which ends with a zero, is `name`. No byte after the zero is read.

@@ -139,6 +139,68 @@ fn memory_that_an_object_would_overlap_is_not_changed() {
     assert_eq!(run(&engine), (Status::Ok as i32, rust_logits(&bytes)));
 }
 
+/// For every function that writes: what it writes may overlap nothing that it reads. Each row moves the place that is
+/// written through the whole length of something that is read, eight bytes at a time.
+#[test]
+fn every_pair_of_arguments_that_overlap_is_refused() {
+    let mut bytes = model::random_model(&DIMS);
+    let mut parallel = resmlp_parallel { workers: 1, for_each: Some(forgetful), context: null_mut() };
+    let mut name = [0u64; 8];
+    name[0] = u64::from_ne_bytes(*b"scalar\0\0");
+    let mut model = parsed(&bytes);
+    let (mut engine, status) = bound(&model, null());
+    assert_eq!(status, Status::Ok as i32);
+    let mut logits = [1.0f32; 64];
+    let (model, engine, parallel) = (&raw mut model, &raw mut engine, &raw mut parallel);
+    let kernels = name.as_mut_ptr().cast::<c_char>();
+    let file = (bytes.as_mut_ptr(), bytes.len());
+    let [of_model, of_engine] =
+        [(model.cast(), size_of::<resmlp_model>()), (engine.cast(), size_of::<resmlp_engine>())];
+    let of_parallel = (parallel.cast(), size_of::<resmlp_parallel>());
+    let of_logits = (logits.as_mut_ptr().cast::<u8>(), size_of_val(&logits));
+    type Write<'a> = &'a dyn Fn(*mut u8) -> i32;
+    // SAFETY: the objects are initialised, and what is refused is not touched, here and below.
+    let init = |place: *mut u8| unsafe { resmlp_engine_init(place.cast(), model, kernels, parallel) };
+    // SAFETY: as above.
+    let info: Write = &|place| unsafe { resmlp_model_info(model, place.cast()) };
+    // SAFETY: as above.
+    let label: Write = &|place| unsafe { resmlp_model_label(model, 0, place.cast()) };
+    // SAFETY: as above.
+    let name: Write = &|place| unsafe { resmlp_engine_kernels(engine, place.cast()) };
+    // SAFETY: as above.
+    let top: Write = &|place| unsafe { resmlp_top(of_logits.0.cast(), 64, place.cast(), 3) };
+    // SAFETY: as above.
+    let parse: Write = &|place| unsafe { resmlp_parse(place.cast(), file.0, file.1) };
+    let rows: [(&str, Write, usize, (*mut u8, usize)); 12] = [
+        ("parse: bytes", parse, size_of::<resmlp_model>(), file),
+        ("info: model", info, size_of::<resmlp_info>(), of_model),
+        ("info: bytes", info, size_of::<resmlp_info>(), file),
+        ("kernels: engine", name, size_of::<resmlp_text>(), of_engine),
+        ("kernels: bytes", name, size_of::<resmlp_text>(), file),
+        ("init: model", &init, size_of::<resmlp_engine>(), of_model),
+        ("init: bytes", &init, size_of::<resmlp_engine>(), file),
+        ("init: parallel", &init, size_of::<resmlp_engine>(), of_parallel),
+        ("init: name", &init, size_of::<resmlp_engine>(), (kernels.cast(), 7)),
+        ("top: logits", top, 3 * size_of::<resmlp_class>(), of_logits),
+        ("label: model", label, size_of::<resmlp_text>(), of_model),
+        ("label: bytes", label, size_of::<resmlp_text>(), file),
+    ];
+    let before = bytes.to_vec();
+    for (what, write, written, read) in rows {
+        // The first place ends eight bytes within what is read, and the last one begins before its end.
+        let places = (0..written + read.1 - 8).step_by(8);
+        for place in places.map(|at| read.0.wrapping_add(at).wrapping_sub((written - 8) & !7)) {
+            if (place as usize) < read.0 as usize + read.1 && (place as usize) + written > read.0 as usize {
+                assert_eq!(write(place), Status::Overlap as i32, "{what} at {place:?}, read at {:?}", read.0);
+            }
+        }
+    }
+    // What was refused has changed nothing.
+    assert!(*bytes == *before && logits == [1.0; 64]);
+    // SAFETY: the engine is initialised.
+    assert_eq!(run(unsafe { &*engine }), (Status::Ok as i32, rust_logits(&bytes)));
+}
+
 #[test]
 fn wrong_lengths_and_overlaps_are_refused() {
     let bytes = model::random_model(&DIMS);
