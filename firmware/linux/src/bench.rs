@@ -8,6 +8,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use resmlp_command_line::to_json;
 use resmlp_runtime::Arithmetic;
 use resmlp_runtime::measure::{Latency, Measured, Phase, Repeats, measure_watched};
 
@@ -40,7 +41,7 @@ pub fn execute(options: &Bench) -> Result<String> {
         write(path, &html::page(&outcome)?)?;
     }
     if options.common.json {
-        serde_json::to_string(&outcome).map_err(|error| Error::about("JSON", &error))
+        to_json(&outcome).map_err(|error| Error::about("JSON", &error))
     } else {
         outcome.warnings.iter().for_each(|warning| say("warning", warning));
         Ok(text::text(&outcome))

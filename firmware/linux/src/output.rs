@@ -1,6 +1,8 @@
-//! Writes results to stdout, and notes, warnings and errors to stderr.
+//! Writes results to stdout, and notes, warnings and errors to stderr, without characters that a terminal would obey.
 
 use std::io::{ErrorKind, Write, stderr, stdout};
+
+use resmlp_command_line::{one_line, printable};
 
 use crate::error::{Error, Result};
 
@@ -8,7 +10,7 @@ use crate::error::{Error, Result};
 /// error.
 pub fn print(text: &str) -> Result<bool> {
     let mut out = stdout().lock();
-    match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
+    match writeln!(out, "{}", printable(text.trim_end())).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Error::about("stdout", &error)),
         Ok(()) => Ok(true),
@@ -18,5 +20,5 @@ pub fn print(text: &str) -> Result<bool> {
 /// Writes a line to stderr: `kind`, which is `note`, `warning` or `error`, and `text`.
 pub fn say(kind: &str, text: &str) {
     // If stderr is closed there is no other place to report that.
-    let _ = writeln!(stderr().lock(), "{kind}: {text}");
+    let _ = writeln!(stderr().lock(), "{kind}: {}", one_line(text));
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use resmlp_command_line::{Guess, SHOWN, guesses};
+use resmlp_command_line::{Guess, SHOWN, guesses, to_json};
 use resmlp_picture::Preprocess;
 use serde::Serialize;
 
@@ -42,7 +42,7 @@ pub fn execute(options: &Run) -> Result<String> {
     }
     let outcome = Outcome { kernels: engine.kernels().name(), results };
     if options.common.json {
-        serde_json::to_string(&outcome).map_err(|error| Error::about("JSON", &error))
+        to_json(&outcome).map_err(|error| Error::about("JSON", &error))
     } else {
         Ok(text(&outcome))
     }

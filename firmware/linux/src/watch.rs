@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use resmlp_command_line::{Guess, SHOWN, guesses};
+use resmlp_command_line::{Guess, SHOWN, guesses, to_json};
 use resmlp_picture::{Limits, Picture, Preprocess};
 use resmlp_runtime::{Engine, Threads};
 use serde::Serialize;
@@ -189,11 +189,7 @@ impl<'a> Viewer<'a> {
             top: if has_head { guesses::<SHOWN>(&self.logits, &self.labels) } else { vec![] },
             embedding: (!has_head).then_some(&*self.logits),
         };
-        let line = if self.json {
-            serde_json::to_string(&seen).map_err(|error| Error::about("JSON", &error))?
-        } else {
-            text(&seen)
-        };
+        let line = if self.json { to_json(&seen).map_err(|error| Error::about("JSON", &error))? } else { text(&seen) };
         let is_read = print(&line)?;
         Ok(is_read && self.count.is_none_or(|count| self.number < count))
     }

@@ -15,7 +15,7 @@ pub trait Report {
 impl<T: Display + Serialize> Report for T {
     fn render(&self, json: bool) -> Result<String> {
         if json {
-            let object = serde_json::to_string(self)
+            let object = resmlp_command_line::to_json(self)
                 .map_err(|error| Error::Usage(format!("the outcome cannot be written as JSON: {error}")))?;
             Ok(object + "\n")
         } else {

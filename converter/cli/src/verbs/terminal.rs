@@ -1,9 +1,10 @@
-//! Prints results on stdout and everything else on stderr.
+//! Prints results on stdout and everything else on stderr, without characters that a terminal would obey.
 
 use std::io::{ErrorKind, Write, stderr, stdout};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use resmlp_cli::error::{Error, Result};
+use resmlp_command_line::{one_line, printable};
 
 /// Prints `text` on stdout. It is no error where the reader has gone away, as `head` does.
 ///
@@ -11,7 +12,7 @@ use resmlp_cli::error::{Error, Result};
 /// Returns the system's error where `text` cannot be written for another reason.
 pub fn print(text: &str) -> Result<()> {
     let mut out = stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(printable(text).as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::io("stdout", error)),
         _ => Ok(()),
     }
@@ -34,7 +35,7 @@ pub fn error(error: &Error) {
 
 fn line(kind: &str, text: &str) {
     // Where stderr is closed there is nobody to tell.
-    let _ = writeln!(stderr().lock(), "{kind}: {text}");
+    let _ = writeln!(stderr().lock(), "{kind}: {}", one_line(text));
 }
 
 /// Creates a progress bar on stderr over `count` steps. The bar is hidden where stderr is no terminal, and disappears

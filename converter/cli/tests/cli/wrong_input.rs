@@ -118,6 +118,35 @@ fn pipes_are_not_waited_for() {
 }
 
 #[test]
+fn names_from_strangers_move_no_cursor() {
+    let folder = tempfile::tempdir().unwrap();
+    let hostile = "\x1b]0;x\x07\u{9b}2J\u{202e}";
+    let shown = "\\u{1b}]0;x\\u{7}\\u{9b}2J\\u{202e}";
+    let labels = file(folder.path(), "labels.txt", ["a", hostile, "c", "d", "e"].join("\n").as_bytes());
+    let picture = folder.path().join(format!("{hostile}.png"));
+    super::write_picture(&picture, 1);
+    let arguments = ["run", &checkpoint(), string(&picture), "--labels", string(&labels)];
+    let is_obeyed = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+
+    let output = super::resmlp(&arguments);
+    let stdout = super::text(&output.stdout);
+    assert!(output.status.success() && !stdout.contains(is_obeyed), "{stdout:?}");
+    assert_eq!(stdout.matches(shown).count(), 2, "{stdout}");
+
+    let output = super::resmlp(&[&arguments[..], &["--json"]].concat());
+    let stdout = super::text(&output.stdout);
+    assert!(!stdout.contains(is_obeyed), "{stdout:?}");
+    let found: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(found["results"][0]["image"], string(&picture));
+    let top = found["results"][0]["top"].as_array().unwrap();
+    assert!(top.iter().any(|guess| guess["label"] == hostile), "{found}");
+
+    let missing = folder.path().join(format!("{hostile}\nerror: forged.pth"));
+    let error = one_error(&["inspect", string(&missing)], 1);
+    assert!(error.contains(&format!("{shown}\\u{{a}}error: forged.pth")) && !error.contains(is_obeyed), "{error:?}");
+}
+
+#[test]
 fn labels_that_do_not_fit() {
     let folder = tempfile::tempdir().unwrap();
     let labels = file(folder.path(), "labels.txt", b"cat\ndog\n");

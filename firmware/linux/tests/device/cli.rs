@@ -151,3 +151,33 @@ fn weights_in_another_layout_are_rearranged_with_a_note() {
     let rearranges = Kernels::fastest().layout().is_some();
     assert_eq!(text(&stderr).contains("note: the weights are rearranged"), rearranges, "{}", text(&stderr));
 }
+
+#[test]
+fn names_from_strangers_move_no_cursor() {
+    let place = Place::new(&DIMS);
+    let name = "\x1b[2J\u{9b}\u{202e}.rgb";
+    std::fs::write(place.path(name), &place.picture).unwrap();
+    let is_obeyed = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+    let run = |words: &str, name: &str| {
+        let output = place.program(words).arg(name).output().unwrap();
+        let [stdout, stderr] = [text(&output.stdout), text(&output.stderr)];
+        assert!(!stdout.contains(is_obeyed) && !stderr.contains(is_obeyed), "{stdout:?} {stderr:?}");
+        [stdout, stderr]
+    };
+    let [stdout, _] = run("run m.rmlp", name);
+    assert!(stdout.starts_with("\\u{1b}[2J\\u{9b}\\u{202e}.rgb\n"), "{stdout}");
+    let [stdout, _] = run("run m.rmlp --json", name);
+    assert_eq!(serde_json::from_str::<Value>(&stdout).unwrap()["results"][0]["image"], name);
+    let [_, stderr] = run("run m.rmlp", "\x1b[2J\nerror: forged");
+    assert!(stderr.contains("error: \\u{1b}[2J\\u{a}error: forged: No such file"), "{stderr}");
+}
+
+#[test]
+fn a_pipe_is_not_waited_for() {
+    let place = Place::new(&DIMS);
+    assert!(std::process::Command::new("mkfifo").arg(place.path("pipe")).status().unwrap().success());
+    for words in ["run pipe p.rgb", "bench pipe", "run m.rmlp pipe"] {
+        let stderr = place.fails(words, 1);
+        assert!(stderr.contains("error: pipe: not a regular file"), "{words}: {stderr}");
+    }
+}

@@ -1,0 +1,85 @@
+//! Text from strangers, made safe for a terminal.
+//!
+//! Labels, tensor names, file names and what a board says come from strangers. A terminal obeys the control characters
+//! in them: they move the cursor, rename the window, or write what the user then runs. Characters of direction make a
+//! name look like another one. So everything that a program prints goes through [`printable`], [`one_line`] or
+//! [`to_json`].
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use serde::Serialize;
+
+/// Returns `text` with each character that a terminal would obey written as its number, such as `\u{1b}`. Line breaks
+/// and tabs stay.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| is_obeyed(c) && c != '\n' && c != '\t')
+}
+
+/// Returns `text` as [`printable`] does, with line breaks written as their numbers too: an error or a note is one line.
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| is_obeyed(c) && c != '\t')
+}
+
+/// Returns a value as JSON, in which each character that a terminal would obey is written as `\u009b` is.
+///
+/// # Errors
+/// Returns serde's error where the value cannot be written as JSON.
+pub fn to_json(value: &(impl Serialize + ?Sized)) -> Result<String, serde_json::Error> {
+    let json = serde_json::to_string(value)?;
+    // Outside of strings JSON has none of these characters, and inside serde has escaped those below the space.
+    Ok(escaped_as(&json, is_obeyed, |text, c| {
+        c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\\u{unit:04x}");
+        });
+    })
+    .into_owned())
+}
+
+/// Returns whether a terminal obeys the character instead of showing it: the control characters C0 and C1, separators
+/// of lines, the characters of direction (Unicode Standard Annex 9), and tags, which are invisible.
+fn is_obeyed(c: char) -> bool {
+    let is_direction =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || is_direction || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+}
+
+fn escaped(text: &str, is_bad: impl Fn(char) -> bool) -> Cow<'_, str> {
+    escaped_as(text, is_bad, |text, c| text.extend(c.escape_unicode()))
+}
+
+/// Replaces each bad character by what `write` appends for it.
+fn escaped_as(text: &str, is_bad: impl Fn(char) -> bool, write: impl Fn(&mut String, char)) -> Cow<'_, str> {
+    if !text.contains(&is_bad) {
+        return text.into();
+    }
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_bad(c) { write(&mut safe, c) } else { safe.push(c) }
+    }
+    safe.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOSTILE: &str = "a\x1b]0;x\x07\u{9b}2J\u{202e}\u{2066}\u{e0041}\r\n\té–猫";
+
+    #[test]
+    fn what_a_terminal_obeys_is_shown_as_a_number() {
+        let expected = "a\\u{1b}]0;x\\u{7}\\u{9b}2J\\u{202e}\\u{2066}\\u{e0041}\\u{d}\n\té–猫";
+        assert_eq!(printable(HOSTILE), expected);
+        assert_eq!(one_line(HOSTILE), expected.replace('\n', "\\u{a}"));
+        assert!(matches!(printable("plain: é–猫\n"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn json_says_the_same_without_such_characters() {
+        let json = to_json(&[HOSTILE]).unwrap();
+        assert!(!json.contains(is_obeyed), "{json:?}");
+        assert!(json.contains("\\u009b2J\\u202e\\u2066\\udb40\\udc41"), "{json}");
+        assert_eq!(serde_json::from_str::<[String; 1]>(&json).unwrap(), [HOSTILE]);
+    }
+}
