@@ -14,6 +14,9 @@ use crate::error::{Error, Result};
 /// Longest payload that is accepted from a board. The logits and labels of the largest model fit.
 const LONGEST_PAYLOAD: usize = 1 << 20;
 
+/// Longest picture that a board may ask for, in bytes. At the line's default speed it takes half an hour.
+const LONGEST_PICTURE: usize = 16 << 20;
+
 /// Default time that a board may take to answer, in addition to the time that the frame takes on the line.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -107,6 +110,12 @@ impl<'p, P: Read + Write> BoardLink<'p, P> {
                 preprocess.validate().map_err(|error| {
                     Error::file(&path, format!("the board asks for pictures that cannot be made: {error}"))
                 })?;
+                if 3 * image[0] * image[1] > LONGEST_PICTURE {
+                    let [height, width] = image;
+                    let asked = format!("the board asks for pictures of {height} × {width} pixels");
+                    let expected = format!("expected at most {LONGEST_PICTURE} bytes, three for each pixel");
+                    return Err(Error::file(&path, format!("{asked}, {expected}")));
+                }
                 let (board, model) = (info.board.to_owned(), info.model.to_owned());
                 Ok(Some(BoardInfo { board, model, preprocess, longest: info.longest as usize }))
             }

@@ -293,3 +293,21 @@ fn a_silent_or_babbling_line_is_given_up() {
         assert!(start.elapsed() < Duration::from_secs(5));
     }
 }
+
+#[test]
+fn a_board_that_asks_for_absurd_pictures_is_refused() {
+    let hello = |image: [u32; 2]| {
+        let (resizing, crop) = (Resizing::Bilinear, 1.0);
+        let (board, model) = ("\x1b[2Jboard", "model");
+        let longest = u32::MAX;
+        let info = Message::Info(Info { version: VERSION, image, classes: 7, longest, resizing, crop, board, model });
+        let mut frame = vec![0; info.encoded_len()];
+        let frame = info.encode(&mut frame).unwrap().to_vec();
+        let link = BoardLink::new(Line(Cursor::new(frame)), Path::new("tty"), 115_200);
+        link.with_patience(Duration::from_millis(20)).hello()
+    };
+    assert_eq!(hello([2000, 2000]).unwrap().preprocess.image, [2000, 2000]);
+    let error = hello([16_384, 16_384]).unwrap_err().to_string();
+    assert!(error.contains("16384 × 16384 pixels, expected at most 16777216 bytes"), "{error}");
+    assert!(hello([u32::MAX, u32::MAX]).unwrap_err().to_string().contains("pictures that cannot be made"));
+}

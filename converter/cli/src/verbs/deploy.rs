@@ -1,6 +1,8 @@
 //! `resmlp deploy`: measures a packed model on a board that ssh reaches.
 
 mod board;
+mod bounded;
+mod page;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -96,13 +98,19 @@ fn measure(board: &Board, args: &Args) -> Result<Outcome> {
     terminal::note(&format!("copying to {}", args.host));
     board.copy(&args.program, "resmlp-device")?;
     board.copy(&args.model, "model.rmlp")?;
-    board.run(&format!("chmod +x {}/resmlp-device", board.folder))?;
-    let text = board.run_guarded(&bench_words(&board.folder, args))?;
+    board.run(&format!("chmod +x {}/resmlp-device", board.folder), 0)?;
+    let text = board.run_guarded(&bench_words(&board.folder, args), longest_report(args))?;
     if let Some(html) = &args.html {
-        let page = board.run(&format!("cat {}/report.html", board.folder))?;
+        let page = board.run(&format!("cat {}/report.html", board.folder), longest_report(args))?;
+        let page = page::guarded(&page).map_err(|problem| board.failure("bench", problem))?;
         write_atomically(html, page.as_bytes())?;
     }
     report(&text, args).map_err(|problem| board.failure("bench", problem))
+}
+
+/// Returns the length of the longest report or page that is accepted, in bytes: they have a time for each run.
+fn longest_report(args: &Args) -> u64 {
+    (4 << 20) + 64 * u64::from(args.runs.unwrap_or(0))
 }
 
 /// Parses the board's report, prints its warnings on stderr and names the model as the user does.
