@@ -6,13 +6,14 @@
 //! lie outside the file.
 
 pub use crate::activation::Activation;
+pub use crate::preprocessing::{Fit, Preprocessing, Resize};
 pub use crate::storage::{Arithmetic, WeightStorage};
 
 /// The first eight bytes of every packed model.
 pub const MAGIC: [u8; 8] = *b"RESMLP\r\n";
 /// The latest version of format and numerics. A model that makes no use of it is written as [`OLDEST_VERSION`].
 pub const VERSION: u32 = 3;
-/// The oldest version that this code reads. Its models compute the exact GELU.
+/// The oldest version that this code reads. Its models compute the exact GELU on cropped pictures.
 pub const OLDEST_VERSION: u32 = 2;
 /// Every tensor starts at a multiple of this number of bytes.
 pub const ALIGNMENT: usize = 64;
@@ -60,37 +61,17 @@ pub mod field {
     pub const HAS_GAINS: usize = 116;
     /// The activation of the channel MLPs, from version 3 on. The bytes are zero in version 2.
     pub const ACTIVATION: usize = 120;
-    /// All bytes from here to the end of the header are zero.
-    pub const RESERVED: usize = 124;
+    /// How pictures are fitted into the network's input, from version 3 on. The bytes are zero in version 2.
+    pub const FIT: usize = 124;
 }
 
-/// Returns the version that a model with this activation is written as: the oldest one that can express it, so that
-/// older readers read every model that they can compute.
-pub fn version_for(activation: Activation) -> u32 {
-    if activation == Activation::Gelu { OLDEST_VERSION } else { VERSION }
-}
-
-/// The filter that resizes a picture before it enters the network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resize {
-    /// Antialiased triangle filter.
-    Bilinear,
-    /// Antialiased cubic filter with a = -0.5.
-    Bicubic,
-}
-
-/// How a picture is turned into the network's input. The runtime takes finished `u8` pixels, so this is for programs
-/// that prepare them.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Preprocessing {
-    /// Interpolation.
-    pub resize: Resize,
-    /// The shorter side is resized to `image / crop` before the centre is cut out.
-    pub crop: f32,
-    /// Mean of each colour that training subtracted, for pixels from 0 to 1. The stem already contains it.
-    pub mean: [f32; 3],
-    /// Standard deviation of each colour by which training divided. The stem already contains it.
-    pub std: [f32; 3],
+/// Returns the version that a model with this activation and fit is written as: the oldest one that can express them,
+/// so that older readers read every model that they can compute.
+pub fn version_for(activation: Activation, fit: Fit) -> u32 {
+    match (activation, fit) {
+        (Activation::Gelu, Fit::Crop) => OLDEST_VERSION,
+        _ => VERSION,
+    }
 }
 
 /// How matrices are cut into panels, so that the kernels of one instruction set read them in sequence.

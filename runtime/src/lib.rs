@@ -36,6 +36,7 @@ mod model;
 pub mod numerics;
 mod parallel;
 mod plan;
+mod preprocessing;
 #[cfg(feature = "std")]
 mod repack;
 mod storage;
@@ -43,7 +44,7 @@ mod top;
 
 pub use activation::Activation;
 pub use engine::{Engine, RunError, Stage};
-pub use format::{Dims, Layout, Preprocessing, Resize};
+pub use format::{Dims, Fit, Layout, Preprocessing, Resize};
 pub use kernels::Kernels;
 pub use model::{Model, ModelError, checksum};
 #[cfg(feature = "std")]

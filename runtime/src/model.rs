@@ -7,7 +7,7 @@ use core::fmt;
 use bytemuck::AnyBitPattern;
 
 use crate::format::{
-    ALIGNMENT, Activation, Arithmetic, Dims, Element, GELU_ENTRIES, HEADER_LEN, Layout, MAGIC, MAX_FIXED,
+    ALIGNMENT, Activation, Arithmetic, Dims, Element, Fit, GELU_ENTRIES, HEADER_LEN, Layout, MAGIC, MAX_FIXED,
     MAX_MULTIPLIER, Map, OLDEST_VERSION, Preprocessing, Resize, Shape, Slot, VERSION, WeightStorage, field,
 };
 
@@ -301,8 +301,8 @@ impl Header<'_> {
                 offset: self.u32(field::OFFSET),
             },
         };
-        let reserved = if self.u32(field::VERSION) == OLDEST_VERSION { field::ACTIVATION } else { field::RESERVED };
-        let zeros = self.0.get(reserved..).is_some_and(|r| r.iter().all(|&b| b == 0));
+        // Version 2 has neither field.
+        let zeros = self.u32(field::VERSION) != OLDEST_VERSION || self.bytes(field::ACTIVATION) == [0; 8];
         match (dims.is_valid(), zeros) {
             (false, _) => Err(ModelError::Field { name: "dimensions" }),
             (_, false) => Err(ModelError::Field { name: "reserved" }),
@@ -323,6 +323,7 @@ impl Header<'_> {
                 1 => Resize::Bicubic,
                 _ => return Err(ModelError::Field { name: "resize" }),
             },
+            fit: Fit::from_code(self.u32(field::FIT)).ok_or(ModelError::Field { name: "fit" })?,
             crop: self.f32(field::CROP),
             mean: triple(field::MEAN),
             std: triple(field::STD),

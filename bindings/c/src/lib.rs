@@ -15,7 +15,7 @@ mod status;
 
 use core::ffi::c_char;
 
-use resmlp_runtime::{Engine, Kernels, Model, Resize, WeightStorage, top};
+use resmlp_runtime::{Engine, Fit, Kernels, Model, Resize, WeightStorage, top};
 
 pub use parallel::{RESMLP_WORKERS_MAX, resmlp_parallel, resmlp_task};
 pub use status::{resmlp_status, resmlp_status_text};
@@ -130,10 +130,12 @@ pub struct resmlp_info {
     /// The filter that resizes a picture before its centre is cut out: 1 for bicubic, 0 for bilinear, both with
     /// antialiasing.
     pub is_bicubic: u32,
-    /// The shorter side of a picture is resized to the model's size divided by this number.
+    /// The shorter side of a picture is resized to the model's size divided by this number, unless is_squashed is 1.
     pub crop: f32,
     /// The activation function: 0 the exact GELU, 1 its tanh approximation, 2 ReLU.
     pub activation: u32,
+    /// 1 where the whole picture is resized to the model's size and nothing is cut off, 0 where the centre is cut out.
+    pub is_squashed: u32,
 }
 
 /// A class and its logit.
@@ -197,6 +199,7 @@ pub unsafe extern "C" fn resmlp_model_info(model: *const resmlp_model, info: *mu
             is_bicubic: u32::from(preprocessing.resize == Resize::Bicubic),
             crop: preprocessing.crop,
             activation: model.activation().code(),
+            is_squashed: u32::from(preprocessing.fit == Fit::Squash),
         };
         // SAFETY: the caller keeps the rules at the top of the header: `info` is valid for writes.
         unsafe { memory::write(info, told, &[read, memory::range(model.bytes().as_ptr(), model.bytes().len())]) }

@@ -17,7 +17,7 @@ use std::path::Path;
 
 pub use error::{Error, Result};
 pub use limits::Limits;
-pub use preprocess::{Preprocess, ResizeMode};
+pub use preprocess::{Fit, Preprocess, ResizeMode};
 
 /// Longest picture file that [`Limits::desktop`] allows, in bytes.
 pub const MAX_FILE_BYTES: u64 = 256 << 20;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use fast_image_resize::FilterType;
-use resmlp_runtime::{Model, Preprocessing, Resize};
+use resmlp_runtime::{self as runtime, Model, Preprocessing, Resize};
 use serde::{Deserialize, Serialize};
 
 use crate::Picture;
@@ -44,12 +44,37 @@ impl fmt::Display for ResizeMode {
     }
 }
 
+/// What happens to a picture whose shape is not that of the network's input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum Fit {
+    /// The shorter side is resized, and the centre is cut out: torchvision's `Resize(size)` and `CenterCrop`.
+    #[default]
+    Crop,
+    /// The whole picture is resized to the input's height and width: torchvision's `Resize((height, width))`.
+    Squash,
+}
+
+impl fmt::Display for Fit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Crop => "crop",
+            Self::Squash => "squash",
+        })
+    }
+}
+
 /// The steps that turn a picture into a network's input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Preprocess {
     /// Height and width of the network's input in pixels.
     pub image: [usize; 2],
-    /// Share of the resized picture's shorter side that the centre crop keeps, from 0.01 to 1.
+    /// How a picture of another shape is fitted to the input.
+    #[serde(default)]
+    pub fit: Fit,
+    /// Share of the resized picture's shorter side that the centre crop keeps, from 0.01 to 1. [`Fit::Squash`] makes no
+    /// use of it.
     pub crop: f32,
     /// Resampling filter.
     pub resize: ResizeMode,
@@ -62,29 +87,44 @@ pub struct Preprocess {
 impl Preprocess {
     /// Returns the preprocessing for a packed model.
     pub fn of(model: &Model) -> Self {
-        let Preprocessing { resize, crop, mean, std } = *model.preprocessing();
+        let Preprocessing { resize, fit, crop, mean, std } = *model.preprocessing();
+        let fit = match fit {
+            runtime::Fit::Crop => Fit::Crop,
+            runtime::Fit::Squash => Fit::Squash,
+        };
         let resize = match resize {
             Resize::Bilinear => ResizeMode::Bilinear,
             Resize::Bicubic => ResizeMode::Bicubic,
         };
-        Self { image: model.dims().image, crop, resize, mean, std }
+        Self { image: model.dims().image, fit, crop, resize, mean, std }
     }
 
     /// Returns the part that a packed model stores as its preprocessing. The size of the input is missing, because the
     /// model's dimensions state it.
     pub fn packed(&self) -> Preprocessing {
-        let Self { resize, crop, mean, std, .. } = *self;
+        let Self { resize, fit, crop, mean, std, .. } = *self;
+        let fit = match fit {
+            Fit::Crop => runtime::Fit::Crop,
+            Fit::Squash => runtime::Fit::Squash,
+        };
         let resize = match resize {
             ResizeMode::Bilinear => Resize::Bilinear,
             ResizeMode::Bicubic => Resize::Bicubic,
         };
-        Preprocessing { resize, crop, mean, std }
+        Preprocessing { resize, fit, crop, mean, std }
     }
 
     /// Returns ImageNet's preprocessing for an input of `image` (height, width) pixels: bicubic, crop 0.9, ImageNet's
     /// mean and standard deviation.
     pub fn imagenet(image: [usize; 2]) -> Self {
-        Self { image, crop: 0.9, resize: ResizeMode::Bicubic, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
+        Self {
+            image,
+            fit: Fit::Crop,
+            crop: 0.9,
+            resize: ResizeMode::Bicubic,
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
+        }
     }
 
     /// Refuses values that no picture can be prepared with.
@@ -111,7 +151,7 @@ impl Preprocess {
         Ok(())
     }
 
-    /// Resizes and crops a picture to the network's input, `[height, width, 3]` of u8.
+    /// Resizes a picture, and crops it if [`Fit`] says so, to the network's input, `[height, width, 3]` of u8.
     ///
     /// Only the part that the crop keeps is resampled, from all the pixels that the filter reaches. If the resized size
     /// equals the picture's own size, the picture is only cropped.
@@ -122,9 +162,13 @@ impl Preprocess {
         self.validate()?;
         let [height, width] = self.image;
         let size = [picture.height(), picture.width()];
-        let scaled = self.scaled_size(size.map(u64::from));
-        let rows = source_span(size[0], scaled[0], height);
-        let columns = source_span(size[1], scaled[1], width);
+        let [rows, columns] = match self.fit {
+            Fit::Crop => {
+                let scaled = self.scaled_size(size.map(u64::from));
+                [source_span(size[0], scaled[0], height), source_span(size[1], scaled[1], width)]
+            }
+            Fit::Squash => size.map(|side| Span { start: 0.0, length: f64::from(side) }),
+        };
         let target = self.image.map(|side| side as u32);
         resample(picture, rows, columns, target, self.resize.filter()).map_err(|error| {
             let [from_height, from_width] = size;
@@ -216,6 +260,22 @@ mod tests {
                     let pixels = Preprocess { resize, ..preprocess(image, crop) }.apply(&picture).unwrap();
                     assert_eq!(pixels, colour.repeat(image[0] * image[1]), "{height} × {width} to {image:?}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_squashed_picture_keeps_its_edges() {
+        // The left half is black and the right half white, and so are the halves of the input.
+        let row = [[0; 3].repeat(60), [255; 3].repeat(60)].concat();
+        let picture = Picture::from_rgb(40, 120, row.repeat(40)).unwrap();
+        for (resize, crop) in [(ResizeMode::Bicubic, 0.5), (ResizeMode::Bilinear, 1.0)] {
+            let squash = Preprocess { fit: Fit::Squash, resize, ..preprocess([20, 10], crop) };
+            let pixels = squash.apply(&picture).unwrap();
+            let expected = [[0; 3].repeat(4), [255; 3].repeat(4)].concat();
+            for row in pixels.chunks_exact(30) {
+                let without_the_middle = [&row[..12], &row[18..]].concat();
+                assert_eq!(without_the_middle, expected, "{resize}");
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use resmlp_picture::{Picture, Preprocess, ResizeMode};
+use resmlp_picture::{Fit, Picture, Preprocess, ResizeMode};
 
 /// How closely the samples of two pictures agree.
 struct Agreement {
@@ -65,12 +65,14 @@ fn preparing_agrees_with_torchvision() {
         let name = name(&path);
         let (picture, spec) = name.strip_suffix(".png").unwrap().split_once("g.").unwrap();
         let picture = format!("{picture}g");
-        let [mode, size, crop] = spec.split('_').collect::<Vec<_>>().try_into().unwrap();
+        let [mode, size, fit] = spec.split('_').collect::<Vec<_>>().try_into().unwrap();
         let size: usize = size.parse().unwrap();
         let source = [fixtures().join("inputs").join(&picture), demo_pictures().join(&picture)];
         let source = source.iter().find(|path| path.exists()).unwrap();
         let preprocess = Preprocess {
-            crop: crop.parse().unwrap(),
+            fit: if fit == "squash" { Fit::Squash } else { Fit::Crop },
+            // A squashed picture makes no use of the crop.
+            crop: fit.parse().unwrap_or(0.5),
             resize: if mode == "bicubic" { ResizeMode::Bicubic } else { ResizeMode::Bilinear },
             ..Preprocess::imagenet([size, size])
         };

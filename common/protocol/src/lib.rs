@@ -26,7 +26,7 @@
 //! |---|---|---|---|
 //! | 1 | hello | PC | empty; the reply is *info* |
 //! | 2 | picture | PC | height × width × 3 bytes: rows from top to bottom, pixels from left to right, red, green, blue interleaved; the model's size; the reply is *result* |
-//! | 3 | info | board | u32 protocol version (2); u32 height; u32 width; u32 classes; u32 longest payload that the board accepts; u32 resizing before the crop (0 bilinear, 1 bicubic); f32 crop; text: board; text: model |
+//! | 3 | info | board | u32 protocol version (2); u32 height; u32 width; u32 classes; u32 longest payload that the board takes; u32 resizing before the crop (0 bilinear, 1 bicubic; 2 more where the whole picture is resized to height × width and nothing is cropped); f32 crop; text: board; text: model |
 //! | 4 | result | board | u32 latency in µs; u32 number of logits; f32 each; u32 number of best classes, 0 to 5; for each: u32 index, f32 probability, text: label, which may be empty |
 //! | 5 | error | board | u32 [code](ErrorCode); text: what is wrong; the reply to a frame that the board cannot handle |
 //!

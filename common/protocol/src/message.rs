@@ -40,6 +40,8 @@ pub struct Info<'a> {
     pub longest: u32,
     /// How pictures are resized for this model before the crop.
     pub resizing: Resizing,
+    /// Whether the whole picture is resized to `image`, whatever its shape is, so that nothing is cropped.
+    pub is_squashed: bool,
     /// Share of the resized picture's shorter side that the crop keeps, 0 to 1.
     pub crop: f32,
     /// Name of the board.
@@ -170,6 +172,10 @@ mod kind {
     pub const ERROR: u32 = 5;
 }
 
+/// Is added to the number of a resizing where the whole picture is resized to the model's size. A PC that does not know
+/// it takes the frame for malformed, so that it never sends a picture that is prepared in the wrong way.
+const SQUASHED: u32 = 2;
+
 /// A function that receives the parts of a payload in order. It returns `None` if it has no room for one.
 type Sink<'s> = dyn FnMut(&[u8]) -> Option<()> + 's;
 
@@ -245,6 +251,7 @@ impl<'a> Info<'a> {
             Resizing::Bilinear => 0,
             Resizing::Bicubic => 1,
         };
+        let resizing = resizing + if self.is_squashed { SQUASHED } else { 0 };
         let [height, width] = self.image;
         for value in [self.version, height, width, self.classes, self.longest, resizing] {
             sink(&value.to_le_bytes())?;
@@ -255,16 +262,19 @@ impl<'a> Info<'a> {
     }
 
     fn read(reader: &mut Reader<'a>) -> Option<Self> {
+        let (version, image) = (reader.u32()?, [reader.u32()?, reader.u32()?]);
+        let (classes, longest, resizing) = (reader.u32()?, reader.u32()?, reader.u32()?);
         Some(Self {
-            version: reader.u32()?,
-            image: [reader.u32()?, reader.u32()?],
-            classes: reader.u32()?,
-            longest: reader.u32()?,
-            resizing: match reader.u32()? {
+            version,
+            image,
+            classes,
+            longest,
+            resizing: match resizing & !SQUASHED {
                 0 => Resizing::Bilinear,
                 1 => Resizing::Bicubic,
                 _ => return None,
             },
+            is_squashed: resizing & SQUASHED != 0,
             crop: reader.f32()?,
             board: reader.text()?,
             model: reader.text()?,

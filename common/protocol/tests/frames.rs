@@ -55,6 +55,7 @@ fn messages<'a>(logits: &'a [f32], text: &'a str) -> [Message<'a>; 5] {
             classes: 1000,
             longest: 150_528,
             resizing: Resizing::Bicubic,
+            is_squashed: false,
             crop: 0.9,
             board: text,
             model: "",
@@ -76,6 +77,28 @@ fn a_frame_is_laid_out_as_documented() {
     assert_eq!(bytes[12..16], crc32fast::hash(&bytes[..12]).to_le_bytes());
     assert_eq!(bytes[16..26], [4, 0, 0, 0, 2, 0, 0, 0, b'n', b'o']);
     assert_eq!(bytes[26..], crc32fast::hash(&[&bytes[..12], &bytes[16..26]].concat()).to_le_bytes());
+}
+
+#[test]
+fn squashing_is_a_resizing_of_its_own() {
+    let [_, _, Message::Info(info), ..] = messages(&[], "") else { panic!("no info") };
+    for (resizing, is_squashed, code) in [
+        (Resizing::Bilinear, false, 0u32),
+        (Resizing::Bicubic, false, 1),
+        (Resizing::Bilinear, true, 2),
+        (Resizing::Bicubic, true, 3),
+    ] {
+        let message = Message::Info(Info { resizing, is_squashed, ..info });
+        let frame = encoded(&message);
+        assert_eq!(frame[16 + 20..][..4], code.to_le_bytes());
+        let mut buffer = [0; LIMIT + OVERHEAD];
+        let mut decoder = Decoder::new(&mut buffer);
+        decoder.push(&frame);
+        assert_eq!(decoder.take(), Some(Ok(message)));
+        // Its numbers end at 3.
+        let payload = [&frame[16..36], &4u32.to_le_bytes(), &frame[40..frame.len() - 4]].concat();
+        assert!(matches!(received(&of_kind(3, &payload), 64)[..], [Err(_)]));
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use resmlp_command_line::Guess;
-use resmlp_picture::{Preprocess, ResizeMode};
+use resmlp_picture::{Fit, Preprocess, ResizeMode};
 use resmlp_protocol::{Decoder, ErrorCode, FrameError, Message, OVERHEAD, Resizing, VERSION};
 use serde::Serialize;
 
@@ -106,7 +106,8 @@ impl<'p, P: Read + Write> BoardLink<'p, P> {
                 };
                 let image = info.image.map(|side| side as usize);
                 // Mean and standard deviation are folded into the model's first layer.
-                let preprocess = Preprocess { resize, crop: info.crop, mean: [0.0; 3], std: [1.0; 3], image };
+                let fit = if info.is_squashed { Fit::Squash } else { Fit::Crop };
+                let preprocess = Preprocess { resize, fit, crop: info.crop, mean: [0.0; 3], std: [1.0; 3], image };
                 preprocess.validate().map_err(|error| {
                     Error::file(&path, format!("the board asks for pictures that cannot be made: {error}"))
                 })?;

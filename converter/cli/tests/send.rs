@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use resmlp_cli::board_link::BoardLink;
 use resmlp_protocol::{Decoder, ErrorCode, FrameError, Info, Logits, Message, Outcome, Resizing, VERSION};
-use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, Resize, Serial, top};
+use resmlp_runtime::{AlignedBytes, Engine, Fit, Kernels, Model, Resize, Serial, top};
 use serde_json::Value;
 use serialport::{SerialPort, TTYPort};
 
@@ -82,6 +82,7 @@ impl<'m> SimulatedBoard<'m> {
                     Resize::Bilinear => Resizing::Bilinear,
                     Resize::Bicubic => Resizing::Bicubic,
                 },
+                is_squashed: model.preprocessing().fit == Fit::Squash,
                 crop: model.preprocessing().crop,
                 board: "simulated board",
                 model: "some model",
@@ -300,7 +301,17 @@ fn a_board_that_asks_for_absurd_pictures_is_refused() {
         let (resizing, crop) = (Resizing::Bilinear, 1.0);
         let (board, model) = ("\x1b[2Jboard", "model");
         let longest = u32::MAX;
-        let info = Message::Info(Info { version: VERSION, image, classes: 7, longest, resizing, crop, board, model });
+        let info = Message::Info(Info {
+            version: VERSION,
+            image,
+            classes: 7,
+            longest,
+            resizing,
+            is_squashed: false,
+            crop,
+            board,
+            model,
+        });
         let mut frame = vec![0; info.encoded_len()];
         let frame = info.encode(&mut frame).unwrap().to_vec();
         let link = BoardLink::new(Line(Cursor::new(frame)), Path::new("tty"), 115_200);

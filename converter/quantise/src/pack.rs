@@ -328,9 +328,9 @@ impl Writer {
     fn header(&mut self, extras: &Extras) {
         let d = self.dims;
         self.put(field::MAGIC, MAGIC);
-        self.put(field::VERSION, version_for(self.activation).to_le_bytes());
+        self.put(field::VERSION, version_for(self.activation, extras.preprocessing.fit).to_le_bytes());
         self.put(field::FILE_LEN, (self.bytes.len() as u64).to_le_bytes());
-        let Preprocessing { resize, crop, mean, std } = extras.preprocessing;
+        let Preprocessing { resize, fit, crop, mean, std } = extras.preprocessing;
         let resize = match resize {
             Resize::Bilinear => 0,
             Resize::Bicubic => 1,
@@ -352,6 +352,7 @@ impl Writer {
             (field::OFFSET, d.layout.offset as usize),
             (field::RESIZE, resize),
             (field::ACTIVATION, self.activation.code() as usize),
+            (field::FIT, fit.code() as usize),
             (field::LABELS_LEN, joined(&extras.labels).len()),
             (field::PROVENANCE_LEN, extras.provenance.len()),
         ] {

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use resmlp_network::{AffinePlacement, Network};
 use resmlp_quantise::{ConvertError, Extras, Request, convert};
-use resmlp_runtime::format::{Layout, Preprocessing, Resize, WeightStorage};
+use resmlp_runtime::format::{Fit, Layout, Preprocessing, Resize, WeightStorage};
 use resmlp_testing::{Random, Shape, cases};
 
 const SHAPE: Shape = Shape { image: [8, 8], patch: 4, dim: 6, hidden: 10, depth: 2, classes: Some(3) };
@@ -27,7 +27,8 @@ fn tensors(network: &mut Network) -> Vec<&mut Vec<f32>> {
 fn convert_both(network: &Network) -> [Result<(), ConvertError>; 2] {
     let pictures: Vec<Vec<u8>> =
         (0..4u32).map(|p| (0..8 * 8 * 3).map(|i: u32| (i * i * (p + 3) >> 3) as u8).collect()).collect();
-    let preprocessing = Preprocessing { resize: Resize::Bilinear, crop: 1.0, mean: [0.5; 3], std: [0.25; 3] };
+    let preprocessing =
+        Preprocessing { resize: Resize::Bilinear, fit: Fit::Crop, crop: 1.0, mean: [0.5; 3], std: [0.25; 3] };
     let extras = Extras { labels: Vec::new(), preprocessing, provenance: String::new() };
     [WeightStorage::Int8, WeightStorage::F16].map(|weights| {
         let layout = if weights == WeightStorage::Int8 { Layout::DEFAULT } else { Layout::F16 };

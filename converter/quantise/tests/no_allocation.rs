@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use resmlp_network::AffinePlacement;
 use resmlp_network::fold;
 use resmlp_quantise::pack::{self, Extras};
-use resmlp_runtime::{AlignedBytes, Engine, Kernels, Model, ParallelFor, Preprocessing, Resize, Serial, Threads, top};
+use resmlp_runtime::{
+    AlignedBytes, Engine, Fit, Kernels, Model, ParallelFor, Preprocessing, Resize, Serial, Threads, top,
+};
 use resmlp_testing::quantised::Style;
 use resmlp_testing::{Random, Shape};
 
@@ -65,7 +67,8 @@ fn check<P: ParallelFor>(file: &[u8], kernels: &'static Kernels, parallel: P, pi
 fn a_forward_pass_allocates_nothing() {
     assert_eq!(allocations(|| drop(std::hint::black_box(vec![1u8]))), 1, "the counter counts");
     let shape = Shape { image: [20, 12], patch: 4, dim: 19, hidden: 45, depth: 2, classes: Some(7) };
-    let preprocessing = Preprocessing { resize: Resize::Bicubic, crop: 1.0, mean: [0.5; 3], std: [0.5; 3] };
+    let preprocessing =
+        Preprocessing { resize: Resize::Bicubic, fit: Fit::Crop, crop: 1.0, mean: [0.5; 3], std: [0.5; 3] };
     let extras = Extras { labels: vec![], preprocessing, provenance: String::new() };
     let mut random = Random(5);
     let picture: Vec<u8> = (0..20 * 12 * 3).map(|_| random.bits() as u8).collect();

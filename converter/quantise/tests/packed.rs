@@ -8,8 +8,8 @@ use resmlp_network::AffinePlacement;
 use resmlp_network::fold;
 use resmlp_quantise::pack::{self, Extras};
 use resmlp_runtime::format::{
-    Activation, Element, HEADER_LEN, Layout, Map, OLDEST_VERSION, Preprocessing, Resize, Shape as TensorShape, Slot,
-    VERSION, WeightStorage, field,
+    Activation, Element, Fit, HEADER_LEN, Layout, Map, OLDEST_VERSION, Preprocessing, Resize, Shape as TensorShape,
+    Slot, VERSION, WeightStorage, field,
 };
 use resmlp_runtime::{AlignedBytes, Model, ModelError, checksum};
 use resmlp_testing::quantised::Style;
@@ -23,6 +23,7 @@ fn extras(labels: &[&str]) -> Extras {
         labels: labels.iter().map(|&label| label.to_owned()).collect(),
         preprocessing: Preprocessing {
             resize: Resize::Bilinear,
+            fit: Fit::Crop,
             crop: 0.875,
             mean: [0.1, -0.2, 0.3],
             std: [0.4, 0.5, 0.6],
@@ -159,13 +160,30 @@ fn header_fields_out_of_range_are_refused_by_name() {
         cases.extend([0.0, -1.0, 257.0, f32::NAN].map(|value| ("mean and std", std, float(value))));
     }
     // In version 2 the bytes from the activation on are reserved.
-    cases.extend([field::ACTIVATION, field::RESERVED].map(|at| ("reserved", at, 1)));
+    cases.extend([field::ACTIVATION, field::FIT].map(|at| ("reserved", at, 1)));
     // This model has four outputs and three channels, so that the absence of a head is a contradiction.
     let network = Random(1).quantised(&Shape { classes: Some(4), ..TINY }, Style { extreme: false, gains: true });
     let file = pack::int8(&network, SMALL_PANELS, &extras(&[])).unwrap();
     for (name, at, value) in cases {
         let error = Model::parse(&with(&file, at, &value.to_le_bytes())).err();
         assert_eq!(error, Some(ModelError::Field { name }), "{value:#x} at {at}");
+    }
+}
+
+#[test]
+fn the_version_is_the_oldest_that_has_the_fit() {
+    let network = Random(1).quantised(&TINY, Style { extreme: false, gains: false });
+    for (fit, version) in [(Fit::Crop, 2u32), (Fit::Squash, 3)] {
+        let mut extras = extras(&[]);
+        extras.preprocessing.fit = fit;
+        let file = AlignedBytes::from(&*pack::int8(&network, SMALL_PANELS, &extras).unwrap());
+        assert_eq!(file[field::VERSION..][..4], version.to_le_bytes());
+        assert_eq!(Model::parse(&file).unwrap().preprocessing(), &extras.preprocessing);
+        let newer = with(&file, field::VERSION, &VERSION.to_le_bytes());
+        for unknown in [2, 256, u32::MAX] {
+            let error = Model::parse(&with(&newer, field::FIT, &unknown.to_le_bytes())).err();
+            assert_eq!(error, Some(ModelError::Field { name: "fit" }));
+        }
     }
 }
 
@@ -204,7 +222,7 @@ fn dimensions_that_do_not_give_the_length_are_refused() {
     for at in [field::LABELS_LEN, field::PROVENANCE_LEN] {
         vast[at..][..4].copy_from_slice(&u32::MAX.to_le_bytes());
     }
-    let error = Model::parse(&with(&vast, field::RESERVED, &[0])).err();
+    let error = Model::parse(&with(&vast, field::FIT, &[0])).err();
     assert!(matches!(error, Some(ModelError::Length { .. })), "{error:?}");
 }
 

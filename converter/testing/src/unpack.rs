@@ -31,6 +31,7 @@ pub struct Header {
     pub provenance_len: usize,
     pub has_gains: bool,
     pub activation: u32,
+    pub fit: u32,
 }
 
 /// The contents of a model file.
@@ -50,7 +51,6 @@ fn header(file: &[u8]) -> Header {
     let f32_at = |at: usize| f32::from_bits(u32_at(at));
     let size = |at: usize| u32_at(at) as usize;
     assert_eq!(&file[..8], b"RESMLP\r\n");
-    assert_eq!(file[124..128], [0; 4]);
     Header {
         version: u32_at(8),
         file_len: u64::from_le_bytes(file[16..24].try_into().unwrap()),
@@ -74,6 +74,7 @@ fn header(file: &[u8]) -> Header {
         provenance_len: size(112),
         has_gains: u32_at(116) == 1,
         activation: u32_at(120),
+        fit: u32_at(124),
     }
 }
 
@@ -139,7 +140,10 @@ fn plain(bias: &[i32], weights: &[i8], offset: i32) -> Vec<i32> {
 pub fn unpack(file: &[u8]) -> Unpacked {
     let h = header(file);
     // A file has the older version where that is enough.
-    assert_eq!((h.version, h.file_len, h.precision), (2 + u32::from(h.activation != 0), file.len() as u64, 0));
+    assert_eq!(
+        (h.version, h.file_len, h.precision),
+        (2 + u32::from([h.activation, h.fit] != [0; 2]), file.len() as u64, 0)
+    );
     let text = |from: usize, len: usize| String::from_utf8(file[from..from + len].to_vec()).unwrap();
     let (labels, provenance) = (text(128, h.labels_len), text(128 + h.labels_len, h.provenance_len));
     let mut file = Cursor { file, at: 128 + h.labels_len + h.provenance_len, header: h };

@@ -1,7 +1,7 @@
 //! Classifies pictures.
 
 use resmlp_protocol::{Guess, Info, Logits, Outcome, Resizing, TOP, VERSION};
-use resmlp_runtime::{Engine, Model, ParallelFor, Resize, RunError, Stage, most_probable};
+use resmlp_runtime::{Engine, Fit, Model, ParallelFor, Resize, RunError, Stage, most_probable};
 
 use crate::arena::Arena;
 use crate::clock::{Clock, Span};
@@ -94,6 +94,7 @@ impl<'m, P: ParallelFor> Classifier<'m, P> {
                 Resize::Bilinear => Resizing::Bilinear,
                 Resize::Bicubic => Resizing::Bicubic,
             },
+            is_squashed: preprocessing.fit == Fit::Squash,
             crop: preprocessing.crop,
             board,
             model: shortened(model.provenance(), DESCRIPTION),

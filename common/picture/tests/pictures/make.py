@@ -2,7 +2,8 @@
 
 Every picture NAME comes with what Pillow makes of it:
   decoded/NAME.png         decoded, turned upright and converted to RGB
-  prepared/NAME.SPEC.png   resized and cropped by torchvision from the decoded picture; SPEC is MODE_SIZE_CROP
+  prepared/NAME.SPEC.png   resized and cropped by torchvision from the decoded picture; SPEC is MODE_SIZE_CROP,
+                           or MODE_SIZE_squash where the whole picture is resized to a square
 """
 
 import pathlib
@@ -83,6 +84,9 @@ PREPARED = [
     ("wide.png", "bicubic", 33, 0.9),
     ("tall.png", "bilinear", 17, 1.0),
     ("one_pixel.png", "bicubic", 5, 0.9),
+    ("rgb.png", "bicubic", 40, "squash"),
+    ("horse.png", "bilinear", 64, "squash"),
+    ("tall.png", "bicubic", 17, "squash"),
 ]
 
 
@@ -101,7 +105,10 @@ def main():
         upright(path).save(f"decoded/{path.name}.png", optimize=True)
     for name, mode, size, crop in PREPARED:
         source = pathlib.Path("inputs") / name
-        steps = Compose([Resize(int(size / crop), InterpolationMode(mode)), CenterCrop(size)])
+        if crop == "squash":
+            steps = Resize((size, size), InterpolationMode(mode))
+        else:
+            steps = Compose([Resize(int(size / crop), InterpolationMode(mode)), CenterCrop(size)])
         image = steps(upright(source if source.exists() else DEMO / name))
         image.save(f"prepared/{name}.{mode}_{size}_{crop}.png", optimize=True)
 

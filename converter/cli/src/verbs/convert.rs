@@ -157,7 +157,7 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     let extras = Extras {
         labels,
         preprocessing: preprocess.packed(),
-        provenance: provenance(&args.file, &checkpoint, calibration.pictures.len()),
+        provenance: provenance(&args.file, &checkpoint, &preprocess, calibration.pictures.len()),
     };
     let request = Request {
         network: &checkpoint.network,
@@ -208,7 +208,7 @@ pub fn quantise(path: &Path, request: &Request) -> Result<Converted> {
 ///
 /// Its fields are `checkpoint` (file name), `format`, `dialect`, `parameters`, `calibration_pictures`, `converter`,
 /// `format_version` and, where it is not the exact GELU, `activation`.
-pub fn provenance(path: &Path, checkpoint: &Checkpoint, pictures: usize) -> String {
+pub fn provenance(path: &Path, checkpoint: &Checkpoint, preprocess: &Preprocess, pictures: usize) -> String {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
     let mut provenance = json!({
         "checkpoint": name,
@@ -217,7 +217,7 @@ pub fn provenance(path: &Path, checkpoint: &Checkpoint, pictures: usize) -> Stri
         "parameters": checkpoint.parameters,
         "calibration_pictures": pictures,
         "converter": concat!("resmlp ", env!("CARGO_PKG_VERSION")),
-        "format_version": version_for(checkpoint.network.activation),
+        "format_version": version_for(checkpoint.network.activation, preprocess.packed().fit),
     });
     let activation = checkpoint.network.activation;
     if activation != Activation::Gelu {

@@ -124,7 +124,7 @@ impl Demo {
         let extras = Extras {
             labels: self.labels.clone(),
             preprocessing: self.preprocess.packed(),
-            provenance: convert::provenance(&self.path, &self.checkpoint, calibration.pictures.len()),
+            provenance: convert::provenance(&self.path, &self.checkpoint, &self.preprocess, calibration.pictures.len()),
         };
         let converted = convert::quantise(
             &self.path,

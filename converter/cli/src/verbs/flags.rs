@@ -7,7 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use resmlp_checkpoint::LoadOptions;
 use resmlp_cli::error::{Error, Result};
 use resmlp_network::Activation;
-use resmlp_picture::{Preprocess, ResizeMode};
+use resmlp_picture::{Fit, Preprocess, ResizeMode};
 
 /// How a checkpoint is read, where its file alone does not say it.
 #[derive(Args, Clone, Debug, Default)]
@@ -87,6 +87,10 @@ pub struct PreprocessFlags {
     #[arg(long, value_name = "R,G,B", value_parser = std, allow_hyphen_values = true)]
     std: Option<[f32; 3]>,
 
+    /// How a picture of another shape is fitted to the network's input [default: crop]
+    #[arg(long, value_name = "FIT")]
+    fit: Option<Fit>,
+
     /// Share of the resized picture's shorter side that the centre crop keeps; 1.0 keeps all of it [default: 0.9]
     #[arg(long, value_name = "SHARE")]
     crop: Option<f32>,
@@ -102,19 +106,21 @@ impl PreprocessFlags {
     /// # Errors
     /// Returns a sentence that names the flags which were given.
     pub fn refuse_for_model(&self, path: &Path) -> Result<()> {
-        let Self { mean, std, crop, resize_mode } = self;
+        let Self { mean, std, fit, crop, resize_mode } = self;
         let given = [
             ("--mean", mean.is_some()),
             ("--std", std.is_some()),
+            ("--fit", fit.is_some()),
             ("--crop", crop.is_some()),
             ("--resize-mode", resize_mode.is_some()),
         ];
         refuse(path, "it carries its own preprocessing", &given)
     }
 
-    /// Returns whether mean, standard deviation, crop and resize mode are given, in this order.
-    pub fn given(&self) -> [bool; 4] {
-        [self.mean.is_some(), self.std.is_some(), self.crop.is_some(), self.resize_mode.is_some()]
+    /// Returns whether mean, standard deviation, fit, crop and resize mode are given, in this order.
+    pub fn given(&self) -> [bool; 5] {
+        let Self { mean, std, fit, crop, resize_mode } = self;
+        [mean.is_some(), std.is_some(), fit.is_some(), crop.is_some(), resize_mode.is_some()]
     }
 
     /// Returns `default`, changed in what the flags say.
@@ -124,6 +130,7 @@ impl PreprocessFlags {
     pub fn over(&self, default: &Preprocess) -> Result<Preprocess> {
         let preprocess = Preprocess {
             image: default.image,
+            fit: self.fit.unwrap_or(default.fit),
             crop: self.crop.unwrap_or(default.crop),
             resize: self.resize_mode.unwrap_or(default.resize),
             mean: self.mean.unwrap_or(default.mean),

@@ -8,7 +8,7 @@ use resmlp_cli::classifier::Classifier;
 use resmlp_cli::error::{Error, Result};
 use resmlp_cli::packed::{self, PackedModel};
 use resmlp_network::AffinePlacement;
-use resmlp_picture::Preprocess;
+use resmlp_picture::{Fit, Preprocess};
 use resmlp_runtime::format::version_for;
 use resmlp_runtime::{Dims, Kernels, Layout, Serial};
 use serde::Serialize;
@@ -48,7 +48,7 @@ pub struct Outcome {
     activation: Option<String>,
     /// Where `activation` comes from: `file`, `flag` (`--activation`) or `assumed`.
     activation_source: Option<&'static str>,
-    /// How pictures are prepared: `resize`, `crop`, `mean`, `std` and `image`. A packed model carries these settings. For a
+    /// How pictures are prepared: `resize`, `fit`, `crop`, `mean`, `std` and `image`. A packed model carries these settings. For a
     /// checkpoint they are what `convert` would use with the same flags.
     preprocessing: Preprocess,
     /// Where each of these settings comes from: `file`, `flag`, `assumed`, or a key such as
@@ -182,7 +182,7 @@ fn model(path: &Path, bytes: u64) -> Result<Outcome> {
     let parameters = parameters(&dims);
     Ok(Outcome {
         kind: "model",
-        format: format!("rmlp {}", version_for(model.activation())),
+        format: format!("rmlp {}", version_for(model.activation(), model.preprocessing().fit)),
         dialect: provenance["dialect"].as_str().map(str::to_owned),
         affine: None,
         activation: Some(model.activation().name().to_owned()),
@@ -252,8 +252,12 @@ impl fmt::Display for Outcome {
             ("macs", grouped(self.macs)),
             ("bytes", format!("{}, {:.3} a parameter", grouped(self.bytes), self.bytes_per_parameter)),
         ];
-        let Preprocess { crop, resize, mean, std, .. } = &self.preprocessing;
-        rows.push(("pictures", format!("{resize}, crop {crop}, mean {mean:?}, std {std:?}")));
+        let Preprocess { fit, crop, resize, mean, std, .. } = &self.preprocessing;
+        let fit = match fit {
+            Fit::Crop => format!("crop {crop}"),
+            Fit::Squash => "squash".to_owned(),
+        };
+        rows.push(("pictures", format!("{resize}, {fit}, mean {mean:?}, std {std:?}")));
         rows.push(("taken from", self.preprocessing_sources.to_string()));
         if let Some(model) = &self.model {
             rows.extend(model.rows());

@@ -7,7 +7,7 @@ use std::path::Path;
 use resmlp_checkpoint::config::{self, Config, CropMode, Interpolation, Sourced};
 use resmlp_checkpoint::{Checkpoint, labels};
 use resmlp_cli::error::Result;
-use resmlp_picture::{Preprocess, ResizeMode};
+use resmlp_picture::{Fit, Preprocess, ResizeMode};
 use serde::Serialize;
 
 use super::flags::{LabelFlags, PreprocessFlags};
@@ -21,6 +21,8 @@ pub struct Sources {
     pub mean: String,
     /// The source of the standard deviation.
     pub std: String,
+    /// The source of the fit.
+    pub fit: String,
     /// The source of the crop.
     pub crop: String,
     /// The source of the filter.
@@ -30,22 +32,32 @@ pub struct Sources {
 impl Sources {
     /// Returns the sources of a packed model, which carries every setting.
     pub fn of_model() -> Self {
-        let [mean, std, crop, resize] = ["file"; 4].map(str::to_owned);
-        Self { mean, std, crop, resize }
+        Self::all("file")
+    }
+
+    fn all(source: &str) -> Self {
+        let [mean, std, fit, crop, resize] = [source; 5].map(str::to_owned);
+        Self { mean, std, fit, crop, resize }
+    }
+
+    /// The sources of mean, standard deviation, fit, crop and filter, in this order.
+    fn each(&mut self) -> [&mut String; 5] {
+        [&mut self.mean, &mut self.std, &mut self.fit, &mut self.crop, &mut self.resize]
     }
 }
 
 impl fmt::Display for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { mean, std, crop, resize } = self;
-        let settings = [("filter", resize), ("crop", crop), ("mean", mean), ("std", std)];
+        let Self { mean, std, fit, crop, resize } = self;
+        let settings = [("filter", resize), ("fit", fit), ("crop", crop), ("mean", mean), ("std", std)];
         let all = |source: &str| settings.iter().all(|(_, found)| *found == source);
         if all("file") {
             return f.write_str("the model itself");
         }
         if all("assumed") {
-            return f
-                .write_str("nowhere: ImageNet's are assumed (--resize-mode, --crop, --mean and --std name others)");
+            return f.write_str(
+                "nowhere: ImageNet's are assumed (--resize-mode, --fit, --crop, --mean and --std name others)",
+            );
         }
         let texts: Vec<String> = settings.iter().map(|(name, source)| format!("{name}: {source}")).collect();
         f.write_str(&texts.join("; "))
@@ -75,10 +87,7 @@ pub fn stated(
 ) -> Result<Stated> {
     let config = config::beside(path)?;
     let mut default = Preprocess::imagenet(checkpoint.network.image);
-    let mut sources = Sources::of_model();
-    for source in [&mut sources.mean, &mut sources.std, &mut sources.crop, &mut sources.resize] {
-        *source = "assumed".to_owned();
-    }
+    let mut sources = Sources::all("assumed");
     if let Some(config) = &config {
         configure(config, &mut default, &mut sources);
     }
@@ -86,10 +95,7 @@ pub fn stated(
         (default.mean, default.std) = (mean, std);
         (sources.mean, sources.std) = ("file".to_owned(), "file".to_owned());
     }
-    for (source, is_flag) in [&mut sources.mean, &mut sources.std, &mut sources.crop, &mut sources.resize]
-        .into_iter()
-        .zip(preprocess.given())
-    {
+    for (source, is_flag) in sources.each().into_iter().zip(preprocess.given()) {
         if is_flag {
             *source = "flag".to_owned();
         }
@@ -127,11 +133,20 @@ fn configure(config: &Config, preprocess: &mut Preprocess, sources: &mut Sources
             sources.resize.clone_from(&filter.source);
         }
     }
-    if let Some(mode) = config.crop_mode.as_ref().filter(|mode| mode.value != CropMode::Centre) {
-        terminal::note(&format!(
-            "{} asks for another fit than a crop of the centre, which is what is done",
-            mode.source
-        ));
+    if let Some(mode) = &config.crop_mode {
+        let fit = match &mode.value {
+            CropMode::Centre => Some(Fit::Crop),
+            CropMode::Squash => Some(Fit::Squash),
+            CropMode::Other(name) => {
+                let message = format!("{} asks for '{name}', which is not known here", mode.source);
+                terminal::note(&format!("{message}: the centre is cut out"));
+                None
+            }
+        };
+        if let Some(fit) = fit {
+            preprocess.fit = fit;
+            sources.fit.clone_from(&mode.source);
+        }
     }
 }
 

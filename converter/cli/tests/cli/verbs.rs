@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use resmlp_picture::{Fit, Picture, Preprocess};
 use serde_json::Value;
 
 use super::{checkpoint, dataset, fails, fixture, json, resmlp, string, text};
@@ -214,6 +215,32 @@ fn inspect_tells_what_a_model_is_made_of() {
     let (found, source) = (json(&["inspect", &model, "--json"]), json(&["inspect", &embedding, "--json"]));
     assert!(found["classes"].is_null() && found["precision"] == "f16");
     assert_eq!(found["parameters"], source["parameters"]);
+}
+
+#[test]
+fn a_squashing_model_sees_the_whole_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| string(&folder.path().join(name)).to_owned();
+    let convert = |name, flags: &[&str]| convert(folder.path(), name, &checkpoint(), flags).0;
+    let squashing = convert("squash.rmlp", &["--precision", "f16", "--fit", "squash", "--crop", "0.5"]);
+    let cropping = convert("crop.rmlp", &["--precision", "f16", "--crop", "1.0"]);
+    let found = json(&["inspect", &squashing, "--json"]);
+    assert_eq!((&found["preprocessing"]["fit"], &found["format"]), (&"squash".into(), &"rmlp 3".into()));
+    assert_eq!(json(&["inspect", &cropping, "--json"])["preprocessing"]["fit"], "crop");
+
+    let image = [0, 1].map(|side| found["image"][side].as_u64().unwrap() as usize);
+    let row = |y: u32| (0..90).flat_map(move |x: u32| [x * 2, y * 8, x * y % 256].map(|value| value as u8));
+    let wide = Picture::from_rgb(30, 90, (0..30).flat_map(row).collect()).unwrap();
+    let squash = Preprocess { fit: Fit::Squash, ..Preprocess::imagenet(image) };
+    let squashed = squash.apply(&wide).unwrap();
+    for (name, [height, width], rgb) in [("wide.png", [30, 90], wide.rgb()), ("squashed.png", image, &squashed[..])] {
+        image::RgbImage::from_raw(width as u32, height as u32, rgb.to_vec()).unwrap().save(path(name)).unwrap();
+    }
+    let logits = |model: &str, name: &str| json(&["run", model, &path(name), "--json"])["results"][0]["logits"].clone();
+    assert!(logits(&squashing, "wide.png").is_array());
+    assert_eq!(logits(&squashing, "wide.png"), logits(&squashing, "squashed.png"));
+    assert_eq!(logits(&squashing, "squashed.png"), logits(&cropping, "squashed.png"));
+    assert_ne!(logits(&squashing, "wide.png"), logits(&cropping, "wide.png"));
 }
 
 #[test]

@@ -295,6 +295,7 @@ fn flags_of_checkpoints_are_refused_for_a_packed_model() {
         &["--embedding"],
         &["--onnx-output", "logits"],
         &["--image-size", "24"],
+        &["--fit", "squash"],
         &["--crop", "0.5"],
     ];
     for verb in &verbs {

@@ -1,0 +1,50 @@
+//! How pictures are prepared for a model, as its header says it.
+
+/// Interpolation of the picture before it enters the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resize {
+    /// Antialiased triangle filter.
+    Bilinear,
+    /// Antialiased cubic filter with a = -0.5.
+    Bicubic,
+}
+
+/// How a picture of another shape is fitted to the network's input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fit {
+    /// The shorter side is resized, and the centre is cut out.
+    #[default]
+    Crop,
+    /// The whole picture is resized to the input's height and width, whatever its shape is.
+    Squash,
+}
+
+impl Fit {
+    /// Returns the number that stands for the fit in a file's header.
+    pub const fn code(self) -> u32 {
+        match self {
+            Self::Crop => 0,
+            Self::Squash => 1,
+        }
+    }
+
+    /// Returns the fit that a number in a file's header stands for.
+    pub fn from_code(code: u32) -> Option<Self> {
+        [Self::Crop, Self::Squash].into_iter().find(|fit| fit.code() == code)
+    }
+}
+
+/// How a picture becomes the network's input. The runtime takes ready `u8` pixels; this is for who makes them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Preprocessing {
+    /// Interpolation.
+    pub resize: Resize,
+    /// What happens where the picture's shape is not the input's.
+    pub fit: Fit,
+    /// The shorter side is resized to `image / crop` before the centre is cut out. [`Fit::Squash`] makes no use of it.
+    pub crop: f32,
+    /// Mean that was subtracted in training, of pixels in 0..1; folded into the stem already.
+    pub mean: [f32; 3],
+    /// Standard deviation that was divided by in training; folded into the stem already.
+    pub std: [f32; 3],
+}
