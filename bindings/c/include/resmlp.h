@@ -163,13 +163,17 @@ typedef struct resmlp_info {
    */
   uint32_t is_bicubic;
   /**
-   * The shorter side of a picture is resized to the model's size divided by this number.
+   * The shorter side of a picture is resized to the model's size divided by this number, unless is_squashed is 1.
    */
   float crop;
   /**
    * The activation function: 0 the exact GELU, 1 its tanh approximation, 2 ReLU.
    */
   uint32_t activation;
+  /**
+   * 1 where the whole picture is resized to the model's size and nothing is cut off, 0 where the centre is cut out.
+   */
+  uint32_t is_squashed;
 } resmlp_info;
 
 /**
