@@ -1,6 +1,6 @@
 //! How pictures are prepared for a model, as its header says it.
 
-/// Interpolation of the picture before it enters the network.
+/// The filter that resizes a picture before it enters the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resize {
     /// Antialiased triangle filter.
@@ -34,7 +34,8 @@ impl Fit {
     }
 }
 
-/// How a picture becomes the network's input. The runtime takes ready `u8` pixels; this is for who makes them.
+/// How a picture is turned into the network's input. The runtime takes finished `u8` pixels, so this is for programs
+/// that prepare them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Preprocessing {
     /// Interpolation.
@@ -43,8 +44,8 @@ pub struct Preprocessing {
     pub fit: Fit,
     /// The shorter side is resized to `image / crop` before the centre is cut out. [`Fit::Squash`] makes no use of it.
     pub crop: f32,
-    /// Mean that was subtracted in training, of pixels in 0..1; folded into the stem already.
+    /// Mean of each colour that training subtracted, for pixels from 0 to 1. The stem already contains it.
     pub mean: [f32; 3],
-    /// Standard deviation that was divided by in training; folded into the stem already.
+    /// Standard deviation of each colour by which training divided. The stem already contains it.
     pub std: [f32; 3],
 }
