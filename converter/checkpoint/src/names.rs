@@ -6,6 +6,7 @@ mod dialects;
 mod foreign;
 mod head;
 mod head_file;
+mod head_names;
 mod map;
 mod reason;
 mod reparametrise;
@@ -149,7 +150,7 @@ fn public_layout(
     };
     let around = Surroundings::new(words, &prefix, &others, taker.names());
     foreign::refuse(path, taker, &prefix, |name| {
-        around.is_elsewhere(name) || around.stranger(name).is_some() || head::is_head(&name[prefix.len()..])
+        around.is_elsewhere(name) || around.stranger(name).is_some() || head_names::is_head(&name[prefix.len()..])
     })?;
     if !others.is_empty() {
         notes.push(choice(&prefix, &others));

@@ -2,6 +2,7 @@
 
 mod archive;
 mod legacy;
+mod limits;
 mod pickle;
 mod reason;
 mod rebuild;

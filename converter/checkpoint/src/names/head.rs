@@ -1,5 +1,6 @@
 //! Finds the classifier: one linear layer under any of the usual names, in the network or beside it.
 
+use super::head_names::{ROOTS, root};
 use super::reason::NamesReason;
 use super::reparametrise::PAIRS;
 use super::surroundings::Surroundings;
@@ -7,33 +8,6 @@ use super::take::Taker;
 use crate::error::Result;
 use resmlp_network::Linear;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// First words of the names that people give classifiers.
-const ROOTS: [&str; 23] = [
-    "head",
-    "heads",
-    "classifier",
-    "classifiers",
-    "fc",
-    "linear",
-    "mlp_head",
-    "cls_head",
-    "class_head",
-    "classification_head",
-    "classifier_head",
-    "linear_head",
-    "linear_classifier",
-    "head_fc",
-    "head_dist",
-    "fc_out",
-    "last_linear",
-    "predictions",
-    "logits",
-    "output",
-    "out",
-    "output_layer",
-    "probe",
-];
 
 /// What a classifier is that stands beside several networks.
 const SHARED: &str = "a classifier that may belong to any of several networks in the file; --embedding leaves it out";
@@ -43,20 +17,10 @@ fn last_word(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or(name)
 }
 
-/// The first word of a name.
-fn root(name: &str) -> &str {
-    name.split('.').next().unwrap_or(name)
-}
-
 /// The layer that the tensor `name` belongs to, even if the tensor is only half of a parameter.
 fn layer(name: &str) -> String {
     let parameter = PAIRS.iter().find_map(|pair| pair.parameter_of(name)).unwrap_or_else(|| name.to_string());
     parameter.rsplit_once('.').map_or(String::new(), |(layer, _)| layer.to_string())
-}
-
-/// Whether `name` begins as a classifier's does.
-pub(super) fn is_head(name: &str) -> bool {
-    root(name) != name && ROOTS.contains(&root(name))
 }
 
 /// Takes the classifier, or `joined` where the caller has one from another file; `own` is the dialect's name for it.

@@ -1,7 +1,7 @@
 //! Tells what a name outside the network's own modules belongs to.
 
 use super::dialects::Words;
-use super::head::is_head;
+use super::head_names::is_head;
 use super::strangers::{projection_heads, stranger};
 use std::collections::BTreeSet;
 

@@ -7,8 +7,9 @@
 //! Names and bytes stay in the input. What is made besides is charged to one budget, a small multiple of the file's
 //! length, before it is made, so the whole stays linear in the file's length in time and memory.
 
+use super::limits::{MOST_DIMENSIONS, NAME_LIMIT};
 use super::reason::PickleReason;
-use super::rebuild::{self, MOST_DIMENSIONS};
+use super::rebuild;
 use super::value::{Place, Ref, Storage, Value};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -470,9 +471,6 @@ const STOP: u8 = b'.';
 const ALLOCATION: usize = 32;
 /// What a value in a box of its own takes besides its lists.
 const BOX_COST: usize = 96;
-
-/// Longest name of a class, module or storage that is taken for one.
-pub(super) const NAME_LIMIT: usize = 1000;
 
 /// Returns `name`, which must not be absurdly long.
 pub(super) fn sane_name(name: &str) -> Parse<&str> {

@@ -1,6 +1,6 @@
 //! What can be wrong with a file of `torch.save`.
 
-use super::pickle::NAME_LIMIT;
+use super::limits::NAME_LIMIT;
 
 /// Why a PyTorch file cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,7 @@
 //! The few calls of a checkpoint's pickle that mean something here: those that rebuild tensors, arrays and
 //! dictionaries.
 
+use super::limits::MOST_DIMENSIONS;
 use super::pickle::{Machine, Parse, sane_name};
 use super::reason::PickleReason;
 use super::value::{Dtype, Element, Obstacle, Place, Ref, Storage, Value, View};
@@ -290,9 +291,6 @@ fn count(machine: &Machine, reference: Ref) -> Option<usize> {
         _ => None,
     }
 }
-
-/// Most dimensions a tensor may have; a weight has four at most.
-pub(super) const MOST_DIMENSIONS: usize = 16;
 
 fn counts(machine: &Machine, reference: Ref) -> Option<Vec<usize>> {
     let members = machine.members(reference).filter(|members| members.len() <= MOST_DIMENSIONS)?;

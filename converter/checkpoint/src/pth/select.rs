@@ -1,6 +1,7 @@
 //! Finds the network's weights among everything that a training script saved.
 
-use super::pickle::{Machine, NAME_LIMIT};
+use super::limits::NAME_LIMIT;
+use super::pickle::Machine;
 use super::reason::PthReason;
 use super::rebuild::class_name;
 use super::value::{Obstacle, Ref, Value, View};

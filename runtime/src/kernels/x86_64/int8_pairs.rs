@@ -6,11 +6,14 @@
 //! broadcast costs as much as an addition, so each number of the right operand is broadcast to the rows of three left
 //! panels. Rows that are left over are broadcast to the columns of a right panel.
 
+mod ahead;
+
 use core::arch::x86_64::*;
 use core::mem::MaybeUninit;
 
-use super::tile_256::{BLOCK, COLUMNS, GROUP, RIGHT_PANELS, ROWS, Sums, load, prefetch};
+use super::tile_256::{BLOCK, COLUMNS, GROUP, RIGHT_PANELS, ROWS, Sums, load};
 use crate::kernels::operands::Product;
+use ahead::Ahead;
 
 /// Pairs of groups of the contraction that are widened at a time: 6 KB of a right panel, 12 KB of left ones.
 const CHUNK: usize = 32;
@@ -398,7 +401,7 @@ pub(super) fn sum_up<P: Planes>(p: &Product, left: &[u8], rows: usize, sums: &mu
     let four_sums = zeros(&mut four_sums, fours);
     let mut four_terms = [zero; FOURS];
     for chunk in 0..chunks {
-        let mut ahead = Ahead::new(p, chunk, threes + fours);
+        let mut ahead = Ahead::new(p, 2 * CHUNK, chunk, threes + fours);
         let mut wide = [&[][..]; RIGHT_PANELS];
         let rights = p.right.chunks_exact((COLUMNS * p.k).max(1)).map(|panel| part(panel, chunk));
         for (((wide, right), buffer), terms) in
@@ -458,43 +461,6 @@ fn settle_panel<'s, P: Planes>(
     for (four, (rows, row_terms)) in fours.enumerate() {
         let Some(sums) = sums.get_mut(four / 2) else { continue };
         settle_rows::<P>(rows, row_terms, column_terms, four % 2 == 1, sums);
-    }
-}
-
-/// The part of the right panels that is multiplied next and fetched in the meantime: their next chunk, or the first
-/// chunk of the panels after them.
-struct Ahead {
-    /// Start of that part in the first panel.
-    from: *const u8,
-    /// Distance from one panel to the next, in bytes.
-    stride: usize,
-    /// Number of panels.
-    panels: usize,
-    /// Bytes of each panel that one step asks for.
-    share: usize,
-}
-
-impl Ahead {
-    #[inline]
-    fn new(p: &Product, chunk: usize, steps: usize) -> Self {
-        let (stride, len) = (COLUMNS * p.k, 2 * CHUNK * COLUMNS * GROUP);
-        let next = (chunk + 1) * len;
-        let from = if next < stride { next } else { p.right.len() };
-        let panels = p.right.len() / stride.max(1);
-        Self {
-            from: p.right.as_ptr().wrapping_add(from),
-            stride,
-            panels,
-            share: len.min(stride).div_ceil(steps.max(1)),
-        }
-    }
-
-    #[inline]
-    fn prefetch(&mut self) {
-        for panel in 0..self.panels {
-            prefetch(self.from.wrapping_add(panel * self.stride), self.share);
-        }
-        self.from = self.from.wrapping_add(self.share);
     }
 }
 
