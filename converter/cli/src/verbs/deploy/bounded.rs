@@ -29,11 +29,12 @@ pub fn output(child: &mut Child, most: u64, patience: Duration) -> Result<(ExitS
     });
     let problem = match read {
         Some(Ok(bytes)) if bytes.len() as u64 <= most => {
-            return Ok((wait(child, patience.saturating_sub(start.elapsed()))?, bytes));
+            let status = wait(child, patience.saturating_sub(start.elapsed()));
+            return Ok((status.map_err(|_| too_long(patience))?, bytes));
         }
         Some(Ok(_)) => format!("printed more than {most} bytes"),
         Some(Err(error)) => error.to_string(),
-        None => format!("did not end within {} s", patience.as_secs()),
+        None => too_long(patience),
     };
     end(child);
     Err(problem)
@@ -51,11 +52,15 @@ pub fn wait(child: &mut Child, patience: Duration) -> Result<ExitStatus, String>
             Ok(None) if start.elapsed() < patience => thread::sleep(LOOK),
             Ok(None) => {
                 end(child);
-                return Err(format!("did not end within {} s", patience.as_secs()));
+                return Err(too_long(patience));
             }
             Err(error) => return Err(error.to_string()),
         }
     }
+}
+
+fn too_long(patience: Duration) -> String {
+    format!("did not end within {} s", patience.as_secs())
 }
 
 /// Returns what `read` returns, or `None` where that takes longer than `patience`. The thread that reads then goes on
