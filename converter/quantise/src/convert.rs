@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use resmlp_network::{FoldedNetwork, Network, fold};
 use resmlp_runtime::format::{Layout, WeightStorage};
 
-use crate::pack::{self, Extras, PackError};
+use crate::error::ConvertError;
+use crate::pack::{self, Extras};
 use crate::quantise::{Quantised, StageLoss, quantise};
 use crate::sensitivity::{self, LayerCost};
 
@@ -88,29 +89,6 @@ pub fn steps(request: &Request) -> usize {
         }
         WeightStorage::F16 => 0,
     }
-}
-
-/// A reason why a network cannot be converted.
-#[derive(Debug, thiserror::Error)]
-pub enum ConvertError {
-    /// An int8 model is requested without calibration pictures.
-    #[error("an int8 model needs pictures to calibrate with, found none")]
-    NoPictures,
-    /// A layer's activations for the calibration pictures are not finite.
-    #[error(
-        "layer {stage}: the calibration pictures give it the value {value}, expected finite numbers; its weights or those \
-         of the layers before it are too large, so check that the checkpoint is undamaged and that --mean and --std are \
-         those of its training"
-    )]
-    Layer {
-        /// Name of the layer: `stem`, `block.3.mix`, `block.3.mlp` or `head`.
-        stage: String,
-        /// First value that is not finite.
-        value: f32,
-    },
-    /// The network does not fit the packed format.
-    #[error("the network cannot be packed: {0}")]
-    Pack(#[from] PackError),
 }
 
 /// Converts a trained network. `progress` is called once for each of [`steps`].

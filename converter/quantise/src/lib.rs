@@ -9,6 +9,7 @@
 //! each layer alone costs.
 
 mod convert;
+mod error;
 mod gelu;
 mod layers;
 mod network;
@@ -18,7 +19,8 @@ mod ranges;
 mod sensitivity;
 mod weights;
 
-pub use convert::{ConvertError, Converted, Request, calibration_pictures, convert, doubts, steps};
+pub use convert::{Converted, Request, calibration_pictures, convert, doubts, steps};
+pub use error::ConvertError;
 pub use gelu::GeluTable;
 pub use network::{
     QuantisedBlock, QuantisedHead, QuantisedLinear, QuantisedMix, QuantisedMlp, QuantisedNetwork, Quantiser,

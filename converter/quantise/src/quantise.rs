@@ -7,7 +7,7 @@
 use resmlp_network::metrics::sqnr_db;
 use resmlp_network::{FoldedNetwork, mix_stage, mlp_stage};
 
-use crate::convert::ConvertError;
+use crate::error::ConvertError;
 use crate::layers::{self, Streams};
 use crate::network::{QuantisedBlock, QuantisedHead, QuantisedNetwork};
 

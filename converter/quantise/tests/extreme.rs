@@ -26,7 +26,7 @@ fn tensors(network: &mut Network) -> Vec<&mut Vec<f32>> {
 /// Converts the network to int8, with the sensitivity table, and to f16.
 fn convert_both(network: &Network) -> [Result<(), ConvertError>; 2] {
     let pictures: Vec<Vec<u8>> =
-        (0..4u32).map(|p| (0..8 * 8 * 3).map(|i: u32| (i * i * (p + 3) >> 3) as u8).collect()).collect();
+        (0..4u32).map(|p| (0..8 * 8 * 3).map(|i: u32| ((i * i * (p + 3)) >> 3) as u8).collect()).collect();
     let preprocessing =
         Preprocessing { resize: Resize::Bilinear, fit: Fit::Crop, crop: 1.0, mean: [0.5; 3], std: [0.25; 3] };
     let extras = Extras { labels: Vec::new(), preprocessing, provenance: String::new() };
