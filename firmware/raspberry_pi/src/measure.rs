@@ -26,7 +26,7 @@ pub struct Measured<'a> {
     pub stages: &'a [StageTime],
 }
 
-/// Runs the network on `picture`: [`WARM_UP`] times to warm up, `runs` times timed, and up to [`WATCHED`] times timed
+/// Runs the network on `picture`: `WARM_UP` times to warm up, `runs` times timed, and up to `WATCHED` times timed
 /// stage by stage. `cold` is the time of the very first run, which has happened before.
 ///
 /// # Errors
