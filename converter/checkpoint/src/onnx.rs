@@ -1,8 +1,8 @@
 //! Reads ONNX graphs: follows the picture through the graph and recognises the network by what is done to it.
 //!
-//! Names mean nothing here. [`follow`] runs the graph on symbols: it knows of every tensor which axis of the network
+//! Names mean nothing here. `follow` runs the graph on symbols: it knows of every tensor which axis of the network
 //! (rows and columns of the picture, channels) each of its dimensions holds, computes the constant parts, and
-//! writes down the rest as a chain of linear layers, scales, shifts, activation functions and sums. [`recognise`] reads
+//! writes down the rest as a chain of linear layers, scales, shifts, activation functions and sums. `recognise` reads
 //! that chain.
 
 mod arithmetic;

@@ -5,7 +5,7 @@ use std::path::Path;
 use resmlp_picture::{Fit, Picture, Preprocess};
 use serde_json::Value;
 
-use super::{checkpoint, dataset, fails, fixture, json, resmlp, string, text};
+use super::{checkpoint, dataset, fails, fixture, json, resmlp, string, text, write_picture};
 
 /// Converts the checkpoint to `folder/NAME`, an int8 model with pictures of [`dataset`], and returns the path and what
 /// was said.
@@ -251,9 +251,15 @@ fn the_activation_of_a_checkpoint_reaches_the_model() {
     assert_eq!((&found["activation"], &found["activation_source"]), (&"relu".into(), &"flag".into()));
     let onnx = json(&["inspect", &fixture("onnx/deit-torchscript-17-dynamic.onnx"), "--json"]);
     assert_eq!((&onnx["activation"], &onnx["activation_source"]), (&"gelu".into(), &"file".into()));
-    assert_eq!((&found["normalisation_source"], &found["preprocessing"]["crop"]), (&"assumed".into(), &0.9.into()));
+    assert_eq!(
+        (&found["preprocessing_sources"]["mean"], &found["preprocessing"]["crop"]),
+        (&"assumed".into(), &0.9.into())
+    );
     let given = json(&["inspect", &source, "--mean", "0.5,0.5,0.5", "--json"]);
-    assert_eq!((&given["normalisation_source"], &given["preprocessing"]["mean"][0]), (&"flag".into(), &0.5.into()));
+    assert_eq!(
+        (&given["preprocessing_sources"]["mean"], &given["preprocessing"]["mean"][0]),
+        (&"flag".into(), &0.5.into())
+    );
 
     let (gelu, _) = convert(folder.path(), "gelu.rmlp", &source, &[]);
     let found = json(&["inspect", &gelu, "--json"]);
@@ -311,4 +317,37 @@ fn the_demo_goes_the_whole_way() {
     for words in ["cat_face.jpg", "GMAC/s", "bit for bit", "cargo xtask test", "Check", "SQNR"] {
         assert!(printed.contains(words), "{printed}");
     }
+}
+
+#[test]
+fn a_config_beside_the_weights_says_how_pictures_are_prepared() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| string(&folder.path().join(name)).to_owned();
+    std::fs::copy(checkpoint(), path("model.safetensors")).unwrap();
+    let config = r#"{"label_names": ["a", "b", "c", "d", "e"], "pretrained_cfg": {"mean": [0.5, 0.25, 0.5],
+        "std": [0.5, 0.5, 0.5], "crop_pct": 0.75, "interpolation": "bilinear", "crop_mode": "squash"}}"#;
+    std::fs::write(path("config.json"), config).unwrap();
+    for named in [path("model.safetensors"), string(folder.path()).to_owned()] {
+        let found = json(&["inspect", &named, "--std", "0.25,0.25,0.25", "--json"]);
+        let (settings, sources) = (&found["preprocessing"], &found["preprocessing_sources"]);
+        assert_eq!((&settings["mean"][1], &settings["std"][1]), (&0.25.into(), &0.25.into()));
+        assert_eq!((&settings["fit"], &settings["resize"]), (&"squash".into(), &"bilinear".into()));
+        assert_eq!((&sources["mean"], &sources["std"]), (&"config.json: pretrained_cfg.mean".into(), &"flag".into()));
+        assert_eq!(sources["fit"], "config.json: pretrained_cfg.crop_mode");
+    }
+    write_picture(&folder.path().join("picture.png"), 1);
+    let picture = path("picture.png");
+    let found = json(&["run", &path("model.safetensors"), &picture, "--json"]);
+    let label = found["results"][0]["top"][0]["label"].as_str().unwrap();
+    assert!(["a", "b", "c", "d", "e"].contains(&label), "{label}");
+
+    // What the config says is what the same flags say.
+    let flags = ["--mean", "0.5,0.25,0.5", "--std", "0.5,0.5,0.5", "--resize-mode", "bilinear", "--fit", "squash"];
+    let source = checkpoint();
+    let by_flags = json(&[&["run", &source, &picture, "--json"], &flags[..]].concat());
+    assert_eq!(found["results"][0]["logits"], by_flags["results"][0]["logits"]);
+
+    std::fs::write(path("config.json"), "{\"mean\": 3").unwrap();
+    let error = fails(&["inspect", &path("model.safetensors")], 1);
+    assert!(error.contains("config.json") && error.contains("not JSON"), "{error}");
 }
