@@ -51,8 +51,8 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Checkpoint> {
 /// Messages name `path`, and the external data of an ONNX model is looked for in the folder of `path`.
 ///
 /// # Errors
-/// Returns an error if `bytes` have none of the known formats, are damaged, or do not hold a ResMLP, if the external data
-/// of an ONNX model cannot be read, or if a file that `options` names cannot be used.
+/// Returns an error if `bytes` have none of the known formats, are damaged, or do not hold a ResMLP. It also returns an
+/// error if the external data of an ONNX model cannot be read, or if a file that `options` names cannot be used.
 pub fn load_bytes(path: &Path, bytes: Vec<u8>, options: &LoadOptions) -> Result<Checkpoint> {
     let start = bytes.get(..SNIFFED as usize).unwrap_or(&bytes);
     let format = sniff(start, bytes.len() as u64).map_err(|reason| Error::file(path, reason))?;

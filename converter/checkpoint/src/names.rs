@@ -340,7 +340,7 @@ fn activation(vocabulary: &Vocabulary, options: &LoadOptions, notes: &mut Vec<St
 pub const GELU_IS_ASSUMED: &str =
     "the file does not say what its channel MLPs apply: the exact GELU is assumed (--activation says otherwise)";
 
-/// Returns the picture's height and width in pixels: the caller's `image`, which must fit the patches, or else a square.
+/// Returns the picture's height and width in pixels: the caller's `image`, which must fit the patches, or a square.
 pub(crate) fn image_size(
     image: Option<[usize; 2]>,
     tokens: usize,

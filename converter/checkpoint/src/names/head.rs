@@ -25,8 +25,8 @@ fn layer(name: &str) -> String {
 
 /// Takes the classifier out of the checkpoint, or returns `joined`, a classifier from another file.
 ///
-/// `own` is the dialect's name for the classifier. The function returns `None` if the network is an embedding model, and
-/// it adds a note for each classifier that it leaves out.
+/// `own` is the dialect's name for the classifier. The function returns `None` if the network is an embedding model,
+/// and it adds a note for each classifier that it leaves out.
 ///
 /// # Errors
 /// Returns an error if there are several classifiers, if the classifier has several layers or the wrong shape, or if it

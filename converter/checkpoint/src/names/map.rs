@@ -238,7 +238,8 @@ impl NameMap {
 
     /// Returns the prefix of the network's names and the prefixes of other networks in the file.
     ///
-    /// The network's prefix is the one that the most names have; a `key` restricts the choice to prefixes that match it.
+    /// The network's prefix is the one that the most names have. A `key` restricts the choice to the prefixes that
+    /// match it best.
     ///
     /// # Errors
     /// Returns an error if no name fits the map, or if no prefix matches `key`.
