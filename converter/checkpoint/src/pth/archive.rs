@@ -1,8 +1,8 @@
 //! Reads zip archives in memory whose entries are stored without compression, as checkpoints need them.
 //!
-//! The format is described in PKWARE's APPNOTE.TXT, sections 4.3 and 4.5.3. The end record is looked for only in the last
-//! 64 KiB, the directory is read once, and the checked entries together are at most as long as the file. The work is
-//! therefore linear in the file's length for any file.
+//! The format is described in PKWARE's APPNOTE.TXT, sections 4.3 and 4.5.3. The end record is looked for only in the
+//! last 64 KiB, the directory is read once, and the checked entries together are at most as long as the file. The work
+//! is therefore linear in the file's length for any file.
 
 use super::reason::PthReason;
 use std::collections::BTreeMap;

@@ -1,8 +1,8 @@
 //! Interprets pickles as data.
 //!
-//! The interpreter knows a fixed list of opcodes and builds [`Value`]s. A call in the pickle either rebuilds a tensor, an
-//! array or a dictionary (see `rebuild`) or leaves a [`Value::Object`] that only knows its class. The interpreter imports
-//! nothing and runs nothing.
+//! The interpreter knows a fixed list of opcodes and builds [`Value`]s. A call in the pickle either rebuilds a tensor,
+//! an array or a dictionary (see `rebuild`) or leaves a [`Value::Object`] that only knows its class. The interpreter
+//! imports nothing and runs nothing.
 //!
 //! Names and bytes stay in the input. Every other allocation is charged, before it is made, to one budget: a constant
 //! plus a small multiple of the file's length. Time and memory are therefore linear in the file's length.
@@ -307,7 +307,9 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Executes an opcode for a global name, a call, an instance or a persistent id; `rebuild` gives calls their meaning.
+    /// Executes an opcode for a global name, a call, an instance or a persistent id.
+    ///
+    /// The module `rebuild` gives calls, instances' states and persistent ids their meaning.
     fn object(&mut self, opcode: u8) -> Parse<()> {
         let reference = match opcode {
             b'c' => {
