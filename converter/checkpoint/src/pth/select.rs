@@ -57,8 +57,8 @@ impl Candidate {
 
 /// Chooses the dictionary under `root` that holds the most tensors with a ResMLP's names.
 ///
-/// Among equals, an average of the weights comes first, then a teacher (DINO), then the dictionary with more weights and
-/// biases, then the one with more tensors, then the one found first. If `key` matches any of the dictionaries, the
+/// Among equals, an average of the weights comes first, then a teacher (DINO), then the dictionary with more weights
+/// and biases, then the one with more tensors, then the one found first. If `key` matches any of the dictionaries, the
 /// choice is restricted to those that match it best.
 ///
 /// # Errors
@@ -130,8 +130,8 @@ fn entries<'m>(machine: &'m Machine, dict: Ref) -> impl Iterator<Item = (&'m str
 
 /// Returns why the value `name` cannot be read as a tensor, with the name under which the error is reported.
 ///
-/// That name is `name` itself or, for a packed layer, the name of the layer's weights. The function returns `None` for a
-/// readable tensor and for plain data.
+/// That name is `name` itself or, for a packed layer, the name of the layer's weights. The function returns `None` for
+/// a readable tensor and for plain data.
 fn obstacle(machine: &Machine, name: &str, value: Ref) -> Option<(String, Unread)> {
     if let Some(layer) = name.strip_suffix("_packed_params._packed_params") {
         let kind = "quantised, packed by torch.ao.quantization".into();
@@ -249,8 +249,8 @@ fn may_hold_tensors(value: &Value) -> bool {
 
 /// Counts the tensors in a dictionary; returns `None` if it has none.
 ///
-/// `known` records for each reference whether its text is a ResMLP's name, so that a name is examined only once, however
-/// many dictionaries use it.
+/// `known` records for each reference whether its text is a ResMLP's name, so that a name is examined only once,
+/// however many dictionaries use it.
 fn candidate(
     machine: &Machine,
     place: u32,
