@@ -29,8 +29,8 @@ pub enum Unread {
     Object(String),
     /// The file holds only a part of a tensor that is distributed over several processes.
     #[error(
-        "a shard of a distributed tensor (DTensor), of which this file holds {found:?} of {whole:?}; save a state_dict \
-         whose tensors were gathered with full_tensor()"
+        "a shard of a distributed tensor (DTensor): this file holds {found:?} of {whole:?}; save a state_dict whose \
+         tensors were gathered with full_tensor()"
     )]
     Shard {
         /// Shape of the part in the file.

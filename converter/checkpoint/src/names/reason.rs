@@ -153,7 +153,7 @@ pub enum NamesReason {
         available: Vec<String>,
     },
     /// The picture's size does not fit the number of patches.
-    #[error("a picture of {height} × {width} pixels has not the network's {tokens} patches of {patch} × {patch}")]
+    #[error("a picture of {height} × {width} pixels does not have the network's {tokens} patches of {patch} × {patch}")]
     PictureSize {
         /// Height of the picture in pixels.
         height: usize,

@@ -53,7 +53,7 @@ fn masked(weight: &Tensor, mask: &Tensor) -> Option<Tensor> {
 
 /// Returns `direction · magnitude / ‖direction‖` (Salimans and Kingma, arXiv 1602.07868).
 ///
-/// The norm is taken over every dimension in which the magnitude has length 1.
+/// The norm is taken over every dimension except the one that the magnitude keeps.
 fn normed(magnitude: &Tensor, direction: &Tensor) -> Option<Tensor> {
     let kept = kept_dimension(&magnitude.shape, &direction.shape)?;
     let groups = kept.map_or(1, |at| direction.shape[at]);

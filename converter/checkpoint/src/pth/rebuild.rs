@@ -83,7 +83,7 @@ pub(super) fn build(machine: &mut Machine, target: Ref, state: Ref) -> Parse<()>
         }
         Value::EmptyArray => {
             let Some(&[_version, shape, dtype, is_fortran, data]) = machine.members(state) else {
-                return Err(PickleReason::Shape("a NumPy array whose state has not five parts"));
+                return Err(PickleReason::Shape("a NumPy array whose state does not have five parts"));
             };
             let is_fortran = !matches!(machine.value(is_fortran), Value::Int(0));
             let array = array(machine, data, dtype, shape, is_fortran)?;

@@ -1,5 +1,5 @@
-//! Counts the bytes that each thread allocates, and checks that a reader keeps to the limit in `SECURITY.md`, which is a
-//! multiple of the input plus a constant.
+//! Counts the bytes that each thread allocates, and checks that a reader keeps to the limit in `SECURITY.md`, which is
+//! a multiple of the input plus a constant.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
