@@ -1,4 +1,4 @@
-//! What reading a checkpoint gives.
+//! The options and the result of reading a checkpoint.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format's name for people and for `--json`.
+    /// Returns the format's name, as messages and `--json` show it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Safetensors => "safetensors",
@@ -35,22 +35,22 @@ impl Format {
 pub struct LoadOptions {
     /// Height and width of the picture in pixels, for token grids that are not square.
     pub image: Option<[usize; 2]>,
-    /// What the channel MLPs apply to their hidden units, for files that do not say it; the exact GELU where nobody
-    /// does.
+    /// Activation of the channel MLPs, for files that do not state it. Without this option and without a statement in
+    /// the file or in the map of names, the exact GELU is assumed.
     pub activation: Option<Activation>,
-    /// Which of several nested sets of weights is read, such as `model` or `model_ema`.
+    /// Key of the set of weights to read, such as `model` or `model_ema`, for files that hold several.
     pub key: Option<String>,
-    /// A TOML file that maps foreign names of tensors onto timm's.
+    /// Path of a TOML file that maps the file's tensor names to timm's.
     pub names: Option<PathBuf>,
-    /// A file with a linear classifier that is joined to the network.
+    /// Path of a file with a linear classifier, which is joined to the network.
     pub head: Option<PathBuf>,
-    /// Reads the network as an embedding model: a classifier in the file is left out.
+    /// Whether to read the network as an embedding model, without the classifier in the file.
     pub embedding: bool,
-    /// Name of the ONNX output that is read.
+    /// Name of the ONNX output to read, for graphs with several outputs.
     pub output: Option<String>,
 }
 
-/// A checkpoint, read and understood.
+/// A checkpoint that has been read.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     /// The trained network.
@@ -59,10 +59,10 @@ pub struct Checkpoint {
     pub format: Format,
     /// Number of trained parameters.
     pub parameters: usize,
-    /// What was chosen or left out while reading, one sentence each.
+    /// Choices that the reader made and tensors that it left out, one note each.
     pub notes: Vec<String>,
-    /// The file's own graph, where it is ONNX: what an independent engine can run.
+    /// The ONNX file's own graph, which an independent engine can run; `None` for other formats.
     pub onnx: Option<OnnxGraph>,
-    /// Mean and standard deviation of pixels from 0 to 1, where the file itself says what its network expects.
+    /// Mean and standard deviation of the colours, for pixels scaled to 0 to 1, if the file itself states them.
     pub normalisation: Option<([f32; 3], [f32; 3])>,
 }

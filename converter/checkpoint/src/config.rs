@@ -1,7 +1,7 @@
-//! Reads `config.json` beside the weights: how pictures are prepared, and what the classes are called.
+//! Reads the `config.json` beside the weights, which states how pictures are prepared and what the classes are called.
 //!
-//! timm's `save_pretrained` and the model hub put `config.json` and `model.safetensors` into one folder. What the file
-//! says about the network itself is not believed: the tensors say it.
+//! timm's `save_pretrained` and the model hub put `config.json` and `model.safetensors` into one folder. The network
+//! itself is read from the tensors alone, whatever the file states about it.
 //!
 //! ```no_run
 //! # fn main() -> resmlp_checkpoint::Result<()> {
@@ -21,12 +21,12 @@ use serde_json::{Map, Value};
 use crate::error::{Error, Result};
 use crate::sniff::NotACheckpoint;
 
-/// Name of the file that says how pictures are prepared.
+/// Name of the file that states how pictures are prepared.
 pub const CONFIG: &str = "config.json";
-/// Names of the weights in a folder; the first that is there is taken.
+/// File names under which a folder may hold the weights; the first one that exists is read.
 pub const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 
-/// Longest file that is read, in bytes.
+/// Length in bytes of the longest `config.json` that is read.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// Why a `config.json` cannot be used.
@@ -38,70 +38,70 @@ pub enum ConfigReason {
     /// The file is not JSON.
     #[error("not JSON ({0}); expected a config.json")]
     NotJson(#[from] serde_json::Error),
-    /// The file is JSON of another kind.
+    /// The file holds a JSON value that is not an object.
     #[error("expected a JSON object")]
     NotAnObject,
-    /// A key has a value that makes no sense.
+    /// The value of a key has the wrong type or is out of range.
     #[error("{key} is {found}; expected {expected}")]
     Value {
-        /// The key, with a dot after the one around it.
+        /// Path of the key, such as `pretrained_cfg.mean`.
         key: String,
-        /// Its value.
+        /// The value in the file.
         found: String,
-        /// What it may be.
+        /// Values that the key may have.
         expected: &'static str,
     },
 }
 
-/// A value, and where it comes from.
+/// A value and its source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sourced<T> {
     /// The value.
     pub value: T,
-    /// The file and the key in it, such as `config.json: pretrained_cfg.mean`.
+    /// The file and the path of the key in it, such as `config.json: pretrained_cfg.mean`.
     pub source: String,
 }
 
-/// Filters that pictures are resampled with.
+/// Filters for resampling pictures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Interpolation {
     /// Cubic convolution.
     Bicubic,
     /// Triangle filter.
     Bilinear,
-    /// Any other, by timm's name for it.
+    /// Another filter, under timm's name.
     Other(String),
 }
 
-/// What happens to pictures that have not the network's shape.
+/// How a picture of another shape is brought to the network's shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CropMode {
-    /// The shorter side is resized and the centre is cut out: timm's `center`.
+    /// The picture is resized by its shorter side and cropped at the centre: timm's `center`.
     Centre,
-    /// Both sides are resized, whatever their ratio: timm's `squash`.
+    /// Both sides are resized, which may change their ratio: timm's `squash`.
     Squash,
-    /// Any other, by timm's name for it.
+    /// Another mode, under timm's name.
     Other(String),
 }
 
-/// What `config.json` says; `None` where it does not say it.
+/// Contents of a `config.json`; a field is `None` if the file does not state it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
     /// timm's name for the network.
     pub architecture: Option<Sourced<String>>,
     /// Height and width of the network's input in pixels.
     pub image: Option<Sourced<[usize; 2]>>,
-    /// Mean of red, green and blue, in units of 255.
+    /// Mean of red, green and blue, for pixels scaled to 0 to 1.
     pub mean: Option<Sourced<[f32; 3]>>,
-    /// Standard deviation of red, green and blue, in units of 255.
+    /// Standard deviation of red, green and blue, for pixels scaled to 0 to 1.
     pub std: Option<Sourced<[f32; 3]>>,
-    /// Share of the resized picture's shorter side that the crop keeps, over 0 and at most 1.
+    /// Share of the resized picture's shorter side that the crop keeps, greater than 0 and at most 1.
     pub crop: Option<Sourced<f32>>,
-    /// What happens to pictures that have not the network's shape.
+    /// How a picture of another shape is brought to the network's shape.
     pub crop_mode: Option<Sourced<CropMode>>,
-    /// Filter that pictures are resampled with.
+    /// Filter for resampling pictures.
     pub interpolation: Option<Sourced<Interpolation>>,
     /// Number of classes.
     pub classes: Option<Sourced<usize>>,
@@ -109,19 +109,22 @@ pub struct Config {
     pub labels: Option<Sourced<Vec<String>>>,
 }
 
-/// Returns the weights in the folder `folder`.
+/// Returns the path of the weights in `folder`, which have one of the names in [`WEIGHTS`].
 ///
 /// # Errors
-/// The folder has no weights under one of the usual names.
+/// Returns an error if the folder has no file of such a name.
 pub fn weights_in(folder: &Path) -> Result<PathBuf> {
     let found = WEIGHTS.iter().map(|name| folder.join(name)).find(|path| path.is_file());
     found.ok_or_else(|| Error::file(folder, NotACheckpoint::Folder))
 }
 
-/// Reads the `config.json` in the folder `checkpoint`, or beside the file `checkpoint`; `None` where there is none.
+/// Reads the `config.json` in the folder `checkpoint`, or beside the file `checkpoint`.
+///
+/// Returns `None` if there is no such file.
 ///
 /// # Errors
-/// The file cannot be read, is no JSON object, or gives a value that makes no sense; the error names file and key.
+/// Returns an error if the file cannot be read, is longer than 16 MiB, is not a JSON object, or gives a key a value of
+/// the wrong type or out of range. The error names the file and the key.
 pub fn beside(checkpoint: &Path) -> Result<Option<Config>> {
     let path = match checkpoint.is_dir() {
         true => checkpoint.join(CONFIG),
@@ -136,7 +139,8 @@ pub fn beside(checkpoint: &Path) -> Result<Option<Config>> {
 /// Reads the `config.json` at `path`.
 ///
 /// # Errors
-/// As [`beside`].
+/// Returns an error if the file cannot be read, is longer than 16 MiB, is not a JSON object, or gives a key a value of
+/// the wrong type or out of range. The error names the file and the key.
 pub fn read(path: &Path) -> Result<Config> {
     let fail = |reason: ConfigReason| Error::file(path, reason);
     let bytes = crate::read_small(path, MAX_FILE_BYTES)?.ok_or_else(|| fail(ConfigReason::Long))?;
@@ -145,7 +149,7 @@ pub fn read(path: &Path) -> Result<Config> {
     Reader { path, object }.config()
 }
 
-/// A config's object, and that of `pretrained_cfg` in it where there is one.
+/// Reads values from the file's JSON object and from the object `pretrained_cfg` nested in it.
 struct Reader<'a> {
     path: &'a Path,
     object: &'a Map<String, Value>,
@@ -171,7 +175,9 @@ impl Reader<'_> {
         })
     }
 
-    /// The value of the first of `keys` that is there; the nested `pretrained_cfg` comes before the object itself.
+    /// Reads the value of the first of `keys` that is present and not null.
+    ///
+    /// A value in the nested `pretrained_cfg` takes precedence over one in the outer object.
     fn read<T>(
         &self,
         keys: &[&str],

@@ -1,4 +1,4 @@
-//! Why a checkpoint cannot be read: the file, the tensor, what was found and what was expected.
+//! The errors of reading a checkpoint. They name the file, the tensor, what was found and what was expected.
 
 use std::path::{Path, PathBuf};
 
@@ -10,18 +10,18 @@ pub use crate::pth::{PickleReason, PthReason};
 pub use crate::sniff::NotACheckpoint;
 pub use crate::tensors::Unread;
 
-/// An error of a reader; its message names the file and, where there is one, the tensor.
+/// An error of a reader. Its message names the file and, if the error is about a tensor, the tensor.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The operating system refused something.
+    /// The operating system reported an error.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A file is not what it should be.
+    /// A file or folder does not have the expected contents.
     #[error("{}: {reason}", path.display())]
     File {
         /// The file or folder.
@@ -29,7 +29,7 @@ pub enum Error {
         /// What was found and what was expected.
         reason: Reason,
     },
-    /// A tensor of a checkpoint is not what it should be.
+    /// A tensor of a checkpoint is missing, unexpected or wrong.
     #[error("{}: tensor '{tensor}': {reason}", path.display())]
     Tensor {
         /// The checkpoint.
@@ -44,19 +44,19 @@ pub enum Error {
 /// What is wrong with a file or a tensor.
 #[derive(Debug, thiserror::Error)]
 pub enum Reason {
-    /// The file is of another kind.
+    /// The file is not a checkpoint.
     #[error(transparent)]
     NotACheckpoint(#[from] NotACheckpoint),
-    /// The named tensors do not make a ResMLP.
+    /// The named tensors do not form a ResMLP.
     #[error(transparent)]
     Names(#[from] NamesReason),
     /// The map of names cannot be used.
     #[error(transparent)]
     Map(#[from] MapReason),
-    /// The PyTorch file is damaged or holds something else.
+    /// The PyTorch file is damaged or does not hold named tensors.
     #[error(transparent)]
     Pth(#[from] PthReason),
-    /// The ONNX graph is damaged or computes something else.
+    /// The ONNX graph is damaged or does not compute a ResMLP.
     #[error(transparent)]
     Onnx(#[from] OnnxReason),
     /// The tensor cannot be read.
@@ -65,7 +65,7 @@ pub enum Reason {
     /// The file of labels cannot be used.
     #[error(transparent)]
     Labels(#[from] LabelsReason),
-    /// The file beside the weights cannot be used.
+    /// The `config.json` beside the weights cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigReason),
     /// The safetensors file is damaged.
@@ -74,14 +74,14 @@ pub enum Reason {
     /// The network is larger than the packed format allows.
     #[error(transparent)]
     Length(#[from] resmlp_network::LengthError),
-    /// The file is one of several that only make sense together.
+    /// The file is one shard of a checkpoint that is split over several files.
     #[error("{reason}; it is shard {number} of {count}: merge the shards into one file")]
     Shard {
-        /// What is wrong with the file by itself.
+        /// The error of reading this file alone.
         reason: Box<Reason>,
         /// Number of the shard, from 1.
         number: usize,
-        /// How many shards there are.
+        /// Number of shards.
         count: usize,
     },
     /// A reason in words.
@@ -120,7 +120,7 @@ impl Error {
         Self::Tensor { path: path.as_ref().to_path_buf(), tensor: tensor.into(), reason: reason.into() }
     }
 
-    /// Adds to the error that the file is one shard of several.
+    /// Adds to the error that the file is shard `number` of `count`.
     pub(crate) fn of_shard(self, number: usize, count: usize) -> Self {
         let shard = |reason| Reason::Shard { reason: Box::new(reason), number, count };
         match self {

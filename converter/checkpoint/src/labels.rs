@@ -1,9 +1,9 @@
-//! Names of the classes: one a line, or as JSON.
+//! Reads the names of the classes from a text file or from JSON.
 //!
-//! | file | taken from |
+//! | contents of the file | where the form is used |
 //! |---|---|
-//! | a line for each class, in the order of the logits | most label files |
-//! | `7 cat`, `7: cat`, `7,cat` … on every line, counted from 0 or 1 | numbered lists, in any order |
+//! | one name on each line, in the order of the logits | most label files |
+//! | `7 cat`, `7: cat`, `7,cat` … on every line, numbered from 0 or 1 | numbered lists, in any order |
 //! | `n02123045 tabby, tabby cat` on every line | ImageNet's synsets |
 //! | `["cat", "dog"]` | a JSON list |
 //! | `{"0": "cat", "1": "dog"}` | index → name, such as `id2label` |
@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-/// Longest file of labels that is read, in bytes.
+/// Length in bytes of the longest file of labels that is read.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// Why a file of labels cannot be used.
@@ -25,13 +25,13 @@ pub enum LabelsReason {
     /// The file is too long.
     #[error("longer than {} MiB, expected one label a line", MAX_FILE_BYTES >> 20)]
     Long,
-    /// The file is no text.
+    /// The file is not UTF-8 text; the field is the position of the first invalid byte.
     #[error("not UTF-8 at byte {0}, expected one label a line")]
     NotUtf8(usize),
-    /// A line among the labels has no label.
+    /// A line before the last label is blank; the field is its number, from 1.
     #[error("line {0} is blank, expected one label a line")]
     Blank(usize),
-    /// The number of labels is not that of the classes.
+    /// The number of labels differs from the number of classes.
     #[error("{found} labels, expected {expected} (one for each class of the network)")]
     Count {
         /// Number of labels.
@@ -39,27 +39,27 @@ pub enum LabelsReason {
         /// Number of classes.
         expected: usize,
     },
-    /// The JSON is none of the known forms.
+    /// The JSON has none of the known forms.
     #[error(
         "JSON that does not name the classes; expected a list of names, names by index ({{\"0\": \"cat\"}}) or indices by \
          name ({{\"cat\": 0}})"
     )]
     Json,
-    /// An index is missing, given twice or too large.
+    /// A class has no name, because its index is missing or another index is given twice or too large.
     #[error("{names} names, but none for class {missing}; expected the classes 0 to {}", .names - 1)]
     Index {
         /// Number of names.
         names: usize,
-        /// The first class without one.
+        /// The first class without a name of its own.
         missing: usize,
     },
 }
 
-/// Reads the labels of `classes` classes from a file; see the module for its forms.
+/// Reads the labels of `classes` classes from the file at `path`, in any form of the [module's table](self).
 ///
 /// # Errors
-/// The file cannot be read, is not UTF-8, has a blank line among the labels, or another number of labels than
-/// `classes`.
+/// Returns an error if the file cannot be read, is longer than 16 MiB, is not UTF-8, has a blank line among the labels,
+/// is JSON that does not name the classes, or does not have exactly `classes` labels.
 pub fn read(path: impl AsRef<Path>, classes: usize) -> Result<Vec<String>> {
     let path = path.as_ref();
     let bytes = crate::read_small(path, MAX_FILE_BYTES)?.ok_or_else(|| Error::file(path, LabelsReason::Long))?;
@@ -95,7 +95,9 @@ fn of_lines(text: &str) -> Parse<Vec<String>> {
     Ok(labels.into_iter().map(str::to_string).collect())
 }
 
-/// The names on lines that all begin with a number, if these count from 0 or 1 and no name is empty.
+/// Returns the names on lines that all begin with a number, in the order of the numbers.
+///
+/// Returns `None` if a line has no number, a name is empty, or the numbers do not count up from 0 or 1.
 fn numbered<'a>(lines: &[&'a str]) -> Option<Vec<&'a str>> {
     let split = |line: &&'a str| {
         let digits = line.bytes().take_while(u8::is_ascii_digit).count();
@@ -112,19 +114,19 @@ fn numbered<'a>(lines: &[&'a str]) -> Option<Vec<&'a str>> {
     (first <= 1 && counts).then(|| numbered.into_iter().map(|(_, name)| name).collect())
 }
 
-/// A line of a Python dictionary as it is printed: `{0: 'tench',`.
+/// Strips the braces and the final comma from one line of a printed Python dictionary, such as `{0: 'tench',`.
 fn python_line(line: &str) -> &str {
     line.trim_start_matches('{').trim_end_matches('}').trim().trim_end_matches(',').trim()
 }
 
-/// The name behind one of WordNet's synsets.
+/// Returns the name on a line that begins with a WordNet synset, such as `n02123045 tabby`.
 fn synset(line: &str) -> Option<&str> {
     let (id, name) = line.split_once(char::is_whitespace)?;
     let digits = id.strip_prefix('n')?;
     (digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_digit())).then_some(name.trim()).filter(|n| !n.is_empty())
 }
 
-/// Reads the labels that a JSON value gives.
+/// Reads the labels from a JSON value.
 pub(crate) fn of_json(json: &Value) -> Parse<Vec<String>> {
     let object = match json {
         Value::Array(names) => return names.iter().map(|name| named(name).ok_or(LabelsReason::Json)).collect(),
@@ -147,7 +149,7 @@ pub(crate) fn of_json(json: &Value) -> Parse<Vec<String>> {
     }
 }
 
-/// A name, or the second of a synset and a name.
+/// Returns the name in a JSON value, which is a string or a pair of a synset and a name.
 fn named(value: &Value) -> Option<String> {
     let name = match value {
         Value::Array(pair) => match pair.as_slice() {

@@ -1,8 +1,9 @@
-//! Reads trained ResMLP checkpoints: safetensors, PyTorch `.pth` (zip and legacy) and ONNX, told apart by content.
+//! Reads trained ResMLP checkpoints: safetensors, PyTorch `.pth` (zip and legacy) and ONNX.
 //!
-//! [`load`] gives a [`Checkpoint`], whose [`Network`](resmlp_network::Network) every later stage starts from. The way
-//! through this crate is: bytes, then named tensors ([`Tensors`]) or a graph, then the network. What lies beside the
-//! weights, such as timm's `config.json`, is read by [`config`] and [`labels`].
+//! The reader tells the formats apart by their content, not by the file's name. [`load`] returns a [`Checkpoint`],
+//! whose [`Network`](resmlp_network::Network) is the input of every later stage. Data flows through this crate in three
+//! steps: the file's bytes, then named tensors ([`Tensors`]) or an ONNX graph, then the network. [`config`] and
+//! [`labels`] read the files beside the weights, such as timm's `config.json`.
 
 mod checkpoint;
 pub mod config;
@@ -29,12 +30,13 @@ use sniff::{NotACheckpoint, SNIFFED, sniff};
 use tensors::StateDict;
 pub use tensors::{Tensor, Tensors};
 
-/// Reads the checkpoint at `path`, whatever its name says.
+/// Reads the checkpoint at `path`; the content decides the format, not the file's extension.
 ///
-/// A folder stands for the weights in it, see [`config::weights_in`].
+/// If `path` is a folder, the function reads the weights that [`config::weights_in`] finds in it.
 ///
 /// # Errors
-/// The file cannot be read, has none of the known formats, is damaged, or does not hold a ResMLP.
+/// Returns an error if the file cannot be read, has none of the known formats, is damaged, or does not hold a ResMLP,
+/// or if a file that `options` names cannot be used.
 pub fn load(path: &Path, options: &LoadOptions) -> Result<Checkpoint> {
     let path = match path.is_dir() {
         true => &config::weights_in(path)?,
@@ -44,17 +46,20 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Checkpoint> {
     read(path, format, bytes, options)
 }
 
-/// Reads a checkpoint whose contents are in memory; `path` is for messages, and for data beside an ONNX file.
+/// Reads a checkpoint whose contents are in memory.
+///
+/// Messages name `path`, and the external data of an ONNX model is looked for in the folder of `path`.
 ///
 /// # Errors
-/// As [`load`].
+/// Returns an error if `bytes` have none of the known formats, are damaged, or do not hold a ResMLP. It also returns an
+/// error if the external data of an ONNX model cannot be read, or if a file that `options` names cannot be used.
 pub fn load_bytes(path: &Path, bytes: Vec<u8>, options: &LoadOptions) -> Result<Checkpoint> {
     let start = bytes.get(..SNIFFED as usize).unwrap_or(&bytes);
     let format = sniff(start, bytes.len() as u64).map_err(|reason| Error::file(path, reason))?;
     read(path, format, bytes, options)
 }
 
-/// The format and the contents of the file `path`.
+/// Reads the file `path` and returns its format and its contents.
 fn open(path: &Path) -> Result<(Format, Vec<u8>)> {
     let (mut file, length) = open_regular(path)?;
     let mut start = Vec::new();
@@ -65,7 +70,7 @@ fn open(path: &Path) -> Result<(Format, Vec<u8>)> {
     Ok((format, bytes))
 }
 
-/// Opens a regular file and tells its length.
+/// Opens a regular file and returns it with its length in bytes.
 fn open_regular(path: &Path) -> Result<(File, u64)> {
     let file = resmlp_files::open(path).map_err(|e| match e.kind() {
         ErrorKind::InvalidInput => Error::file(path, NotACheckpoint::NotAFile),
@@ -75,7 +80,7 @@ fn open_regular(path: &Path) -> Result<(File, u64)> {
     Ok((file, length))
 }
 
-/// Reads a small regular file; `None` where it is longer than `limit` bytes.
+/// Reads a small regular file; returns `None` if the file is longer than `limit` bytes.
 fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     let (mut file, _) = open_regular(path)?;
     let bytes = resmlp_files::read_rest(&mut file, limit + 1).map_err(|e| Error::io(path, e))?;
@@ -99,7 +104,7 @@ fn named(path: &Path, format: Format, bytes: Vec<u8>, options: &LoadOptions) -> 
     };
     let wanted = Wanted { vocabulary: &vocabulary, key: options.key.as_deref() };
     let state = state_dict(path, format, &bytes, wanted)?;
-    drop(bytes); // The tensors are copies, and a large checkpoint should not be held twice.
+    drop(bytes); // The tensors are copies; dropping the file's bytes avoids holding a large checkpoint twice.
     let head = options.head.as_deref().map(head).transpose()?;
     let network = names::network(path, state, &vocabulary, options, head);
     let (network, mut notes) = network.map_err(|error| match shard(path) {
@@ -121,14 +126,15 @@ fn state_dict(path: &Path, format: Format, bytes: &[u8], wanted: Wanted) -> Resu
     }
 }
 
-/// The path and the tensors of a file with a classifier.
+/// Reads a file that holds a classifier and returns its path and its tensors.
 fn head(path: &Path) -> Result<(PathBuf, StateDict)> {
     let (format, bytes) = open(path)?;
     let wanted = Wanted { vocabulary: &Vocabulary::Public, key: None };
     Ok((path.to_path_buf(), state_dict(path, format, &bytes, wanted)?))
 }
 
-/// Number and count of the shard that a file of this name is: `model-00001-of-00004.safetensors`.
+/// Returns the shard's number and the number of shards if the file's name gives them, as
+/// `model-00001-of-00004.safetensors` does.
 fn shard(path: &Path) -> Option<[usize; 2]> {
     let (before, count) = path.file_stem()?.to_str()?.rsplit_once("-of-")?;
     let (_, number) = before.rsplit_once('-')?;

@@ -1,5 +1,7 @@
-//! Named tensors to [`Network`]: the public dialects, told apart by their names, every shape checked and every tensor
-//! accounted for.
+//! Builds a [`Network`] from named tensors.
+//!
+//! The tensors' names tell the public dialects apart. Every shape is checked, and every tensor must be used, known to
+//! change nothing, or part of another network.
 
 mod choice;
 mod dialects;
@@ -31,16 +33,16 @@ pub use map::MapReason;
 pub(crate) use map::NameMap;
 pub use reason::NamesReason;
 
-/// The names that a reader looks for.
+/// The tensor names that a reader looks for.
 pub(crate) enum Vocabulary {
-    /// Those of the public dialects.
+    /// The names of the public dialects.
     Public,
-    /// Those of a map from the user.
+    /// The names in a map that the user gives.
     Map(NameMap),
 }
 
 impl Vocabulary {
-    /// Whether `name` may be one of a ResMLP's tensors, whatever prefix it has.
+    /// Returns whether `name`, behind any prefix, may be the name of a tensor of a ResMLP.
     pub fn knows(&self, name: &str) -> bool {
         match self {
             Self::Public => {
@@ -54,7 +56,7 @@ impl Vocabulary {
     }
 }
 
-/// How the network's tensors are laid out.
+/// How the network's tensors are named and arranged.
 struct Layout {
     words: &'static Words,
     prefix: String,
@@ -63,12 +65,13 @@ struct Layout {
     has_final_affine: bool,
 }
 
-/// Builds the network that the tensors of the checkpoint `path` hold, with a note for every choice.
+/// Builds the network from the tensors of the checkpoint `path` and returns it with a note for every choice.
 ///
 /// `joined` is the path and the contents of a file with a classifier that is joined to the network.
 ///
 /// # Errors
-/// The tensors are not a ResMLP's, or one is missing, unexpected, of the wrong shape or not finite.
+/// Returns an error if the tensors do not form a ResMLP, or if a tensor is missing, is unexpected, has the wrong shape
+/// or holds a number that is not finite.
 pub(crate) fn network(
     path: &Path,
     state: StateDict,
@@ -91,7 +94,7 @@ pub(crate) fn network(
     Ok((network, notes))
 }
 
-/// Takes the network's tensors.
+/// Takes the network's tensors and builds the network from them.
 fn build(
     path: &Path,
     taker: &mut Taker,
@@ -121,7 +124,7 @@ fn build(
     Ok(Network { dialect, placement, activation, image, patch, stem, blocks, final_affine, head })
 }
 
-/// Adds to the error about a missing tensor the name of one that nothing uses: it may be the same under another name.
+/// Adds to the error about a missing tensor the name of an unused tensor, which may be the missing one misnamed.
 fn suggest(error: Error, taker: &Taker, layout: &Layout, around: &Surroundings) -> Error {
     let Error::Tensor { path, tensor, reason: Reason::Names(NamesReason::Missing { .. }) } = error else {
         return error;
@@ -134,7 +137,7 @@ fn suggest(error: Error, taker: &Taker, layout: &Layout, around: &Surroundings) 
     Error::tensor(path, tensor, NamesReason::Missing { unused })
 }
 
-/// The layout of a public dialect, and what lies around the network.
+/// Returns the layout of the public dialect that the names belong to, and the surroundings of the network.
 fn public_layout(
     path: &Path,
     taker: &Taker,
@@ -160,7 +163,7 @@ fn public_layout(
     Ok((Layout { words, prefix, depth, placement: words.placement, has_final_affine: true }, around))
 }
 
-/// The layout that a map of names describes; every tensor gets timm's name.
+/// Renames every tensor to timm's name and returns the layout that a map of names describes.
 fn mapped_layout(
     path: &Path,
     taker: &mut Taker,
@@ -192,7 +195,9 @@ fn mapped_layout(
     Ok((Layout { words, prefix: String::new(), depth, placement, has_final_affine }, around))
 }
 
-/// The patch embedding with its columns in the order (colour, row, column), and the patch's edge in pixels.
+/// Takes the patch embedding and returns it with the patch's edge in pixels.
+///
+/// The columns of its weights are in the order (colour, row, column).
 fn stem(taker: &mut Taker, words: &Words, prefix: &str) -> Result<(Linear, usize)> {
     let name = format!("{}.weight", words.stem);
     let Tensor { shape, data } = taker.finite(&name)?;
@@ -219,14 +224,14 @@ fn stem(taker: &mut Taker, words: &Words, prefix: &str) -> Result<(Linear, usize
     Ok((Linear { weight: Matrix { rows: dim, cols: 3 * patch * patch, data }, bias }, patch))
 }
 
-/// Reorders rows of (row, column, colour) into rows of (colour, row, column).
+/// Reorders each row of weights from the order (row, column, colour) to (colour, row, column).
 fn colours_first(data: &[f32], patch: usize) -> Vec<f32> {
     let pixels = patch * patch;
     let rows = data.chunks_exact(3 * pixels);
     rows.flat_map(|row| (0..3).flat_map(move |colour| row.iter().skip(colour).step_by(3).copied())).collect()
 }
 
-/// Folds an Aff behind the patch embedding into it, if there is one.
+/// Folds the Aff behind the patch embedding, if there is one, into the patch embedding.
 fn stem_norm(
     taker: &mut Taker,
     words: &Words,
@@ -274,7 +279,7 @@ fn blocks(taker: &mut Taker, layout: &Layout, dim: usize) -> Result<Vec<Block>> 
     Ok(blocks)
 }
 
-/// Block `index`; its inner shapes must be those of the first block.
+/// Takes block `index`, whose numbers of tokens and hidden units must equal those of the first block.
 fn block(taker: &mut Taker, words: &Words, index: usize, dim: usize, first: Option<&Block>) -> Result<Block> {
     let name = |part: &str| words.block(index, part);
     let tokens = first.map(|block| block.mix.weight.rows);
@@ -297,7 +302,9 @@ fn block(taker: &mut Taker, words: &Words, index: usize, dim: usize, first: Opti
     })
 }
 
-/// Accounts for what nobody took: an error, but for other networks and the known strangers.
+/// Accounts for the tensors that nothing used.
+///
+/// Tensors of other networks are ignored, known strangers are noted, and any other tensor is an error.
 fn leftovers(taker: &Taker, around: &Surroundings, notes: &mut Vec<String>) -> Result<()> {
     let mut strangers: BTreeMap<&str, (usize, String)> = BTreeMap::new();
     for name in taker.names().filter(|name| !around.is_elsewhere(name)) {
@@ -315,7 +322,9 @@ fn leftovers(taker: &Taker, around: &Surroundings, notes: &mut Vec<String>) -> R
     Ok(())
 }
 
-/// What the channel MLPs apply, which names and shapes do not say.
+/// Returns the activation of the channel MLPs, which names and shapes do not reveal.
+///
+/// The caller's option comes before the map of names; without either, the exact GELU is assumed and noted.
 fn activation(vocabulary: &Vocabulary, options: &LoadOptions, notes: &mut Vec<String>) -> Activation {
     let of_map = match vocabulary {
         Vocabulary::Public => None,
@@ -327,11 +336,11 @@ fn activation(vocabulary: &Vocabulary, options: &LoadOptions, notes: &mut Vec<St
     })
 }
 
-/// The note that nobody said what the channel MLPs apply.
+/// The note that the channel MLPs are assumed to apply the exact GELU, because nothing states their activation.
 pub const GELU_IS_ASSUMED: &str =
     "the file does not say what its channel MLPs apply: the exact GELU is assumed (--activation says otherwise)";
 
-/// The picture's height and width: what the caller says if it fits, else a square.
+/// Returns the picture's height and width in pixels: the caller's `image`, which must fit the patches, or a square.
 pub(crate) fn image_size(
     image: Option<[usize; 2]>,
     tokens: usize,

@@ -1,4 +1,4 @@
-//! Reads `.pth` files of `torch.save` as data: the pickle in them is interpreted, never executed.
+//! Reads the `.pth` files that `torch.save` writes. The pickle in them is interpreted as data and never executed.
 
 mod archive;
 mod legacy;

@@ -1,11 +1,11 @@
-//! Reads `.safetensors`; the format itself is the `safetensors` crate's work.
+//! Reads `.safetensors` files; the `safetensors` crate parses and validates the format.
 
 use crate::error::{Error, Result};
 use crate::tensors::{Float, StateDict, Tensor, Tensors, Unread, Unreadable};
 use safetensors::{Dtype, SafeTensors};
 use std::path::Path;
 
-/// Reads every floating-point tensor of the file, and the types of the others.
+/// Reads every floating-point tensor of the file and records the type of every other tensor.
 pub(crate) fn read(path: &Path, bytes: &[u8]) -> Result<StateDict> {
     let file = SafeTensors::deserialize(bytes).map_err(|reason| Error::file(path, reason))?;
     let (mut tensors, mut unreadable) = (Tensors::new(), Unreadable::new());

@@ -1,42 +1,42 @@
-//! Tells the format of a checkpoint by its first bytes.
+//! Recognises the format of a checkpoint by its first bytes.
 
 use crate::checkpoint::Format;
 use crate::{onnx, pth};
 use resmlp_runtime::format::MAGIC;
 
-/// Bytes that [`sniff`] looks at.
+/// Number of bytes at the start of a file that [`sniff`] looks at.
 pub(crate) const SNIFFED: u64 = 512;
 const SAFETENSORS_HEADER_LIMIT: u64 = 100_000_000;
 
-/// Why a file is no checkpoint that can be read: what it is, and how to get a readable file out of it.
+/// Why a file is not a readable checkpoint. The messages say what the file is and how to get a readable one from it.
 #[derive(Debug, thiserror::Error)]
 pub enum NotACheckpoint {
-    /// There is nothing in the file.
+    /// The file is empty.
     #[error("the file is empty; expected a checkpoint (safetensors, PyTorch .pth or ONNX)")]
     Empty,
-    /// The file is of a kind that is known.
+    /// The file has another, known format.
     #[error("{kind}; {way_out}")]
     Known {
-        /// What the file is.
+        /// Description of the file's format.
         kind: &'static str,
-        /// What to do instead.
+        /// What the user can do instead.
         way_out: &'static str,
     },
-    /// The file is of no kind that is known.
+    /// The file has no known format.
     #[error(
         "not a checkpoint: expected safetensors, PyTorch .pth (zip or legacy) or ONNX, found {length} bytes that begin \
          with {start}"
     )]
     Unknown {
-        /// Length of the file.
+        /// Length of the file in bytes.
         length: u64,
-        /// Its first bytes, in hexadecimal.
+        /// The file's first bytes, in hexadecimal.
         start: String,
     },
-    /// The file is a graph where named tensors are expected.
+    /// The file is an ONNX graph, but a classifier's named tensors are expected.
     #[error("an ONNX graph; expected a classifier's named tensors (safetensors or PyTorch .pth)")]
     Graph,
-    /// The path names something else than a file.
+    /// The path names something other than a regular file.
     #[error("expected a checkpoint file, found something that is not a regular file")]
     NotAFile,
     /// The path names a folder without weights.
@@ -47,7 +47,10 @@ pub enum NotACheckpoint {
     Folder,
 }
 
-/// Tells the format from a file's first bytes and its length, or says what the bytes are instead.
+/// Recognises the format of a file by `start`, its first bytes; `length` is the file's length in bytes.
+///
+/// # Errors
+/// Returns an error that says what the file is if it has none of the known formats.
 pub(crate) fn sniff(start: &[u8], length: u64) -> std::result::Result<Format, NotACheckpoint> {
     if start.starts_with(b"PK\x03\x04") {
         return Ok(Format::PthZip);
@@ -71,7 +74,7 @@ pub(crate) fn sniff(start: &[u8], length: u64) -> std::result::Result<Format, No
     Err(NotACheckpoint::Unknown { length, start })
 }
 
-/// What kind of file begins with `start`, if it is one that people mistake for a checkpoint.
+/// Returns the error for a file that begins with `start`, if that is a kind of file often mistaken for a checkpoint.
 fn known(start: &[u8]) -> Option<NotACheckpoint> {
     const EXPECTED: &str = "expected safetensors, PyTorch .pth or ONNX";
     const UNPACK: &str = "unpack it first; expected safetensors, PyTorch .pth or ONNX";
@@ -114,7 +117,7 @@ fn known(start: &[u8]) -> Option<NotACheckpoint> {
             "a Python pickle that torch.save did not write, such as PaddlePaddle's .pdparams",
             "load it in Python and save its arrays with safetensors or torch.save; expected a PyTorch .pth",
         ),
-        // A map whose first key is a text, in MessagePack.
+        // In MessagePack, these bytes begin a map whose first key is a string.
         [0x81..=0x8f, 0xa1..=0xbf | 0xd9, ..] | [0xde, _, _, 0xa1..=0xbf | 0xd9, ..] => (
             "a MessagePack file, as Flax writes it (.msgpack)",
             "in Python, load it with flax.serialization.msgpack_restore, flatten the parameters' names with dots and \

@@ -8,32 +8,32 @@ use std::collections::BTreeMap;
 pub struct Tensor {
     /// Length of each dimension.
     pub shape: Vec<usize>,
-    /// The values; as many as the product of `shape`.
+    /// The values in row-major order; their number is the product of `shape`.
     pub data: Vec<f32>,
 }
 
 /// Tensors by their names in the checkpoint.
 pub type Tensors = BTreeMap<String, Tensor>;
 
-/// What cannot be read as floating-point numbers, by its name in the checkpoint.
+/// Values that cannot be read as floating-point numbers, by their names in the checkpoint.
 pub(crate) type Unreadable = BTreeMap<String, Unread>;
 
-/// Why something in a checkpoint cannot be read as floating-point numbers.
+/// Why a value in a checkpoint cannot be read as floating-point numbers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unread {
-    /// The tensor has a type that holds no weights.
+    /// The tensor has this type, which is none of the floating-point types that are read.
     #[error("its type is {0}; expected F16, BF16, F32 or F64")]
     Type(String),
-    /// The value is an object of this Python class and no tensor.
+    /// The value is not a tensor but an object of this Python class.
     #[error("its type is '{0}'; expected F16, BF16, F32 or F64")]
     Object(String),
-    /// The file holds only a part of a tensor that is spread over several processes.
+    /// The file holds only a part of a tensor that is distributed over several processes.
     #[error(
-        "a shard of a distributed tensor (DTensor), of which this file holds {found:?} of {whole:?}; save a state_dict \
-         whose tensors were gathered with full_tensor()"
+        "a shard of a distributed tensor (DTensor): this file holds {found:?} of {whole:?}; save a state_dict whose \
+         tensors were gathered with full_tensor()"
     )]
     Shard {
-        /// Shape of what the file holds.
+        /// Shape of the part in the file.
         found: Vec<usize>,
         /// Shape of the whole tensor.
         whole: Vec<usize>,
@@ -41,17 +41,17 @@ pub enum Unread {
 }
 
 impl Unread {
-    /// Whether the value is a tensor, so that leaving it out would change the network.
+    /// Returns whether the value is a tensor, so that leaving it out could change the network.
     pub(crate) fn is_tensor(&self) -> bool {
         !matches!(self, Self::Object(_))
     }
 }
 
-/// Named tensors as a `.pth` or safetensors file holds them.
+/// Named tensors from a `.pth` or safetensors file.
 pub(crate) struct StateDict {
     pub tensors: Tensors,
     pub unreadable: Unreadable,
-    /// Which of several dictionaries was taken, one sentence each.
+    /// Choices that the reader made among several dictionaries, one note each.
     pub notes: Vec<String>,
     /// Whether `LoadOptions::key` has already chosen this dictionary.
     pub key_is_used: bool,
@@ -67,7 +67,7 @@ pub(crate) enum Float {
 }
 
 impl Float {
-    /// Bytes of one number.
+    /// Returns the size of one number in bytes.
     pub fn size(self) -> usize {
         match self {
             Self::F16 | Self::Bf16 => 2,
@@ -76,12 +76,12 @@ impl Float {
         }
     }
 
-    /// The first number in `bytes`, unless they are too short for one.
+    /// Decodes the first number in `bytes`; returns `None` if `bytes` are too short for one.
     pub fn first(self, bytes: &[u8]) -> Option<f32> {
         self.decode(bytes.get(..self.size())?).first().copied()
     }
 
-    /// The numbers in `bytes`, one after the other; a remainder too short for a number is left out.
+    /// Decodes the numbers in `bytes`; a remainder that is too short for a number is ignored.
     pub fn decode(self, bytes: &[u8]) -> Vec<f32> {
         match self {
             Self::F16 => numbers(bytes, |b| f16::from_le_bytes(b).to_f32()),
@@ -96,7 +96,9 @@ fn numbers<const SIZE: usize>(bytes: &[u8], number: impl Fn([u8; SIZE]) -> f32) 
     bytes.as_chunks::<SIZE>().0.iter().map(|b| number(*b)).collect()
 }
 
-/// The product of `shape`, unless that of its lengths other than 0 overflows: then no reordering of it can either.
+/// Returns the product of `shape`, or `None` if the product of its non-zero lengths overflows.
+///
+/// Leaving zeros out of the check guarantees that no product of some of the lengths overflows, in whatever order.
 pub(crate) fn volume(shape: &[usize]) -> Option<usize> {
     let product = shape.iter().try_fold(1usize, |product, length| product.checked_mul(*length.max(&1)))?;
     Some(if shape.contains(&0) { 0 } else { product })

@@ -1,8 +1,8 @@
-//! Judges the readers by checkpoints as people have them, whose right logits are known.
+//! Tests the readers with checkpoints of many origins, whose correct logits are recorded.
 //!
-//! The checkpoints are no part of the project: the variable `RESMLP_SHARED` names the folder that has them, under
-//! `cases`. Run `cargo test -p resmlp-checkpoint --test cases -- --ignored` to judge by them; without the flag the test
-//! is reported as ignored.
+//! The checkpoints are not part of the project. The environment variable `RESMLP_SHARED` names a folder whose subfolder
+//! `cases` holds them. Run `cargo test -p resmlp-checkpoint --test cases -- --ignored` for this test; without the flag
+//! it is reported as ignored.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ fn folder() -> PathBuf {
     Path::new(&shared).join("cases")
 }
 
-/// The rows of a two-dimensional `.npy` file of `f64`.
+/// Reads the rows of a two-dimensional `.npy` file of `f32` or `f64`.
 fn recorded(path: &Path) -> Vec<Vec<f64>> {
     let bytes = std::fs::read(path).unwrap();
     let length = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
@@ -32,7 +32,7 @@ fn recorded(path: &Path) -> Vec<Vec<f64>> {
     numbers.chunks(columns).map(<[f64]>::to_vec).collect()
 }
 
-/// The options that the command line's flags stand for.
+/// Returns the options that correspond to flags of the command line.
 fn options(flags: &[&str]) -> LoadOptions {
     let value = |flag: &str| flags.iter().position(|f| *f == flag).map(|at| flags[at + 1]);
     let file = |flag: &str| value(flag).map(|file| folder().join(file.replace("FILES", "files")));
@@ -47,7 +47,9 @@ fn options(flags: &[&str]) -> LoadOptions {
     }
 }
 
-/// What the file's pictures go through: the case's own preprocessing, or that of a `config.json` beside the file.
+/// Returns the preprocessing of the case's pictures.
+///
+/// It is ImageNet's without a crop, unless the flags ask for that of the `config.json` beside the file.
 fn preprocess(path: &Path, image: [usize; 2], flags: &[&str]) -> Preprocess {
     let mut preprocess = Preprocess { crop: 1.0, ..Preprocess::imagenet(image) };
     if flags.contains(&"--no-preprocessing") {

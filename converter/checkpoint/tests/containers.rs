@@ -1,5 +1,5 @@
-//! Checkpoints in other clothes: NumPy arrays, distributed tensors, several sets of weights, foreign names, folders,
-//! and files of other kinds, each in several variations made here from random networks.
+//! Tests checkpoints in unusual containers: NumPy arrays, distributed tensors, several sets of weights, foreign names,
+//! folders and files of other formats. The tests make several variations of each from random networks.
 
 #[path = "common/state.rs"]
 mod state;
@@ -15,7 +15,7 @@ use state::{
 
 // NumPy and distributed tensors --------------------------------------------------------------------------------------
 
-/// The bytes of the numbers as pickles of protocol 2 write them, each byte a letter.
+/// Pickles `bytes` as protocol 2 does, with one letter for each byte.
 fn latin1(bytes: &[u8]) -> Vec<u8> {
     let letters: String = bytes.iter().map(|byte| char::from(*byte)).collect();
     call(global("_codecs", "encode"), &[text(&letters), text("latin1")])
@@ -27,7 +27,7 @@ fn dtype(code: &str, order: &str) -> Vec<u8> {
     [dtype, tuple(&state), b"b".to_vec()].concat()
 }
 
-/// NumPy's pickle of an array.
+/// Pickles an array as NumPy does.
 fn array(package: &str, lengths: &[usize], dtype: Vec<u8>, is_fortran: bool, data: Vec<u8>) -> Vec<u8> {
     let empty = call(
         global(&format!("{package}.multiarray"), "_reconstruct"),
@@ -76,7 +76,7 @@ fn numpy_arrays_are_read_as_tensors() {
             _ => array(package, &t.shape, dtype("f4", "<"), false, bytes(little_endian(t))),
         };
         assert_eq!(arrays(&original, columns_first).unwrap().network, original);
-        // A length may be a scalar of NumPy's.
+        // A length may also be a NumPy scalar.
         let scalar = |length: usize| {
             let data = bytes((length as u64).to_le_bytes().to_vec());
             call(global(&format!("{package}.multiarray"), "scalar"), &[dtype("i8", "<"), data])
@@ -185,7 +185,7 @@ fn one_of_several_networks_is_as_closed_as_a_single_one() {
             assert!(read(&with).unwrap_err().contains(new), "{new}");
         }
     }
-    // A classifier beside two backbones is nobody's for certain.
+    // A classifier beside two backbones may belong to either of them.
     let mut shared = flat(["teacher.", "student."]);
     shared.retain(|name, _| !name.contains(".head."));
     shared.insert("head.weight".into(), tensor(&[4, 3], &[0.5; 12]));
@@ -219,7 +219,7 @@ const MAP: &str = r#"
 "head.bias" = "classes.bias"
 "#;
 
-/// The tensors under the names of [`MAP`], blocks counted from `first`.
+/// Returns the network's tensors under the names of [`MAP`], with the blocks numbered from `first`.
 fn mapped(network: &Network, first: usize) -> Tensors {
     let pairs: Vec<_> = MAP
         .lines()
@@ -329,7 +329,8 @@ fn networks_that_only_look_alike_are_told_apart() {
     let mut no_mixing = whole.clone();
     no_mixing.retain(|name, _| !name.contains("linear_tokens"));
     assert!(refusal(&no_mixing).contains("no linear layer across patches"));
-    // MLP-Mixers of several authors, gMLP, and a linear layer across patches under a name of its own.
+    // The names are those of MLP-Mixers by several authors, of a gMLP, and of a network with an unusual name for its
+    // linear layer across patches.
     let names = |names: &[&str]| {
         let tensors = names.iter().map(|name| (name.to_string(), tensor(&[2, 3], &[0.5; 6])));
         refusal(&tensors.collect())
@@ -385,7 +386,7 @@ fn a_file_of_another_kind_is_named_with_a_way_out() {
     }
 }
 
-/// A zip archive whose entries all hold an empty pickle.
+/// Returns a zip archive with entries of these names, each of which holds an empty pickle.
 fn archive(names: &[&str]) -> Vec<u8> {
     use std::io::Write;
     let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));

@@ -1,4 +1,5 @@
-//! Damaged, random and malicious checkpoints give an error: no panic, and no more memory than the file justifies.
+//! Tests that damaged, random and malicious checkpoints give an error, never panic, and take only as much memory as the
+//! file justifies.
 
 #[path = "common/memory.rs"]
 mod memory;
@@ -29,7 +30,7 @@ impl Scratch {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// Loads `bytes`, checks the memory, and returns the network or the error's text.
+    /// Loads `bytes`, checks how much memory that takes, and returns the network or the error's text.
     fn load(&self, bytes: &[u8]) -> Result<resmlp_network::Network, String> {
         let path = self.0.path().join("checkpoint");
         std::fs::write(&path, bytes).unwrap();
@@ -38,7 +39,7 @@ impl Scratch {
     }
 }
 
-/// Numbers that look random and are the same in every run.
+/// A generator of pseudorandom numbers that are the same in every run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -64,7 +65,7 @@ fn a_truncated_checkpoint_is_refused() {
         for length in near_the_ends.chain(anywhere.collect::<Vec<_>>()) {
             match scratch.load(&whole[..length]) {
                 Err(error) => assert!(error.contains("checkpoint"), "{example} cut at {length}: {error}"),
-                // What follows the graph and the opset in an ONNX file is only commentary.
+                // An ONNX file may lose what follows its graph and its opset without any effect on the network.
                 Ok(found) => assert!(example.ends_with("onnx") && found == network, "{example} cut at {length} loads"),
             }
         }
@@ -116,7 +117,7 @@ fn a_changed_weight_in_a_zip_is_noticed() {
     assert!(scratch.load(&bytes).unwrap_err().to_lowercase().contains("checksum"));
 }
 
-/// A legacy file's first three pickles, then `pickle`.
+/// Returns a legacy file's first three pickles, followed by `pickle`.
 fn legacy(pickle: &[u8]) -> Vec<u8> {
     let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
     [magic, b"\x80\x02M\xe9\x03." as &[u8], b"\x80\x02}.", b"\x80\x02", pickle].concat()
@@ -125,38 +126,40 @@ fn legacy(pickle: &[u8]) -> Vec<u8> {
 #[test]
 fn a_pickle_that_multiplies_itself_is_refused() {
     let scratch = Scratch::new();
-    // A list of 20,000 pairs, and OrderedDict(list) 20,000 times over.
+    // The pickle makes a list of 20,000 pairs and calls OrderedDict on it 20,000 times.
     let mut pickle = b"ccollections\nOrderedDict\nq\x00](".to_vec();
     pickle.extend(b"K\x01K\x02\x86".repeat(20_000));
     pickle.extend(b"e\x85q\x01");
     pickle.extend(b"h\x00h\x01R".repeat(20_000));
     pickle.push(b'.');
     assert!(scratch.load(&legacy(&pickle)).unwrap_err().contains("unfolds to more than its own length"));
-    // A list of 20,000 members as the class of 20,000 modules.
+    // The pickle uses one list of 20,000 members as the class of 20,000 modules.
     let mut pickle = b"(X\x06\0\0\0module](".to_vec();
     pickle.extend(b"K\x01".repeat(20_000));
     pickle.extend(b"etq\x00");
     pickle.extend(b"h\x00Q".repeat(20_000));
     pickle.push(b'.');
     assert!(scratch.load(&legacy(&pickle)).is_err());
-    // One long name as module and class of many globals.
+    // The pickle uses one long name as the module and the class of many globals.
     let mut pickle = b"X\x40\x42\x0f\x00".to_vec();
     pickle.extend(vec![b'a'; 1_000_000]);
     pickle.extend(b"q\x00");
     pickle.extend(b"h\x00h\x00\x93".repeat(10_000));
     pickle.push(b'.');
     assert!(scratch.load(&legacy(&pickle)).unwrap_err().contains("a name of 1000000 letters"));
-    // Deep nesting: a list in a list in a list.
+    // The pickle nests 200,000 lists in each other.
     let mut pickle = b"]".repeat(200_000);
     pickle.extend(b"a".repeat(199_999));
     pickle.push(b'.');
     assert!(scratch.load(&legacy(&pickle)).is_err());
 }
 
-/// Bytes that a PyTorch file may make its reader hold, for each of its own and besides.
+/// Bytes that the reader of a PyTorch file may hold for each byte of the file, and further bytes for any file.
 const PTH_LIMIT: [usize; 2] = [32, 8 << 20];
 
-/// Reads `bytes` as a checkpoint and checks the memory that it takes against [`PTH_LIMIT`], and that it ends soon.
+/// Reads `bytes` as a checkpoint, which must fail, and returns the error's text.
+///
+/// Panics if reading takes more memory than [`PTH_LIMIT`] allows or more than 20 seconds.
 fn read_within_limits(what: &str, bytes: Vec<u8>) -> String {
     let length = bytes.len();
     let start = std::time::Instant::now();
@@ -172,7 +175,7 @@ fn short(text: &str) -> Vec<u8> {
     [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat()
 }
 
-/// Pickles that ask for as much memory as they can, about `size` bytes each.
+/// Returns pickles of about `size` bytes that each ask for as much memory as possible, with their names.
 fn amplifiers(size: usize) -> Vec<(&'static str, Vec<u8>)> {
     let repeat = |unit: &[u8]| unit.repeat(size / unit.len());
     let long = |letter: &str| letter.repeat(1000);
@@ -236,7 +239,7 @@ fn a_pickle_of_any_size_takes_memory_in_proportion() {
 
 #[test]
 fn an_archive_is_read_in_time_that_grows_with_its_length() {
-    // As many end records as fit, each of which promises a directory that begins at the file's beginning.
+    // The first file is full of end records, each of which promises a directory at the file's beginning.
     let header = b"PK\x01\x02".iter().copied().chain([0; 42]).collect::<Vec<_>>();
     for size in [1 << 20, 4 << 20] {
         let end = b"PK\x05\x06\0\0\0\0\xff\xff\xff\xff\0\0\0\0\0\0\0\0\0\0";
@@ -246,14 +249,13 @@ fn an_archive_is_read_in_time_that_grows_with_its_length() {
         let directory = [b"PK\x03\x04", &header.repeat(size / header.len())[..], end].concat();
         assert!(read_within_limits("a directory", directory).contains("a damaged zip archive"));
     }
-    // Many entries that all are the same megabyte.
+    // In the last file, renaming an entry makes two entries have the same name, which torch never writes.
     let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     archive.start_file("a/data.pkl", stored).unwrap();
     std::io::Write::write_all(&mut archive, b"\x80\x02}.").unwrap();
     archive.start_file("a/data.pkk", stored).unwrap();
     let mut bytes = archive.finish().unwrap().into_inner();
-    // A name twice in the directory is no archive of torch's.
     let places: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"data.pkk")).collect();
     places.iter().for_each(|at| bytes[*at..*at + 8].copy_from_slice(b"data.pkl"));
     assert!(read_within_limits("a name twice", bytes).contains("two entries have the same name"));
@@ -287,14 +289,14 @@ fn the_length_of_a_text_is_not_believed() {
 #[test]
 fn a_graph_that_multiplies_its_weights_is_refused() {
     let scratch = Scratch::new();
-    // A weight over channels that 5,000 layers share.
+    // In this graph 5,000 layers share one weight over channels.
     let mut shared = vec![onnx::weight("w", &[64, 3, 2, 2]), onnx::weight("v", &[64, 64, 1, 1])];
     shared.push(onnx::node("Conv", &["x", "w"], "y0", &[2, 2]));
     let name = |at: usize| if at == 5_000 { "y".into() } else { format!("y{at}") };
     shared.extend((0..5_000).map(|at| onnx::node("Conv", &[&name(at), "v"], &name(at + 1), &[1, 1])));
     let error = scratch.load(&onnx::model(4, &shared)).unwrap_err();
     assert!(error.contains("unfolds to far more than the file's size"), "{error}");
-    // Two vectors whose sum is a matrix of 100 million numbers.
+    // In this graph the sum of two vectors is a matrix of 100 million numbers.
     let sum = [
         onnx::weight("w", &[10_000, 1]),
         onnx::weight("v", &[1, 10_000]),
@@ -302,7 +304,7 @@ fn a_graph_that_multiplies_its_weights_is_refused() {
         onnx::node("Add", &["x", "s"], "y", &[]),
     ];
     assert!(scratch.load(&onnx::model(4, &sum)).unwrap_err().contains("unfolds to far more than the file's size"));
-    // 268 million patches of one pixel.
+    // In this graph a picture has 268 million patches of one pixel.
     let patches = [onnx::weight("w", &[4, 3, 1, 1]), onnx::node("Conv", &["x", "w"], "y", &[1, 1])];
     let error = scratch.load(&onnx::model(1 << 14, &patches)).unwrap_err();
     assert!(error.contains("unfolds to far more than the file's size"), "{error}");

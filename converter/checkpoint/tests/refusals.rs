@@ -1,5 +1,5 @@
-//! Checkpoints that hold several things, or the wrong one: what is taken is said, what is refused is called by its
-//! name.
+//! Tests checkpoints that hold several sets of weights, or something else. Notes state what is taken, and errors name
+//! what is refused.
 
 #[path = "common/onnx.rs"]
 mod onnx;
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use resmlp_checkpoint::{LoadOptions, load_bytes};
 
-/// Just enough of the pickle format to write what `torch.save` wrote before PyTorch 1.6.
+/// Writes the part of the pickle format that `torch.save` used before PyTorch 1.6.
 mod pickle {
     pub fn text(text: &str) -> Vec<u8> {
         [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat()
@@ -31,13 +31,13 @@ mod pickle {
         vec![b'K', number]
     }
 
-    /// A storage of one element, by torch's class of this name.
+    /// Pickles a storage of one element of torch's storage class `class`.
     fn storage(class: &str) -> Vec<u8> {
         let id = [text("storage"), global("torch", class), text(class), text("cpu"), number(1), b"N".to_vec()];
         [tuple(&id), b"Q".to_vec()].concat()
     }
 
-    /// What torch's function of this name makes of a storage, a shape, and more; every stride is 0.
+    /// Pickles a call of torch's function `function` with a storage, a shape, strides of 0 and the arguments `more`.
     fn rebuilt(function: &str, class: &str, shape: &[u8], more: &[Vec<u8>]) -> Vec<u8> {
         let lengths: Vec<_> = shape.iter().map(|length| number(*length)).collect();
         let strides: Vec<_> = shape.iter().map(|_| number(0)).collect();
@@ -49,12 +49,12 @@ mod pickle {
         rebuilt("_rebuild_tensor_v2", class, shape, &[])
     }
 
-    /// A tensor of a type that has no storage class of its own.
+    /// Pickles a tensor of a type that has no storage class.
     pub fn newer_tensor(dtype: &str, shape: &[u8]) -> Vec<u8> {
         rebuilt("_rebuild_tensor_v3", "UntypedStorage", shape, &[global("torch", dtype)])
     }
 
-    /// A tensor whose numbers are those stored with the other sign.
+    /// Pickles a tensor that negates the stored numbers.
     pub fn negated_tensor(class: &str, shape: &[u8]) -> Vec<u8> {
         rebuilt("_rebuild_tensor_v2", class, shape, &[dict(&[("neg", b"\x88".to_vec())])])
     }
@@ -63,17 +63,17 @@ mod pickle {
         [global("torch._utils", "_rebuild_sparse_tensor"), tuple(&[]), b"R".to_vec()].concat()
     }
 
-    /// An instance of `module.name` with this state.
+    /// Pickles an instance of `module.name` with the state `state`.
     pub fn object(module: &str, name: &str, state: &[(&str, Vec<u8>)]) -> Vec<u8> {
         [global(module, name), b")\x81".to_vec(), dict(state), b"b".to_vec()].concat()
     }
 
-    /// A whole `torch.nn.Module`.
+    /// Pickles a whole `torch.nn.Module` of the class `module.name`.
     pub fn network(module: &str, name: &str) -> Vec<u8> {
         object(module, name, &[("training", b"\x88".to_vec()), ("_parameters", dict(&[])), ("_modules", dict(&[]))])
     }
 
-    /// The file whose data is `root`; of its storages, only that of floats is there.
+    /// Returns the file with the data `root`; it holds the storage of floats, if `root` names it, and no other.
     pub fn file(root: &[u8]) -> Vec<u8> {
         let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
         let mut file =
@@ -92,7 +92,7 @@ use pickle::{dict, negated_tensor, network, newer_tensor, object, sparse_tensor,
 
 type Entries = Vec<(&'static str, Vec<u8>)>;
 
-/// What was said while reading the checkpoint of these entries, or the error.
+/// Reads the checkpoint with these entries and returns its notes, or the error's text.
 fn notes(root: &[(&str, Vec<u8>)]) -> Result<Vec<String>, String> {
     let checkpoint = load_bytes(Path::new("my.pth"), pickle::file(&dict(root)), &LoadOptions::default());
     checkpoint.map(|checkpoint| checkpoint.notes).map_err(|error| error.to_string())
@@ -102,7 +102,7 @@ fn refusal(root: &[(&str, Vec<u8>)]) -> String {
     notes(root).unwrap_err()
 }
 
-/// The state dict of a network of one patch, 3 channels, 5 hidden units, 1 block and 2 classes.
+/// Returns the state dict of a network of one patch, 3 channels, 5 hidden units, 1 block and 2 classes.
 fn state() -> Entries {
     let shapes: [(&str, &[u8]); 18] = [
         ("stem.proj.weight", &[3, 3, 4, 4]),
@@ -127,7 +127,7 @@ fn state() -> Entries {
     shapes.into_iter().map(|(name, shape)| (name, tensor("FloatStorage", shape))).collect()
 }
 
-/// The same with another tensor `name`.
+/// Returns the entries of [`state`] with the tensor `name` added or replaced.
 fn state_with(name: &'static str, tensor: Vec<u8>) -> Entries {
     let mut entries = state();
     entries.retain(|(other, _)| *other != name);
@@ -162,7 +162,7 @@ fn a_whole_network_is_named_wherever_it_lies() {
     assert_eq!(refusal(&[("model", of()), ("epoch", epoch.clone())]), whole);
     assert_eq!(refusal(&[("optimizer", moments()), ("model", of())]), whole);
     assert!(refusal(&[("run", dict(&[("net", of())]))]).contains("'run.net' is a pickled object"));
-    // Beside weights it does not matter, and other objects never do.
+    // A whole network beside weights is ignored, and so is any other object.
     assert!(notes(&[("model", of()), ("state_dict", dict(&state()))]).is_ok());
     let arguments = || object("argparse", "Namespace", &[("lr", b"K\x01".to_vec())]);
     assert!(
@@ -188,7 +188,7 @@ fn a_tensor_of_another_type_is_named_with_its_type() {
         let error = refusal(&state_with(name, tensor));
         assert_eq!(error, format!("my.pth: tensor '{name}': its type is {kind}; {expected}"));
     }
-    // Outside the network it is nobody's business, and nor is a dictionary that is not taken.
+    // The type does not matter for a tensor outside the network or in a dictionary that is not taken.
     assert!(notes(&state_with("num_batches_tracked", tensor("LongStorage", &[3]))).is_ok());
     let mask: Entries = state().into_iter().map(|(name, _)| (name, tensor("BoolStorage", &[3]))).collect();
     assert!(notes(&[("mask", dict(&mask)), ("model", dict(&state()))]).is_ok());
@@ -208,7 +208,7 @@ fn no_part_of_the_network_is_left_out_for_its_type() {
         (negated_tensor("FloatStorage", &[2, 3]), "a view that negates what is stored"),
         (array(), "'numpy.ndarray'"),
     ] {
-        // A whole classifier is not read as none, either.
+        // A classifier of which no tensor can be read must not count as missing.
         let mut entries = state_with("head.weight", tensor.clone());
         entries.retain(|(name, _)| *name != "head.bias");
         entries.push(("head.bias", tensor));
@@ -219,7 +219,8 @@ fn no_part_of_the_network_is_left_out_for_its_type() {
     packed.retain(|(name, _)| !name.starts_with("blocks.0.linear_tokens.weight"));
     let error = refusal(&packed);
     assert!(error.contains("'blocks.0.linear_tokens.weight': its type is quantised, packed by torch.ao"), "{error}");
-    // A network that has no classifier is an embedding, and says so; one whose classifier cannot be read is none.
+    // A network without a classifier is read as an embedding, with a note. A network whose classifier cannot be read is
+    // refused.
     let mut body = state();
     body.retain(|(name, _)| !name.starts_with("head."));
     let notes = notes(&body).unwrap();
@@ -239,7 +240,7 @@ fn what_comes_after_the_logits_is_named() {
     };
     let pooled = [onnx::node("GlobalAveragePool", &["c"], "p", &[]), onnx::node("Flatten", &["p"], "f", &[])];
     for operator in ["Softmax", "LogSoftmax"] {
-        // Softmax itself is left out; the network before it has no block.
+        // The reader skips the softmax and refuses the network before it, which has no block.
         let error = refusal(&[&pooled[..], &[onnx::node(operator, &["f"], "y", &[])]].concat());
         assert!(
             error.contains("node 'p' (GlobalAveragePool)") && error.contains("expected residual blocks"),
@@ -253,7 +254,7 @@ fn what_comes_after_the_logits_is_named() {
         let expected =
             format!("my.onnx: node 'y' ({operator}): expected logits; export the network without this operator");
         assert_eq!(error, expected);
-        // In the middle of a network it makes it another one.
+        // Without pooling, the same operator makes the graph another kind of network.
         let error = refusal(&[onnx::node(operator, &["c"], "y", &[])]);
         let is_no_vector = error.contains("the output 'y' has shape [1, 4, 2, 2]; expected one vector of logits");
         assert!(is_no_vector || error.contains("not a ResMLP"), "{error}");

@@ -1,4 +1,5 @@
-//! Every checkpoint fixture loads and gives PyTorch's logits; damaged and foreign files give errors that say why.
+//! Tests that every checkpoint fixture loads and gives PyTorch's logits, and that damaged and foreign files give errors
+//! with the reason.
 
 use std::path::{Path, PathBuf};
 
@@ -128,7 +129,8 @@ fn a_folder_an_empty_file_and_a_text_are_refused() {
     assert!(error(&scratch.path().join("absent")).contains("absent"));
 }
 
-/// A tiny network of timm's names: 2 patches of 4 × 4 pixels, 3 channels, 5 hidden, 1 block, 2 classes.
+/// Returns a tiny network under timm's names, with 2 patches of 4 × 4 pixels, 3 channels, 5 hidden units, 1 block and 2
+/// classes.
 fn tiny() -> Tensors {
     let shapes: [(&str, &[usize]); 18] = [
         ("stem.proj.weight", &[3, 3, 4, 4]),
@@ -154,7 +156,7 @@ fn tiny() -> Tensors {
     shapes.iter().map(|(name, shape)| (name.to_string(), tensor(shape))).collect()
 }
 
-/// The same with one patch.
+/// Returns the network of [`tiny`] with one patch.
 fn tiny_square() -> Tensors {
     let mut tensors = tiny();
     for (part, shape) in [("weight", vec![1, 1]), ("bias", vec![1])] {
@@ -163,7 +165,7 @@ fn tiny_square() -> Tensors {
     tensors
 }
 
-/// The network in the safetensors file of these tensors, and what was said while reading it.
+/// Reads the tensors from a safetensors file and returns the network and the notes.
 fn named(tensors: Tensors, image: Option<[usize; 2]>) -> Result<(Network, Vec<String>), String> {
     let options = LoadOptions { image, ..LoadOptions::default() };
     let checkpoint = load_bytes(Path::new("tiny.safetensors"), safetensors(tensors, "none"), &options);
@@ -203,7 +205,7 @@ fn a_shard_is_called_one() {
     }
 }
 
-/// The safetensors file of these tensors; those whose names begin with `integers` are of 32-bit integers.
+/// Returns a safetensors file of the tensors; those whose names begin with `integers` hold 32-bit integers.
 fn safetensors(tensors: Tensors, integers: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut header = serde_json::Map::new();
@@ -300,7 +302,7 @@ fn a_network_with_mlps_but_no_affs_is_no_resmlp() {
     assert!(error.contains("not a ResMLP: found 16 tensors: stages.0.blocks.0.mlp.fc1.weight"), "{error}");
 }
 
-/// Two networks in one dictionary: what stands before the first one's names and before the second one's.
+/// Returns two networks in one dictionary, under the two prefixes.
 fn two(prefixes: [&str; 2]) -> Tensors {
     let of =
         |prefix: &str| tiny().into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)).collect::<Vec<_>>();
@@ -332,7 +334,9 @@ fn of_two_networks_an_average_comes_first_and_then_a_teacher_in_every_run() {
     assert!(notes.iter().any(|note| note == "weights taken from 'net.', not from 'ema.' (--key chooses)"), "{notes:?}");
 }
 
-/// Copies the fixture with external data into `to`, its data now in `location`, which is filled up with x.
+/// Copies the fixture with external data into `to` and changes the location of its data to `location`.
+///
+/// The location is padded with `x` to the length of the original one.
 fn with_location(to: &Path, location: &str) -> PathBuf {
     const ORIGINAL: &str = "timm-dynamo-18-external.onnx.data";
     let location = filled(location);
@@ -375,7 +379,7 @@ fn external_data_stays_in_the_models_folder() {
         assert!(error("out/file").contains("a link out of the model's folder"));
         std::fs::create_dir(inside.join(filled("folder"))).unwrap();
         assert!(error("folder").contains("which is not a file"));
-        // To open a pipe would wait for ever.
+        // Opening a pipe would block for ever.
         assert!(std::process::Command::new("mkfifo").arg(inside.join(filled("pipe"))).status().unwrap().success());
         assert!(error("pipe").contains("which is not a file"));
     }

@@ -1,5 +1,5 @@
-//! Checkpoints as people have them, each kind in several variations, made here from random networks: what is read is
-//! the network that was written, and what is refused is refused by name.
+//! Tests many variations of checkpoints, which are made here from random networks. Each is read as the network that was
+//! written, or refused with an error that names the tensor.
 
 #[path = "common/state.rs"]
 mod state;
@@ -16,19 +16,21 @@ fn is_close(found: &Network, wanted: &Network) -> bool {
     found.len() == wanted.len() && found.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-5)
 }
 
-/// The network without its classifier.
+/// Returns the network without its classifier.
 fn embedding(network: &Network) -> Network {
     Network { head: None, ..network.clone() }
 }
 
 // Nothing is left out ------------------------------------------------------------------------------------------------
 
-/// Whether the error names the tensor.
+/// Returns whether the error names the tensor.
 fn calls(error: &str, name: &str) -> bool {
     error.contains(&format!("'{name}'")) || error.contains(&format!("found {name} ("))
 }
 
-/// Whether one tensor's change is harmless or refused by one of these names.
+/// Checks the outcome of changing one tensor.
+///
+/// A change that only adds a stranger must leave the network as it was; any other must be refused with one of `names`.
 fn is_sound(changed: &Tensors, original: &Network, names: &[&str], is_stranger: bool) -> Result<(), String> {
     match read(changed) {
         Ok(found) if is_stranger && found.network == *original => Ok(()),
@@ -113,7 +115,7 @@ fn one_tensor_more_less_or_renamed_is_a_known_stranger_or_refused_by_its_name() 
 
 // Heads --------------------------------------------------------------------------------------------------------------
 
-/// The tensors with the classifier `head` called `new`.
+/// Returns the network's tensors with the classifier `head` renamed to `new`.
 fn with_head(network: &Network, head: &str, new: &str) -> Tensors {
     renamed(tensors(network), |name| match name.strip_prefix(head) {
         Some(rest) if rest.starts_with('.') => format!("{new}{rest}"),
@@ -215,16 +217,16 @@ fn a_classifier_from_another_file_is_joined() {
     let optimizer = dict(&[("optimizer".into(), dict(&moments)), ("epoch".into(), number(3))]);
     let root = dict(&[("training".into(), optimizer), ("state_dict".into(), state)]);
     assert_eq!(with(&body, nested.file(&root), false).unwrap().network, original);
-    // The network's own classifier is only replaced on request.
+    // The network's own classifier is replaced only with the option `embedding`.
     let own = tensors(&original);
     assert!(
         with(&own, pth(&linear("fc", 3)), false).unwrap_err().contains("'head.bias': the checkpoint has a classifier")
     );
     assert_eq!(with(&own, pth(&linear("fc", 3)), true).unwrap().network, original);
-    // A classifier for another network, and a file that is none.
+    // A classifier for another network and a file without a classifier are refused.
     assert!(with(&body, pth(&linear("fc", 6)), false).unwrap_err().contains("shape [4, 6]; expected [any, 3]"));
     assert!(with(&body, pth(&own), false).unwrap_err().contains("expected one linear classifier for --head"));
-    // A classifier in place of a network says how it can be used.
+    // The error for a classifier in place of a network says how to use the classifier.
     for name in ["module.linear", "fc"] {
         let error = refusal(&linear(name, 3));
         assert!(error.contains("only a linear classifier") && error.contains("--head"), "{error}");
@@ -299,14 +301,14 @@ fn wrappers_inside_names_are_taken_out() {
             assert_eq!(read(&renamed(tensors(&original), wrap)).unwrap().network, original);
         }
     }
-    // A name that is there with and without the wrapper is no choice to make in silence.
+    // A checkpoint that has a name with and without the wrapper is refused, because either tensor could be meant.
     let mut twice = tensors(&network(9, Dialect::Timm));
     let norm = twice["norm.alpha"].clone();
     twice.insert("_orig_mod.norm.alpha".into(), norm);
     assert!(refusal(&twice).contains("the same name as '"));
 }
 
-/// The two halves of the weight-normed matrix `[rows, columns]`: a magnitude a row, and a direction of another length.
+/// Splits weights into weight-normed halves: a magnitude for each row, and directions three times as long as the rows.
 fn halves(weight: &Tensor) -> [Tensor; 2] {
     let columns: usize = weight.shape[1..].iter().product();
     let norms: Vec<f32> =

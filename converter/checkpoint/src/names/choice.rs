@@ -1,7 +1,8 @@
-//! Chooses among several sets of weights in one file, and says so.
+//! Ranks several sets of weights in one file and notes the choice.
 
-/// Says how much the weights under `place` (keys or a prefix) are wanted among equals: an average of the weights the
-/// most, then a teacher (DINO).
+/// Ranks the weights under `place` (keys or a prefix) among otherwise equal sets; the largest rank is chosen.
+///
+/// An exponential moving average of the weights (`ema`) ranks first, then a teacher (DINO), then everything else.
 pub fn preference(place: &str) -> usize {
     let mut words = place.split(|letter: char| !letter.is_ascii_alphanumeric());
     match words.any(|word| word.eq_ignore_ascii_case("ema")) {
@@ -10,7 +11,9 @@ pub fn preference(place: &str) -> usize {
     }
 }
 
-/// Says how well `place` answers to the caller's `key`: it is the same, ends with it, or has it among its words.
+/// Returns how well `place` matches the caller's `key`, or `None` if it does not match.
+///
+/// A place that equals the key matches best, then one that ends with it, then one that contains it between dots.
 pub fn answers(place: &str, key: &str) -> Option<usize> {
     let (place, key) = (place.trim_end_matches('.'), key.trim_end_matches('.'));
     if place == key {
@@ -24,7 +27,7 @@ pub fn answers(place: &str, key: &str) -> Option<usize> {
     }
 }
 
-/// Returns the note that the weights of one place were chosen, where others have some too.
+/// Returns the note that the weights at `chosen` were taken and those at `others` were not.
 pub fn choice(chosen: &str, others: &[String]) -> String {
     let others: Vec<_> = others.iter().take(8).map(|other| format!("'{other}'")).collect();
     format!("weights taken from '{chosen}', not from {} (--key chooses)", others.join(", "))

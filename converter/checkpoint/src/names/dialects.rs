@@ -1,19 +1,19 @@
-//! The words of each dialect, and how to tell the dialects apart.
+//! Lists the names that each dialect gives a ResMLP's tensors, and tells the dialects apart by them.
 
 use super::choice::{answers, preference};
 use resmlp_network::{AffinePlacement, Dialect};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The names that one dialect gives a ResMLP's tensors, and what its code does with them: one row a dialect.
+/// The names that one dialect gives a ResMLP's tensors, and how its code uses the tensors.
 pub(super) struct Words {
     pub dialect: Dialect,
     /// What the Affs of a block act on.
     pub placement: AffinePlacement,
     pub stem: &'static str,
     pub stem_shape: StemShape,
-    /// Names of an Aff behind the patch embedding, which the dialect's own code has not but people add.
+    /// Names of an Aff behind the patch embedding, which the dialect's own code lacks but some people add.
     pub stem_norms: &'static [&'static str],
-    /// What comes before a block's number.
+    /// Text before a block's number.
     block: &'static str,
     /// Number of the first block.
     first_block: usize,
@@ -33,19 +33,19 @@ pub(super) struct Words {
 /// How the weights of the patch embedding are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StemShape {
-    /// As a convolution, `[dim, 3, patch, patch]`.
+    /// Weights of a convolution, `[dim, 3, patch, patch]`.
     Convolution,
-    /// As a linear layer, `[dim, patch · patch · 3]`, a patch being flattened as (row, column, colour).
+    /// Weights of a linear layer, `[dim, patch · patch · 3]`, for patches that are flattened as (row, column, colour).
     RowColumnColour,
 }
 
-/// Where a module stands: it has a name, or a number that depends on the number of blocks.
+/// Name of a module, or its position in a sequence behind the blocks.
 enum Place {
     Named(&'static str),
     AfterBlocks(usize),
 }
 
-/// Every dialect.
+/// The public dialects of named tensors.
 pub(super) static ALL: [Words; 4] = [
     Words {
         dialect: Dialect::Deit,
@@ -129,28 +129,28 @@ pub(super) static ALL: [Words; 4] = [
     },
 ];
 
-/// Returns timm's row, onto whose names a map of names leads.
+/// Returns timm's names, which are the targets of a map of names.
 pub(super) fn timm() -> &'static Words {
     &ALL[1]
 }
 
 impl Words {
-    /// Name of `part` of block `index`.
+    /// Returns the name of `part` in block `index`.
     pub fn block(&self, index: usize, part: &str) -> String {
         format!("{}{}.{part}", self.block, self.first_block + index)
     }
 
-    /// Name of the Aff before the mean.
+    /// Returns the name of the Aff before the mean over patches.
     pub fn final_affine(&self, depth: usize) -> String {
         self.final_affine.name(depth)
     }
 
-    /// Name of the classifier.
+    /// Returns the name of the classifier.
     pub fn head(&self, depth: usize) -> String {
         self.head.name(depth)
     }
 
-    /// Whether `name`, without prefix, lies in a module of the network other than the classifier.
+    /// Returns whether `name`, without prefix, lies in a module of the network other than the classifier.
     pub fn owns(&self, name: &str, depth: usize) -> bool {
         let inside = |module: &str| name.strip_prefix(module).is_some_and(|rest| rest.starts_with('.'));
         let in_block = match self.block {
@@ -160,7 +160,7 @@ impl Words {
         in_block || inside(self.stem) || inside(&self.final_affine(depth))
     }
 
-    /// Whether the network of `depth` blocks has a tensor `name`, given without prefix.
+    /// Returns whether a network of `depth` blocks has a tensor `name`, given without prefix.
     pub fn explains(&self, name: &str, depth: usize) -> bool {
         let linear = |module: &str| ["weight", "bias"].iter().any(|part| name == format!("{module}.{part}"));
         let affine = |module: &str| [self.alpha, self.beta].iter().any(|part| name == format!("{module}.{part}"));
@@ -171,7 +171,7 @@ impl Words {
             || self.stem_norms.iter().any(|norm| affine(norm))
     }
 
-    /// Whether `name` is an Aff's of a block, which is what a ResMLP alone has.
+    /// Returns whether `name` is that of a tensor of an Aff in a block; only a ResMLP has such tensors.
     fn is_aff(&self, name: &str) -> bool {
         let module = name.strip_suffix(self.alpha).and_then(|name| name.strip_suffix('.'));
         let is_module =
@@ -214,29 +214,30 @@ impl Place {
     }
 }
 
-/// A dialect that explains names, with what it says about them.
+/// A dialect that explains the names, and the network that it finds in them.
 pub(super) struct Match {
     pub words: &'static Words,
-    /// What stands before every name, such as `module.backbone.`.
+    /// Prefix of every name of the network, such as `module.backbone.`.
     pub prefix: String,
-    /// What stands before the names of other networks beside it.
+    /// Prefixes of other networks in the same file.
     pub others: Vec<String>,
     /// Number of blocks.
     pub depth: usize,
 }
 
-/// What [`recognise`] finds.
+/// Result of [`recognise`].
 pub(super) enum Recognised {
     Match(Match),
-    /// No dialect explains at least half a block, or there are no Affs.
+    /// No dialect has Affs among the names and explains at least half a block.
     Nothing,
-    /// There are networks, but none where the caller's key says.
+    /// No network's prefix matches the caller's key; the field lists the prefixes that exist.
     NotThere(Vec<String>),
 }
 
 /// Finds the dialect and prefix that explain the most of `names`.
 ///
-/// Between equal prefixes [`preference`] decides, then the alphabet. A `key` leaves only the prefixes that it names.
+/// If prefixes explain equally many names, [`preference`] decides, then the alphabet. A `key` restricts the choice to
+/// the prefixes that match it best.
 pub(super) fn recognise<'a>(names: impl Iterator<Item = &'a String> + Clone, key: Option<&str>) -> Recognised {
     let mut found: BTreeMap<usize, BTreeMap<&str, (usize, usize)>> = BTreeMap::new();
     for (dialect, words) in ALL.iter().enumerate() {
@@ -275,7 +276,7 @@ pub(super) fn recognise<'a>(names: impl Iterator<Item = &'a String> + Clone, key
     }
 }
 
-/// Most networks beside the chosen one whose tensors are recognised as theirs; those of more are unexpected.
+/// Largest number of other networks that are recognised; tensors of any further network count as unexpected.
 const MOST_OTHERS: usize = 64;
 /// Half the number of a block's tensors.
 const HALF_A_BLOCK: usize = 6;

@@ -1,11 +1,11 @@
-//! Says what a checkpoint is that is no ResMLP.
+//! Identifies checkpoints that are not a ResMLP, and layers that people add to one.
 
 use super::reason::NamesReason;
 use super::take::Taker;
 use crate::error::{Error, Result};
 use std::path::Path;
 
-/// Parts of names that no ResMLP has, and what has them.
+/// Parts of tensor names that no ResMLP has, each with the layer or the kind of network that has it.
 const MARKS: [(&str, &str); 18] = [
     ("lora_A", LORA),
     ("lora_B", LORA),
@@ -32,7 +32,7 @@ const LORA: &str = "a LoRA adapter, which holds only changes to a network; merge
 const MIXER: &str = "an MLP across patches, as in MLP-Mixer; a ResMLP has one linear layer";
 const GATE: &str = "a gating unit, as in gMLP";
 
-/// Parts of names of layers that people add to a ResMLP, and what they are.
+/// Parts of the names of layers that people add to a ResMLP, each with a description of the layer.
 const ADDITIONS: [(&str, &str); 8] = [
     ("pos_embed", "a position embedding"),
     ("position", "a position embedding"),
@@ -44,12 +44,12 @@ const ADDITIONS: [(&str, &str); 8] = [
     ("running_var", "batch normalisation"),
 ];
 
-/// Says what an unexpected tensor of a ResMLP is, if that is known.
+/// Returns a description of an unexpected tensor by its `name`, or `None` if the name is unknown.
 pub(super) fn addition(name: &str) -> Option<&'static str> {
     ADDITIONS.iter().chain(&MARKS).find(|(mark, _)| name.contains(mark)).map(|(_, meaning)| *meaning)
 }
 
-/// Returns the reason for the first of `names` that belongs to another kind of network, if one does.
+/// Returns the reason that refuses `names` if one of them belongs to another kind of network.
 pub(super) fn found<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<NamesReason> {
     MARKS.iter().find_map(|(mark, meaning)| {
         let name = names.clone().find(|name| name.contains(mark))?;
@@ -57,7 +57,7 @@ pub(super) fn found<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<
     })
 }
 
-/// Returns the error for names that no dialect explains.
+/// Returns the error for a checkpoint whose names no dialect explains.
 pub(super) fn error(path: &Path, taker: &Taker) -> Error {
     let names = || taker.names().map(String::as_str);
     if let Some(reason) = found(names()) {
@@ -84,7 +84,7 @@ pub(super) fn error(path: &Path, taker: &Taker) -> Error {
     Error::file(path, NamesReason::Unknown { count, first: first(names()) })
 }
 
-/// The first name of an MLP across patches: a module called `token_mix…` with more than one weight in it.
+/// Returns the first name of an MLP across patches, which is a module called `token_mix…` with more than one weight.
 fn token_mlp<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let mut before: Option<(&str, &str)> = None;
     for name in names.filter(|name| name.ends_with(".weight")) {
@@ -98,7 +98,7 @@ fn token_mlp<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     None
 }
 
-/// The first name of a layer normalisation, where nothing is called as an Aff is.
+/// Returns the first name of a layer normalisation, or `None` if any name looks like that of an Aff.
 fn layer_norm<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
     const AFF: [&str; 7] = ["alpha", "beta", "g", "b", "gamma", "ww", "bb"];
     let is_aff = |name: &str| AFF.contains(&name.rsplit('.').next().unwrap_or(name)) || name.contains("aff");
@@ -116,7 +116,7 @@ fn first<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.take(4).collect::<Vec<_>>().join(", ")
 }
 
-/// The name and the shape of the weights, if the tensors are one linear layer and nothing else.
+/// Returns the name and the shape of the weights if the tensors are one linear layer and nothing else.
 pub(super) fn only_head<'a>(taker: &'a Taker) -> Option<(&'a String, [usize; 2])> {
     let mut shapes = taker.shapes().filter(|(name, _)| !name.ends_with("num_batches_tracked"));
     let (Some(bias), Some(weight), None) = (shapes.next(), shapes.next(), shapes.next()) else {
@@ -129,7 +129,12 @@ pub(super) fn only_head<'a>(taker: &'a Taker) -> Option<(&'a String, [usize; 2])
     (bias.0.strip_suffix("bias") == Some(module) && bias.1 == [classes]).then_some((weight.0, [classes, dim]))
 }
 
-/// Returns an error where the tensors behind `prefix` have another network's names; `skip` says which are not asked.
+/// Refuses tensors behind `prefix` whose names belong to another kind of network.
+///
+/// Names for which `skip` returns true are not examined.
+///
+/// # Errors
+/// Returns an error that names the first such tensor.
 pub(super) fn refuse(path: &Path, taker: &Taker, prefix: &str, skip: impl Fn(&str) -> bool) -> Result<()> {
     let names: Vec<_> = taker.names().filter(|name| name.starts_with(prefix) && !skip(name)).collect();
     let behind = names.iter().map(|name| &name[prefix.len()..]);

@@ -1,4 +1,4 @@
-//! Finds the classifier: one linear layer under any of the usual names, in the network or beside it.
+//! Finds the classifier, which is one linear layer under any of the usual names, inside the network or beside it.
 
 use super::head_names::{ROOTS, root};
 use super::reason::NamesReason;
@@ -9,23 +9,28 @@ use crate::error::Result;
 use resmlp_network::Linear;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a classifier is that stands beside several networks.
+/// Description of a classifier that stands beside several networks.
 const SHARED: &str = "a classifier that may belong to any of several networks in the file; --embedding leaves it out";
 
-/// The last word of a name.
+/// Returns the part of a name behind its last dot.
 fn last_word(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or(name)
 }
 
-/// The layer that the tensor `name` belongs to, even if the tensor is only half of a parameter.
+/// Returns the layer that the tensor `name` belongs to, also if the tensor is only one half of a parameter.
 fn layer(name: &str) -> String {
     let parameter = PAIRS.iter().find_map(|pair| pair.parameter_of(name)).unwrap_or_else(|| name.to_string());
     parameter.rsplit_once('.').map_or(String::new(), |(layer, _)| layer.to_string())
 }
 
-/// Takes the classifier, or `joined` where the caller has one from another file; `own` is the dialect's name for it.
+/// Takes the classifier out of the checkpoint, or returns `joined`, a classifier from another file.
 ///
-/// `None` means that the network is an embedding. What is left out goes into `notes`.
+/// `own` is the dialect's name for the classifier. The function returns `None` if the network is an embedding model,
+/// and it adds a note for each classifier that it leaves out.
+///
+/// # Errors
+/// Returns an error if there are several classifiers, if the classifier has several layers or the wrong shape, or if it
+/// may belong to another network in the file.
 pub(super) fn classifier(
     taker: &mut Taker,
     own: &str,
@@ -77,7 +82,7 @@ pub(super) fn classifier(
     Ok(Some(linear?))
 }
 
-/// Every classifier among what nobody took, by its place and the full names of its tensors.
+/// Returns the full names of the tensors of every classifier that has not been taken, by the classifier's full name.
 fn heads(taker: &Taker, own: &str, around: &Surroundings) -> BTreeMap<String, Vec<String>> {
     let mut heads: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for name in taker.names().filter(|name| !around.is_elsewhere(name) && around.stranger(name).is_none()) {

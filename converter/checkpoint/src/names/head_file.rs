@@ -1,4 +1,4 @@
-//! Reads a linear classifier that lies in a file of its own, such as the one DINO's `eval_linear.py` saves.
+//! Reads a linear classifier from a file of its own, such as the file that DINO's `eval_linear.py` saves.
 
 use super::foreign::only_head;
 use super::reason::NamesReason;
@@ -8,10 +8,10 @@ use crate::tensors::StateDict;
 use resmlp_network::Linear;
 use std::path::Path;
 
-/// Takes the one linear layer that the tensors of the file `path` are; the network has `dim` channels.
+/// Takes the linear layer that the tensors of the file `path` form, for a network of `dim` channels.
 ///
 /// # Errors
-/// The tensors are anything else, or do not fit the network.
+/// Returns an error if the tensors do not form exactly one linear layer, or if the layer does not fit the network.
 pub(crate) fn linear(path: &Path, state: StateDict, dim: usize) -> Result<Linear> {
     let mut taker = Taker::new(path, state.tensors, state.unreadable)?;
     let Some((weight, _)) = only_head(&taker) else {

@@ -1,6 +1,6 @@
-//! The names that people give classifiers.
+//! Lists the usual names of classifiers.
 
-/// First words of the names that people give classifiers.
+/// First words of the usual names of classifiers.
 pub(super) const ROOTS: [&str; 23] = [
     "head",
     "heads",
@@ -27,12 +27,12 @@ pub(super) const ROOTS: [&str; 23] = [
     "probe",
 ];
 
-/// Returns the first word of a name.
+/// Returns the part of a name before its first dot.
 pub(super) fn root(name: &str) -> &str {
     name.split('.').next().unwrap_or(name)
 }
 
-/// Returns whether `name` begins as a classifier's does.
+/// Returns whether `name` is that of a tensor in a module with one of a classifier's usual names.
 pub(super) fn is_head(name: &str) -> bool {
     root(name) != name && ROOTS.contains(&root(name))
 }

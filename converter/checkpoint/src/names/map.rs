@@ -1,4 +1,5 @@
-//! A map of foreign names onto timm's, in TOML, for re-implementations that this reader does not know.
+//! Reads a TOML file that maps a checkpoint's tensor names to timm's, for re-implementations that this reader does not
+//! know.
 //!
 //! ```toml
 //! linear = "in_out"        # linear layers are stored as [inputs, outputs]; "out_in" is PyTorch's way and the default
@@ -19,10 +20,10 @@ use resmlp_network::{Activation, AffinePlacement};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Longest map that is read, in bytes.
+/// Length in bytes of the longest map that is read.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// Most networks beside the chosen one whose tensors are recognised as theirs; those of more are unexpected.
+/// Largest number of other networks that are recognised; tensors of any further network count as unexpected.
 const MOST_OTHERS: usize = 64;
 
 /// Why a map of names cannot be used.
@@ -34,29 +35,29 @@ pub enum MapReason {
     /// The file is too long.
     #[error("longer than {} KiB; expected a map of names in TOML", MAX_FILE_BYTES >> 10)]
     Long,
-    /// A key of the file means nothing.
+    /// The file has an unknown key.
     #[error("unknown key '{0}'; expected linear, affine, final_affine, first_block, activation and [names]")]
     UnknownKey(String),
-    /// A key has a value that means nothing.
+    /// A key has a value that is not allowed.
     #[error("{key} = {found}; expected {expected}")]
     Value {
         /// The key.
         key: &'static str,
-        /// Its value.
+        /// The value in the file.
         found: String,
-        /// What it may be.
+        /// Values that the key may have.
         expected: &'static str,
     },
-    /// There is no table of names.
+    /// The file has no table of names.
     #[error("no table [names]; expected lines such as \"stem.proj.weight\" = \"the file's name\"")]
     NoNames,
-    /// The name on the left is none of timm's.
+    /// The name on the left is not one of timm's.
     #[error("[names]: '{0}' is none of timm's names; expected one such as blocks.{{}}.norm1.alpha")]
     NotTimms(String),
-    /// One of timm's names is not given.
+    /// The map lacks one of timm's names that it needs.
     #[error("[names]: '{0}' is not given, and a ResMLP needs it")]
     NotGiven(&'static str),
-    /// The name on the right has no place for the block's number, or one too many.
+    /// The name on the right does not have exactly the placeholders for a block's number that it needs.
     #[error(
         "[names]: '{name}' = '{found}'; expected {{}} {} on the right, for the number of the block",
         if *.is_block { "once" } else { "nowhere" }
@@ -64,28 +65,28 @@ pub enum MapReason {
     Braces {
         /// Timm's name.
         name: String,
-        /// What stands on the right.
+        /// The name on the right.
         found: String,
-        /// Whether the tensor is a block's.
+        /// Whether the tensor belongs to a block.
         is_block: bool,
     },
-    /// Two of timm's names stand for the same tensor.
+    /// The map gives the same name for two of timm's names.
     #[error("[names]: '{0}' is given for two of timm's names")]
     Twice(String),
-    /// The checkpoint has none of the names.
+    /// The checkpoint has none of the names in the map.
     #[error("the checkpoint has no tensor '{0}' as the map of names says, with or without a prefix")]
     NoMatch(String),
-    /// `--key` names nothing.
+    /// `--key` matches none of the places with weights.
     #[error("no weights under '{key}' (--key); {}", list_of_places(.available))]
     NoKey {
-        /// What the caller asked for.
+        /// The caller's key.
         key: String,
-        /// What there is.
+        /// The places that have weights.
         available: Vec<String>,
     },
 }
 
-/// Timm's names, and whether every map must give them; those of the final Aff depend on `final_affine`.
+/// Timm's names, and whether a map must give them.
 const TIMM: [(&str, Need); 20] = [
     ("stem.proj.weight", Need::Always),
     ("stem.proj.bias", Need::Always),
@@ -109,17 +110,19 @@ const TIMM: [(&str, Need); 20] = [
     ("head.bias", Need::Never),
 ];
 
+/// When a map must give a name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Need {
     Always,
+    /// Only for a network with a final Aff, which is the default.
     FinalAffine,
     Never,
 }
 
-/// Most digits of a block's number.
+/// Largest number of digits in a block's number.
 const MOST_DIGITS: usize = 5;
 
-/// Names of one checkpoint's tensors, in terms of timm's.
+/// A map from the tensor names of a checkpoint to timm's.
 #[derive(Clone, Debug)]
 pub(crate) struct NameMap {
     patterns: Vec<Pattern>,
@@ -130,7 +133,9 @@ pub(crate) struct NameMap {
     pub activation: Option<Activation>,
 }
 
-/// One of timm's names with the file's name for it, which is `before`, for blocks a number, and `after`.
+/// One of timm's names with the file's name for it.
+///
+/// The file's name is `before`, followed for tensors of a block by the block's number and `after`.
 #[derive(Clone, Debug)]
 struct Pattern {
     timm: &'static str,
@@ -139,7 +144,7 @@ struct Pattern {
 }
 
 impl Pattern {
-    /// Splits `name` into a prefix and timm's name, if it is this tensor's.
+    /// Returns the prefix of `name` and timm's name for it, or `None` if `name` does not fit the pattern.
     fn parse<'a>(&self, name: &'a str, first_block: usize) -> Option<(&'a str, String)> {
         let (rest, timm) = match &self.after {
             None => (name, self.timm.to_string()),
@@ -165,7 +170,7 @@ impl NameMap {
     /// Reads the map in the file `path`.
     ///
     /// # Errors
-    /// The file cannot be read, or is not such a map.
+    /// Returns an error if the file cannot be read or is not a map of names.
     pub fn open(path: &Path) -> Result<Self> {
         let bytes = crate::read_small(path, MAX_FILE_BYTES)?.ok_or_else(|| Error::file(path, MapReason::Long))?;
         let text = String::from_utf8_lossy(&bytes);
@@ -216,13 +221,13 @@ impl NameMap {
         Ok(Self { patterns, first_block, is_in_out, placement, has_final_affine, activation })
     }
 
-    /// Whether `name` may be one of the network's tensors, whatever prefix it has.
+    /// Returns whether `name`, behind any prefix, may be the name of a tensor of the network.
     pub fn knows(&self, name: &str) -> bool {
         let name = super::wrappers::unwrapped(name);
         self.patterns.iter().any(|pattern| pattern.parse(&name, self.first_block).is_some())
     }
 
-    /// Returns timm's name for `name`, which stands behind `prefix`.
+    /// Returns timm's name for the tensor `name`, if that begins with `prefix` and is in the map.
     pub fn timm(&self, name: &str, prefix: &str) -> Option<String> {
         let parsed = self
             .patterns
@@ -231,8 +236,13 @@ impl NameMap {
         parsed.map(|(_, timm)| timm)
     }
 
-    /// Finds what stands before the network's names, and the number of blocks: of several prefixes the one that the
-    /// most names have.
+    /// Returns the prefix of the network's names and the prefixes of other networks in the file.
+    ///
+    /// The network's prefix is the one that the most names have. A `key` restricts the choice to the prefixes that
+    /// match it best.
+    ///
+    /// # Errors
+    /// Returns an error if no name fits the map, or if no prefix matches `key`.
     pub fn place<'a>(
         &self,
         names: impl Iterator<Item = &'a String>,
@@ -265,7 +275,7 @@ impl NameMap {
     }
 }
 
-/// A value as a message shows it.
+/// Formats a TOML value for a message.
 fn describe(value: &toml::Value) -> String {
     match value {
         toml::Value::String(text) => format!("{:?}", text.chars().take(40).collect::<String>()),

@@ -1,26 +1,26 @@
-//! What can be wrong with named tensors.
+//! The reasons for refusing named tensors.
 
-/// Why named tensors do not make a ResMLP that this reader understands.
+/// Why named tensors do not form a ResMLP that this reader understands.
 #[derive(Debug, thiserror::Error)]
 pub enum NamesReason {
-    /// A tensor that the network needs is not there.
+    /// A tensor that the network needs is missing.
     #[error("missing from the checkpoint; expected it beside the others of its kind{}", suggestion(.unused))]
     Missing {
-        /// A tensor that nothing uses and that may be the missing one under another name.
+        /// Name of an unused tensor, which may be the missing one under another name.
         unused: Option<String>,
     },
-    /// One half of a parameter that is stored in two tensors is not there.
+    /// One half of a parameter that is stored in two tensors is missing.
     #[error("missing from the checkpoint, although '{partner}', the other half of the same parameter, is there")]
     HalfMissing {
-        /// The half that is there.
+        /// Name of the other half, which the checkpoint has.
         partner: String,
     },
-    /// A number is infinite or not a number.
+    /// An element is infinite or NaN.
     #[error("element {index} is {value}; expected finite numbers")]
     NotFinite {
         /// Index of the element.
         index: usize,
-        /// Its value.
+        /// Value of the element.
         value: f32,
     },
     /// A tensor has the wrong shape.
@@ -28,10 +28,10 @@ pub enum NamesReason {
     Shape {
         /// The tensor's shape.
         found: Vec<usize>,
-        /// What the other tensors ask for.
+        /// Shape that the other tensors require.
         expected: String,
     },
-    /// The patch embedding reads pictures of another number of colours.
+    /// The patch embedding does not read three colours.
     #[error(
         "a patch embedding for pictures of {} (shape {found:?}); expected [dim, 3, patch, patch] for the colours red, \
          green and blue", colours(*.count)
@@ -42,10 +42,10 @@ pub enum NamesReason {
         /// Number of colours.
         count: usize,
     },
-    /// A tensor has no place in a ResMLP.
+    /// A tensor has no place in a ResMLP; the field describes it if its name is known.
     #[error("unexpected{}; a ResMLP has no such tensor, and without it the network would compute something else", meaning(.0))]
     Unexpected(Option<&'static str>),
-    /// The layer behind the patch embedding is no Aff.
+    /// The layer behind the patch embedding is not an Aff.
     #[error(
         "unexpected; behind the patch embedding only an Aff ('{aff}') can be read, because any other normalisation \
          does not fold into it"
@@ -54,7 +54,7 @@ pub enum NamesReason {
         /// The name that an Aff's scale would have.
         aff: String,
     },
-    /// The classifier has several layers.
+    /// The classifier has several layers; the field lists its tensors.
     #[error(
         "a classifier of several layers ({}); expected one linear layer; to leave it out and read the network as an \
          embedding, use --embedding", .0.join(", ")
@@ -66,24 +66,24 @@ pub enum NamesReason {
          use --embedding"
     )]
     SecondHead {
-        /// The other classifier.
+        /// Name of the other classifier.
         first: String,
     },
     /// The network already has the classifier that `--head` would join to it.
     #[error("the checkpoint has a classifier of its own, which --head would replace; to leave it out, add --embedding")]
     HeadTwice,
-    /// Two names become the same one once the wrappers inside of them are taken out.
+    /// Two names become the same when the wrappers in them are taken out.
     #[error("the same name as '{0}' once wrappers such as '_orig_mod.' are taken out")]
     SameName(String),
-    /// A name is absurdly long.
+    /// A name is too long; the field is its length in bytes.
     #[error("a name of {0} letters; expected at most 1000")]
     LongName(usize),
-    /// The tensors are another kind of network's.
+    /// The tensors belong to another kind of network.
     #[error("not a ResMLP: found {name} ({meaning})")]
     Foreign {
-        /// The telling tensor.
+        /// Name of a tensor that shows it.
         name: String,
-        /// What has such a tensor.
+        /// The layer or the kind of network that has such a tensor.
         meaning: &'static str,
     },
     /// The tensors have layer normalisations and no Affs.
@@ -92,10 +92,10 @@ pub enum NamesReason {
          Affs under another name, map the names onto timm's with --names"
     )]
     LayerNorm {
-        /// The telling tensor.
+        /// Name of a tensor of a layer normalisation.
         name: String,
     },
-    /// There are no tensors.
+    /// The checkpoint has no floating-point tensors.
     #[error("not a ResMLP: found no floating-point tensors; expected names such as blocks.0.norm1.alpha")]
     NoTensors,
     /// No dialect explains the names.
@@ -106,10 +106,10 @@ pub enum NamesReason {
     Unknown {
         /// Number of tensors.
         count: usize,
-        /// The first of their names.
+        /// The first few names.
         first: String,
     },
-    /// There is no linear layer across patches.
+    /// No tensor can be a linear layer across patches, because none is a square matrix.
     #[error(
         "not a ResMLP: it has no linear layer across patches (none of its {count} tensors, such as {first}, is a \
          square matrix)"
@@ -117,7 +117,7 @@ pub enum NamesReason {
     NoSquare {
         /// Number of tensors.
         count: usize,
-        /// The first of their names.
+        /// The first few names.
         first: String,
     },
     /// The blocks have no linear layer across patches.
@@ -129,42 +129,42 @@ pub enum NamesReason {
          checkpoint, and join this classifier to it with --head"
     )]
     OnlyHead {
-        /// Name of its weights.
+        /// Name of the classifier's weights.
         name: String,
         /// Number of classes.
         classes: usize,
-        /// Numbers that it reads.
+        /// Number of inputs of the classifier.
         dim: usize,
     },
-    /// The file given as a classifier is none.
+    /// The file given with `--head` is not a linear classifier.
     #[error("expected one linear classifier for --head (a weight [classes, {dim}] and a bias), found {found}")]
     NoHead {
-        /// Channels of the network.
+        /// Number of the network's channels.
         dim: usize,
-        /// What the file holds.
+        /// Contents of the file.
         found: String,
     },
-    /// `--key` names nothing.
+    /// `--key` matches none of the places with weights.
     #[error("no weights under '{key}' (--key); {}", list_of_places(.available))]
     NoKey {
-        /// What the caller asked for.
+        /// The caller's key.
         key: String,
-        /// What there is.
+        /// The places that have weights.
         available: Vec<String>,
     },
     /// The picture's size does not fit the number of patches.
-    #[error("a picture of {height} × {width} pixels has not the network's {tokens} patches of {patch} × {patch}")]
+    #[error("a picture of {height} × {width} pixels does not have the network's {tokens} patches of {patch} × {patch}")]
     PictureSize {
-        /// Pixels.
+        /// Height of the picture in pixels.
         height: usize,
-        /// Pixels.
+        /// Width of the picture in pixels.
         width: usize,
         /// Number of patches.
         tokens: usize,
         /// Edge of a patch in pixels.
         patch: usize,
     },
-    /// The patches form no square and the caller says no size.
+    /// The number of patches is not a square, and the caller gives no picture size.
     #[error("the network has {tokens} patches of {patch} × {patch}, which form no square; expected --image-size HxW")]
     NoSquareGrid {
         /// Number of patches.

@@ -1,15 +1,15 @@
-//! Multiplies out parameters that PyTorch's utilities store in two tensors: pruned and weight-normed ones.
+//! Multiplies out pruned and weight-normed parameters, which PyTorch's utilities store in two tensors each.
 
 use crate::tensors::Tensor;
 
-/// How two tensors make one parameter.
+/// A way to store one parameter in two tensors.
 pub(super) struct Pair {
-    /// What stands behind the parameter's name in the names of the two tensors.
+    /// Suffixes of the names of the two tensors.
     halves: [&'static str; 2],
     multiply: fn(&Tensor, &Tensor) -> Option<Tensor>,
 }
 
-/// The pairs that are multiplied out: `torch.nn.utils.prune`, and `weight_norm` in its older and its newer form.
+/// The pairs that are multiplied out: those of `torch.nn.utils.prune` and of the older and the newer `weight_norm`.
 pub(super) const PAIRS: [Pair; 3] = [
     Pair { halves: ["_orig", "_mask"], multiply: masked },
     Pair { halves: ["_g", "_v"], multiply: normed },
@@ -17,7 +17,7 @@ pub(super) const PAIRS: [Pair; 3] = [
 ];
 
 impl Pair {
-    /// Returns the names of the two halves of the parameter `module.last`.
+    /// Returns the names of the two halves of the parameter `parameter`.
     pub fn halves_of(&self, parameter: &str) -> [String; 2] {
         match self.halves {
             [first, second] if first.starts_with("original") => {
@@ -29,7 +29,7 @@ impl Pair {
         }
     }
 
-    /// Returns the parameter of which `name` is one half, if it is called like one.
+    /// Returns the name of the parameter that `name` is one half of, or `None` if `name` is not that of a half.
     pub fn parameter_of(&self, name: &str) -> Option<String> {
         let before = self.halves.iter().find_map(|half| name.strip_suffix(half))?;
         if !self.halves[0].starts_with("original") {
@@ -39,20 +39,21 @@ impl Pair {
         Some(format!("{module}{last}"))
     }
 
-    /// Multiplies the halves; `None` where their shapes do not fit.
+    /// Multiplies the two halves; returns `None` if their shapes do not fit each other.
     pub fn multiply(&self, first: &Tensor, second: &Tensor) -> Option<Tensor> {
         (self.multiply)(first, second)
     }
 }
 
-/// The weights where the mask is 1 and zeros where it is 0.
+/// Multiplies the weights with the mask, which is 1 for weights that are kept and 0 for pruned ones.
 fn masked(weight: &Tensor, mask: &Tensor) -> Option<Tensor> {
     let data = weight.data.iter().zip(&mask.data).map(|(weight, mask)| weight * mask).collect();
     (weight.shape == mask.shape).then(|| Tensor { shape: weight.shape.clone(), data })
 }
 
-/// `direction · magnitude / ‖direction‖`, the norm taken over every dimension that the magnitude has not (Salimans and
-/// Kingma, arXiv 1602.07868).
+/// Returns `direction · magnitude / ‖direction‖` (Salimans and Kingma, arXiv 1602.07868).
+///
+/// The norm is taken over every dimension except the one that the magnitude keeps.
 fn normed(magnitude: &Tensor, direction: &Tensor) -> Option<Tensor> {
     let kept = kept_dimension(&magnitude.shape, &direction.shape)?;
     let groups = kept.map_or(1, |at| direction.shape[at]);
@@ -69,13 +70,16 @@ fn normed(magnitude: &Tensor, direction: &Tensor) -> Option<Tensor> {
     Some(Tensor { shape: direction.shape.clone(), data: direction.data.iter().enumerate().map(scaled).collect() })
 }
 
-/// The one dimension that a magnitude has; `Some(None)` where it is one number for the whole parameter.
+/// Returns the one dimension in which a magnitude is longer than 1, or `Some(None)` if the magnitude is one number.
+///
+/// Returns `None` if the shapes do not fit each other.
 fn kept_dimension(magnitude: &[usize], direction: &[usize]) -> Option<Option<usize>> {
     if direction.contains(&0) {
         return None;
     }
     if magnitude.iter().all(|length| *length == 1) {
-        // A magnitude of ones is either one number, or one a row of a parameter with one row: the same.
+        // The magnitude is one number. If it keeps a dimension, the parameter has length 1 there, so that the norm is
+        // taken over the whole parameter in either case.
         let is_scalar = magnitude.len() <= 1 || magnitude.len() == direction.len();
         return is_scalar.then_some(None);
     }

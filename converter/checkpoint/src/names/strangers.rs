@@ -1,8 +1,8 @@
-//! The tensors that may lie beside a network without being part of it: the one list of what is left out.
+//! Lists the strangers: tensors that may lie beside a network without being part of it, and that are left out.
 
 use std::collections::BTreeSet;
 
-/// What a stranger is, by the first word of its name in front of the network or at one of the network's wrappers.
+/// First words of strangers' names behind the prefix of the network or of a wrapper, each with what it stands for.
 const MODULES: [(&str, &str); 20] = [
     ("optimizer", "the optimiser's state"),
     ("optimizers", "the optimiser's state"),
@@ -40,13 +40,13 @@ const COUNTERS: [&str; 10] = [
     "iteration",
 ];
 
-/// Parts of an optimiser's state, by the last word of their names.
+/// Last words of the names of tensors in an optimiser's state.
 const MOMENTS: [&str; 4] = ["exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer"];
 
-/// Says what `name` is, if it is known and changes nothing in the network.
+/// Returns a description of the tensor `name` if it is a known stranger, which changes nothing in the network.
 ///
-/// `places` are what may stand before the network's names or before those of its wrappers, the network's own first;
-/// `heads` are the places of DINO's projection heads, see [`projection_heads`].
+/// `places` are the prefixes of the network and of its wrappers, the network's own first. `heads` are the prefixes of
+/// the parts of DINO's projection heads, which [`projection_heads`] returns.
 pub(super) fn stranger(name: &str, places: &[String], heads: &BTreeSet<String>) -> Option<&'static str> {
     let last = name.rsplit('.').next().unwrap_or(name);
     if last == "num_batches_tracked" {
@@ -66,7 +66,9 @@ pub(super) fn stranger(name: &str, places: &[String], heads: &BTreeSet<String>) 
     at_a_place.or_else(|| heads.iter().any(|head| name.starts_with(head)).then_some("DINO's projection head"))
 }
 
-/// Returns what DINO's projection heads are called: `head.`, where that has a `last_layer` and an `mlp`.
+/// Returns the prefixes of the parts of DINO's projection heads.
+///
+/// A module `head` with a `last_layer` is such a head; its parts are `head.mlp.` and `head.last_layer.`.
 pub(super) fn projection_heads<'a>(names: impl Iterator<Item = &'a String>) -> BTreeSet<String> {
     let heads = names.filter_map(|name| {
         let at = name.find("head.last_layer.")?;

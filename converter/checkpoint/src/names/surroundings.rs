@@ -1,17 +1,18 @@
-//! Tells what a name outside the network's own modules belongs to.
+//! Tells what a tensor outside the network's own modules belongs to.
 
 use super::dialects::Words;
 use super::head_names::is_head;
 use super::strangers::{projection_heads, stranger};
 use std::collections::BTreeSet;
 
-/// Where the network lies among everything in the dictionary.
+/// The place of the network in the dictionary, and what lies around it.
 pub(super) struct Surroundings {
-    /// What stands before the network's names, then what stands before its wrappers' names, from the inside out.
+    /// Prefixes of the network's names and of its wrappers' names, from the inside out.
     places: Vec<String>,
-    /// What stands before the names of other networks.
+    /// Prefixes of other networks' names.
     others: Vec<String>,
     words: &'static Words,
+    /// Prefixes of the parts of DINO's projection heads.
     projections: BTreeSet<String>,
 }
 
@@ -26,31 +27,31 @@ impl Surroundings {
         Self { places: places(prefix), others: others.to_vec(), words, projections: projection_heads(names) }
     }
 
-    /// What stands before the network's names.
+    /// Returns the prefix of the network's names.
     pub fn prefix(&self) -> &str {
         self.places.first().map_or("", String::as_str)
     }
 
-    /// The prefix of the network and those of its wrappers.
+    /// Returns the prefixes of the network and of its wrappers, from the inside out.
     pub fn places(&self) -> &[String] {
         &self.places
     }
 
-    /// Whether what stands at `place` may as well belong to another network.
+    /// Returns whether a tensor behind the prefix `place` may also belong to another network.
     pub fn is_shared(&self, place: &str) -> bool {
         place != self.prefix() && self.others.iter().any(|other| other.starts_with(place))
     }
 
-    /// Says what `name` is, if it is one of the known strangers.
+    /// Returns a description of the tensor `name` if it is a known stranger.
     pub fn stranger(&self, name: &str) -> Option<&'static str> {
         stranger(name, &self.places, &self.projections)
     }
 
-    /// Whether the tensor `name` belongs to another network in the same dictionary.
+    /// Returns whether the tensor `name` belongs to another network in the same dictionary.
     pub fn is_elsewhere(&self, name: &str) -> bool {
         let own = self.prefix();
         self.others.iter().any(|other| {
-            // A longer prefix is the closer one.
+            // If both prefixes fit the name, it belongs to the network with the longer one.
             if name.starts_with(own) && own.len() > other.len() {
                 return false;
             }
@@ -65,7 +66,7 @@ impl Surroundings {
     }
 }
 
-/// `a.b.`, `a.` and the empty prefix for `a.b.`.
+/// Returns `prefix` and the prefixes around it: for `a.b.` these are `a.b.`, `a.` and the empty prefix.
 fn places(prefix: &str) -> Vec<String> {
     let mut places = vec![prefix.to_string()];
     while let Some(place) = places.last().filter(|place| !place.is_empty()) {

@@ -1,4 +1,4 @@
-//! Takes tensors by name, each with the shape that the others imply.
+//! Takes tensors by name and checks each against the shape that the other tensors imply.
 
 use super::dialects::Words;
 use super::reason::NamesReason;
@@ -10,18 +10,20 @@ use resmlp_network::{Affine, Linear, Matrix};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Longest name of a tensor.
+/// Length in bytes of the longest name of a tensor.
 const NAME_LIMIT: usize = 1000;
 
-/// What a parameter is whose largest singular value PyTorch keeps at 1.
+/// Description of a parameter whose largest singular value PyTorch keeps at 1.
 const SPECTRAL: &str = "spectral normalisation, which torch.nn.utils.remove_spectral_norm takes out before saving";
 
-/// The tensors that are still to be taken. Names are given without the prefix.
+/// The tensors of a checkpoint that have not been taken yet.
+///
+/// The methods that take tensors expect names without the prefix; a "full name" includes it.
 pub(super) struct Taker<'a> {
     path: &'a Path,
     tensors: Tensors,
     unreadable: Unreadable,
-    /// The names in the file of what is called something else here.
+    /// Names in the file, by the full names that replace them here; names that stay the same are absent.
     origin: BTreeMap<String, String>,
     prefix: String,
     /// Whether linear layers are stored as `[inputs, outputs]`.
@@ -29,7 +31,12 @@ pub(super) struct Taker<'a> {
 }
 
 impl<'a> Taker<'a> {
-    /// Creates the collection of everything in a checkpoint, by names without wrappers, every parameter in one piece.
+    /// Creates the collection of a checkpoint's tensors.
+    ///
+    /// The constructor takes wrappers out of the names and multiplies out parameters that are stored in two halves.
+    ///
+    /// # Errors
+    /// Returns an error if a name is too long, or if two names become the same without their wrappers.
     pub fn new(path: &'a Path, tensors: Tensors, unreadable: Unreadable) -> Result<Self> {
         let (prefix, origin) = (String::new(), BTreeMap::new());
         let mut taker =
@@ -78,18 +85,20 @@ impl<'a> Taker<'a> {
         }
     }
 
-    /// From now on every name stands behind `prefix`.
+    /// Sets the prefix that later calls put before every name.
     pub fn set_prefix(&mut self, prefix: &str) {
         self.prefix = prefix.to_string();
     }
 
-    /// From now on linear layers are read as `[inputs, outputs]`.
+    /// Sets whether later calls read the weights of linear layers as `[inputs, outputs]`.
     pub fn set_in_out(&mut self, is_in_out: bool) {
         self.is_in_out = is_in_out;
     }
 
-    /// Gives every tensor whose full name `rename` knows another one; what it does not know keeps its name behind
-    /// `behind`, so that the two cannot be mixed up.
+    /// Renames every tensor to what `rename` returns for its full name.
+    ///
+    /// If `rename` returns `None`, the tensor keeps its name with `behind` put before it, so that it cannot be mixed up
+    /// with a renamed one.
     pub fn rename(&mut self, behind: &str, rename: impl Fn(&str) -> Option<String>) {
         let origin = std::mem::take(&mut self.origin);
         let mut renamed = |old: String| {
@@ -103,31 +112,31 @@ impl<'a> Taker<'a> {
         self.unreadable = unreadable.into_iter().map(|(name, unread)| (renamed(name), unread)).collect();
     }
 
-    /// Returns the full names of every tensor that nobody took, readable or not.
+    /// Returns the full name of every tensor that has not been taken, whether it can be read or not.
     ///
-    /// An object counts as a tensor where its name has a module's name before it, as those of a state dict have.
+    /// An object that is not a tensor counts as one if its name has a dot, as the names in a state dict have.
     pub fn names(&self) -> impl Iterator<Item = &String> + Clone {
         let is_tensor = |(name, unread): &(&String, &Unread)| unread.is_tensor() || name.contains('.');
         self.tensors.keys().chain(self.unreadable.iter().filter(is_tensor).map(|(name, _)| name))
     }
 
-    /// Returns the shapes of the tensors that nobody took.
+    /// Returns the full names and the shapes of the readable tensors that have not been taken.
     pub fn shapes(&self) -> impl Iterator<Item = (&String, &[usize])> {
         self.tensors.iter().map(|(name, tensor)| (name, tensor.shape.as_slice()))
     }
 
-    /// Returns what the file calls the tensor of this full name.
+    /// Returns the file's name for the tensor with the full name `full`.
     pub fn file_name(&self, full: &str) -> String {
         self.origin.get(full).cloned().unwrap_or_else(|| full.to_string())
     }
 
-    /// Whether there is a value `name`, of whatever type.
+    /// Returns whether there is a value `name` of any type.
     pub fn has(&self, name: &str) -> bool {
         let full = format!("{}{name}", self.prefix);
         self.tensors.contains_key(&full) || self.unreadable.contains_key(&full)
     }
 
-    /// Leaves out every tensor of these full names.
+    /// Removes the tensors with these full names.
     pub fn leave_out(&mut self, full_names: &[String]) {
         for name in full_names {
             self.tensors.remove(name);
@@ -135,7 +144,10 @@ impl<'a> Taker<'a> {
         }
     }
 
-    /// Takes the tensor `name`, which must hold finite numbers.
+    /// Takes the tensor `name`.
+    ///
+    /// # Errors
+    /// Returns an error if the tensor is missing, cannot be read, or holds a number that is not finite.
     pub fn finite(&mut self, name: &str) -> Result<Tensor> {
         let full = format!("{}{name}", self.prefix);
         let Some(tensor) = self.tensors.remove(&full) else {
@@ -150,7 +162,7 @@ impl<'a> Taker<'a> {
         }
     }
 
-    /// The error for a tensor that is not there, or not as numbers.
+    /// Returns the error for a tensor that is missing or cannot be read as numbers.
     fn missing(&self, full: &str) -> Error {
         if let Some(unread) = self.unreadable.get(full) {
             return self.error(full, unread.clone());
@@ -178,7 +190,7 @@ impl<'a> Taker<'a> {
         self.error(full, NamesReason::Missing { unused: None })
     }
 
-    /// Takes the vector `name` of `length` numbers, stored as `[length]` or with ones beside it (`[1, 1, length]`).
+    /// Takes the vector `name` of `length` numbers, whose other dimensions, if any, have length 1 (`[1, 1, length]`).
     pub fn vector(&mut self, name: &str, length: usize) -> Result<Vec<f32>> {
         let Tensor { shape, data } = self.finite(name)?;
         let others = shape.iter().filter(|dimension| **dimension != 1);
@@ -196,7 +208,10 @@ impl<'a> Taker<'a> {
         })
     }
 
-    /// Takes the linear layer `name`, `[outputs, inputs]` or, as a convolution of width 1, `[outputs, inputs, 1]`.
+    /// Takes the linear layer `name`.
+    ///
+    /// Its weights have the shape `[outputs, inputs]` or that of a convolution of width 1, `[outputs, inputs, 1]`.
+    /// An argument of `None` allows any number of outputs or inputs.
     pub fn linear(&mut self, name: &str, outputs: Option<usize>, inputs: Option<usize>) -> Result<Linear> {
         let weight = format!("{name}.weight");
         let Tensor { shape, data } = self.finite(&weight)?;
@@ -219,19 +234,19 @@ impl<'a> Taker<'a> {
         Ok(Linear { weight: Matrix { rows, cols, data }, bias })
     }
 
-    /// Returns the error for a tensor whose shape does not fit.
+    /// Returns the error for the tensor `name`, whose shape `found` is not the `expected` one.
     pub fn wrong_shape(&self, name: &str, found: &[usize], expected: &str) -> Error {
         let reason = NamesReason::Shape { found: found.to_vec(), expected: expected.into() };
         self.error(&format!("{}{name}", self.prefix), reason)
     }
 
-    /// Returns the error for the tensor of this full name.
+    /// Returns an error about the tensor with the full name `full`.
     pub fn error(&self, full: &str, reason: impl Into<Reason>) -> Error {
         Error::tensor(self.path, self.file_name(full), reason)
     }
 }
 
-/// The rows of a matrix of `[columns, rows]`.
+/// Transposes a matrix `[columns, rows]` into `[rows, columns]`.
 fn transposed(data: &[f32], rows: usize) -> Vec<f32> {
     (0..rows).flat_map(|row| data.iter().skip(row).step_by(rows).copied()).collect()
 }

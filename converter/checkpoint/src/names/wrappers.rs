@@ -1,9 +1,9 @@
-//! Takes out of names what wrappers around modules put into them.
+//! Takes the names of wrapper modules out of tensor names.
 
 /// Names of wrappers' inner modules: torch.compile, activation checkpointing, fully sharded data parallel, DeepSpeed.
 const WRAPPERS: [&str; 4] = ["_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module", "_forward_module"];
 
-/// Returns `name` without the wrappers in it, wherever they stand.
+/// Returns `name` without the wrappers' names, wherever they stand in it.
 pub(super) fn unwrapped(name: &str) -> String {
     if !WRAPPERS.iter().any(|wrapper| name.contains(wrapper)) {
         return name.to_string();

@@ -1,8 +1,8 @@
-//! Zip archives in memory, as far as checkpoints need them: entries that are stored as they are.
+//! Reads zip archives in memory whose entries are stored without compression, as checkpoints need them.
 //!
-//! The format is described in PKWARE's APPNOTE.TXT, sections 4.3 and 4.5.3. The end record is looked for where it must
-//! stand, the directory is read once, and no byte of the file is checked for two entries, so the work is linear in the
-//! file's length whatever the file says.
+//! The format is described in PKWARE's APPNOTE.TXT, sections 4.3 and 4.5.3. The end record is looked for only in the
+//! last 64 KiB, the directory is read once, and the checked entries together are at most as long as the file. The work
+//! is therefore linear in the file's length for any file.
 
 use super::reason::PthReason;
 use std::collections::BTreeMap;
@@ -11,16 +11,19 @@ use std::collections::BTreeMap;
 pub(super) struct Archive<'a> {
     bytes: &'a [u8],
     entries: BTreeMap<&'a str, Entry>,
-    /// Bytes of entries that may still be checked; entries of an honest archive do not overlap.
+    /// Bytes of entries that may still be checked. The file's length is enough for an archive without overlaps.
     unchecked: usize,
 }
 
-/// Where an entry lies and what the directory says about it.
+/// What the directory states about an entry.
 #[derive(Clone, Copy)]
 struct Entry {
+    /// Offset of the entry's local header in the file.
     header: u64,
+    /// Length of the entry's data in bytes.
     length: u64,
     checksum: u32,
+    /// Whether the data are neither compressed nor encrypted.
     is_plain: bool,
 }
 
@@ -33,9 +36,9 @@ const IN_DIRECTORY: &[u8] = b"PK\x01\x02";
 const IN_DIRECTORY_LENGTH: usize = 46;
 const LOCAL: &[u8] = b"PK\x03\x04";
 const LOCAL_LENGTH: usize = 30;
-/// Longest comment behind the end record.
+/// Length in bytes of the longest comment behind the end record.
 const MAX_COMMENT: usize = u16::MAX as usize;
-/// A field whose value stands in the zip64 extra field instead.
+/// Value of a 32-bit field whose actual value stands in the zip64 extra field.
 const ELSEWHERE: u64 = u32::MAX as u64;
 
 type Parse<T> = std::result::Result<T, PthReason>;
@@ -45,7 +48,7 @@ impl<'a> Archive<'a> {
     pub fn open(bytes: &'a [u8]) -> Parse<Self> {
         let [mut at, count] = directory(bytes)?;
         let mut entries = BTreeMap::new();
-        // Every entry takes 46 bytes of the file, so a count that lies ends at the file's end.
+        // Every entry takes at least 46 bytes of the file, so a count that is too large fails at the file's end.
         for _ in 0..count {
             let (name, entry, next) = directory_entry(bytes, at)?;
             if entries.insert(name, entry).is_some() {
@@ -61,12 +64,12 @@ impl<'a> Archive<'a> {
         self.entries.keys().copied()
     }
 
-    /// Whether there is an entry `name`.
+    /// Returns whether there is an entry `name`.
     pub fn has(&self, name: &str) -> bool {
         self.entries.contains_key(name)
     }
 
-    /// Returns the bytes of the entry `name` where they lie, checked against the archive's checksum.
+    /// Returns the bytes of the entry `name` without copying them, after verifying their checksum.
     pub fn entry(&mut self, name: &str) -> Parse<&'a [u8]> {
         let fail = |problem| PthReason::Entry { name: name.into(), problem };
         let entry = *self.entries.get(name).ok_or_else(|| fail("missing from the archive"))?;
@@ -91,7 +94,7 @@ impl<'a> Archive<'a> {
     }
 }
 
-/// Where the directory begins, and its number of entries.
+/// Returns the offset of the directory and its number of entries.
 fn directory(bytes: &[u8]) -> Parse<[u64; 2]> {
     let incomplete = PthReason::Zip("it has no end record; is the file complete?");
     let last = bytes.len().checked_sub(END_LENGTH).ok_or(PthReason::Zip("it is too short"))?;
@@ -110,7 +113,7 @@ fn directory(bytes: &[u8]) -> Parse<[u64; 2]> {
     Ok([u64::from(u32_at(record, 16)), u64::from(u16_at(record, 10))])
 }
 
-/// The entry of the directory at `at`, and where the next one begins.
+/// Reads the directory's entry at `at` and returns its name, the entry, and the offset of the next one.
 fn directory_entry(bytes: &[u8], at: u64) -> Parse<(&str, Entry, u64)> {
     let damaged = || PthReason::Zip("its directory ends too early");
     let rest = usize::try_from(at).ok().and_then(|at| bytes.get(at..)).ok_or_else(damaged)?;
@@ -131,7 +134,7 @@ fn directory_entry(bytes: &[u8], at: u64) -> Parse<(&str, Entry, u64)> {
         }
         number => Some(number),
     };
-    // The order in which the zip64 field has them.
+    // The zip64 field holds the numbers in this order.
     let (length, stored, header) = (number(24), number(20), number(42));
     let (Some(length), Some(stored), Some(header)) = (length, stored, header) else {
         return Err(PthReason::Zip("its directory has an entry without a length"));
@@ -142,7 +145,7 @@ fn directory_entry(bytes: &[u8], at: u64) -> Parse<(&str, Entry, u64)> {
     Ok((name, entry, at + (IN_DIRECTORY_LENGTH + name_length + extra_length + comment_length) as u64))
 }
 
-/// The numbers of the zip64 field among an entry's extra fields.
+/// Returns the contents of the zip64 field among an entry's extra fields.
 fn zip64(mut extra: &[u8]) -> &[u8] {
     while let Some((head, rest)) = extra.split_first_chunk::<4>() {
         let length = usize::from(u16_at(head, 2)).min(rest.len());

@@ -1,5 +1,7 @@
-//! `torch.save` before PyTorch 1.6: five pickles (magic number, protocol, system, the data, storage keys), then the
-//! storages in the order of their keys, each an `i64` count and raw little-endian elements.
+//! Reads what `torch.save` wrote before PyTorch 1.6.
+//!
+//! Such a file begins with five pickles: the magic number, the protocol, the system, the data and the storage keys. The
+//! storages follow in the order of the keys, each as an `i64` count and raw little-endian elements.
 
 use super::pickle::Machine;
 use super::reason::{PickleReason, PthReason};
@@ -38,7 +40,7 @@ pub(crate) fn read(path: &Path, bytes: &[u8], wanted: Wanted) -> Result<StateDic
     })
 }
 
-/// Splits one storage off `rest`.
+/// Takes the bytes of the storage `key` off the front of `rest`.
 fn raw<'a>(key: &str, storage: &Storage, rest: &mut &'a [u8]) -> std::result::Result<&'a [u8], PthReason> {
     let wrong = |found: String| {
         let expected = format!("{} elements of {} bytes", storage.elements, storage.kind.size);

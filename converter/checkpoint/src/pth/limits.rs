@@ -1,4 +1,4 @@
-//! Limits that no file of `torch.save` comes near.
+//! Limits that are far beyond what `torch.save` writes.
 
 /// Length in bytes of the longest name of a class, a module or a storage.
 pub(super) const NAME_LIMIT: usize = 1000;

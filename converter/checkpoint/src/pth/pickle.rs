@@ -1,11 +1,11 @@
-//! A pickle interpreter for data only.
+//! Interprets pickles as data.
 //!
-//! It knows a fixed list of opcodes and builds [`Value`]s. A call in the pickle either rebuilds a tensor, an array or a
-//! dictionary (see `rebuild`) or leaves a [`Value::Object`] that only knows its class: nothing is imported, nothing is
-//! run.
+//! The interpreter knows a fixed list of opcodes and builds [`Value`]s. A call in the pickle either rebuilds a tensor,
+//! an array or a dictionary (see `rebuild`) or leaves a [`Value::Object`] that only knows its class. The interpreter
+//! imports nothing and runs nothing.
 //!
-//! Names and bytes stay in the input. What is made besides is charged to one budget, a small multiple of the file's
-//! length, before it is made, so the whole stays linear in the file's length in time and memory.
+//! Names and bytes stay in the input. Every other allocation is charged, before it is made, to one budget: a constant
+//! plus a small multiple of the file's length. Time and memory are therefore linear in the file's length.
 
 use super::limits::{MOST_DIMENSIONS, NAME_LIMIT};
 use super::reason::PickleReason;
@@ -14,34 +14,35 @@ use super::value::{Place, Ref, Storage, Value};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// The result of reading a part of a pickle; the caller adds the file.
+/// The result of reading a part of a pickle; the caller adds the file's path to an error.
 pub(super) type Parse<T> = Result<T, PickleReason>;
 
-/// Values of pickles that were read, and where the interpreter stands.
+/// The interpreter's state, and the values of all pickles that it has read.
 pub(super) struct Machine<'a> {
     input: &'a [u8],
     at: usize,
     values: Vec<Value<'a>>,
     stack: Vec<Ref>,
     marks: Vec<u32>,
-    /// What the pickle keeps under each number.
+    /// Value that the pickle keeps under each number, or [`UNSET`].
     memo: Vec<Ref>,
+    /// Number of entries that are set.
     memoised: usize,
-    /// Bytes that may still be made.
+    /// Bytes that may still be allocated.
     budget: usize,
-    /// Members that may still be copied.
+    /// Members or letters that may still be copied.
     copies: usize,
 }
 
-/// Bytes that any pickle may make, and how many more for each byte of its file.
+/// Bytes that any pickle may allocate, and further bytes for each byte of its file.
 const BUDGET: [usize; 2] = [4 << 20, 8];
-/// What one value is charged: its own size, a reference to it, and some room for both to grow.
+/// Bytes charged for one value: its own size and that of a reference to it.
 const VALUE_COST: usize = size_of::<Value>() + size_of::<Ref>();
-/// The first values of every machine: `None`, what no checkpoint needs, and the integers below 256.
+/// References to the first values of every machine: `None`, `Other`, and the integers from 0 to 255.
 const NONE: Ref = 0;
 const OTHER: Ref = 1;
 const FIRST_INT: Ref = 2;
-/// A memo entry that was never set.
+/// Marker of a memo entry that was never set.
 const UNSET: Ref = Ref::MAX;
 
 impl<'a> Machine<'a> {
@@ -62,34 +63,36 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Accounts for copying `amount` members, which the memo lets a small pickle ask for again and again.
+    /// Accounts for copying `amount` members or letters.
+    ///
+    /// The memo would otherwise let a small pickle ask for the same copy again and again.
     pub fn spend(&mut self, amount: usize) -> Parse<()> {
         self.copies = self.copies.checked_sub(amount).ok_or(PickleReason::Unfolds)?;
         Ok(())
     }
 
-    /// Accounts for `bytes` of memory before they are taken.
+    /// Accounts for `bytes` bytes of memory before they are allocated.
     pub fn charge(&mut self, bytes: usize) -> Parse<()> {
         self.budget = self.budget.checked_sub(bytes).ok_or(PickleReason::Unfolds)?;
         Ok(())
     }
 
-    /// The input that no pickle has consumed yet.
+    /// Returns the input that no pickle has consumed yet.
     pub fn rest(&self) -> &'a [u8] {
         self.input.get(self.at..).unwrap_or_default()
     }
 
-    /// The value behind `reference`.
+    /// Returns the value that `reference` refers to.
     pub fn value(&self, reference: Ref) -> &Value<'a> {
         self.values.get(reference as usize).unwrap_or(&Value::None)
     }
 
-    /// Number of values.
+    /// Returns the number of values.
     pub fn count(&self) -> usize {
         self.values.len()
     }
 
-    /// The text behind `reference`, if it is text.
+    /// Returns the text that `reference` refers to, or `None` if the value is not a text.
     pub fn text(&self, reference: Ref) -> Option<&'a str> {
         match self.value(reference) {
             Value::Text(text) => Some(text),
@@ -97,7 +100,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// The bytes behind `reference`, if it is bytes.
+    /// Returns the bytes that `reference` refers to, or `None` if the value does not hold bytes.
     pub fn bytes_of(&self, reference: Ref) -> Option<Cow<'a, [u8]>> {
         match self.value(reference) {
             Value::Bytes(bytes) => Some(Cow::Borrowed(bytes)),
@@ -108,7 +111,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// The members of a list or tuple, if `reference` is one.
+    /// Returns the members of the list or tuple that `reference` refers to, or `None` if the value is neither.
     pub fn members(&self, reference: Ref) -> Option<&[Ref]> {
         match self.value(reference) {
             Value::List(members) | Value::Tuple(members) => Some(members),
@@ -116,7 +119,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// The module and the name of the class or function behind `reference`, if it is one.
+    /// Returns the module and the name of the class or function that `reference` refers to, or `None` for other values.
     pub fn global(&self, reference: Ref) -> Option<[&'a str; 2]> {
         match self.value(reference) {
             Value::Global(module, name) => Some([self.text(*module)?, self.text(*name)?]),
@@ -124,7 +127,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Every storage that a pickle named, by its key.
+    /// Returns every storage that has a key, by its key.
     pub fn storages(&self) -> HashMap<&'a str, &Storage<'a>> {
         let storages = self.values.iter().filter_map(|value| match value {
             Value::Storage(storage) => match storage.place {
@@ -136,7 +139,7 @@ impl<'a> Machine<'a> {
         storages.collect()
     }
 
-    /// Reads one pickle, up to its STOP, and returns its value.
+    /// Reads one pickle up to its `STOP` opcode and returns its value.
     pub fn pickle(&mut self) -> Parse<Ref> {
         self.stack.clear();
         self.marks.clear();
@@ -165,7 +168,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Stack, memo and framing.
+    /// Executes an opcode that only concerns the stack, the memo, the protocol or framing.
     fn bookkeeping(&mut self, opcode: u8) -> Parse<()> {
         match opcode {
             b'(' => self.marks.push(self.stack.len() as u32),
@@ -195,13 +198,13 @@ impl<'a> Machine<'a> {
                 }
             }
             _ => {
-                self.bytes(8)?; // the length of a frame, which only helps readers of streams
+                self.bytes(8)?; // These bytes are the length of a frame, which only helps readers of streams.
             }
         }
         Ok(())
     }
 
-    /// Keeps the topmost value under the number `key`; Python counts the numbers up from 0 or 1.
+    /// Keeps the topmost value under the number `key`. Python's own pickles number their entries from 0 or 1 upwards.
     fn remember(&mut self, key: u64) -> Parse<()> {
         let top = self.top()?;
         let key = usize::try_from(key).map_err(|_| PickleReason::MemoKey)?;
@@ -222,7 +225,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Numbers, texts, bytes and singletons.
+    /// Executes an opcode that pushes a number, a text, bytes or a singleton such as `None`.
     fn literal(&mut self, opcode: u8) -> Parse<()> {
         let value = match opcode {
             b'N' => return self.push_shared(NONE),
@@ -259,7 +262,7 @@ impl<'a> Machine<'a> {
         self.push(value)
     }
 
-    /// Lists, tuples, dictionaries and sets (which are kept as lists).
+    /// Executes an opcode that makes or fills a list, a tuple, a dictionary or a set; sets are kept as lists.
     fn container(&mut self, opcode: u8) -> Parse<()> {
         match opcode {
             b']' | 0x8f => self.push(Value::List(Vec::new())),
@@ -304,7 +307,9 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Names, calls, instances and persistent ids: see `rebuild` for what comes of them.
+    /// Executes an opcode for a global name, a call, an instance or a persistent id.
+    ///
+    /// The module `rebuild` gives calls, instances' states and persistent ids their meaning.
     fn object(&mut self, opcode: u8) -> Parse<()> {
         let reference = match opcode {
             b'c' => {
@@ -358,7 +363,7 @@ impl<'a> Machine<'a> {
         Ok([self.add(Value::Text(module))?, self.add(Value::Text(name))?])
     }
 
-    /// Replaces the value behind `target`.
+    /// Replaces the value that `target` refers to.
     pub fn set(&mut self, target: Ref, value: Value<'a>) {
         if let Some(old) = self.values.get_mut(target as usize) {
             *old = value;
@@ -467,12 +472,12 @@ impl<'a> Machine<'a> {
 }
 
 const STOP: u8 = b'.';
-/// What an allocation takes at least.
+/// Bytes charged for any allocation, besides its contents.
 const ALLOCATION: usize = 32;
-/// What a value in a box of its own takes besides its lists.
+/// Bytes charged for a boxed value, besides its lists.
 const BOX_COST: usize = 96;
 
-/// Returns `name`, which must not be absurdly long.
+/// Returns `name`, or an error if it is longer than [`NAME_LIMIT`] bytes.
 pub(super) fn sane_name(name: &str) -> Parse<&str> {
     match name.len() > NAME_LIMIT {
         true => Err(PickleReason::LongName(name.len())),
@@ -480,7 +485,7 @@ pub(super) fn sane_name(name: &str) -> Parse<&str> {
     }
 }
 
-/// A little-endian two's complement integer of any length.
+/// Reads a little-endian two's complement integer; one of more than 8 bytes becomes [`Value::Other`].
 fn long(bytes: &[u8]) -> Value<'static> {
     if bytes.len() > 8 {
         return Value::Other;

@@ -1,5 +1,4 @@
-//! The few calls of a checkpoint's pickle that mean something here: those that rebuild tensors, arrays and
-//! dictionaries.
+//! Interprets the few calls in a checkpoint's pickle that matter: those that rebuild tensors, arrays and dictionaries.
 
 use super::limits::MOST_DIMENSIONS;
 use super::pickle::{Machine, Parse, sane_name};
@@ -7,8 +6,13 @@ use super::reason::PickleReason;
 use super::value::{Dtype, Element, Obstacle, Place, Ref, Storage, Value, View};
 use crate::tensors::volume;
 
-/// Returns what `callable(*arguments)` leaves: a tensor, an array or a dictionary for the functions that are known
-/// here, else an object of which only the class is known.
+/// Returns the value of `callable(*arguments)`.
+///
+/// For a known function the value is a tensor, an array, a dictionary or other data. For any other it is an object of
+/// which only the class is kept.
+///
+/// # Errors
+/// Returns an error if the arguments do not fit a known function, or if the call is one that would run a program.
 pub(super) fn call(machine: &mut Machine, callable: Ref, arguments: Ref) -> Parse<Ref> {
     let Some([module, name]) = machine.global(callable) else {
         return machine.add(Value::Object(callable));
@@ -39,11 +43,14 @@ pub(super) fn call(machine: &mut Machine, callable: Ref, arguments: Ref) -> Pars
     machine.add(value)
 }
 
-/// Which argument of `_rebuild_tensor_v3` is the type: it rebuilds tensors of types without a storage class.
+/// Index of the argument of `_rebuild_tensor_v3` that is the element type.
+///
+/// PyTorch writes this function for tensors whose type has no storage class.
 const DTYPE_OF_V3: usize = 6;
 
-/// Whether a call is there to run something. Nothing ever runs here; but whoever loads such a file elsewhere is at
-/// risk.
+/// Returns whether a call is there to run a program or code.
+///
+/// This reader never runs anything, but such a file endangers everyone who loads it with another reader.
 fn runs_programs(module: &str, name: &str) -> bool {
     const MODULES: [&str; 10] =
         ["os", "posix", "nt", "subprocess", "sys", "pty", "runpy", "importlib", "socket", "shutil"];
@@ -52,8 +59,9 @@ fn runs_programs(module: &str, name: &str) -> bool {
     MODULES.contains(&package) || (["builtins", "__builtin__"].contains(&module) && BUILTINS.contains(&name))
 }
 
-/// Gives the value behind `target` its `state`: numbers to an array, the order of bytes to NumPy's types, and to an
-/// object only whether it is a network.
+/// Gives the value that `target` refers to its `state`.
+///
+/// An array receives its numbers, and a NumPy type its byte order. An object only records whether it is a network.
 pub(super) fn build(machine: &mut Machine, target: Ref, state: Ref) -> Parse<()> {
     match machine.value(target) {
         Value::Object(class) => {
@@ -75,7 +83,7 @@ pub(super) fn build(machine: &mut Machine, target: Ref, state: Ref) -> Parse<()>
         }
         Value::EmptyArray => {
             let Some(&[_version, shape, dtype, is_fortran, data]) = machine.members(state) else {
-                return Err(PickleReason::Shape("a NumPy array whose state has not five parts"));
+                return Err(PickleReason::Shape("a NumPy array whose state does not have five parts"));
             };
             let is_fortran = !matches!(machine.value(is_fortran), Value::Int(0));
             let array = array(machine, data, dtype, shape, is_fortran)?;
@@ -86,9 +94,9 @@ pub(super) fn build(machine: &mut Machine, target: Ref, state: Ref) -> Parse<()>
     Ok(())
 }
 
-/// Returns what torch's persistent id names: the storage of `('storage', class, key, location, elements, …)`, the class
-/// of
-/// `('module', class, …)`.
+/// Returns what a persistent id of torch names.
+///
+/// The id `('storage', class, key, location, elements, …)` names a storage, and `('module', class, …)` names a class.
 pub(super) fn persistent(machine: &mut Machine, id: Ref) -> Parse<Ref> {
     let members = machine.members(id).ok_or(PickleReason::Shape("a persistent id that is no tuple"))?;
     if let [tag, class, ..] = members
@@ -115,12 +123,12 @@ pub(super) fn persistent(machine: &mut Machine, id: Ref) -> Parse<Ref> {
     machine.add(Value::Storage(Box::new(Storage { place: Place::Key(key), kind, elements })))
 }
 
-/// Returns the dotted name of a class or function.
+/// Returns the dotted name of the class or function that `reference` refers to, or `?` for other values.
 pub(super) fn class_name(machine: &Machine, reference: Ref) -> String {
     machine.global(reference).map_or("?".into(), |[module, name]| format!("{module}.{name}"))
 }
 
-/// Rebuilds `_rebuild_tensor(storage, offset, shape, strides, …)`.
+/// Rebuilds the tensor of `_rebuild_tensor(storage, offset, shape, strides, …)`.
 fn tensor<'a>(machine: &Machine<'a>, arguments: Ref) -> Parse<Value<'a>> {
     let Some([storage, offset, shape, strides, rest @ ..]) = machine.members(arguments) else {
         return Err(PickleReason::Shape("a tensor with too few arguments"));
@@ -141,7 +149,7 @@ fn tensor<'a>(machine: &Machine<'a>, arguments: Ref) -> Parse<Value<'a>> {
     Ok(Value::Tensor(Box::new(View { storage: *storage, offset, shape, strides })))
 }
 
-/// Whether the last argument of `_rebuild_tensor_v2` says that the numbers have the other sign.
+/// Returns whether the last argument of `_rebuild_tensor_v2` states that the stored numbers are to be negated.
 fn is_negated(machine: &Machine, flags: Ref) -> bool {
     let is_set = |(key, value): &(Ref, Ref)| {
         machine.text(*key) == Some("neg") && !matches!(machine.value(*value), Value::Int(0))
@@ -149,7 +157,9 @@ fn is_negated(machine: &Machine, flags: Ref) -> bool {
     matches!(machine.value(flags), Value::Dict(flags) if flags.iter().take(64).any(is_set))
 }
 
-/// Rebuilds `_rebuild_from_type_v2(function, class, arguments, state)`: the plain tensor, whatever its class adds.
+/// Rebuilds the plain tensor of `_rebuild_from_type_v2(function, class, arguments, state)`.
+///
+/// Whatever the class adds to the tensor is ignored.
 fn subclass(machine: &mut Machine, arguments: Ref) -> Parse<Ref> {
     let function = argument(machine, arguments, 0)?;
     let inner = argument(machine, arguments, 2)?;
@@ -160,7 +170,7 @@ fn subclass(machine: &mut Machine, arguments: Ref) -> Parse<Ref> {
     }
 }
 
-/// Rebuilds a `DTensor`: the local tensor in its state, where that is the whole tensor.
+/// Rebuilds a distributed tensor (`DTensor`), which is readable if the local tensor in its state is the whole tensor.
 fn distributed(machine: &mut Machine, arguments: Ref, inner: Ref) -> Parse<Ref> {
     let class = argument(machine, arguments, 1)?;
     let state = argument(machine, arguments, 3)?;
@@ -174,7 +184,7 @@ fn distributed(machine: &mut Machine, arguments: Ref, inner: Ref) -> Parse<Ref> 
     machine.add(Value::UnreadTensor(Box::new(obstacle)))
 }
 
-/// The attribute `name` in an object's state, which is a dictionary or a tuple of dictionaries.
+/// Returns the attribute `name` in an object's state, which is a dictionary or a tuple of dictionaries.
 fn attribute(machine: &Machine, state: Ref, name: &str) -> Option<Ref> {
     let in_dict = |dict: &Value| match dict {
         Value::Dict(entries) => entries.iter().take(64).find(|(key, _)| machine.text(*key) == Some(name)).map(|e| e.1),
@@ -184,7 +194,7 @@ fn attribute(machine: &Machine, state: Ref, name: &str) -> Option<Ref> {
     in_dict(machine.value(state)).or_else(|| parts.iter().take(4).find_map(|part| in_dict(machine.value(*part))))
 }
 
-/// Rebuilds `OrderedDict()` or `OrderedDict([(key, value), …])`.
+/// Rebuilds the dictionary of `OrderedDict()` or `OrderedDict([(key, value), …])`.
 fn dictionary(machine: &mut Machine, arguments: Ref) -> Parse<Ref> {
     let Some(&items) = machine.members(arguments).and_then(|members| members.first()) else {
         return machine.add(Value::Dict(Vec::new()));
@@ -204,7 +214,7 @@ fn dictionary(machine: &mut Machine, arguments: Ref) -> Parse<Ref> {
     machine.add(Value::Dict(entries))
 }
 
-/// `_codecs.encode(text, 'latin1')`: how pickles of protocol 2 write bytes.
+/// Rebuilds the bytes of `_codecs.encode(text, 'latin1')`, the call with which pickles of protocol 2 write bytes.
 fn encoded<'a>(machine: &Machine<'a>, arguments: Ref) -> Value<'a> {
     match machine.members(arguments) {
         Some([text, codec]) if machine.text(*codec) == Some("latin1") => {
@@ -214,20 +224,20 @@ fn encoded<'a>(machine: &Machine<'a>, arguments: Ref) -> Value<'a> {
     }
 }
 
-/// `numpy.dtype(code, …)`.
+/// Rebuilds the NumPy type of `numpy.dtype(code, …)`.
 fn dtype<'a>(machine: &Machine<'a>, arguments: Ref) -> Value<'a> {
     let code = machine.members(arguments).and_then(|arguments| machine.text(*arguments.first()?));
     code.map_or(Value::Other, |code| Value::Dtype(Dtype { code, is_big_endian: code.starts_with('>') }))
 }
 
-/// `scalar(dtype, bytes)`: an integer, or what no checkpoint needs.
+/// Rebuilds the integer of NumPy's `scalar(dtype, bytes)`; any other number becomes [`Value::Other`].
 fn scalar<'a>(machine: &Machine<'a>, arguments: Ref) -> Value<'a> {
     let number = || {
         let [dtype, bytes] = machine.members(arguments)? else { return None };
         let Value::Dtype(dtype) = machine.value(*dtype) else { return None };
         let is_integer = dtype.code.contains(['i', 'u']) && !dtype.is_big_endian;
         if matches!(machine.value(*bytes), Value::Latin1(text) if text.len() > 16) {
-            return None; // no number, and the memo could ask for it again and again
+            return None; // Such a text is not a number, and the memo could ask for its copy again and again.
         }
         let bytes = machine.bytes_of(*bytes)?;
         let mut wide = [0; 8];
@@ -237,7 +247,7 @@ fn scalar<'a>(machine: &Machine<'a>, arguments: Ref) -> Value<'a> {
     number().map_or(Value::Other, Value::Int)
 }
 
-/// `_frombuffer(bytes, dtype, shape, order)`: how pickles of protocol 5 write arrays.
+/// Rebuilds the array of `_frombuffer(bytes, dtype, shape, order)`, the call with which pickles of protocol 5 write it.
 fn from_buffer(machine: &mut Machine, arguments: Ref) -> Parse<Ref> {
     let Some(&[data, dtype, shape, order]) = machine.members(arguments) else {
         return Err(PickleReason::Shape("a NumPy array with other arguments than NumPy's"));
@@ -247,7 +257,7 @@ fn from_buffer(machine: &mut Machine, arguments: Ref) -> Parse<Ref> {
     machine.add(array)
 }
 
-/// The NumPy array of these bytes as a tensor.
+/// Returns the NumPy array with the bytes `data` as a tensor.
 fn array<'a>(machine: &mut Machine<'a>, data: Ref, dtype: Ref, shape: Ref, is_fortran: bool) -> Parse<Value<'a>> {
     let Value::Dtype(dtype) = machine.value(dtype) else {
         return Ok(Value::UnreadTensor(Box::new(Obstacle::Kind("a NumPy array of objects"))));

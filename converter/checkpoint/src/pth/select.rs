@@ -10,22 +10,22 @@ use crate::names::{self, NamesReason, Vocabulary};
 use crate::tensors::{Unread, Unreadable};
 use std::collections::{BTreeMap, VecDeque};
 
-/// A dictionary of tensors: the weights, or something like them.
+/// The dictionary that was chosen.
 pub(super) struct Selection<'m> {
-    /// Views by name; of two with the same name the later one counts, as in Python.
+    /// Views by name. If two have the same name, the later one counts, as in Python.
     pub tensors: BTreeMap<&'m str, &'m View>,
-    /// What else lies beside them.
+    /// Values in the dictionary that cannot be read as tensors.
     pub unreadable: Unreadable,
-    /// What was chosen, where there was a choice.
+    /// Notes about the choice.
     pub notes: Vec<String>,
-    /// Whether the caller's key named this dictionary.
+    /// Whether the caller's key matched a dictionary, which decided the choice.
     pub key_is_used: bool,
 }
 
-/// Most dictionaries with a ResMLP's names that there may be.
+/// Largest number of dictionaries with a ResMLP's names that a file may have.
 const MOST_CANDIDATES: usize = 256;
 
-/// What there is to choose from.
+/// The dictionaries and networks found in a file.
 #[derive(Default)]
 struct Found {
     /// Dictionaries with a ResMLP's names.
@@ -39,16 +39,17 @@ struct Found {
 struct Candidate {
     place: u32,
     dict: Ref,
-    /// Number of tensors that can be read and are called weights or biases, as those of an optimiser are not.
+    /// Number of readable tensors whose names end in `weight` or `bias`. The tensors of an optimiser's state have other
+    /// names.
     weights: usize,
-    /// Number of tensors that can be read.
+    /// Number of readable tensors.
     tensors: usize,
     /// Number of tensors with a ResMLP's names.
     recognised: usize,
 }
 
 impl Candidate {
-    /// How large the dictionary is, weights and biases first.
+    /// Returns the numbers by which dictionaries are compared in size: weights and biases first, then all tensors.
     fn size(&self) -> (usize, usize) {
         (self.weights, self.tensors)
     }
@@ -56,8 +57,13 @@ impl Candidate {
 
 /// Chooses the dictionary under `root` that holds the most tensors with a ResMLP's names.
 ///
-/// Between equals an average of the weights comes first, then a teacher (DINO), then what is found first. Where `key`
-/// names one or several of the dictionaries, the choice is among them.
+/// Among equals, an average of the weights comes first, then a teacher (DINO), then the dictionary with more weights
+/// and biases, then the one with more tensors, then the one found first. If `key` matches any of the dictionaries, the
+/// choice is restricted to those that match it best.
+///
+/// # Errors
+/// Returns an error if no dictionary holds tensors, if there are too many to compare, if the file holds a whole network
+/// in place of its weights, or if `key` matches neither a dictionary nor a prefix of names in the chosen one.
 pub(super) fn select<'m>(
     machine: &'m Machine,
     root: Ref,
@@ -112,7 +118,7 @@ pub(super) fn select<'m>(
     Ok(Selection { tensors, unreadable, notes, key_is_used })
 }
 
-/// The entries of a dictionary whose names are no longer than a tensor's.
+/// Returns the entries of a dictionary whose names have at most [`NAME_LIMIT`] bytes.
 fn entries<'m>(machine: &'m Machine, dict: Ref) -> impl Iterator<Item = (&'m str, Ref)> {
     let entries = match machine.value(dict) {
         Value::Dict(entries) => entries.as_slice(),
@@ -122,8 +128,10 @@ fn entries<'m>(machine: &'m Machine, dict: Ref) -> impl Iterator<Item = (&'m str
     named.filter(|(name, _)| name.len() <= NAME_LIMIT)
 }
 
-/// Why the value called `name` cannot be read as a tensor; `None` if it can, or is plain data. A packed layer gets the
-/// name of its weights.
+/// Returns why the value `name` cannot be read as a tensor, with the name under which the error is reported.
+///
+/// That name is `name` itself or, for a packed layer, the name of the layer's weights. The function returns `None` for
+/// a readable tensor and for plain data.
 fn obstacle(machine: &Machine, name: &str, value: Ref) -> Option<(String, Unread)> {
     if let Some(layer) = name.strip_suffix("_packed_params._packed_params") {
         let kind = "quantised, packed by torch.ao.quantization".into();
@@ -146,7 +154,7 @@ fn obstacle(machine: &Machine, name: &str, value: Ref) -> Option<(String, Unread
     Some((name.to_string(), unread))
 }
 
-/// The reason for a `root` without weights by name, where it may be or hold a whole network.
+/// Returns the reason for refusing a file without named weights, which may hold a whole network or another object.
 fn no_candidate(machine: &Machine, root: Ref, network: Option<(u32, Ref)>, places: &Places) -> PthReason {
     match (machine.value(root), network) {
         (_, Some((place, class))) => PthReason::Object { place: places.path(place), class: class_name(machine, class) },
@@ -155,8 +163,7 @@ fn no_candidate(machine: &Machine, root: Ref, network: Option<(u32, Ref)>, place
     }
 }
 
-/// Finds every dictionary that can be reached from `root` and holds tensors, and the first whole network; breadth
-/// first.
+/// Searches the containers under `root`, breadth first, for dictionaries of tensors and the first whole network.
 fn find<'m>(machine: &'m Machine, root: Ref, vocabulary: &Vocabulary, places: &mut Places<'m>) -> Found {
     let mut seen = vec![false; machine.count()];
     let mut is_new = |value: Ref| seen.get_mut(value as usize).is_some_and(|seen| !std::mem::replace(seen, true));
@@ -197,14 +204,17 @@ fn find<'m>(machine: &'m Machine, root: Ref, vocabulary: &Vocabulary, places: &m
     found
 }
 
-/// Where values lie: each place knows the one around it, so that paths are only written out for messages.
+/// The places of values in a file.
+///
+/// Each place refers to the one around it, so that a path is written out only for a message. An entry holds the place
+/// around it, its depth and its key.
 #[derive(Default)]
 struct Places<'m>(Vec<(u32, u32, &'m str)>);
 
 impl<'m> Places<'m> {
-    /// The file itself.
+    /// Place of the file's root.
     const ROOT: u32 = u32::MAX;
-    /// How deep a place may lie.
+    /// Largest depth of a place.
     const DEPTH: u32 = 16;
 
     fn depth(&self, place: u32) -> u32 {
@@ -220,7 +230,7 @@ impl<'m> Places<'m> {
         self.0.len() as u32 - 1
     }
 
-    /// The keys that lead to `place`, with dots between them.
+    /// Returns the keys that lead to `place`, joined with dots.
     fn path(&self, place: u32) -> String {
         let mut keys = Vec::new();
         let mut at = place;
@@ -237,8 +247,10 @@ fn may_hold_tensors(value: &Value) -> bool {
     matches!(value, Value::Dict(_) | Value::List(_) | Value::Tuple(_) | Value::Module(_))
 }
 
-/// Counts the tensors in a dictionary; `None` where there are none. `known` keeps whether the text behind a reference
-/// is a ResMLP's name, so that a name is looked at once, however often it is used.
+/// Counts the tensors in a dictionary; returns `None` if it has none.
+///
+/// `known` records for each reference whether its text is a ResMLP's name, so that a name is examined only once,
+/// however many dictionaries use it.
 fn candidate(
     machine: &Machine,
     place: u32,

@@ -1,20 +1,22 @@
-//! What a pickle can describe: plain data, storages and tensors. Nothing here can run.
+//! The values that a pickle can describe: plain data, storages and tensors. None of them can run.
 //!
-//! Names and bytes stay where they lie in the file, so that no pickle can ask for copies of them.
+//! Values borrow names and bytes from the file, so that no pickle can ask for copies of them.
 
 use crate::tensors::Float;
 
 /// Index of a [`Value`] among the machine's values.
 pub(super) type Ref = u32;
 
-/// One value of a pickle. Containers refer to their members, so shared and cyclic data cost nothing.
+/// One value of a pickle.
+///
+/// Containers refer to their members by index, so that shared and cyclic data need no copies.
 #[derive(Clone, Debug)]
 pub(super) enum Value<'a> {
     None,
     Int(i64),
     Text(&'a str),
     Bytes(&'a [u8]),
-    /// Bytes that an old pickle spells as a text, a letter each.
+    /// Bytes that an old pickle writes as a text with one letter for each byte.
     Latin1(&'a str),
     List(Vec<Ref>),
     Tuple(Vec<Ref>),
@@ -23,28 +25,28 @@ pub(super) enum Value<'a> {
     Global(Ref, Ref),
     Storage(Box<Storage<'a>>),
     Tensor(Box<View>),
-    /// NumPy's type of numbers, by its code such as `f4`.
+    /// A NumPy element type.
     Dtype(Dtype<'a>),
-    /// A NumPy array that a state will fill.
+    /// A NumPy array whose numbers have not been set yet.
     EmptyArray,
-    /// A tensor that is not read, and why.
+    /// A tensor that cannot be read, with the reason.
     UnreadTensor(Box<Obstacle<'a>>),
-    /// An instance of a subclass of `torch.nn.Module`, by its class.
+    /// An instance of a subclass of `torch.nn.Module`; the field refers to its class.
     Module(Ref),
-    /// An instance of a class that this reader knows nothing of, by its class.
+    /// An instance of a class that this reader does not know; the field refers to the class.
     Object(Ref),
     /// Data that no checkpoint needs: floats, booleans, large integers.
     Other,
 }
 
-/// Why a tensor is not read.
+/// Why a tensor cannot be read.
 #[derive(Clone, Debug)]
 pub(super) enum Obstacle<'a> {
-    /// It has a type or a form of this name.
+    /// The tensor has a type or a form of this name.
     Kind(&'a str),
-    /// It has the type of this class.
+    /// The tensor has the type of this class.
     Class(Ref),
-    /// The file holds a part of it, of the first shape; the second is the whole tensor's.
+    /// The file holds only a part of the tensor: the shape of the part, then that of the whole tensor.
     Shard(Vec<usize>, Vec<usize>),
 }
 
@@ -60,32 +62,33 @@ pub(super) struct Storage<'a> {
 /// Where a storage's bytes lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place<'a> {
-    /// Outside the pickle, under this key.
+    /// A part of the file outside the pickle, under this key.
     Key(&'a str),
-    /// In the pickle: the value that holds the bytes.
+    /// The pickle's value that holds the bytes.
     Inline(Ref),
 }
 
 /// Type of a storage's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Element<'a> {
-    /// The type's name for people.
+    /// Name of the type for messages.
     pub name: &'a str,
-    /// Bytes of one element.
+    /// Size of one element in bytes.
     pub size: usize,
-    /// How to read it, where it is a float.
+    /// Floating-point format of the elements; `None` for types that cannot be read.
     pub float: Option<Float>,
 }
 
-/// NumPy's type of numbers.
+/// A NumPy element type.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dtype<'a> {
+    /// NumPy's code of the type, such as `f4`.
     pub code: &'a str,
     pub is_big_endian: bool,
 }
 
 impl<'a> Dtype<'a> {
-    /// The element type, of which only little-endian floats can be read.
+    /// Returns the element type; only little-endian floats can be read.
     pub fn element(self) -> Element<'a> {
         let Self { code, is_big_endian } = self;
         let (name, float) = match code.trim_start_matches(['<', '=', '|']) {
@@ -109,7 +112,7 @@ impl<'a> Dtype<'a> {
 }
 
 impl Element<'_> {
-    /// The element type of the storage class `name` of the module `torch` or `torch.storage`.
+    /// Returns the element type of the storage class `name`, or `None` if torch has no such class.
     pub fn of_storage(name: &str) -> Option<Self> {
         let float = |name, f: Float| Some(Self { name, size: f.size(), float: Some(f) });
         let other = |name, size| Some(Self { name, size, float: None });

@@ -1,4 +1,4 @@
-//! Takes tensors, which may be strided views, out of the storages of a `.pth` file.
+//! Reads tensors, which may be strided views, from the storages of a `.pth` file.
 
 use super::pickle::Machine;
 use super::reason::PthReason;
@@ -9,18 +9,19 @@ use crate::names::Vocabulary;
 use crate::tensors::{StateDict, Tensor, Tensors, volume};
 use std::path::Path;
 
-/// Which of a file's tensors are wanted.
+/// The caller's choice among a file's tensors.
 #[derive(Clone, Copy)]
 pub(crate) struct Wanted<'a> {
-    /// The names that make a dictionary a network's.
+    /// Names by which a network's dictionary is recognised.
     pub vocabulary: &'a Vocabulary,
-    /// The caller's choice among several dictionaries.
+    /// Key of the dictionary to read, or prefix of its names, if the caller gives one.
     pub key: Option<&'a str>,
 }
 
-/// Reads the state dict under `root`, its tensors taken from what `bytes_of` says about their storages.
+/// Reads the state dict under `root`.
 ///
-/// `length` is the file's length in bytes and bounds the memory.
+/// `bytes_of` returns the bytes of a storage that lies outside the pickle. `length` is the file's length in bytes and
+/// bounds the number of elements that are read.
 pub(super) fn state_dict<'a>(
     path: &Path,
     length: usize,
@@ -51,7 +52,7 @@ pub(super) fn state_dict<'a>(
     Ok(StateDict { tensors, unreadable, notes, key_is_used })
 }
 
-/// Takes `view` out of its storage's bytes. `budget` is the number of elements that may still be made.
+/// Reads the tensor `view` from its storage's bytes. `budget` is the number of elements that may still be read.
 ///
 /// Tensors may share a storage and a stride may be zero, so without the budget a small file could ask for any amount
 /// of memory.
@@ -75,7 +76,7 @@ fn take(storage: &Storage, bytes: &[u8], view: &View, budget: &mut usize) -> std
     Ok(Tensor { shape: view.shape.clone(), data })
 }
 
-/// Index of the view's last element in its storage.
+/// Returns the index of the view's last element in its storage, or `None` if it overflows.
 fn last(view: &View) -> Option<usize> {
     view.shape.iter().zip(&view.strides).try_fold(view.offset, |index, (length, stride)| {
         index.checked_add(length.checked_sub(1)?.checked_mul(*stride)?)
@@ -91,7 +92,7 @@ fn is_contiguous(view: &View) -> bool {
     })
 }
 
-/// Index of every element of the view, relative to its offset, in row-major order.
+/// Returns the index of every element of the view, relative to its offset, in row-major order.
 fn indices(view: &View) -> impl Iterator<Item = usize> + '_ {
     let elements: usize = view.shape.iter().product();
     (0..elements).map(|position| {
@@ -105,7 +106,7 @@ fn indices(view: &View) -> impl Iterator<Item = usize> + '_ {
     })
 }
 
-/// Elements that the tensors of a file of `length` bytes may have together.
+/// Returns the number of elements that the tensors of a file of `length` bytes may have together.
 fn element_budget(length: usize) -> usize {
     length.saturating_add(1 << 16)
 }

@@ -1,4 +1,6 @@
-//! `torch.save` since PyTorch 1.6: a zip archive of one pickle and one entry a storage, none compressed.
+//! Reads what `torch.save` has written since PyTorch 1.6.
+//!
+//! Such a file is an uncompressed zip archive with one pickle and one entry for each storage.
 
 use super::archive::Archive;
 use super::pickle::Machine;
@@ -38,7 +40,7 @@ pub(crate) fn read(path: &Path, bytes: &[u8], wanted: Wanted) -> Result<StateDic
     })
 }
 
-/// An archive whose entries all lie in one folder, as torch writes them.
+/// An archive whose entries lie in one folder, as torch writes it.
 struct TorchArchive<'a> {
     archive: Archive<'a>,
     folder: String,
@@ -64,7 +66,7 @@ impl<'a> TorchArchive<'a> {
         })
     }
 
-    /// The elements of `storage`.
+    /// Returns the bytes of `storage`, whose number must fit its type and its number of elements.
     fn storage(&mut self, key: &str, storage: &Storage) -> std::result::Result<&'a [u8], PthReason> {
         let bytes = self.entry(&format!("data/{key}"))?;
         let Storage { kind, elements, .. } = storage;
@@ -77,7 +79,7 @@ impl<'a> TorchArchive<'a> {
     }
 }
 
-/// Says what an archive is that torch.save did not write.
+/// Returns the reason for refusing an archive that `torch.save` did not write, which says what the archive is.
 fn other_archive(archive: &Archive) -> PthReason {
     let any = |is: &dyn Fn(&str) -> bool| archive.names().any(is);
     let (kind, way_out) = if any(&|name| name.ends_with("model.weights.h5")) {

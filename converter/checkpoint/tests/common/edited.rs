@@ -1,4 +1,4 @@
-//! An exported graph that is changed by hand.
+//! Edits exported ONNX graphs, for tests of the ONNX reader.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub fn network() -> Network {
     Random(3).network(&SHAPE, AffinePlacement::Branch)
 }
 
-/// An exported graph that is changed by hand.
+/// An exported graph under edit.
 pub struct Edited(pub ModelProto);
 
 impl Edited {
@@ -34,14 +34,14 @@ impl Edited {
         self
     }
 
-    /// Puts `nodes` in the place of the node that makes `output`.
+    /// Replaces the node that makes `output` with `nodes`.
     pub fn instead(mut self, output: &str, nodes: &[NodeProto]) -> Self {
         let at = self.graph().node.iter().position(|node| node.output[0] == output).unwrap();
         self.graph().node.splice(at..=at, nodes.iter().cloned());
         self
     }
 
-    /// Has all nodes that read `from` read `to`, which `nodes` make.
+    /// Adds `nodes`, which make `to` from `from`, and lets all nodes that read `from` read `to`.
     pub fn between(mut self, from: &str, to: &str, nodes: &[NodeProto]) -> Self {
         for name in self.graph().node.iter_mut().flat_map(|node| &mut node.input).filter(|name| *name == from) {
             *name = to.into();
@@ -117,7 +117,7 @@ pub fn text(name: &str, s: &str) -> AttributeProto {
     AttributeProto { name: name.into(), r#type: AttributeType::String as i32, s: s.into(), ..Default::default() }
 }
 
-/// Checks that `found` computes what `wanted` does.
+/// Checks that `found` computes the same logits as `wanted`.
 pub fn equal(found: &Network, wanted: &Network, what: &str) {
     assert_eq!((found.image, found.outputs()), (wanted.image, wanted.outputs()), "{what}");
     let pixels = Random(9).vector(3 * found.image[0] * found.image[1], -2.0, 2.0);

@@ -1,13 +1,12 @@
-//! Counts what each thread allocates, and holds readers to a small multiple of their input: what `SECURITY.md`
-//! promises.
+//! Counts the bytes that each thread allocates, and checks that a reader keeps to the limit in `SECURITY.md`, which is
+//! a multiple of the input plus a constant.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 /// Bytes that a reader may hold at once for each byte of its input.
 pub const FACTOR: usize = 64;
-/// Bytes that it may hold besides, whatever the input: tables of fixed size, messages, and the directory of a zip
-/// archive, of which 65,535 entries may be promised in a few bytes.
+/// Bytes that a reader may hold besides, for any input, such as tables of fixed size and messages.
 pub const BASE: usize = 16 << 20;
 
 struct Counting;
@@ -22,7 +21,7 @@ fn count(change: isize) {
     PEAK.set(PEAK.get().max(HELD.get()));
 }
 
-// SAFETY: every call goes to the system's allocator unchanged; the counters are plain cells of the thread.
+// SAFETY: every call is passed to the system's allocator unchanged, and the counters are cells that never allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
@@ -40,7 +39,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Runs `task` and returns with its result the most bytes that it held at a time.
+/// Runs `task` and returns its result and the largest number of bytes that it held at a time.
 pub fn peak<T>(task: impl FnOnce() -> T) -> (T, usize) {
     let before = HELD.get();
     PEAK.set(before);
@@ -48,7 +47,9 @@ pub fn peak<T>(task: impl FnOnce() -> T) -> (T, usize) {
     (outcome, (PEAK.get() - before) as usize)
 }
 
-/// Runs `read`, which may hold [`FACTOR`] times `input` bytes, and `extra`, and [`BASE`].
+/// Runs `read` and returns its result.
+///
+/// Panics if `read` holds more than [`FACTOR`] times `input` bytes plus `extra` and [`BASE`] at a time.
 pub fn limited<T>(input: usize, extra: usize, read: impl FnOnce() -> T) -> T {
     let (outcome, peak) = peak(read);
     assert!(peak <= FACTOR * input + extra + BASE, "{peak} bytes held for an input of {input}");

@@ -9,13 +9,13 @@ use resmlp_checkpoint::{Checkpoint, LoadOptions, Tensor, Tensors, load_bytes};
 use resmlp_network::{Affine, AffinePlacement, Dialect, Linear, Network};
 use resmlp_testing::{Random, Shape};
 
-/// Takes a tensor: its name, shape and numbers.
+/// A function that receives a tensor's name, shape and numbers.
 type Put<'a> = &'a mut dyn FnMut(String, &[usize], &[f32]);
 
 /// The dialects of named tensors.
 pub const DIALECTS: [Dialect; 4] = [Dialect::Timm, Dialect::Deit, Dialect::Lucidrains, Dialect::Rishikksh20];
 
-/// A network of 4 patches, 3 channels, 5 hidden units, 2 blocks and 4 classes.
+/// Returns a random network of 4 patches, 3 channels, 5 hidden units, 2 blocks and 4 classes.
 pub fn network(seed: u64, dialect: Dialect) -> Network {
     let shape = Shape { image: [4, 4], patch: 2, dim: 3, hidden: 5, depth: 2, classes: Some(4) };
     let placement = match dialect {
@@ -25,7 +25,7 @@ pub fn network(seed: u64, dialect: Dialect) -> Network {
     Network { dialect, ..Random(seed).network(&shape, placement) }
 }
 
-/// One normalised picture for [`network`].
+/// Returns a normalised picture for [`network`].
 pub fn picture() -> Vec<f32> {
     Random(99).vector(3 * 4 * 4, -1.0, 1.0)
 }
@@ -35,8 +35,8 @@ pub fn tensor(shape: &[usize], data: &[f32]) -> Tensor {
     Tensor { shape: shape.to_vec(), data: data.to_vec() }
 }
 
-/// The names of one dialect: stem, before a block's number, the first number, seven parts of a block, the final Aff,
-/// the head, and an Aff's two tensors.
+/// The names of one dialect: the stem, the text before a block's number, the number of the first block, the seven parts
+/// of a block, the final Aff, the head, and the two tensors of an Aff.
 type Words<'a> = (&'a str, &'a str, usize, [&'a str; 7], String, String, [&'a str; 2]);
 
 fn words<'a>(dialect: Dialect, depth: usize) -> Words<'a> {
@@ -63,7 +63,7 @@ fn words<'a>(dialect: Dialect, depth: usize) -> Words<'a> {
     }
 }
 
-/// The network's tensors under its dialect's names.
+/// Returns the network's tensors under the names of its dialect.
 pub fn tensors(network: &Network) -> Tensors {
     let (stem, block, first, parts, last, head, [alpha, beta]) = words(network.dialect, network.blocks.len());
     let (dim, patch) = (network.dim(), network.patch);
@@ -109,12 +109,12 @@ pub fn tensors(network: &Network) -> Tensors {
     all
 }
 
-/// The same tensors with `rename` applied to every name.
+/// Applies `rename` to the name of every tensor.
 pub fn renamed(tensors: Tensors, rename: impl Fn(&str) -> String) -> Tensors {
     tensors.into_iter().map(|(name, tensor)| (rename(&name), tensor)).collect()
 }
 
-/// The safetensors file of these tensors.
+/// Returns the tensors as a safetensors file.
 pub fn safetensors(tensors: &Tensors) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut header = serde_json::Map::new();
@@ -128,7 +128,7 @@ pub fn safetensors(tensors: &Tensors) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes()[..], &header, &bytes].concat()
 }
 
-/// A pickle that is being written, with the storages it names.
+/// A pickle under construction, with the storages that it names.
 #[derive(Default)]
 pub struct Pickle {
     storages: BTreeMap<String, Vec<f32>>,
@@ -164,7 +164,7 @@ pub fn shape(lengths: &[usize]) -> Vec<u8> {
 }
 
 impl Pickle {
-    /// A tensor as `torch.save` writes it.
+    /// Pickles a tensor as `torch.save` does.
     pub fn tensor(&mut self, tensor: &Tensor) -> Vec<u8> {
         let key = self.storages.len().to_string();
         let class = global("torch", "FloatStorage");
@@ -177,13 +177,13 @@ impl Pickle {
         call(global("torch._utils", "_rebuild_tensor_v2"), &arguments)
     }
 
-    /// A state dict as `torch.save` writes it.
+    /// Pickles a state dict as `torch.save` does.
     pub fn state(&mut self, tensors: &Tensors) -> Vec<u8> {
         let entries: Vec<_> = tensors.iter().map(|(name, tensor)| (name.clone(), self.tensor(tensor))).collect();
         dict(&entries)
     }
 
-    /// The file whose data is `root`, as it was written before PyTorch 1.6.
+    /// Returns the file with the data `root`, in the format before PyTorch 1.6.
     pub fn file(&self, root: &[u8]) -> Vec<u8> {
         let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
         let mut file =
@@ -202,7 +202,7 @@ fn ordered() -> Vec<u8> {
     global("collections", "OrderedDict")
 }
 
-/// The `torch.save` file of these tensors.
+/// Returns the tensors as a file of `torch.save`, in the format before PyTorch 1.6.
 pub fn pth(tensors: &Tensors) -> Vec<u8> {
     let mut pickle = Pickle::default();
     let root = pickle.state(tensors);
@@ -213,7 +213,7 @@ pub fn open(bytes: Vec<u8>, options: &LoadOptions) -> Result<Checkpoint, String>
     load_bytes(Path::new("my.checkpoint"), bytes, options).map_err(|error| error.to_string())
 }
 
-/// Reads the tensors as safetensors and as a `torch.save` file, which must come to the same.
+/// Reads the tensors from a safetensors file and from a `torch.save` file, which must give the same network or error.
 pub fn read_with(tensors: &Tensors, options: &LoadOptions) -> Result<Checkpoint, String> {
     let outcomes = [safetensors(tensors), pth(tensors)].map(|bytes| open(bytes, options));
     let [first, second] = outcomes.each_ref().map(|outcome| outcome.as_ref().map(|checkpoint| &checkpoint.network));
