@@ -17,8 +17,8 @@ pub(super) struct Normalisation {
 /// because no network normalises pixels from 0 to 1 by such numbers.
 const LARGEST_OF_UNIT_PIXELS: f64 = 4.0;
 
-/// Converts `scale · pixel + shift` of each colour into mean and standard deviation. Returns `None` for floats that enter
-/// the patch embedding unchanged.
+/// Converts `scale · pixel + shift` of each colour into mean and standard deviation. Returns `None` for floats that
+/// enter the patch embedding unchanged.
 ///
 /// # Errors
 /// Returns a sentence where a colour is multiplied by zero, and where the numbers are too large or too small for `f32`.
