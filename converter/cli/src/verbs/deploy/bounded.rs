@@ -73,7 +73,7 @@ pub fn within<T: Send + 'static>(patience: Duration, read: impl FnOnce() -> T + 
     receiver.recv_timeout(patience).ok()
 }
 
-/// Shows the stderr of `child` as notes, but only its first [`MOST_SHOWN`] bytes, because the board writes there too.
+/// Shows the stderr of `child` as notes, but only its first `MOST_SHOWN` bytes, because the board writes there too.
 /// ssh asks its questions on the terminal itself.
 pub fn show_stderr(child: &mut Child) {
     let Some(stderr) = child.stderr.take() else { return };
