@@ -2,8 +2,8 @@
 
 /// The function that a channel MLP applies to its hidden units.
 ///
-/// In int8 models the table of each block holds the function, and the name only informs. In f16 models the name
-/// chooses the formula.
+/// In int8 models the table of each block holds the function, and this name serves only as information. In f16 models
+/// this name selects the formula.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Activation {
     /// The exact GELU, `x · Φ(x)`.
@@ -16,7 +16,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// Every activation, in the order of their codes.
+    /// All activations, in the order of their codes.
     pub const ALL: [Self; 3] = [Self::Gelu, Self::GeluTanh, Self::Relu];
 
     /// Returns the number that stands for the activation in a file's header.

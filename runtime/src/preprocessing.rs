@@ -1,4 +1,4 @@
-//! How pictures are prepared for a model, as its header says it.
+//! The preparation of pictures for a model, as the model's header states it.
 
 /// The filter that resizes a picture before it enters the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,13 +9,13 @@ pub enum Resize {
     Bicubic,
 }
 
-/// How a picture of another shape is fitted to the network's input.
+/// The way in which a picture of another shape is fitted to the network's input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fit {
     /// The shorter side is resized, and the centre is cut out.
     #[default]
     Crop,
-    /// The whole picture is resized to the input's height and width, whatever its shape is.
+    /// The whole picture is resized to the input's height and width, whatever the picture's shape is.
     Squash,
 }
 
@@ -40,9 +40,9 @@ impl Fit {
 pub struct Preprocessing {
     /// Interpolation.
     pub resize: Resize,
-    /// What happens where the picture's shape is not the input's.
+    /// The way in which a picture is fitted if its shape is not the input's.
     pub fit: Fit,
-    /// The shorter side is resized to `image / crop` before the centre is cut out. [`Fit::Squash`] makes no use of it.
+    /// The shorter side is resized to `image / crop` before the centre is cut out. [`Fit::Squash`] ignores this number.
     pub crop: f32,
     /// Mean of each colour that training subtracted, for pixels from 0 to 1. The stem already contains it.
     pub mean: [f32; 3],

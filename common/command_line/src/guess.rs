@@ -24,7 +24,8 @@ impl Guess {
     }
 }
 
-/// Returns the `N` most probable classes, most probable first. Of equally probable classes the lower index comes first.
+/// Returns the `N` most probable classes, most probable first. Among equally probable classes, the lowest index comes
+/// first.
 pub fn guesses<const N: usize>(logits: &[f32], labels: &[impl AsRef<str>]) -> Vec<Guess> {
     let guess = |(index, probability)| Guess {
         index,

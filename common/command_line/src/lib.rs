@@ -1,7 +1,7 @@
 //! Code that the two command lines of this project share: `resmlp` on a PC and `resmlp-device` on a board.
 //!
-//! Both choose kernels by the same name, and both report classes and latencies in the same JSON fields. What
-//! either prints goes through [`printable`], [`one_line`] or [`to_json`], because a terminal obeys some characters.
+//! Both choose kernels by the same names, and both report classes and latencies in the same JSON fields. Everything
+//! that they print goes through [`printable`], [`one_line`] or [`to_json`], because a terminal obeys some characters.
 
 mod guess;
 mod kernels;

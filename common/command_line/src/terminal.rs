@@ -1,9 +1,9 @@
 //! Text from strangers, made safe for a terminal.
 //!
-//! Labels, tensor names, file names and what a board says come from strangers. A terminal obeys the control characters
-//! in them: they move the cursor, rename the window, or write what the user then runs. Characters of direction make a
-//! name look like another one. So everything that a program prints goes through [`printable`], [`one_line`] or
-//! [`to_json`].
+//! Labels, tensor names, file names and the messages of a board come from strangers. A terminal obeys the control
+//! characters in them: these move the cursor, rename the window, or type a command that the user then runs. Characters
+//! that set the direction of text make one name look like another. Everything that a program prints therefore goes
+//! through [`printable`], [`one_line`] or [`to_json`].
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -16,18 +16,18 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     escaped(text, |c| is_obeyed(c) && c != '\n' && c != '\t')
 }
 
-/// Returns `text` as [`printable`] does, with line breaks written as their numbers too: an error or a note is one line.
+/// Returns `text` as [`printable`] does, but with line breaks as numbers too, so that an error or a note is one line.
 pub fn one_line(text: &str) -> Cow<'_, str> {
     escaped(text, |c| is_obeyed(c) && c != '\t')
 }
 
-/// Returns a value as JSON, in which each character that a terminal would obey is written as `\u009b` is.
+/// Returns a value as JSON, with each character that a terminal would obey in escaped form, such as `\u009b`.
 ///
 /// # Errors
 /// Returns serde's error where the value cannot be written as JSON.
 pub fn to_json(value: &(impl Serialize + ?Sized)) -> Result<String, serde_json::Error> {
     let json = serde_json::to_string(value)?;
-    // Outside of strings JSON has none of these characters, and inside serde has escaped those below the space.
+    // JSON has none of these characters outside strings. Inside strings, serde has escaped those below the space.
     Ok(escaped_as(&json, is_obeyed, |text, c| {
         c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| {
             // Writing to a string cannot fail.
@@ -37,8 +37,8 @@ pub fn to_json(value: &(impl Serialize + ?Sized)) -> Result<String, serde_json::
     .into_owned())
 }
 
-/// Returns whether a terminal obeys the character instead of showing it: the control characters C0 and C1, separators
-/// of lines, the characters of direction (Unicode Standard Annex 9), and tags, which are invisible.
+/// Returns whether a terminal obeys the character instead of showing it. Such characters are the control characters C0
+/// and C1, line separators, characters that set the direction of text (Unicode Standard Annex 9), and invisible tags.
 fn is_obeyed(c: char) -> bool {
     let is_direction =
         matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -49,7 +49,7 @@ fn escaped(text: &str, is_bad: impl Fn(char) -> bool) -> Cow<'_, str> {
     escaped_as(text, is_bad, |text, c| text.extend(c.escape_unicode()))
 }
 
-/// Replaces each bad character by what `write` appends for it.
+/// Replaces each bad character with the text that `write` appends for it.
 fn escaped_as(text: &str, is_bad: impl Fn(char) -> bool, write: impl Fn(&mut String, char)) -> Cow<'_, str> {
     if !text.contains(&is_bad) {
         return text.into();

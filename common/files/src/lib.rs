@@ -1,8 +1,8 @@
 //! Opens and reads files whose paths or contents come from strangers.
 //!
 //! Every model, checkpoint, picture and list of labels is opened here. A path may lead to a pipe on which a plain open
-//! waits for ever, to a device that has no end, or to a file that grows while it is read. So the functions of this
-//! crate open regular files alone, never wait, and read no more bytes than their caller agrees to.
+//! waits for ever, to a device that has no end, or to a file that grows while it is read. The functions of this crate
+//! therefore open only regular files, never wait, and read no more bytes than their caller allows.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
@@ -10,37 +10,38 @@ use std::path::Path;
 
 /// Opens a regular file for reading, and never waits for another program.
 ///
-/// The open file itself is what is checked, so nobody can put another one in its place between the check and the open.
-/// Links are followed.
+/// The check is repeated on the open file, so that nobody can put another file in its place between the check and the
+/// open. Links are followed.
 ///
 /// # Errors
-/// Returns the system's error where the file cannot be opened. Where it is something else than a regular file, such as
-/// a folder, a pipe or a device, the error is of the kind [`ErrorKind::InvalidInput`] and says `not a regular file`.
+/// Returns the system's error where the file cannot be opened. Where the path leads to anything but a regular file,
+/// such as a folder, a pipe or a device, the error has the kind [`ErrorKind::InvalidInput`] and says `not a regular
+/// file`.
 pub fn open(path: &Path) -> io::Result<File> {
-    // Opening a device can have effects, so that one which is known before is left alone.
+    // Opening a device can have effects, so the path is also checked before the open.
     require_regular(&path.metadata()?)?;
     let file = options().open(path)?;
     require_regular(&file.metadata()?)?;
     Ok(file)
 }
 
-/// Opens a regular file as [`open`] does and reads it from its start, but not more than `most` bytes.
+/// Opens a regular file as [`open`] does and reads at most `most` bytes from its start.
 ///
-/// A caller that accepts up to `n` bytes asks for `n + 1`, and knows by the length whether the file is longer.
+/// A caller that accepts up to `n` bytes asks for `n + 1`, and learns from the length whether the file is longer.
 ///
 /// # Errors
-/// Those of [`open`], and [`ErrorKind::OutOfMemory`] where the bytes have no room in memory.
+/// Returns the errors of [`open`], and those of [`read_rest`].
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     read_rest(&mut open(path)?, most)
 }
 
-/// Reads what follows in an open file, but not more than `most` bytes.
+/// Reads the rest of an open file, but at most `most` bytes.
 ///
 /// # Errors
-/// Returns the system's error where the file cannot be read, and [`ErrorKind::OutOfMemory`] where the bytes have no
-/// room in memory.
+/// Returns the system's error where the file cannot be read, and an error of the kind [`ErrorKind::OutOfMemory`] where
+/// the bytes do not fit into memory.
 pub fn read_rest(file: &mut File, most: u64) -> io::Result<Vec<u8>> {
-    // One byte more than there should be lets the end be found without growing.
+    // One byte more than the file's length lets `read_to_end` find the end without growing the memory.
     let expected = file.metadata()?.len().saturating_add(1).min(most);
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(usize::try_from(expected).unwrap_or(usize::MAX))?;
@@ -52,8 +53,8 @@ fn require_regular(found: &std::fs::Metadata) -> io::Result<()> {
     if found.is_file() { Ok(()) } else { Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file")) }
 }
 
-/// Returns options that open a pipe at once and make no terminal this program's own. The standard library adds
-/// `O_CLOEXEC` by itself.
+/// Returns options with which opening a pipe does not wait, and opening a terminal does not make it this program's
+/// controlling terminal. The standard library adds `O_CLOEXEC` by itself.
 #[cfg(unix)]
 fn options() -> OpenOptions {
     use std::os::unix::fs::OpenOptionsExt;
@@ -91,7 +92,7 @@ mod tests {
     fn a_file_that_has_no_room_in_memory_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("hole");
-        // The file is a hole of 2^52 bytes, which takes no room on the disk; not every file system allows it.
+        // The file is a hole of 2^52 bytes, which takes no room on the disk. Not every file system allows such a file.
         if File::create(&path).unwrap().set_len(1 << 52).is_ok() {
             assert_eq!(read(&path, u64::MAX).unwrap_err().kind(), ErrorKind::OutOfMemory);
             assert_eq!(read(&path, 5).unwrap(), [0; 5]);
@@ -115,8 +116,7 @@ mod tests {
         }
     }
 
-    /// The first check can be too early: the file may be replaced before it is opened. What is opened then does not wait
-    /// either.
+    /// Checks the case that a pipe replaces the file after the first check: opening it does not wait either.
     #[cfg(unix)]
     #[test]
     fn a_pipe_that_takes_the_place_of_a_file_is_opened_without_waiting() {

@@ -1,4 +1,5 @@
-//! Writes a trained network as an ONNX graph that computes exactly what its authors wrote: no folding, erf GELU.
+//! Writes a trained network as an ONNX graph of its original layers: nothing is folded, and the activation is the
+//! network's own.
 //!
 //! The graph serves as the reference that tract runs, and as a file for other tools.
 
@@ -12,7 +13,7 @@ use crate::onnx::proto::{
     TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 
-/// ONNX operator set of the exported graphs: `ReduceMean` still takes its axes as an attribute.
+/// ONNX operator set of the exported graphs. In this set `ReduceMean` still takes its axes as an attribute.
 const OPSET: i64 = 17;
 /// ONNX file version that belongs to [`OPSET`].
 const IR_VERSION: i64 = 8;
@@ -22,7 +23,7 @@ pub const INPUT: &str = "pixels";
 /// Name of the graph's first output, `[batch, outputs]`.
 pub const LOGITS: &str = "logits";
 
-/// First dimension of the graph's input and outputs.
+/// Length of the first dimension of the graph's input and outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Batch {
     /// Chosen at every run.
@@ -31,10 +32,10 @@ pub enum Batch {
     Fixed(usize),
 }
 
-/// The network as an ONNX model.
+/// Converts the network into an ONNX model.
 ///
-/// Its outputs are [`LOGITS`] and, with `stages`, the residual stream after the patch embedding and after each half
-/// block (`[batch, tokens, dim]`, see [`stage_names`]).
+/// The model's outputs are [`LOGITS`] and, with `stages`, the residual stream after the patch embedding and after each
+/// half block (`[batch, tokens, dim]`, see [`stage_names`]).
 pub fn to_onnx(network: &Network, batch: Batch, stages: bool) -> ModelProto {
     let mut graph = GraphBuilder::default();
     let mut stream = graph.patch_embedding(network);
@@ -65,10 +66,10 @@ pub fn to_onnx(network: &Network, batch: Batch, stages: bool) -> ModelProto {
     }
 }
 
-/// The network as the bytes of an `.onnx` file with [`LOGITS`] as its only output.
+/// Converts the network into the bytes of an `.onnx` file with [`LOGITS`] as its only output.
 ///
 /// # Errors
-/// Where the network is larger than 2 GiB, which the protobuf format cannot hold.
+/// Returns [`TooLarge`] where the network is larger than 2 GiB, which the protobuf format cannot hold.
 pub fn onnx_bytes(network: &Network, batch: Batch) -> Result<Vec<u8>, TooLarge> {
     let model = to_onnx(network, batch, false);
     if model.encoded_len() > i32::MAX as usize {
@@ -82,7 +83,7 @@ pub fn onnx_bytes(network: &Network, batch: Batch) -> Result<Vec<u8>, TooLarge> 
 #[error("the network is larger than 2 GiB, which an .onnx file cannot hold")]
 pub struct TooLarge;
 
-/// Collects nodes and initializers; every method returns the name of the value it computes.
+/// Collects nodes and initialisers. Most methods return the name of the value that they add.
 #[derive(Default)]
 struct GraphBuilder {
     nodes: Vec<NodeProto>,
@@ -90,7 +91,7 @@ struct GraphBuilder {
 }
 
 impl GraphBuilder {
-    /// Pixels to the residual stream `[batch, tokens, dim]`, named `stem`.
+    /// Adds the patch embedding, from the pixels to the residual stream `[batch, tokens, dim]`, which is named `stem`.
     fn patch_embedding(&mut self, network: &Network) -> String {
         let patch = network.patch as i64;
         let kernel = [network.dim() as i64, 3, patch, patch];
@@ -98,13 +99,13 @@ impl GraphBuilder {
         let bias = self.vector("stem.bias", &network.stem.bias);
         let attributes = vec![ints("kernel_shape", vec![patch, patch]), ints("strides", vec![patch, patch])];
         let maps = self.node("Conv", "stem.conv", &[INPUT, &weight, &bias], attributes);
-        // 0 keeps the batch.
+        // The length 0 stands for the batch as it is.
         let shape = self.integers("stem.shape", &[0, network.dim() as i64, network.tokens() as i64]);
         let channels = self.node("Reshape", "stem.flat", &[&maps, &shape], vec![]);
         self.node("Transpose", "stem", &[&channels], vec![ints("perm", vec![0, 2, 1])])
     }
 
-    /// Both halves of a residual block.
+    /// Adds both halves of a residual block.
     fn block(&mut self, index: usize, block: &Block, network: &Network, stream: String) -> String {
         let Network { placement, activation, .. } = *network;
         let name = mix_stage(index);
@@ -120,7 +121,8 @@ impl GraphBuilder {
         self.residual(&name, &skip, &branch, &block.mlp_scale)
     }
 
-    /// What the branch is added to, and what goes into the branch.
+    /// Adds the Aff before a branch. Returns the value that the branch is added to, and the value that the branch
+    /// reads.
     fn affine_at(
         &mut self,
         name: &str,
@@ -135,7 +137,7 @@ impl GraphBuilder {
         }
     }
 
-    /// Mean over the patches and the head.
+    /// Adds the final Aff, the mean over the patches and the classifier.
     fn classifier(&mut self, network: &Network, stream: String) {
         let scaled = self.affine("final.affine", &network.final_affine, &stream);
         let attributes = vec![ints("axes", vec![1]), int("keepdims", 0)];
@@ -150,7 +152,7 @@ impl GraphBuilder {
         }
     }
 
-    /// `alpha ⊙ x + beta` over the last axis.
+    /// Adds `alpha ⊙ x + beta` over the last axis.
     fn affine(&mut self, name: &str, affine: &Affine, input: &str) -> String {
         let alpha = self.vector(&format!("{name}.alpha"), &affine.alpha);
         let beta = self.vector(&format!("{name}.beta"), &affine.beta);
@@ -158,7 +160,7 @@ impl GraphBuilder {
         self.node("Add", name, &[&scaled, &beta], vec![])
     }
 
-    /// `weight · x + bias` over the patches of `[batch, tokens, dim]`.
+    /// Adds `weight · x + bias` over the patches of `[batch, tokens, dim]`.
     fn patch_mixing(&mut self, name: &str, mix: &Linear, input: &str) -> String {
         let tokens = mix.weight.rows as i64;
         let weight = self.floats(&format!("{name}.weight"), &[tokens, tokens], mix.weight.data.clone());
@@ -167,7 +169,7 @@ impl GraphBuilder {
         self.node("Add", &format!("{name}.mixed"), &[&product, &bias], vec![])
     }
 
-    /// `weight · x + bias` over the last axis.
+    /// Adds `weight · x + bias` over the last axis.
     fn linear(&mut self, name: &str, linear: &Linear, input: &str) -> String {
         let shape = [linear.weight.cols as i64, linear.weight.rows as i64];
         let weight = self.floats(&format!("{name}.weight"), &shape, transposed(&linear.weight));
@@ -184,7 +186,7 @@ impl GraphBuilder {
         }
     }
 
-    /// `(x / 2) · (1 + erf(x / √2))`, written so that tract computes it in one pass.
+    /// Adds `(x / 2) · (1 + erf(x / √2))`, in a form that tract computes in one pass.
     fn gelu(&mut self, name: &str, input: &str) -> String {
         let root = self.scalar(&format!("{name}.root"), std::f32::consts::FRAC_1_SQRT_2);
         let one = self.scalar(&format!("{name}.one"), 1.0);
@@ -196,7 +198,7 @@ impl GraphBuilder {
         self.node("Mul", name, &[&halved, &sum], vec![])
     }
 
-    /// `(x / 2) · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`.
+    /// Adds `(x / 2) · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`.
     fn gelu_tanh(&mut self, name: &str, input: &str) -> String {
         let cubic = self.scalar(&format!("{name}.cubic"), 0.044_715);
         let root = self.scalar(&format!("{name}.root"), 0.797_884_6);
@@ -213,14 +215,14 @@ impl GraphBuilder {
         self.node("Mul", name, &[&halved, &sum], vec![])
     }
 
-    /// `skip + scale ⊙ branch`.
+    /// Adds `skip + scale ⊙ branch`.
     fn residual(&mut self, name: &str, skip: &str, branch: &str, scale: &[f32]) -> String {
         let scale = self.vector(&format!("{name}.scale"), scale);
         let scaled = self.node("Mul", &format!("{name}.branch"), &[branch, &scale], vec![]);
         self.node("Add", name, &[skip, &scaled], vec![])
     }
 
-    /// Adds a node whose name is also that of its one output.
+    /// Adds a node with one output, which has the node's name.
     fn node(&mut self, op: &str, name: &str, inputs: &[&str], attributes: Vec<AttributeProto>) -> String {
         self.nodes.push(NodeProto {
             name: name.to_owned(),
@@ -275,7 +277,7 @@ fn ints(name: &str, values: Vec<i64>) -> AttributeProto {
     AttributeProto { name: name.to_owned(), r#type: AttributeType::Ints as i32, ints: values, ..Default::default() }
 }
 
-/// A float tensor whose first dimension is the batch.
+/// Describes a float tensor whose first dimension is the batch.
 fn value_info(name: &str, batch: Batch, shape: &[usize]) -> ValueInfoProto {
     let first = match batch {
         Batch::Any => Length::DimParam("batch".to_owned()),

@@ -1,9 +1,9 @@
-//! Reads ONNX graphs: follows the picture through the graph and recognises the network by what is done to it.
+//! Reads ONNX graphs: follows the picture through the graph and recognises the network by what the graph does to it.
 //!
-//! Names mean nothing here. `follow` runs the graph on symbols: it knows of every tensor which axis of the network
-//! (rows and columns of the picture, channels) each of its dimensions holds, computes the constant parts, and
-//! writes down the rest as a chain of linear layers, scales, shifts, activation functions and sums. `recognise` reads
-//! that chain.
+//! The names of nodes and tensors mean nothing here. `follow` runs the graph on symbols. For every tensor it tracks
+//! which axis of the network (rows or columns of the picture, or channels) each dimension holds. It computes the
+//! constant parts, and records the rest as linear layers, scales, shifts, activation functions and sums. `recognise`
+//! reads the network off that record.
 
 mod arithmetic;
 mod attributes;
@@ -52,7 +52,7 @@ use state::{Follower, Value};
 use std::path::Path;
 use std::rc::Rc;
 
-/// Whether a file's first bytes are those of an ONNX model, which begins with its IR version.
+/// Returns whether a file's first bytes are those of an ONNX model, which begins with its IR version.
 pub(crate) fn begins_like_onnx(start: &[u8]) -> bool {
     matches!(start, [0x08, 1..=30, ..])
 }
@@ -104,13 +104,13 @@ pub(crate) fn load(path: &Path, bytes: Vec<u8>, options: &LoadOptions) -> Result
     let mut onnx = Some(OnnxGraph::new(pruned, input, normalisation.as_ref()));
     if options.embedding && network.head.take().is_some() {
         notes.push("the classifier is left out".into());
-        onnx = None; // The graph's output is another than the network's.
+        onnx = None; // The graph still computes the classifier, so its output is not the network's.
     }
     let normalisation = normalisation.map(|normalisation| (normalisation.mean, normalisation.std));
     Ok(Checkpoint { parameters: network.parameters(), network, format: Format::Onnx, notes, onnx, normalisation })
 }
 
-/// Decodes a file; the graph is taken out of the model.
+/// Decodes a file and returns the model without its graph, and the graph.
 fn decoded(bytes: Vec<u8>) -> std::result::Result<(ModelProto, GraphProto), OnnxReason> {
     prescan::check(&bytes)?;
     let mut model = ModelProto::decode(Bytes::from(bytes)).map_err(|_| PrescanError::Damaged)?;
@@ -128,7 +128,7 @@ fn refuse_other_flags(options: &LoadOptions) -> std::result::Result<(), OnnxReas
     }
 }
 
-/// The version of ONNX's own operators; a newer one than was tried gives a note.
+/// Returns the version of ONNX's own operators, and a note if that version is newer than any that was tried.
 fn opset(model: &ModelProto) -> std::result::Result<(i64, Vec<String>), OnnxReason> {
     let mut versions = model.opset_import.iter().filter(|set| graph::is_standard(&set.domain)).map(|set| set.version);
     let version = versions.next().unwrap_or(0);
@@ -145,10 +145,10 @@ fn opset(model: &ModelProto) -> std::result::Result<(i64, Vec<String>), OnnxReas
     Ok((version, notes))
 }
 
-/// Most outputs among which the logits are looked for.
+/// Largest number of outputs among which the reader looks for the logits.
 const MOST_OUTPUTS: usize = 1000;
 
-/// The outputs that may be read: all, or the one that the caller names.
+/// Returns the names of the outputs that may hold the logits: the one that the caller names, or else all of them.
 fn output_names(graph: &GraphProto, wanted: Option<&str>) -> std::result::Result<Vec<String>, OnnxReason> {
     let names: Vec<String> = graph.output.iter().map(|output| output.name.clone()).collect();
     match wanted {
@@ -159,7 +159,7 @@ fn output_names(graph: &GraphProto, wanted: Option<&str>) -> std::result::Result
     }
 }
 
-/// Refuses nodes whose operator the file defines itself, even one with the name of ONNX's own.
+/// Refuses nodes whose operator the file defines itself, even if ONNX has an operator of the same name.
 fn check_functions(model: &ModelProto, graph: &GraphProto, needed: &Needed) -> std::result::Result<(), OnnxReason> {
     let own: std::collections::HashSet<_> =
         model.functions.iter().map(|function| (function.domain.as_str(), function.name.as_str())).collect();
@@ -174,7 +174,7 @@ fn check_functions(model: &ModelProto, graph: &GraphProto, needed: &Needed) -> s
     }
 }
 
-/// Reads the numbers that lie in files beside the model into the graph; gives the number of those files' bytes.
+/// Reads the numbers that lie in files beside the model into the graph, and returns the size of those files in bytes.
 fn bring_in(path: &Path, graph: &mut GraphProto, needed: &Needed) -> Result<usize> {
     let mut external = External::beside(path);
     for index in &needed.constants {
@@ -190,7 +190,7 @@ fn bring_in(path: &Path, graph: &mut GraphProto, needed: &Needed) -> Result<usiz
     Ok(usize::try_from(external.total()).unwrap_or(usize::MAX))
 }
 
-/// The one input that is no constant: the picture.
+/// Returns the picture: the one input of the graph that is not a constant.
 fn picture(path: &Path, graph: &GraphProto, needed: &Needed, image: Option<[usize; 2]>) -> Result<PictureInput> {
     let inputs: Vec<_> = needed.inputs.iter().filter_map(|index| graph.input.get(*index)).collect();
     let [input] = inputs.as_slice() else {
@@ -199,7 +199,7 @@ fn picture(path: &Path, graph: &GraphProto, needed: &Needed, image: Option<[usiz
     PictureInput::read(input, image).map_err(|message| Error::tensor(path, &input.name, message))
 }
 
-/// Follows the constants, the picture and the nodes.
+/// Runs the follower over the constants, then the picture, then the nodes.
 fn follow_all(path: &Path, follower: &mut Follower, graph: &GraphProto, needed: &Needed) -> Result<()> {
     for tensor in needed.constants.iter().filter_map(|index| graph.initializer.get(*index)) {
         let constant = follower.constant(tensor).map_err(|message| Error::tensor(path, &tensor.name, message))?;
@@ -216,7 +216,7 @@ fn follow_all(path: &Path, follower: &mut Follower, graph: &GraphProto, needed: 
     Ok(())
 }
 
-/// Changes the sign of the embedding's weights for colours that the graph negates.
+/// Changes the sign of the patch embedding's weights for the colours that the graph negates.
 fn negate_colours(network: &mut Network, negative: [bool; 3]) {
     let area = network.patch * network.patch;
     for row in 0..network.stem.weight.rows {
@@ -228,7 +228,7 @@ fn negate_colours(network: &mut Network, negative: [bool; 3]) {
     }
 }
 
-/// Checks that the weights are finite and that the caller expects this activation function.
+/// Checks that the weights are finite. If the caller states an activation function, the network must have the same one.
 fn check(network: &Network, options: &LoadOptions) -> std::result::Result<(), OnnxReason> {
     let linear = |layer: &resmlp_network::Linear| layer.weight.data.iter().chain(&layer.bias).all(|w| w.is_finite());
     let affine = |affine: &resmlp_network::Affine| affine.alpha.iter().chain(&affine.beta).all(|w| w.is_finite());

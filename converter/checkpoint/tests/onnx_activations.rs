@@ -1,4 +1,5 @@
-//! The activation functions of ONNX graphs, in every spelling: each is recognised, or refused by name.
+//! Checks that the reader of ONNX graphs recognises every spelling of an activation function, and refuses other
+//! functions by name.
 
 #[path = "common/edited.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]

@@ -1,8 +1,8 @@
-//! ONNX files as people have them, with the logits that their networks give in `f64`.
+//! Compares networks that are read from people's ONNX files with the logits of the original networks in `f64`.
 //!
-//! The files are not part of this project. The test reads them from the folder `cases` of the folder that the variable
-//! `RESMLP_SHARED` names, and is ignored unless it is asked for:
-//! `RESMLP_SHARED=… cargo test -p resmlp-checkpoint --test onnx_cases -- --ignored`.
+//! The files are not part of this project. The tests read them from the folders `cases` and `hostile` of the folder
+//! that the variable `RESMLP_SHARED` names. They are ignored unless they are asked for: `RESMLP_SHARED=… cargo test -p
+//! resmlp-checkpoint --test onnx_cases -- --ignored`.
 
 use std::path::{Path, PathBuf};
 
@@ -22,9 +22,9 @@ struct Case {
 
 const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 const STD: [f32; 3] = [0.229, 0.224, 0.225];
-/// Largest difference to the recorded logits, relative to the largest of them.
+/// Largest difference from the recorded logits, relative to the largest recorded logit.
 const TOLERANCE: f64 = 1e-4;
-/// The same for networks whose weights were rounded to half precision after the logits were recorded, or before.
+/// Largest such difference for a network whose weights were rounded to half precision.
 const HALF_TOLERANCE: f64 = 2e-3;
 
 fn folder() -> PathBuf {
@@ -32,7 +32,7 @@ fn folder() -> PathBuf {
     Path::new(&shared).join("cases")
 }
 
-/// The numbers of a two-dimensional `.npy` file, row after row.
+/// Reads the numbers of a two-dimensional `.npy` file, row after row.
 fn recorded(path: &Path) -> Vec<f64> {
     let bytes = std::fs::read(path).unwrap();
     let length = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
@@ -46,7 +46,7 @@ fn recorded(path: &Path) -> Vec<f64> {
     }
 }
 
-/// The largest difference of the file's logits to the recorded ones, and what was said while reading it.
+/// Returns the largest relative difference of the file's logits from the recorded ones, and the reader's notes.
 fn difference(case: &Case, file: &str) -> Result<(f64, Vec<String>), String> {
     let files = folder().join("files");
     let checkpoint = load(&files.join(file), &LoadOptions::default()).map_err(|error| error.to_string())?;

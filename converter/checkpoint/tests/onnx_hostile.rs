@@ -1,4 +1,5 @@
-//! ONNX files that were built to cost much: memory stays a small multiple of the file, time grows as the file does.
+//! Reads ONNX files that are built to be costly. Memory must stay a small multiple of the file's size, and time must be
+//! proportional to it.
 
 #[path = "common/memory.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
@@ -16,20 +17,20 @@ use resmlp_checkpoint::{LoadOptions, load_bytes};
 use resmlp_network::AffinePlacement;
 use resmlp_testing::{Random, Shape};
 
-/// Bytes that may be held for each byte of an ONNX file.
+/// Number of bytes that the reader may hold for each byte of an ONNX file.
 const FACTOR: usize = 32;
-/// Bytes that may be held besides.
+/// Number of bytes that the reader may hold in addition.
 const BASE: usize = 8 << 20;
-/// How long the reader may take for the graphs of this file, on a slow and busy machine.
+/// Longest time that the reader may take for a graph of this test, on a slow and busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Nodes of a long chain: a work that grows with the square of it would take minutes.
+/// Number of nodes of a long chain. Work that grows with the square of this number would take minutes.
 const LONG: usize = 40_000;
 
-/// A network of one block.
+/// Creates a network of one block.
 fn model() -> ModelProto {
     let shape = Shape { image: [4, 4], patch: 2, dim: 4, hidden: 4, depth: 1, classes: Some(3) };
     let mut model = to_onnx(&Random(1).network(&shape, AffinePlacement::Branch), Batch::Any, false);
-    // As in a trained network, most of the file is weights; else the number of messages alone would be refused.
+    // Most of the file is weights, as in a trained network. Otherwise the number of messages alone would be refused.
     let raw_data = vec![0; 8 << 20].into();
     let weights =
         TensorProto { name: "weights".into(), data_type: 1, dims: vec![2 << 20], raw_data, ..Default::default() };
@@ -37,7 +38,7 @@ fn model() -> ModelProto {
     model
 }
 
-/// Reads the file within the limits; the error's text where it is refused.
+/// Reads the file and checks the limits. Returns the text of the error if the file is refused.
 fn read(file: Vec<u8>, what: &str) -> Result<(), String> {
     let length = file.len();
     let start = Instant::now();
@@ -96,7 +97,7 @@ fn small_messages_do_not_become_large_structures() {
 
 #[test]
 fn a_constant_of_small_numbers_takes_little_memory() {
-    // Bytes as varints, each of which becomes an integer of eight bytes.
+    // Each number of the constant is a varint of one byte, which becomes an integer of eight bytes.
     let mut model = model();
     let tensor = TensorProto {
         name: "bytes".into(),
@@ -138,8 +139,8 @@ fn integers(name: &str, values: &[i64]) -> TensorProto {
     }
 }
 
-/// The network with `nodes` beside it, the last of which makes `end`, and with `end` instead of the value `from` in the
-/// node that makes `to`.
+/// Adds `nodes` to the network. The last of them computes the value `end`, which replaces the value `from` in the node
+/// that computes `to`.
 fn with_chain(from: &str, to: &str, nodes: Vec<NodeProto>, constants: Vec<TensorProto>) -> Vec<u8> {
     let mut model = model();
     let graph = model.graph.as_mut().unwrap();
@@ -150,7 +151,8 @@ fn with_chain(from: &str, to: &str, nodes: Vec<NodeProto>, constants: Vec<Tensor
     model.encode_to_vec()
 }
 
-/// `link` from each value to the next, beginning with `from` and ending with `end`.
+/// Returns the nodes of `count` links, each of which computes a value from the one before. The first link reads `from`,
+/// and the last one computes `end`.
 fn chain(from: &str, count: usize, link: impl Fn(usize, &str, &str) -> Vec<NodeProto>) -> Vec<NodeProto> {
     let name = |at: usize| match at {
         0 => from.to_owned(),
@@ -184,7 +186,7 @@ fn long_chains_take_a_time_that_grows_with_their_length() {
         chain("stem", LONG, |at, from, to| vec![node(["Mul", "Div"][at % 2], &[from, "block.0.mix.affine.alpha"], to)]);
     assert_eq!(read(with_chain("stem", "block.0.mix.affine.scaled", affines, vec![]), "scales by channel"), Ok(()));
 
-    // A GELU at every link of a chain of scales, all of them summed up.
+    // Every link of a chain of scales feeds a GELU, and the last node sums all GELUs.
     let constants = vec![scalar("two", 2.0), scalar("half", 0.5), scalar("root", 0.5f32.sqrt()), scalar("one", 1.0)];
     let mut gelus = chain("block.0.mlp.expand", LONG / 8, |at, from, to| {
         let of = |part: &str| format!("{part}{at}");
@@ -219,7 +221,7 @@ fn what_is_repeated_is_paid_for() {
     let error = read(with_chain("final.mean", "logits.product", means, vec![]), "means").unwrap_err();
     assert!(error.contains("not a ResMLP") || error.contains("unfolds"), "{error}");
 
-    // Constants that ask for a terabyte, and shapes without numbers.
+    // These operators ask for tensors of 2^40 elements.
     let bombs = |operator: &str, first: &str| {
         vec![node(operator, &[first, "huge"], "bomb"), node("Add", &["stem", "bomb"], "end")]
     };
@@ -237,14 +239,14 @@ fn what_is_repeated_is_paid_for() {
         .map(|(name, value)| TensorProto { dims: vec![], ..integers(name, &[value]) });
     read(with_chain("stem", "block.0.mix.affine.scaled", range, bounds.to_vec()), "Range").unwrap_err();
 
-    // A value that is joined with itself again and again.
+    // Forty concatenations each double a value.
     let joins = chain("block.0.mix.affine.alpha", 40, |_, from, to| {
         let axis = AttributeProto { name: "axis".into(), r#type: AttributeType::Int as i32, ..Default::default() };
         vec![NodeProto { attribute: vec![axis], ..node("Concat", &[from, from], to) }]
     });
     read(with_chain("block.0.mix.affine.alpha", "block.0.mix.affine.scaled", joins, vec![]), "Concat").unwrap_err();
 
-    // Many outputs.
+    // A graph has too many outputs to look for the logits among them.
     let mut model = model();
     let graph = model.graph.as_mut().unwrap();
     graph.output.extend((0..LONG).map(|_| ValueInfoProto { name: "final.affine".into(), r#type: None }));

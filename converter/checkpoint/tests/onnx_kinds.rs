@@ -1,4 +1,5 @@
-//! Kinds of ONNX graphs that exporters write: each is read as the network that it computes, or refused by name.
+//! Checks that each kind of ONNX graph that exporters write is read as the network that it computes, or refused by
+//! name.
 
 #[path = "common/edited.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
@@ -53,7 +54,8 @@ fn attributes_of_old_opsets_are_read() {
 fn arithmetic_on_the_pixels_becomes_mean_and_std() {
     let network = network();
     let (mean, std) = ([0.5f32, 0.25, 0.125], [0.25f32, 0.5, 0.75]);
-    // Colours last, bytes: cast, divide by 255, subtract the mean, divide by the deviation, move the colours to the front.
+    // The graph reads bytes with the colours last. It casts them, divides by 255, subtracts the mean, divides by the
+    // standard deviation, and moves the colours to the front.
     let bytes = |last: &str| {
         Edited::of(&network)
             .input(DataType::Uint8, &[1, 4, 6, 3])
@@ -78,18 +80,18 @@ fn arithmetic_on_the_pixels_becomes_mean_and_std() {
     equal(&checkpoint.network, &network, "bytes");
     let input = checkpoint.onnx.unwrap().input;
     assert_eq!((input.shape(), input.integers), ([1, 4, 6, 3], true));
-    // The graph reads the bytes that the normalised pixels come from, colours last.
+    // `pixels` turns the normalised pixels back into the bytes that they come from, with the colours last.
     let pixels: Vec<f32> = (0..72).map(|at| (at * 3) as f32).collect();
     let normal = |at: usize| (pixels[at % 24 * 3 + at / 24] / 255.0 - mean[at / 24]) / std[at / 24];
     assert_eq!(input.pixels(&(0..72).map(normal).collect::<Vec<_>>()), pixels);
-    // Pixels from 0 to 1, of which a graph makes -1 to 1.
+    // This graph maps pixels from the range 0 to 1 to the range -1 to 1.
     let unit = Edited::of(&network).floats("two", &[], &[2.0]).floats("one", &[1, 1, 1], &[1.0]).between(
         "pixels",
         "end",
         &[node("Mul", &["pixels", "two"], "m", &[]), node("Sub", &["m", "one"], "end", &[])],
     );
     assert_eq!(unit.load().unwrap().normalisation, Some(([0.5; 3], [0.5; 3])));
-    // What rounds, wraps, differs from place to place or mixes colours is no normalisation.
+    // Arithmetic that rounds, wraps, differs from place to place or mixes colours is not a normalisation.
     let refused = |data_type, nodes: &[NodeProto]| {
         let edited = Edited::of(&network).input(data_type, &[1, 3, 4, 6]).floats("most", &[], &[255.0]);
         let places = (0..24).map(|value| value as f32).collect::<Vec<_>>();
@@ -147,7 +149,7 @@ fn the_logits_are_found_among_the_outputs() {
     equal(&features, &Network { head: None, ..network.clone() }, "features");
     let error = swapped.load_with(&named("nothing")).unwrap_err();
     assert_eq!(error, "my.onnx: no output 'nothing'; the graph's outputs are [\"final.mean\", \"logits\"]");
-    // Probabilities beside the logits, and a second head.
+    // A graph may also output probabilities; a second head makes the choice ambiguous.
     let probabilities = node("Softmax", &[LOGITS], "probabilities", &[]);
     let mut both = Edited::of(&network).between("none", "none", &[probabilities]).output("probabilities");
     both.graph().output.reverse();
@@ -157,7 +159,7 @@ fn the_logits_are_found_among_the_outputs() {
     let second = node("MatMul", &["final.mean", "logits.weight"], "second", &[]);
     let error = Edited::of(&network).between("none", "none", &[second]).output("second").load().unwrap_err();
     assert!(error.contains("'logits' and 'second' may both be meant; name one with --onnx-output"), "{error}");
-    // What lies beside the logits may be anything.
+    // An output beside the logits may hold anything.
     let odd = node("NonZero", &["stem"], "odd", &[]);
     equal(&Edited::of(&network).between("none", "none", &[odd]).output("odd").load().unwrap().network, &network, "odd");
     let checkpoint =
@@ -190,7 +192,7 @@ fn a_fixed_batch_is_read_as_one_picture() {
     equal(&checkpoint.network, &network, "batch");
     assert_eq!(checkpoint.onnx.unwrap().input.batch, 5);
     assert_eq!(checkpoint.notes, ["the graph is for 5 pictures at once; the network is read for one"]);
-    // A mean over the pictures of a batch is another function.
+    // A mean over the pictures of a batch changes the function.
     let mean = node("ReduceMean", &["stem"], "end", &[ints("axes", &[0])]);
     let error = Edited(to_onnx(&network, Batch::Fixed(5), false)).between("stem", "end", &[mean]).load().unwrap_err();
     assert!(error.contains("expected one over all patches"), "{error}");
@@ -220,12 +222,12 @@ fn what_looks_like_nothing_but_is_not_is_refused() {
     assert!(within(&[clip]).contains("a clip to 0.5"));
     let unknown = node("Identity", &["block.0.mix"], "end", &[float("alpha", 0.5)]);
     assert!(within(&[unknown]).contains("the attribute 'alpha', which this program does not know"));
-    // The parts of an activation in another order.
+    // The graph joins the parts of an activation in another order.
     let mut split = node("Split", &["block.0.mix"], "a", &[int("axis", 1)]);
     split.output.push("b".into());
     let joined = node("Concat", &["b", "a"], "end", &[int("axis", 1)]);
     assert!(within(&[split, joined]).contains("activations side by side"));
-    // An operator of the file's own, by the name of one of ONNX's.
+    // The file defines an operator of its own with the name of one of ONNX's.
     let mut own = Edited::of(&network);
     own.0.functions.push(FunctionProto { name: "Add".into(), domain: String::new() });
     assert!(own.load().unwrap_err().contains("an operator that the file defines itself"));
@@ -254,7 +256,7 @@ fn the_graph_for_the_judge_holds_what_the_logits_need_and_nothing_else() {
         names
     };
     assert_eq!(names(&graph), names(plain.0.graph.as_ref().unwrap()));
-    // Each node stands after those that it reads.
+    // Each node comes after those that it reads.
     let place = |name: &String| graph.node.iter().position(|node| node.output.contains(name));
     for (at, node) in graph.node.iter().enumerate() {
         assert!(node.input.iter().all(|name| place(name).is_none_or(|before| before < at)), "{node:?}");

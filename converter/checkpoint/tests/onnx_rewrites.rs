@@ -1,4 +1,5 @@
-//! Graphs that were rewritten without changing their function are read as the same network; damaged ones never are.
+//! Checks that graphs which are rewritten without changing their function are read as the same network, and that
+//! damaged graphs never are.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,16 +12,17 @@ use resmlp_network::{Activation, AffinePlacement, Network};
 use resmlp_testing::rewrites::{DAMAGES, REWRITES, Rewriter};
 use resmlp_testing::{Random, Shape, evaluate};
 
-/// Graphs that are rewritten, and graphs that are damaged.
+/// Number of graphs that each test rewrites or damages.
 const GRAPHS: u64 = 500;
 
-/// A small network of random sizes, some of which are equal, so that a mistake of axes would go unnoticed by shapes.
+/// Creates a small network of random sizes. Some sizes are often equal, so that shapes alone cannot reveal swapped
+/// axes.
 fn network(random: &mut Random) -> Network {
     let mut any = |low: u64, high: u64| (low + random.bits() % (high - low + 1)) as usize;
     let patch = any(1, 3);
     let image = [patch * any(1, 3), patch * any(1, 3)];
     let tokens = image[0] * image[1] / (patch * patch);
-    // Of one patch with one channel nobody can say along which axis a layer goes.
+    // With one patch and one channel, a layer over patches and a layer over channels could not be told apart.
     let dim = if any(0, 1) == 0 { tokens.max(2) } else { any(2, 6) };
     let hidden = if any(0, 1) == 0 { dim } else { any(2, 9) };
     let classes = (any(0, 4) > 0).then_some(if any(0, 1) == 0 { dim } else { any(2, 5) });
@@ -35,7 +37,7 @@ fn read(model: &ModelProto) -> Result<Network, String> {
     outcome.map(|checkpoint| checkpoint.network).map_err(|error| error.to_string())
 }
 
-/// Largest difference of the logits for a picture, relative to the largest of them or to 1.
+/// Returns the largest difference of the logits for a picture, relative to the largest logit of `a` or to 1.
 fn difference(a: &Network, b: &Network, pixels: &[f32]) -> f64 {
     if a.image != b.image || a.outputs() != b.outputs() {
         return f64::INFINITY;
@@ -86,7 +88,7 @@ fn damage_never_passes_for_the_original() {
     let mut changed = 0;
     for seed in 0..GRAPHS {
         let mut random = Random(1_000_000 + seed);
-        // With ReLU, a change may be without effect on one picture.
+        // ReLU is left out, because with it a change may have no effect on one picture.
         let original = Network { activation: Activation::ALL[seed as usize % 2], ..network(&mut random) };
         let pixels = random.vector(3 * original.image[0] * original.image[1], -2.0, 2.0);
         let (damage, rewrite) = (random.bits() as usize % DAMAGES.len(), random.bits() as usize % REWRITES.len());

@@ -94,8 +94,8 @@ pub fn steps(request: &Request) -> usize {
 /// Converts a trained network. `progress` is called once for each of [`steps`].
 ///
 /// # Errors
-/// Returns an error where an int8 model has no calibration pictures, where activations are not finite, or where a size, a number or the activation does
-/// not fit the packed format.
+/// Returns an error where an int8 model has no calibration pictures, where activations are not finite, and where a
+/// size, a number or the activation function does not fit the packed format.
 pub fn convert(request: &Request, progress: impl FnMut()) -> Result<Converted, ConvertError> {
     let folded = fold(request.network, request.extras.preprocessing.mean, request.extras.preprocessing.std);
     let explicit_scales = folded.explicit_scales();

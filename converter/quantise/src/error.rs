@@ -1,4 +1,4 @@
-//! The reasons for which a network cannot be converted.
+//! The reasons why a network cannot be converted.
 
 use crate::pack::PackError;
 

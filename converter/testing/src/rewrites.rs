@@ -1,4 +1,5 @@
-//! Rewrites ONNX graphs at random: as exporters and optimisers do, without changing the function, or as damage does.
+//! Rewrites ONNX graphs at random, either as exporters and optimisers do, without changing the function, or as damage
+//! does.
 
 mod change;
 mod keep;
@@ -22,7 +23,7 @@ pub struct Rewriter<'a> {
     made: usize,
 }
 
-/// A rewrite that keeps the function; it says whether it found a place.
+/// A rewrite or a damage. It returns whether it found a place in the graph where it applies.
 type Rewrite = fn(&mut Rewriter) -> bool;
 
 /// Every rewrite that keeps the function, with its name.
@@ -65,14 +66,14 @@ pub const DAMAGES: &[(&str, Rewrite)] = &[
 ];
 
 impl<'a> Rewriter<'a> {
-    /// A rewriter of `model`, which [`resmlp_checkpoint::export::to_onnx`] made.
+    /// Creates a rewriter of `model`, which [`resmlp_checkpoint::export::to_onnx`] must have written.
     pub fn new(model: ModelProto, random: &'a mut Random) -> Self {
         let mut rewriter = Self { model, random, shapes: HashMap::new(), made: 0 };
         rewriter.infer();
         rewriter
     }
 
-    /// The rewritten model.
+    /// Returns the rewritten model.
     pub fn finish(self) -> ModelProto {
         self.model
     }
@@ -85,7 +86,7 @@ impl<'a> Rewriter<'a> {
         (self.random.bits() % count.max(1) as u64) as usize
     }
 
-    /// One of the nodes that `is_wanted`, by its index.
+    /// Chooses a node for which `is_wanted` holds, and returns its index.
     fn pick(&mut self, is_wanted: impl Fn(&Self, &NodeProto) -> bool) -> Option<usize> {
         let nodes = &self.model.graph.as_ref().unwrap().node;
         let found: Vec<usize> = (0..nodes.len()).filter(|at| is_wanted(self, &nodes[*at])).collect();
@@ -96,7 +97,7 @@ impl<'a> Rewriter<'a> {
         self.model.graph.as_ref().unwrap().node[index].clone()
     }
 
-    /// The constant called `name`, if it holds floats.
+    /// Returns the lengths and numbers of the constant called `name`, if it holds floats.
     fn floats(&self, name: &str) -> Option<(Vec<i64>, Vec<f32>)> {
         let graph = self.model.graph.as_ref().unwrap();
         let tensor = graph.initializer.iter().find(|tensor| tensor.name == name && tensor.data_type == 1)?;
@@ -132,7 +133,7 @@ impl<'a> Rewriter<'a> {
         name
     }
 
-    /// Adds a node with one output, whose name it gives.
+    /// Adds a node with one output, and returns the name of that output.
     fn node(&mut self, operator: &str, inputs: &[&str], attributes: Vec<AttributeProto>) -> String {
         let output = self.fresh();
         self.add(operator, inputs, &output, attributes);
@@ -155,12 +156,13 @@ impl<'a> Rewriter<'a> {
         self.graph().node.push(node);
     }
 
-    /// Removes node `index`; what follows makes its output anew.
+    /// Removes and returns node `index`. The caller then adds other nodes that compute its output.
     fn take(&mut self, index: usize) -> NodeProto {
         self.graph().node.remove(index)
     }
 
-    /// Puts new nodes between a node and one of the activations that it reads. The new value has the old one's shape.
+    /// Inserts new nodes between a node and one of the activations that it reads. The new value has the shape of the
+    /// old one.
     fn on_an_edge(&mut self, insert: fn(&mut Self, &str, &[usize]) -> Option<String>) -> bool {
         let Some(index) = self.pick(|r, node| node.input.iter().any(|name| r.shapes.contains_key(name))) else {
             return false;
@@ -176,7 +178,8 @@ impl<'a> Rewriter<'a> {
         true
     }
 
-    /// The activation and the constant of node `index`, if it has one of each, and the place of the constant.
+    /// Returns the names of the activation and of the constant that `node` reads, if it reads one of each, and the
+    /// place of the constant among its inputs.
     fn operands(&self, node: &NodeProto) -> Option<(String, String, usize)> {
         let [a, b] = node.input.as_slice() else { return None };
         self.shapes.get(&node.output[0])?;
@@ -187,7 +190,7 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    /// The shapes of the exported graph's activations.
+    /// Computes the shapes of the exported graph's activations.
     fn infer(&mut self) {
         let graph = self.model.graph.clone().unwrap();
         let edges = |tensor: &str| self.floats(tensor).map(|(dims, _)| dims);

@@ -1,4 +1,4 @@
-//! Arithmetic: Affs, LayerScale, biases, residual sums, spelled-out GELUs, and the normalisation of pixels.
+//! Follows arithmetic: Affs, LayerScale, biases, residual sums, spelled-out GELUs, and the normalisation of pixels.
 
 use super::constant::{Constant, Data};
 use super::expr::{Expr, Spread, product, sum, times};
@@ -8,7 +8,7 @@ use super::layout::{Axis, Dimension, length, positions};
 use super::state::{Activation, Follow, Follower, Inputs, PART, Value};
 use resmlp_network::Activation as Function;
 
-/// `Add`, `Sub`, `Mul` or `Div` where at least one operand depends on the picture.
+/// Follows `Add`, `Sub`, `Mul` or `Div` where at least one operand depends on the picture.
 pub(super) fn binary(follower: &mut Follower, operator: &str, inputs: &Inputs) -> Follow<Activation> {
     match (inputs.get(0), inputs.get(1)) {
         (Some(Value::Activation(a)), Some(Value::Activation(b))) => match operator {
@@ -42,7 +42,7 @@ pub(super) fn binary(follower: &mut Follower, operator: &str, inputs: &Inputs) -
 
 const NORMALISATION: &str = "a division by what depends on the picture (a normalisation?); a ResMLP has none";
 
-/// `Sum` of any number of operands.
+/// Follows `Sum` of any number of operands.
 pub(super) fn sum_of_all(follower: &mut Follower, inputs: &Inputs) -> Follow<Activation> {
     let (first, rest) = inputs.0.split_first().ok_or("a sum of nothing")?;
     let mut total = first.clone();
@@ -56,7 +56,7 @@ pub(super) fn sum_of_all(follower: &mut Follower, inputs: &Inputs) -> Follow<Act
     }
 }
 
-/// `Pow` with the exponent 1, 2 or 3, of which GELU's tanh approximation is made.
+/// Follows `Pow` with the exponent 1, 2 or 3. Exporters spell the tanh approximation of GELU with such powers.
 pub(super) fn power(follower: &mut Follower, inputs: &Inputs) -> Follow<Activation> {
     let x = with_rank(inputs.activation(0)?, inputs.constant(1)?.shape.len());
     let exponent = match &inputs.constant(1)?.data {
@@ -72,7 +72,7 @@ pub(super) fn power(follower: &mut Follower, inputs: &Inputs) -> Follow<Activati
     follower.polynomial(&x, by)
 }
 
-/// `Max` of an activation and zeros, which is ReLU.
+/// Follows `Max` of an activation and zeros, which is ReLU.
 pub(super) fn maximum(follower: &mut Follower, inputs: &Inputs) -> Follow<Activation> {
     let (x, bound) = match inputs.0.as_slice() {
         [Some(Value::Activation(x)), Some(Value::Constant(c))] => (x, c),
@@ -85,7 +85,7 @@ pub(super) fn maximum(follower: &mut Follower, inputs: &Inputs) -> Follow<Activa
     }
 }
 
-/// `Clip`: ReLU where it only cuts off what is negative, nothing where it cuts off nothing.
+/// Follows `Clip`, which is ReLU if only negative numbers are clipped, and the identity if none are.
 pub(super) fn clip(follower: &mut Follower, bounds: [f32; 2], x: &Activation) -> Follow<Activation> {
     match bounds {
         [low, high] if low <= f32::MIN && high >= f32::MAX => Ok(x.clone()),
@@ -94,20 +94,20 @@ pub(super) fn clip(follower: &mut Follower, bounds: [f32; 2], x: &Activation) ->
     }
 }
 
-/// `Sigmoid`, which is `(1 + tanh(x / 2)) / 2`: some exporters spell GELU's tanh approximation with it.
+/// Follows `Sigmoid` as `(1 + tanh(x / 2)) / 2`, because some exporters spell the tanh approximation of GELU with it.
 pub(super) fn sigmoid(follower: &mut Follower, x: &Activation) -> Follow<Activation> {
     let half = follower.scaled(x, 0.5)?;
     let tanh = follower.step(Expr::Tanh { x: half.id }, &half);
     follower.polynomial(&tanh, [0.5, 0.5, 0.0, 0.0])
 }
 
-/// `x + factor · constant`.
+/// Returns `x + factor · constant`.
 pub(super) fn shifted(follower: &mut Follower, x: &Activation, constant: &Constant, factor: f64) -> Follow<Activation> {
     let (x, by) = operand(follower, x, constant, |c| factor * c)?;
     follower.shifted(&x, by)
 }
 
-/// `x · f(constant)`.
+/// Returns `x · f(constant)`.
 fn multiplied(
     follower: &mut Follower,
     x: &Activation,
@@ -118,7 +118,7 @@ fn multiplied(
     follower.multiplied(&x, by)
 }
 
-/// `x` with as many dimensions as the result has, and `f` of the constant.
+/// Returns `x` with as many dimensions as the result of the operator has, and `f` of the constant.
 fn operand(
     follower: &mut Follower,
     x: &Activation,
@@ -139,7 +139,7 @@ fn operand(
     if is_finite { Ok((x, by)) } else { Err("a constant that is not finite, or a division by zero".into()) }
 }
 
-/// `x` with leading dimensions of length 1, so that it has at least `rank` of them.
+/// Returns `x` with leading dimensions of length 1 added, so that it has at least `rank` dimensions.
 pub(super) fn with_rank(x: &Activation, rank: usize) -> Activation {
     let mut x = x.clone();
     let missing = rank.saturating_sub(x.dimensions.len());
@@ -147,7 +147,7 @@ pub(super) fn with_rank(x: &Activation, rank: usize) -> Activation {
     x
 }
 
-/// Two activations with as many dimensions as their sum or product has, if they are laid out alike.
+/// Returns two activations with as many dimensions as their sum or product has, if they are laid out alike.
 fn alike(a: &Activation, b: &Activation) -> Follow<(Activation, Activation)> {
     let (a, b) = (with_rank(a, b.dimensions.len()), with_rank(b, a.dimensions.len()));
     match a.dimensions == b.dimensions && a.channels == b.channels {
@@ -158,7 +158,7 @@ fn alike(a: &Activation, b: &Activation) -> Follow<(Activation, Activation)> {
     }
 }
 
-/// `a + b`: a residual sum, or a step of a spelled-out GELU.
+/// Returns `a + b`, which is a residual sum or a step of a spelled-out GELU.
 fn added(follower: &mut Follower, a: &Activation, b: &Activation) -> Follow<Activation> {
     let (a, b) = alike(a, b)?;
     let ((root, of_a), (other, of_b)) = (follower.exprs.root(a.id), follower.exprs.root(b.id));
@@ -169,7 +169,7 @@ fn added(follower: &mut Follower, a: &Activation, b: &Activation) -> Follow<Acti
     Ok(follower.step(Expr::Sum { a: a.id, b: b.id }, &a))
 }
 
-/// `a · b`: the product that ends a spelled-out GELU, or a step of it.
+/// Returns `a · b`, which is the last product of a spelled-out GELU or an earlier step of one.
 fn gated(follower: &mut Follower, a: &Activation, b: &Activation) -> Follow<Activation> {
     let (a, b) = alike(a, b)?;
     let ((root, of_a), (other, of_b)) = (follower.exprs.root(a.id), follower.exprs.root(b.id));
@@ -188,7 +188,10 @@ fn gated(follower: &mut Follower, a: &Activation, b: &Activation) -> Follow<Acti
     follower.polynomial(&result, by)
 }
 
-/// The constant along `dimensions`, which must vary along nothing, channels only, or patches only.
+/// Returns the constant in the network's terms: one value for all numbers, one a channel, or one a patch.
+///
+/// # Errors
+/// Returns a sentence about any other constant, such as one that varies along channels and patches.
 fn spread(follower: &Follower, x: &Activation, constant: &Constant) -> Follow<Spread> {
     let data = constant.floats()?;
     let padding = x

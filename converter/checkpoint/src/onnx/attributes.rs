@@ -1,14 +1,14 @@
-//! Attributes of a node, with the defaults that ONNX gives them, and the operators that a ResMLP may be made of.
+//! Reads the attributes of a node, and lists the operators and attributes that the reader knows.
 
 use super::graph::{brief, is_standard, short};
 use super::proto::AttributeType::{Float, Floats, Int, Ints, String as Text, Tensor};
 use super::proto::{AttributeProto, AttributeType, NodeProto};
 use std::collections::HashSet;
 
-/// An operator that is known: its name, the most inputs it takes, its attributes.
+/// A known operator: its name, the largest number of its inputs, and its attributes.
 type Known = (&'static str, usize, &'static [(&'static str, AttributeType)]);
 
-/// Inputs of an operator that takes any number of them.
+/// Largest number of inputs of an operator that takes any number of them.
 const ANY: usize = usize::MAX;
 
 /// ONNX's own operators.
@@ -100,7 +100,7 @@ const STANDARD: &[Known] = &[
     ("Where", 3, &[]),
 ];
 
-/// Operators that ONNX Runtime's optimiser makes.
+/// Operators that ONNX Runtime's optimiser writes.
 const MICROSOFT: &[Known] = &[
     ("BiasGelu", 2, &[]),
     ("FastGelu", 2, &[]),
@@ -112,7 +112,8 @@ const MICROSOFT: &[Known] = &[
     ("Gelu", 1, &[]),
 ];
 
-/// Checks that the node's operator is known, with its inputs and attributes: nobody may guess what another one means.
+/// Checks that the node's operator, the number of its inputs and all its attributes are known, so that the reader never
+/// guesses a meaning.
 pub(super) fn check(node: &NodeProto) -> Result<(), String> {
     if ["Quantize", "QLinear", "Dequantize", "Integer", "NBits"].iter().any(|word| node.op_type.contains(word)) {
         return Err("a quantised graph; expected the one of floats that it was made from".into());
@@ -148,7 +149,7 @@ fn find(operators: &'static [Known], name: &str) -> Option<&'static Known> {
     operators.iter().find(|(known, ..)| *known == name)
 }
 
-/// What is said of an operator that a ResMLP does not have.
+/// Returns the message about an operator that a ResMLP does not have.
 fn unknown(node: &NodeProto) -> String {
     match node.op_type.as_str() {
         "If" | "Loop" | "Scan" => "a sub-graph; expected a graph without control flow".into(),
@@ -156,40 +157,40 @@ fn unknown(node: &NodeProto) -> String {
     }
 }
 
-/// What is said of an operator that has no place in a ResMLP.
+/// The message about an operator that has no place in a ResMLP.
 pub(super) const NO_SUCH_OPERATOR: &str = "not a ResMLP: it has no such operator";
 
-/// The attribute itself.
+/// Returns the attribute called `name`, if the node has it.
 pub(super) fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
     node.attribute.iter().find(|attribute| attribute.name == name)
 }
 
-/// An integer attribute.
+/// Returns an integer attribute, or `default` if the node does not have it.
 pub(super) fn int(node: &NodeProto, name: &str, default: i64) -> i64 {
     attribute(node, name).map_or(default, |attribute| attribute.i)
 }
 
-/// Whether an integer attribute that is 0 by default is set.
+/// Returns whether an integer attribute, 0 by default, is other than 0.
 pub(super) fn flag(node: &NodeProto, name: &str) -> bool {
     int(node, name, 0) != 0
 }
 
-/// A float attribute.
+/// Returns a float attribute, or `default` if the node does not have it.
 pub(super) fn float(node: &NodeProto, name: &str, default: f32) -> f32 {
     attribute(node, name).map_or(default, |attribute| attribute.f)
 }
 
-/// A list of integers, if the node has it.
+/// Returns an attribute that is a list of integers, if the node has it.
 pub(super) fn ints<'a>(node: &'a NodeProto, name: &str) -> Option<&'a [i64]> {
     attribute(node, name).map(|attribute| attribute.ints.as_slice())
 }
 
-/// A text, empty if the node has none.
+/// Returns a text attribute, or the empty text if the node does not have it.
 pub(super) fn text<'a>(node: &'a NodeProto, name: &str) -> &'a str {
     attribute(node, name).and_then(|attribute| std::str::from_utf8(&attribute.s).ok()).unwrap_or("")
 }
 
-/// `axis` of a tensor of `rank` dimensions, counted from the end if negative.
+/// Returns the index of dimension `axis` of a tensor with `rank` dimensions. A negative `axis` counts from the end.
 pub(super) fn axis(axis: i64, rank: usize) -> Result<usize, String> {
     let signed = if axis < 0 { axis.saturating_add(rank as i64) } else { axis };
     usize::try_from(signed)
@@ -198,7 +199,7 @@ pub(super) fn axis(axis: i64, rank: usize) -> Result<usize, String> {
         .ok_or_else(|| format!("axis {axis} of a tensor with {rank} dimensions"))
 }
 
-/// Several different axes of a tensor of `rank` dimensions.
+/// Returns the indices of several dimensions of a tensor with `rank` dimensions, which must all differ.
 pub(super) fn axes(axes: &[i64], rank: usize) -> Result<Vec<usize>, String> {
     let found = axes.iter().map(|one| axis(*one, rank)).collect::<Result<Vec<_>, _>>()?;
     let mut met = vec![false; rank];

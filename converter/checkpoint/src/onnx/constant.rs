@@ -12,7 +12,7 @@ pub(super) struct Constant {
     pub data: Data,
 }
 
-/// The numbers of a constant; booleans are integers.
+/// The numbers of a constant. Booleans are stored as integers.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Data {
     Float(Vec<f32>),
@@ -27,7 +27,7 @@ impl Data {
         }
     }
 
-    /// The elements at `indices`; those that do not exist are left out.
+    /// Returns the elements at `indices`. Indices out of range are skipped.
     pub fn gather(&self, indices: impl Iterator<Item = usize>) -> Self {
         match self {
             Self::Float(data) => Self::Float(indices.filter_map(|index| data.get(index).copied()).collect()),
@@ -37,17 +37,17 @@ impl Data {
 }
 
 impl Constant {
-    /// A vector of integers.
+    /// Creates a vector of integers.
     pub fn ints(data: Vec<i64>) -> Self {
         Self { shape: vec![data.len()], data: Data::Int(data) }
     }
 
-    /// A number without dimensions.
+    /// Creates a scalar: one number, no dimensions.
     pub fn scalar(data: Data) -> Self {
         Self { shape: Vec::new(), data }
     }
 
-    /// The numbers as floats.
+    /// Returns the numbers, which must be floats.
     pub fn floats(&self) -> Result<&[f32], String> {
         match &self.data {
             Data::Float(data) => Ok(data),
@@ -55,7 +55,7 @@ impl Constant {
         }
     }
 
-    /// The numbers as integers.
+    /// Returns the numbers, which must be integers.
     pub fn integers(&self) -> Result<&[i64], String> {
         match &self.data {
             Data::Int(data) => Ok(data),
@@ -63,7 +63,7 @@ impl Constant {
         }
     }
 
-    /// Reads a `TensorProto` whose numbers lie in itself.
+    /// Reads a `TensorProto` that holds its numbers itself.
     pub fn read(tensor: &TensorProto) -> Result<Self, String> {
         let shape: Option<Vec<usize>> = tensor.dims.iter().map(|length| usize::try_from(*length).ok()).collect();
         let shape = shape.ok_or_else(|| format!("shape {:?}; expected no negative lengths", tensor.dims))?;
@@ -98,13 +98,13 @@ impl Constant {
     }
 }
 
-/// Refuses tensors of more dimensions than any exporter makes.
+/// Refuses tensors with more dimensions than any exporter writes.
 pub(super) fn check_rank(rank: usize) -> Result<(), String> {
     const MOST: usize = 12;
     if rank > MOST { Err(format!("{rank} dimensions; expected at most {MOST}")) } else { Ok(()) }
 }
 
-/// How a floating-point type is stored.
+/// Returns how a floating-point type is stored, or `None` for other types.
 pub(super) fn float_type(data_type: DataType) -> Option<Float> {
     match data_type {
         DataType::Float => Some(Float::F32),

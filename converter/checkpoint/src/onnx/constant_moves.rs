@@ -1,4 +1,4 @@
-//! Moves the numbers of constants about: transposes, slices, gathers, joins and repeats them.
+//! Rearranges the numbers of constants: transposes, slices, gathers, joins and repeats them.
 
 use super::attributes;
 use super::constant::{Constant, Data, check_rank};
@@ -8,7 +8,7 @@ use super::shape_ops::permutation_of;
 use super::state::{Follow, Follower, Inputs};
 use crate::tensors::volume;
 
-/// Row-major strides of `shape`.
+/// Returns the row-major strides of `shape`.
 fn strides(shape: &[usize]) -> Vec<usize> {
     let mut strides = vec![1; shape.len()];
     let mut step = 1usize;
@@ -19,7 +19,7 @@ fn strides(shape: &[usize]) -> Vec<usize> {
     strides
 }
 
-/// For each element of a tensor of `shape`, row-major, its place where the dimensions have the given `strides`.
+/// Returns, for each element of a tensor of `shape` in row-major order, its offset in memory with the given `strides`.
 fn places<'a>(shape: &'a [usize], strides: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
     let count: usize = shape.iter().product();
     (0..count).map(move |position| {
@@ -32,7 +32,7 @@ fn places<'a>(shape: &'a [usize], strides: &'a [usize]) -> impl Iterator<Item = 
     })
 }
 
-/// The shape that two shapes have together.
+/// Returns the shape to which ONNX broadcasts two shapes.
 pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Follow<Vec<usize>> {
     let rank = a.len().max(b.len());
     let padded = |x: &[usize]| [vec![1; rank - x.len()], x.to_vec()].concat();
@@ -45,7 +45,7 @@ pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Follow<Vec<usize>> {
     shape.collect::<Option<_>>().ok_or_else(|| format!("shapes {a:?} and {b:?}, which do not go together"))
 }
 
-/// The numbers of `x`, repeated to fill `shape`.
+/// Returns the numbers of `x`, repeated to fill `shape`.
 pub(super) fn spread_over(x: &Constant, shape: &[usize]) -> Data {
     let own = [vec![1; shape.len().saturating_sub(x.shape.len())], x.shape.clone()].concat();
     let steps: Vec<usize> =
@@ -53,7 +53,7 @@ pub(super) fn spread_over(x: &Constant, shape: &[usize]) -> Data {
     x.data.gather(places(shape, &steps))
 }
 
-/// `Expand`.
+/// Computes `Expand`.
 pub(super) fn expand(follower: &mut Follower, x: &Constant, target: &[i64]) -> Follow<Constant> {
     check_rank(target.len())?;
     let target = target.iter().map(|length| usize::try_from(*length).ok()).collect::<Option<Vec<_>>>();
@@ -62,7 +62,7 @@ pub(super) fn expand(follower: &mut Follower, x: &Constant, target: &[i64]) -> F
     Ok(Constant { data: spread_over(x, &shape), shape })
 }
 
-/// `Transpose`.
+/// Computes `Transpose`.
 pub(super) fn transpose(x: &Constant, node: &NodeProto) -> Follow<Constant> {
     let reversed: Vec<i64> = (0..x.shape.len() as i64).rev().collect();
     let order = permutation_of(attributes::ints(node, "perm").unwrap_or(&reversed), x.shape.len())?;
@@ -73,7 +73,7 @@ pub(super) fn transpose(x: &Constant, node: &NodeProto) -> Follow<Constant> {
     Ok(Constant { shape, data })
 }
 
-/// `Gather`.
+/// Computes `Gather`.
 pub(super) fn gather(follower: &mut Follower, x: &Constant, indices: &Constant, axis: i64) -> Follow<Constant> {
     let axis = attributes::axis(axis, x.shape.len())?;
     let (outer, rest) = x.shape.split_at(axis);
@@ -93,7 +93,7 @@ pub(super) fn gather(follower: &mut Follower, x: &Constant, indices: &Constant, 
     Ok(Constant { data: x.data.gather(places), shape })
 }
 
-/// The elements `range` along `axis`.
+/// Returns the part of `x` that has the positions `range` along `axis`.
 fn stretch(x: &Constant, axis: usize, range: std::ops::Range<usize>) -> Constant {
     let (outer, rest) = x.shape.split_at(axis);
     let (length, inner) = rest.split_first().unwrap_or((&1, &[]));
@@ -105,7 +105,7 @@ fn stretch(x: &Constant, axis: usize, range: std::ops::Range<usize>) -> Constant
     Constant { data: x.data.gather(places), shape }
 }
 
-/// `Slice` with step 1, whose bounds are attributes before opset 10.
+/// Computes `Slice` with step 1. Before opset 10 the bounds are attributes.
 pub(super) fn slice(x: &Constant, node: &NodeProto, inputs: &Inputs) -> Follow<Constant> {
     let list = |index: usize, name: &str| match inputs.get(index) {
         Some(_) => inputs.constant(index)?.integers().map(|list| Some(list.to_vec())),
@@ -129,7 +129,7 @@ pub(super) fn slice(x: &Constant, node: &NodeProto, inputs: &Inputs) -> Follow<C
     Ok(result)
 }
 
-/// `Split`.
+/// Computes `Split`.
 pub(super) fn split(node: &NodeProto, inputs: &Inputs) -> Follow<Vec<Constant>> {
     let x = inputs.constant(0)?;
     let axis = attributes::axis(attributes::int(node, "axis", 0), x.shape.len())?;
@@ -157,7 +157,7 @@ pub(super) fn split(node: &NodeProto, inputs: &Inputs) -> Follow<Vec<Constant>> 
     Ok(parts.collect())
 }
 
-/// `Concat`.
+/// Computes `Concat`.
 pub(super) fn concat(follower: &mut Follower, inputs: &Inputs, axis: i64) -> Follow<Constant> {
     let parts = (0..inputs.0.len()).map(|index| inputs.constant(index)).collect::<Follow<Vec<_>>>()?;
     let first = parts.first().ok_or("a concatenation of nothing")?;

@@ -1,4 +1,4 @@
-//! Computes the constant parts of a graph: shapes, and weights that the exporter left to be transposed or cast.
+//! Computes the constant parts of a graph: shapes, and weights that the graph transposes or casts before their use.
 
 use super::attributes::{self, NO_SUCH_OPERATOR, attribute};
 use super::constant::{Constant, Data, check_rank, float_type};
@@ -9,7 +9,7 @@ use super::state::{Follow, Follower, Inputs, Value};
 use crate::tensors::volume;
 use half::{bf16, f16};
 
-/// The values of `node` if they do not depend on the picture's pixels.
+/// Computes the outputs of `node`, or returns `None` if they depend on the picture's pixels.
 pub(super) fn evaluate(follower: &mut Follower, node: &NodeProto, inputs: &Inputs) -> Follow<Option<Vec<Constant>>> {
     match (node.op_type.as_str(), inputs.get(0)) {
         ("Constant", _) => return Ok(Some(vec![literal(follower, node)?])),
@@ -44,7 +44,7 @@ pub(super) fn evaluate(follower: &mut Follower, node: &NodeProto, inputs: &Input
     Ok(Some(constants))
 }
 
-/// `Constant`, in any of its spellings.
+/// Reads `Constant`, in any of its spellings.
 fn literal(follower: &mut Follower, node: &NodeProto) -> Follow<Constant> {
     let [attribute] = node.attribute.as_slice() else {
         return Err(format!("{} attributes; expected one, the constant", node.attribute.len()));
@@ -139,7 +139,7 @@ fn like(x: &Constant, value: i64) -> Data {
     }
 }
 
-/// `Cast`, rounding and cutting off as the type does; an integer that does not fit is an error.
+/// Computes `Cast`, with the rounding and truncation of the new type. An integer that does not fit it is an error.
 fn cast(x: &Constant, to: DataType) -> Follow<Constant> {
     let rounded = |value: f32| match to {
         DataType::Float16 => f16::from_f32(value).to_f32(),
@@ -175,7 +175,7 @@ fn cast(x: &Constant, to: DataType) -> Follow<Constant> {
     Ok(Constant { shape: x.shape.clone(), data })
 }
 
-/// `ConstantOfShape`: one number over and over, the float 0 where none is given.
+/// Computes `ConstantOfShape`: a tensor filled with one number, which is the float 0 if the node gives none.
 fn of_shape(follower: &mut Follower, node: &NodeProto, lengths: &[i64]) -> Follow<Constant> {
     let value = match attribute(node, "value").and_then(|attribute| attribute.t.as_ref()) {
         Some(tensor) => follower.constant(tensor)?,
@@ -192,7 +192,7 @@ fn of_shape(follower: &mut Follower, node: &NodeProto, lengths: &[i64]) -> Follo
     Ok(Constant { shape, data: value.data.gather(std::iter::repeat_n(0, count)) })
 }
 
-/// `Range` of integers.
+/// Computes `Range` of integers.
 fn range(follower: &mut Follower, inputs: &Inputs) -> Follow<Constant> {
     let number = |index: usize| match inputs.constant(index)?.integers()? {
         [number] => Ok(*number),
@@ -209,7 +209,7 @@ fn range(follower: &mut Follower, inputs: &Inputs) -> Follow<Constant> {
     Ok(Constant::ints((0..count).map(|at| start + at * step).collect()))
 }
 
-/// `Where` of constants.
+/// Computes `Where`.
 fn choose(follower: &mut Follower, inputs: &Inputs) -> Follow<Constant> {
     let (condition, yes, no) = (inputs.constant(0)?, inputs.constant(1)?, inputs.constant(2)?);
     let shape = moves::broadcast(&moves::broadcast(&condition.shape, &yes.shape)?, &no.shape)?;
@@ -235,7 +235,7 @@ fn choose(follower: &mut Follower, inputs: &Inputs) -> Follow<Constant> {
     Ok(Constant { shape, data })
 }
 
-/// `ReduceProd` of a vector of integers, as shape computations have it.
+/// Computes `ReduceProd` of a vector of integers, which occurs where a graph computes shapes.
 fn product_of_all(x: &Constant, axes: Option<&[i64]>, keep: bool) -> Follow<Constant> {
     let ([_], None | Some([0 | -1])) = (x.shape.as_slice(), axes) else {
         return Err(format!("a product over shape {:?}; expected one over a vector", x.shape));
@@ -245,7 +245,7 @@ fn product_of_all(x: &Constant, axes: Option<&[i64]>, keep: bool) -> Follow<Cons
     Ok(Constant { shape: if keep { vec![1] } else { Vec::new() }, data })
 }
 
-/// Elementwise arithmetic with broadcasting.
+/// Computes elementwise arithmetic with broadcasting.
 fn binary(follower: &mut Follower, operator: &str, a: &Constant, b: &Constant) -> Follow<Constant> {
     let shape = moves::broadcast(&a.shape, &b.shape)?;
     follower.spend(volume(&shape).ok_or("a shape that overflows")?)?;

@@ -1,4 +1,4 @@
-//! Convolutions: the patch embedding, and linear layers written as convolutions of width 1.
+//! Follows convolutions: the patch embedding, and linear layers written as convolutions of width 1.
 
 use super::arithmetic;
 use super::attributes;
@@ -9,7 +9,7 @@ use super::proto::NodeProto;
 use super::state::{Activation, Follow, Follower, Inputs};
 use resmlp_network::Matrix;
 
-/// `Conv`.
+/// Follows `Conv`.
 pub(super) fn conv(follower: &mut Follower, node: &NodeProto, inputs: &Inputs) -> Follow<Activation> {
     let x = inputs.activation(0)?;
     let weight = inputs.constant(1)?;
@@ -55,7 +55,8 @@ pub(super) fn conv(follower: &mut Follower, node: &NodeProto, inputs: &Inputs) -
     }
 }
 
-/// Checks that the window steps on by its own size and meets nothing but the input.
+/// Checks that the convolution has no groups, and that its windows neither overlap, leave gaps nor reach beyond the
+/// input.
 fn check_window(node: &NodeProto, kernel: &[usize]) -> Follow<()> {
     let all = |name: &str, value: i64| attributes::ints(node, name).is_none_or(|list| list.iter().all(|v| *v == value));
     if attributes::int(node, "group", 1) != 1 || !all("pads", 0) || !all("dilations", 1) {

@@ -1,4 +1,5 @@
-//! `Einsum`, as far as a ResMLP needs it: linear layers, scales along one axis, sums over patches, transpositions.
+//! Follows `Einsum` as far as a ResMLP needs it: linear layers, scales along one axis, sums over patches, and
+//! transpositions.
 
 use super::arithmetic;
 use super::attributes;
@@ -9,7 +10,7 @@ use super::proto::NodeProto;
 use super::shape_ops::transposed;
 use super::state::{Activation, Follow, Follower, Inputs, Value};
 
-/// `Einsum` of an activation, and of a constant where there are two operands.
+/// Follows `Einsum` of an activation alone, or of an activation and a constant.
 pub(super) fn einsum(follower: &mut Follower, node: &NodeProto, inputs: &Inputs) -> Follow<Activation> {
     let equation: String = attributes::text(node, "equation").chars().filter(|c| !c.is_whitespace()).collect();
     let fail = || format!("the equation '{equation}'; expected a linear layer, a scale or a mean over patches");
@@ -37,7 +38,7 @@ fn are_different_letters(letters: &[char]) -> bool {
     letters.iter().enumerate().all(|(at, letter)| letter.is_ascii_alphabetic() && !letters[..at].contains(letter))
 }
 
-/// The letters of the activation and of the result. An ellipsis becomes digits, which no equation has.
+/// Returns the letters of the activation and of the result. Digits, which no equation has, replace an ellipsis.
 fn without_ellipsis(x: &str, result: &str, rank: usize) -> Option<(Vec<char>, Vec<char>)> {
     let letters = x.replace("...", "").len();
     let count = if x.contains("...") { rank.checked_sub(letters)? } else { 0 };
@@ -52,7 +53,7 @@ fn without_ellipsis(x: &str, result: &str, rank: usize) -> Option<(Vec<char>, Ve
     (named(&x) && named(&result) && x.len() == rank).then_some((x, result))
 }
 
-/// A sum over the letters that the result lacks.
+/// Returns the sum over the letters that the result lacks.
 fn reduced(follower: &mut Follower, value: &Activation, x: &[char], result: &[char]) -> Follow<Option<Activation>> {
     if result.iter().any(|letter| !x.contains(letter)) {
         return Ok(None);
@@ -69,7 +70,7 @@ fn reduced(follower: &mut Follower, value: &Activation, x: &[char], result: &[ch
     arranged(&sum, &left, result)
 }
 
-/// A linear layer over the one letter that the result lacks, or a product along letters that it keeps.
+/// Follows a linear layer over the one letter that the result lacks, or a product along letters that the result keeps.
 fn contracted(
     follower: &mut Follower,
     value: &Activation,
@@ -107,7 +108,7 @@ fn contracted(
     }
 }
 
-/// `y`, whose dimensions are called `letters`, in the order `result`.
+/// Transposes `y`, whose dimensions are called `letters`, to the order `result`.
 fn arranged(y: &Activation, letters: &[char], result: &[char]) -> Follow<Option<Activation>> {
     let order = result.iter().map(|letter| letters.iter().position(|other| other == letter));
     match order.collect::<Option<Vec<_>>>() {

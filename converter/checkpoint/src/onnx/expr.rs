@@ -1,4 +1,4 @@
-//! What is done to the picture, independent of how the exporter lays tensors out.
+//! The computation that a graph applies to its picture, independent of how the exporter lays tensors out.
 
 use resmlp_network::{Activation, Matrix};
 
@@ -11,7 +11,7 @@ pub(super) type Coefficients = [f64; 4];
 /// The polynomial that changes nothing.
 pub(super) const IDENTITY: Coefficients = [0.0, 1.0, 0.0, 0.0];
 
-/// A constant of one value a channel (of the picture: a colour), one a patch, or one for all.
+/// A constant with one value for all numbers, one for each channel (in the picture: each colour) or one for each patch.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Spread {
     All(f64),
@@ -24,13 +24,14 @@ pub(super) enum Spread {
 pub(super) enum Expr {
     /// The picture.
     Picture,
-    /// Patch embedding without bias, `[dim, 3 · patch · patch]`, a patch as (colour, row, column).
+    /// Patch embedding without bias, `[dim, 3 · patch · patch]`. The pixels of a patch are in the order (colour, row,
+    /// column).
     Stem { weight: Matrix },
     /// Linear layer over channels without bias, `[out, in]`.
     Channels { x: Id, weight: Matrix },
     /// Linear layer over patches without bias, `[patches, patches]`.
     Mix { x: Id, weight: Matrix },
-    /// A polynomial of each number: a uniform scale and shift, or a part of a spelled-out GELU.
+    /// A polynomial, applied to each number: a uniform scale and shift, or a part of a spelled-out GELU.
     Polynomial { x: Id, by: Coefficients },
     /// A product with a constant.
     Scale { x: Id, by: Spread },
@@ -46,7 +47,7 @@ pub(super) enum Expr {
     Sum { a: Id, b: Id },
     /// Mean over patches.
     Mean { x: Id },
-    /// Softmax or its logarithm over the channels of the value with this name.
+    /// Softmax, or its logarithm, over the channels of the value with this name.
     Softmax { x: Id, of: String },
 }
 
@@ -57,23 +58,23 @@ pub(super) struct Exprs {
 }
 
 impl Exprs {
-    /// Adds a step that `node` takes.
+    /// Adds a step that comes from `node`, and returns the step's index.
     pub fn add(&mut self, expr: Expr, node: usize) -> Id {
         self.steps.push((expr, node));
         self.steps.len() - 1
     }
 
-    /// Step `id`.
+    /// Returns step `id`.
     pub fn get(&self, id: Id) -> &Expr {
         self.steps.get(id).map_or(&Expr::Picture, |(expr, _)| expr)
     }
 
-    /// The node that step `id` comes from.
+    /// Returns the index of the node that step `id` comes from.
     pub fn node(&self, id: Id) -> usize {
         self.steps.get(id).map_or(usize::MAX, |(_, node)| *node)
     }
 
-    /// Moves the weight out of step `id`; it can be had once.
+    /// Moves the weight out of step `id`. Later calls for the same step return `None`.
     pub fn take_weight(&mut self, id: Id) -> Option<Matrix> {
         match self.steps.get_mut(id).map(|(expr, _)| expr) {
             Some(Expr::Stem { weight } | Expr::Channels { weight, .. } | Expr::Mix { weight, .. }) => {
@@ -84,7 +85,7 @@ impl Exprs {
         }
     }
 
-    /// `id` as a polynomial of a step that is none.
+    /// Expresses step `id` as a polynomial of a step that is not itself a polynomial.
     pub fn root(&self, id: Id) -> (Id, Coefficients) {
         match self.get(id) {
             Expr::Polynomial { x, by } => (*x, *by),
@@ -92,15 +93,15 @@ impl Exprs {
         }
     }
 
-    /// Adds the polynomial `by` of step `x`. Polynomials of polynomials become one, so that chains of them stay short;
-    /// `None` where the degree would be too high.
+    /// Adds the polynomial `by` of step `x`. A polynomial of a polynomial becomes one step, so that chains stay short.
+    /// Returns `None` if the degree would be too high.
     pub fn polynomial(&mut self, x: Id, by: Coefficients, node: usize) -> Option<Id> {
         let (root, inner) = self.root(x);
         let by = composed(&by, &inner)?;
         Some(if by == IDENTITY { root } else { self.add(Expr::Polynomial { x: root, by }, node) })
     }
 
-    /// Step `id` without the scales and shifts that are applied last.
+    /// Splits step `id` into the scales and shifts that are applied last and the step before them.
     pub fn chain(&self, id: Id) -> Chain<'_> {
         let mut steps = Vec::new();
         let mut base = id;
@@ -119,7 +120,7 @@ impl Exprs {
     }
 }
 
-/// The product of two polynomials, where its degree is low enough.
+/// Returns the product of two polynomials, or `None` if its degree is too high.
 pub(super) fn product(a: &Coefficients, b: &Coefficients) -> Option<Coefficients> {
     let mut result = [0.0; 4];
     for (i, a) in a.iter().enumerate().filter(|(_, a)| **a != 0.0) {
@@ -130,17 +131,17 @@ pub(super) fn product(a: &Coefficients, b: &Coefficients) -> Option<Coefficients
     Some(result)
 }
 
-/// The sum of two polynomials.
+/// Returns the sum of two polynomials.
 pub(super) fn sum(a: &Coefficients, b: &Coefficients) -> Coefficients {
     std::array::from_fn(|power| a[power] + b[power])
 }
 
-/// The polynomial `factor · a`.
+/// Returns the polynomial `factor · a`.
 pub(super) fn times(a: &Coefficients, factor: f64) -> Coefficients {
     a.map(|coefficient| coefficient * factor)
 }
 
-/// The polynomial `outer(inner(x))`, where its degree is low enough.
+/// Returns the polynomial `outer(inner(x))`, or `None` if its degree is too high.
 fn composed(outer: &Coefficients, inner: &Coefficients) -> Option<Coefficients> {
     if *outer == IDENTITY {
         return Some(*inner);
@@ -158,10 +159,10 @@ fn composed(outer: &Coefficients, inner: &Coefficients) -> Option<Coefficients> 
     Some(result)
 }
 
-/// A step and the scales and shifts after it.
+/// A step, and the scales and shifts after it.
 pub(super) struct Chain<'a> {
     pub base: Id,
-    /// In the order of computation.
+    /// Scales and shifts, in the order of computation.
     pub steps: Vec<Link<'a>>,
 }
 
@@ -177,7 +178,7 @@ pub(super) struct Link<'a> {
 pub(super) enum Kind<'a> {
     Scale(&'a Spread),
     Shift(&'a Spread),
-    /// A factor for all numbers, then a summand for all.
+    /// One factor for all numbers, then one summand for all numbers.
     Uniform(f64, f64),
 }
 

@@ -1,4 +1,4 @@
-//! External data of ONNX tensors: files beside the model, and nothing outside its folder.
+//! Reads the external data of ONNX tensors, from files in the model's folder alone.
 
 use super::proto::{DataLocation, StringStringEntryProto, TensorProto};
 use std::collections::HashMap;
@@ -10,12 +10,12 @@ use std::path::{Component, Path, PathBuf};
 pub(super) struct External {
     folder: PathBuf,
     lengths: HashMap<PathBuf, u64>,
-    /// Bytes that were read so far.
+    /// Number of bytes that were read so far.
     read: u64,
 }
 
 impl External {
-    /// Files in the folder of the model at `model`.
+    /// Creates a reader of the files in the folder of the model at `model`.
     pub fn beside(model: &Path) -> Self {
         let folder = match model.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -24,12 +24,12 @@ impl External {
         Self { folder: folder.to_path_buf(), lengths: HashMap::new(), read: 0 }
     }
 
-    /// Bytes of all files that were read so far.
+    /// Returns the size in bytes of all files that were read so far.
     pub fn total(&self) -> u64 {
         self.lengths.values().fold(0, |total, length| total.saturating_add(*length))
     }
 
-    /// Moves the numbers of `tensor` from the file beside the model into the tensor, where they lie outside.
+    /// Reads the numbers of `tensor` into it, if they lie in a file beside the model.
     pub fn bring_in(&mut self, tensor: &mut TensorProto) -> Result<(), String> {
         if tensor.data_location != DataLocation::External as i32 {
             return Ok(());
@@ -40,7 +40,7 @@ impl External {
         Ok(())
     }
 
-    /// The bytes that `entries` (location, offset, length) point to.
+    /// Reads the bytes that `entries` (location, offset, length) point to.
     fn read(&mut self, entries: &[StringStringEntryProto]) -> Result<Vec<u8>, String> {
         let entry = |key: &str| entries.iter().find(|entry| entry.key == key).map(|entry| entry.value.as_str());
         let location = entry("location").ok_or("external data without a location")?;
@@ -54,7 +54,7 @@ impl External {
         }
         self.lengths.insert(file_path, file_length);
         self.read = self.read.saturating_add(length);
-        // Tensors may share a weight, but not be without end copies of one part of a file.
+        // Several tensors may share a weight. The limit refuses a model whose many tensors all copy one part of a file.
         if self.read > self.total().saturating_mul(2).saturating_add(1 << 20) {
             return Err(format!("external data in '{location}' that is read many times over"));
         }
@@ -65,7 +65,8 @@ impl External {
         Ok(bytes)
     }
 
-    /// Opens the file at `location`, which must lie in the model's folder, links followed, and have no other name elsewhere.
+    /// Opens the file at `location`. The file must lie in the model's folder after links are followed, and must have no
+    /// second name (hard link).
     fn open(&self, location: &str) -> Result<(PathBuf, File, u64), String> {
         let relative = Path::new(location);
         let is_plain = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
@@ -93,13 +94,13 @@ impl External {
     }
 }
 
-/// How many names a file has.
+/// Returns the number of names (hard links) of a file.
 #[cfg(unix)]
 fn names(metadata: &std::fs::Metadata) -> u64 {
     std::os::unix::fs::MetadataExt::nlink(metadata)
 }
 
-/// Elsewhere the standard library does not say.
+/// Returns 1, because the standard library counts a file's names on Unix alone.
 #[cfg(not(unix))]
 fn names(_: &std::fs::Metadata) -> u64 {
     1

@@ -1,4 +1,4 @@
-//! Puts the scales and shifts around a layer into the layer, in `f64`.
+//! Folds the scales and shifts around a layer into the layer, in `f64`.
 
 use super::expr::{Id, Kind, Link, Spread};
 use resmlp_network::{Linear, Matrix};
@@ -11,7 +11,7 @@ pub(super) struct Step {
     shift: Spread,
 }
 
-/// The steps of `links`, in the same order.
+/// Copies `links` into steps, in the same order.
 pub(super) fn steps_of(links: &[Link]) -> Vec<Step> {
     let step = |link: &Link| {
         let (scale, shift) = match link.kind {
@@ -24,31 +24,34 @@ pub(super) fn steps_of(links: &[Link]) -> Vec<Step> {
     links.iter().map(step).collect()
 }
 
-/// Whether `links` begin as `first`, by what they do.
+/// Returns whether `links` begin with links that do the same as `first`.
 pub(super) fn same(links: &[Link], first: &[Link]) -> bool {
     links.len() >= first.len() && links.iter().zip(first).all(|(a, b)| a.id == b.id || a.kind == b.kind)
 }
 
-/// Whether a step only scales, by one number or by one a channel.
+/// Returns whether a step only scales, by one number for all or by one number for each channel.
 pub(super) fn is_pure_scale(step: &Step) -> bool {
     step.shift == Spread::All(0.0) && !matches!(step.scale, Spread::Patches(_))
 }
 
-/// Along which axis factors may vary.
+/// The axis along which factors may vary.
 #[derive(Clone, Copy)]
 pub(super) enum Along {
     Channels,
     Patches,
 }
 
-/// `scale ⊙ x + shift`, the outcome of several steps.
+/// `scale ⊙ x + shift`, the result of several steps in a row.
 pub(super) struct Factors {
     scale: Vec<f64>,
     shift: Vec<f64>,
 }
 
 impl Factors {
-    /// All of `steps` as one; the error is the step that varies along another axis.
+    /// Combines all of `steps` into one scale and one shift.
+    ///
+    /// # Errors
+    /// Returns the first step that varies along another axis.
     pub fn of(steps: &[Step], length: usize, along: Along) -> Result<Self, Id> {
         let mut factors = Self { scale: vec![1.0; length], shift: vec![0.0; length] };
         for step in steps {
@@ -63,18 +66,18 @@ impl Factors {
         Ok(factors)
     }
 
-    /// The factors in `f32`.
+    /// Returns the factors in `f32`.
     pub fn scale(&self) -> Vec<f32> {
         self.scale.iter().map(|value| *value as f32).collect()
     }
 
-    /// The summands in `f32`.
+    /// Returns the summands in `f32`.
     pub fn shift(&self) -> Vec<f32> {
         self.shift.iter().map(|value| *value as f32).collect()
     }
 }
 
-/// The value of `spread` at each index.
+/// Returns a function from an index to the value of `spread` there, or an error if `spread` varies along another axis.
 fn values(spread: &Spread, length: usize, along: Along) -> Result<impl Fn(usize) -> f64, ()> {
     match (spread, along) {
         (Spread::Channels(by), Along::Channels) | (Spread::Patches(by), Along::Patches) if by.len() != length => {
@@ -88,7 +91,7 @@ fn values(spread: &Spread, length: usize, along: Along) -> Result<impl Fn(usize)
     }
 }
 
-/// The layer `weight · x`, whose results are scaled and shifted by `after`.
+/// Returns the layer `weight · x` with the scale and shift `after` of its results folded in.
 pub(super) fn rows_folded(mut weight: Matrix, after: &Factors) -> Linear {
     for (row, scale) in after.scale.iter().enumerate().filter(|(_, scale)| **scale != 1.0) {
         weight.row_mut(row).iter_mut().for_each(|value| *value = (f64::from(*value) * scale) as f32);
@@ -96,7 +99,8 @@ pub(super) fn rows_folded(mut weight: Matrix, after: &Factors) -> Linear {
     Linear { weight, bias: after.shift() }
 }
 
-/// The layer `weight · x`, whose inputs are scaled and shifted by `before` and whose results by `after`.
+/// Returns the layer `weight · x` with two scales and shifts folded in: `before` for its inputs and `after` for its
+/// results.
 pub(super) fn columns_folded(mut weight: Matrix, before: &Factors, after: &Factors) -> Linear {
     let mut bias = after.shift.clone();
     for (row, (bias, scale)) in bias.iter_mut().zip(&after.scale).enumerate() {

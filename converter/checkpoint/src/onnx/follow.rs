@@ -1,4 +1,4 @@
-//! Runs a graph on symbols, node after node.
+//! Runs a graph on symbols, one node after another.
 
 use super::attributes::{self, NO_SUCH_OPERATOR};
 use super::expr::Expr;
@@ -9,7 +9,7 @@ use super::{arithmetic, constant_ops, conv, einsum, linear, parts, pooling, shap
 use resmlp_network::Activation as Function;
 use std::rc::Rc;
 
-/// Follows node `index`. What cannot be followed becomes [`Value::Failed`], so that only its readers fail.
+/// Follows node `index`. If that fails, its outputs become [`Value::Failed`], so that only nodes that read them fail.
 pub(super) fn node(follower: &mut Follower, index: usize, node: &NodeProto) {
     follower.at = index;
     let values = match inputs(follower, node) {
@@ -19,7 +19,7 @@ pub(super) fn node(follower: &mut Follower, index: usize, node: &NodeProto) {
         }),
         Err(failure) => vec![Value::Failed(failure); node.output.len()],
     };
-    // An output without a value, such as Dropout's mask, fails where it is read.
+    // An output without a value, such as the mask of Dropout, causes an error only if another node reads it.
     for (at, name) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
         let value = values.get(at).cloned().unwrap_or_else(|| {
             let message = format!("its output '{name}', which a ResMLP does not use");
@@ -29,7 +29,7 @@ pub(super) fn node(follower: &mut Follower, index: usize, node: &NodeProto) {
     }
 }
 
-/// The operands of `node`, or why one of them could not be followed.
+/// Returns the operands of `node`, or the reason why one of them could not be followed.
 fn inputs(follower: &Follower, node: &NodeProto) -> Result<Inputs, Rc<Failure>> {
     let value = |name: &String| match follower.values.get(name) {
         _ if name.is_empty() => Ok(None),
@@ -60,11 +60,11 @@ fn operator(follower: &mut Follower, node: &NodeProto, inputs: &Inputs) -> Follo
     }
 }
 
-/// Operators that pixels may go through while they are integers.
+/// Operators that may be applied to pixels while these are integers.
 const MOVERS: [&str; 10] =
     ["Cast", "CastLike", "Dropout", "Expand", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"];
 
-/// The one result of an operator that depends on the picture.
+/// Follows an operator that has one result, which depends on the picture.
 fn activation(follower: &mut Follower, node: &NodeProto, inputs: &Inputs) -> Follow<Activation> {
     let are_integers = inputs.0.iter().flatten().any(|value| matches!(value, Value::Activation(x) if x.integers));
     if are_integers && !MOVERS.contains(&node.op_type.as_str()) {
@@ -138,7 +138,8 @@ fn activation(follower: &mut Follower, node: &NodeProto, inputs: &Inputs) -> Fol
     }
 }
 
-/// `Softmax` or `LogSoftmax` over the classes. Before opset 13 it goes over all dimensions from its axis on.
+/// Follows `Softmax` or `LogSoftmax` over the classes. Before opset 13 both normalise over all dimensions from their
+/// axis on.
 fn softmax(follower: &mut Follower, node: &NodeProto, inputs: &Inputs) -> Follow<Activation> {
     let x = inputs.activation(0)?;
     if !x.is_vector() {

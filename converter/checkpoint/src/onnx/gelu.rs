@@ -14,15 +14,16 @@ pub(super) struct Gated {
 /// The coefficient of the cube in the tanh approximation of GELU (Hendrycks and Gimpel, arXiv 1606.08415, section 2).
 const CUBIC: f64 = 0.044_715;
 
-/// The GELU that the product of `a` and `b` is, if it is one.
+/// Returns the GELU that the product of `a` and `b` computes, or `None` if the product is not a GELU.
 ///
-/// `tolerance` is how far, relative to itself, a constant may be from what the formula says.
+/// `tolerance` is the largest relative difference between a constant of the graph and the same constant of the formula.
 pub(super) fn gelu(exprs: &mut Exprs, a: Id, b: Id, tolerance: f64, node: usize) -> Option<Gated> {
     ordered(exprs, a, b, tolerance, node).or_else(|| ordered(exprs, b, a, tolerance, node))
 }
 
-/// `plain · s · (1 + f(inner))`, where `f` is `erf` or `tanh` and `inner` belongs to GELU's formula for `h = u · plain`.
-/// That is `2 · s / u` times GELU of `h`.
+/// Recognises the product of `plain` and `gate` if `gate` is `s · (1 + f(inner))`, where `f` is `erf` or `tanh`, and
+/// `inner` is what the formula of GELU passes to `f` for `h = u · plain`. The product is then `2 · s / u` times the
+/// GELU of `h`.
 fn ordered(exprs: &mut Exprs, plain: Id, gate: Id, tolerance: f64, node: usize) -> Option<Gated> {
     let (squashed, [shift, scale, 0.0, 0.0]) = exprs.root(gate) else { return None };
     if !near(shift, scale, tolerance) || scale == 0.0 {
@@ -54,7 +55,7 @@ fn ordered(exprs: &mut Exprs, plain: Id, gate: Id, tolerance: f64, node: usize) 
     Some(Gated { argument, function, factor: 2.0 * scale / stretch })
 }
 
-/// What GELU's formula for `h` passes to `erf` or `tanh`.
+/// Returns the polynomial that the formula of GELU for `h` passes to `erf` or `tanh`.
 fn formula(function: Activation, h: &Coefficients) -> Option<Coefficients> {
     match function {
         Activation::Gelu => Some(times(h, 1.0 / SQRT_2)),
@@ -65,7 +66,7 @@ fn formula(function: Activation, h: &Coefficients) -> Option<Coefficients> {
     }
 }
 
-/// Whether two constants are equal but for rounding.
+/// Returns whether two constants are equal up to rounding.
 pub(super) fn near(a: f64, b: f64, tolerance: f64) -> bool {
     (a - b).abs() <= tolerance * a.abs().max(b.abs())
 }

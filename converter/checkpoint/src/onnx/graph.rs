@@ -1,4 +1,5 @@
-//! The order and the extent of a graph: which nodes and constants its outputs need, each after those that it reads.
+//! Finds the nodes and constants that a graph's outputs need, and sorts the nodes so that each comes after those that
+//! it reads.
 
 use super::proto::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto};
 use std::collections::{HashMap, HashSet};
@@ -6,10 +7,10 @@ use std::collections::{HashMap, HashSet};
 /// Why a graph cannot be sorted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
-    /// Two nodes, constants or inputs make one value.
+    /// Two nodes, constants or inputs define the same value.
     #[error("the value '{0}' is made twice; expected a name of its own for every value")]
     MadeTwice(String),
-    /// A value is read that nothing makes.
+    /// A node reads a value that no node, constant or input defines.
     #[error("{node}: its input '{name}' is made by no node, constant or input of the graph")]
     NeverMade {
         /// The node that reads the value.
@@ -17,19 +18,19 @@ pub enum GraphError {
         /// The value.
         name: String,
     },
-    /// A node reads what depends on its own result.
+    /// A node reads a value that depends on the node's own result.
     #[error("{0}: it reads what is computed from its own result; expected a graph without cycles")]
     Cycle(String),
 }
 
-/// The part of a graph that some outputs need.
+/// The part of a graph that the chosen outputs need.
 #[derive(Debug, Default)]
 pub(super) struct Needed {
-    /// Indices of nodes, each after those that it reads.
+    /// Indices of nodes. Each node comes after those that it reads.
     pub nodes: Vec<usize>,
     /// Indices of constants.
     pub constants: Vec<usize>,
-    /// Indices of inputs that are no constants.
+    /// Indices of inputs that are not constants.
     pub inputs: Vec<usize>,
 }
 
@@ -40,13 +41,13 @@ enum Maker {
     Input(usize),
 }
 
-/// How messages call a node.
+/// Returns the name by which messages call a node.
 pub(super) fn label(node: &NodeProto) -> String {
     let name = if node.name.is_empty() { node.output.first().map_or("", String::as_str) } else { &node.name };
     format!("node '{}' ({})", short(name), short(&node.op_type))
 }
 
-/// A name as messages show it: cut off where it is very long.
+/// Returns a name as messages show it, cut short if it is very long.
 pub(super) fn short(name: &str) -> String {
     const MOST: usize = 120;
     match name.char_indices().nth(MOST) {
@@ -55,7 +56,7 @@ pub(super) fn short(name: &str) -> String {
     }
 }
 
-/// A list as messages show it: cut off where it is very long.
+/// Returns a list as messages show it, cut short if it is very long.
 pub(super) fn brief<T: std::fmt::Debug>(list: &[T]) -> String {
     const MOST: usize = 12;
     match list.get(..MOST) {
@@ -64,7 +65,11 @@ pub(super) fn brief<T: std::fmt::Debug>(list: &[T]) -> String {
     }
 }
 
-/// What the values called `outputs` need. A value that nothing makes is an error, other parts of the graph are not.
+/// Finds the part of the graph that the values called `outputs` need.
+///
+/// # Errors
+/// Returns an error where two parts of the graph define the same value, and where the needed part has a cycle or reads
+/// a value that nothing defines. Cycles and missing values elsewhere in the graph are no errors.
 pub(super) fn needed(graph: &GraphProto, outputs: &[&str]) -> Result<Needed, GraphError> {
     let makers = makers(graph)?;
     let mut needed = Needed::default();
@@ -73,7 +78,8 @@ pub(super) fn needed(graph: &GraphProto, outputs: &[&str]) -> Result<Needed, Gra
     for output in outputs {
         let mut stack = match makers.get(output) {
             Some(Maker::Node(node)) if !done.contains(node) => vec![(*node, 0)],
-            _ => continue, // The output is known already, or it is no result of a node: whoever reads it says so.
+            // The node is sorted already, or no node computes this output, which `outputs::choose` reports.
+            _ => continue,
         };
         while let Some((index, next)) = stack.pop() {
             let Some(node) = graph.node.get(index) else { continue };
@@ -85,7 +91,7 @@ pub(super) fn needed(graph: &GraphProto, outputs: &[&str]) -> Result<Needed, Gra
             };
             stack.push((index, next + 1));
             match makers.get(input.as_str()) {
-                _ if input.is_empty() => {} // An optional input that is left out.
+                _ if input.is_empty() => {} // An empty name stands for an optional input that is absent.
                 Some(Maker::Node(other)) if done.contains(other) => {}
                 Some(Maker::Node(other)) if begun.contains(other) => return Err(GraphError::Cycle(label(node))),
                 Some(Maker::Node(other)) => stack.push((*other, 0)),
@@ -102,7 +108,8 @@ pub(super) fn needed(graph: &GraphProto, outputs: &[&str]) -> Result<Needed, Gra
     Ok(needed)
 }
 
-/// Who makes each value. A constant may be listed among the inputs, as old files do.
+/// Maps the name of each value to the node, constant or input that defines it. Old files list their constants among the
+/// inputs too.
 fn makers(graph: &GraphProto) -> Result<HashMap<&str, Maker>, GraphError> {
     let constants =
         graph.initializer.iter().enumerate().map(|(at, tensor)| (tensor.name.as_str(), Maker::Constant(at)));
@@ -128,7 +135,8 @@ fn makers(graph: &GraphProto) -> Result<HashMap<&str, Maker>, GraphError> {
     Ok(makers)
 }
 
-/// The part of `model` that its value `output` needs, as a model of its own: nodes in order, constants inside, nothing else.
+/// Copies the part of `model` that its value `output` needs into a model that holds nothing else. Its nodes are sorted,
+/// and its constants lie inside the model.
 pub(super) fn pruned(model: &ModelProto, graph: &GraphProto, output: &str, needed: &Needed) -> ModelProto {
     fn picked<T: Clone>(all: &[T], indices: &[usize]) -> Vec<T> {
         indices.iter().filter_map(|index| all.get(*index).cloned()).collect()
@@ -151,7 +159,7 @@ pub(super) fn pruned(model: &ModelProto, graph: &GraphProto, output: &str, neede
     }
 }
 
-/// Whether a domain is that of ONNX's own operators.
+/// Returns whether a domain is that of ONNX's own operators.
 pub(super) fn is_standard(domain: &str) -> bool {
     domain.is_empty() || domain == "ai.onnx"
 }

@@ -1,28 +1,28 @@
-//! The picture that a graph reads: its size, whether its colours come first or last, and what its numbers are.
+//! The picture that a graph reads: its size, the place of its colours, and the type of its numbers.
 
 use super::layout::{Axis, Dimension, whole};
 use super::proto::{DataType, Length, ValueInfoProto};
 
 /// Largest height or width of a picture in pixels.
 const EDGE_LIMIT: usize = 1 << 14;
-/// Largest number of pictures that a graph may be fixed to.
+/// Largest fixed batch of a graph, in pictures.
 const BATCH_LIMIT: usize = 1 << 12;
 
-/// The input of a graph.
+/// The one input of a graph: its picture.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct PictureInput {
-    /// Pictures that the graph takes at once, where it is fixed; 1 otherwise.
+    /// Number of pictures that the graph takes at once; 1 if the graph leaves it open.
     pub batch: usize,
     /// Height and width in pixels.
     pub image: [usize; 2],
-    /// `[batch, height, width, 3]` rather than `[batch, 3, height, width]`.
+    /// Whether the input is `[batch, height, width, 3]` rather than `[batch, 3, height, width]`.
     pub colours_last: bool,
     /// Whether the numbers are integers: bytes from 0 to 255.
     pub integers: bool,
 }
 
 impl PictureInput {
-    /// Reads the input's type; `image` is what the caller says where the graph leaves the size open.
+    /// Reads the type of the input. `image` is the height and width that apply if the graph leaves them open.
     pub fn read(input: &ValueInfoProto, image: Option<[usize; 2]>) -> Result<Self, String> {
         let Some(tensor) = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()) else {
             return Err("an input that is no tensor; expected [batch, 3, height, width]".into());
@@ -54,7 +54,8 @@ impl PictureInput {
             return Err(format!("{}; expected 3 colours: [batch, 3, height, width]", shape()));
         }
         let batch = match batch.map(usize::try_from) {
-            None | Some(Ok(0)) | Some(Err(_)) => 1, // Zero and negative lengths are how some exporters write any length.
+            // Some exporters write an open length as zero or as a negative number.
+            None | Some(Ok(0)) | Some(Err(_)) => 1,
             Some(Ok(batch)) if batch <= BATCH_LIMIT => batch,
             Some(Ok(_)) => return Err(format!("{}; expected a batch of at most {BATCH_LIMIT}", shape())),
         };
@@ -68,7 +69,7 @@ impl PictureInput {
         }
     }
 
-    /// What the input's dimensions hold.
+    /// Returns the axes of the network that the input's dimensions hold.
     pub fn dimensions(&self) -> Vec<Dimension> {
         let [height, width] = self.image;
         let (rows, columns) = (whole(Axis::Row, height), whole(Axis::Column, width));

@@ -1,4 +1,4 @@
-//! The user's own graph, cut down to what its output needs, for an independent engine to run.
+//! The user's own graph, reduced to the part that its output needs, for an independent engine to run.
 
 use super::input::PictureInput;
 use super::normalisation::Normalisation;
@@ -6,21 +6,21 @@ use super::proto::{
     DataType, Dimension, Length, ModelProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 
-/// The part of an ONNX file that its logits need: the user's own operators in order, with every constant inside.
+/// The part of an ONNX file that its logits need: the user's own operators, sorted, with every constant inside.
 ///
-/// Whoever runs it sees only operators that the reader knows and that the network was read from.
+/// An engine that runs this graph sees only operators that the reader knows and from which it read the network.
 #[derive(Clone, Debug)]
 pub struct OnnxGraph {
     /// The graph with one input and one output.
     pub model: ModelProto,
-    /// What the graph reads.
+    /// Shape and numbers of the picture that the graph reads.
     pub input: OnnxInput,
 }
 
-/// What the input of an [`OnnxGraph`] holds.
+/// Shape and numbers of the picture that an [`OnnxGraph`] reads.
 #[derive(Clone, Debug)]
 pub struct OnnxInput {
-    /// Pictures that the graph takes at once.
+    /// Number of pictures that the graph takes at once.
     pub batch: usize,
     /// Height and width of the picture in pixels.
     pub image: [usize; 2],
@@ -45,7 +45,7 @@ impl OnnxGraph {
 }
 
 impl OnnxInput {
-    /// Length of each dimension of the input.
+    /// Returns the length of each dimension of the input.
     pub fn shape(&self) -> [usize; 4] {
         let [height, width] = self.image;
         match self.colours_last {
@@ -54,7 +54,8 @@ impl OnnxInput {
         }
     }
 
-    /// What the graph reads for pictures `[pictures, 3, height, width]` that are normalised as the network expects them.
+    /// Converts pictures `[pictures, 3, height, width]`, normalised as the network expects them, into the graph's own
+    /// input.
     pub fn pixels(&self, normalised: &[f32]) -> Vec<f32> {
         let [height, width] = self.image;
         let area = height * width;
@@ -73,7 +74,7 @@ impl OnnxInput {
     }
 }
 
-/// The input `info` with a shape in which every length is fixed.
+/// Returns the input `info` with the lengths of `shape` in place of its own.
 fn with_shape(info: &ValueInfoProto, shape: &[usize]) -> ValueInfoProto {
     let known = info.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).map(|tensor| tensor.elem_type);
     let elem_type = known.filter(|kind| *kind != 0).unwrap_or(DataType::Float as i32);

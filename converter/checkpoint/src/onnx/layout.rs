@@ -1,8 +1,8 @@
-//! What the dimensions of a tensor hold, in terms of the network's axes.
+//! Describes the dimensions of a tensor in terms of the network's axes.
 //!
 //! Exporters reshape and transpose at will. A tensor's dimension is therefore a product of [`Atom`]s: stretches of the
-//! picture's rows and columns, of its colours, or of channels. Reshaping splits and joins atoms, transposing moves them.
-//! A batch of length 1 has no atoms.
+//! picture's rows or columns, of its colours, or of channels. Reshaping splits and joins atoms, and transposing moves
+//! them. A batch of length 1 has no atoms.
 
 /// An axis of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(super) enum Axis {
     Channel,
 }
 
-/// `size` steps of `stride` along an axis.
+/// A stretch of an axis: `size` steps, each of which advances by `stride`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Atom {
     pub axis: Axis,
@@ -22,25 +22,25 @@ pub(super) struct Atom {
     pub size: usize,
 }
 
-/// One dimension of a tensor: a product of atoms, outermost first, none of size 1.
+/// One dimension of a tensor: a product of atoms, outermost first. No atom has size 1.
 pub(super) type Dimension = Vec<Atom>;
 
-/// A dimension that steps through all of `axis`.
+/// Creates a dimension that steps through all of `axis`, which has length `size`.
 pub(super) fn whole(axis: Axis, size: usize) -> Dimension {
     steps(axis, 1, size)
 }
 
-/// A dimension of `size` steps of `stride` along `axis`.
+/// Creates a dimension of `size` steps along `axis`, each of which advances by `stride`.
 pub(super) fn steps(axis: Axis, stride: usize, size: usize) -> Dimension {
     if size == 1 { Vec::new() } else { vec![Atom { axis, stride, size }] }
 }
 
-/// Length of a dimension.
+/// Returns the length of a dimension.
 pub(super) fn length(dimension: &[Atom]) -> usize {
     dimension.iter().map(|atom| atom.size).product()
 }
 
-/// Length of every dimension.
+/// Returns the length of every dimension.
 pub(super) fn shape(dimensions: &[Dimension]) -> Vec<usize> {
     dimensions.iter().map(|dimension| length(dimension)).collect()
 }
@@ -79,7 +79,7 @@ pub(super) fn reshape(dimensions: &[Dimension], target: &[usize]) -> Result<Vec<
     }
 }
 
-/// Joins atoms that step on where the previous one left off.
+/// Joins neighbouring atoms that together are one stretch of an axis.
 fn joined(dimension: Dimension) -> Dimension {
     let mut result = Dimension::new();
     for atom in dimension {
@@ -93,10 +93,10 @@ fn joined(dimension: Dimension) -> Dimension {
     result
 }
 
-/// For each position along `atoms`, its index among `count` things that `index_of` numbers.
+/// Returns, for each position along `atoms`, the index of its item among `count` items, such as patches or channels.
 ///
-/// `index_of` says for an axis how many steps along it make one thing and how far apart in the numbering neighbours
-/// are. `None` unless every thing is met exactly once.
+/// For an axis, `index_of` returns the length of one item along it, and the difference between the indices of two
+/// neighbouring items. The result is `None` unless the positions visit every item exactly once.
 pub(super) fn positions(
     atoms: &[Atom],
     count: usize,

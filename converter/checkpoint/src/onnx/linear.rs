@@ -1,4 +1,4 @@
-//! Linear layers, over whatever axis the exporter's operator contracts.
+//! Follows linear layers, over whichever axis the exporter's operator contracts.
 
 use super::arithmetic::{self, with_rank};
 use super::attributes;
@@ -9,7 +9,7 @@ use super::proto::NodeProto;
 use super::state::{Activation, Follow, Follower, Inputs, Value};
 use resmlp_network::Matrix;
 
-/// `MatMul`, or `FusedMatMul`, which may transpose its operands and scale its result.
+/// Follows `MatMul`, or `FusedMatMul`, which may transpose its operands and scale its result.
 pub(super) fn matmul(follower: &mut Follower, node: &NodeProto, inputs: &Inputs) -> Follow<Activation> {
     if attributes::flag(node, "transBatchA") || attributes::flag(node, "transBatchB") {
         return Err("operands whose batches are transposed; a ResMLP has none".into());
@@ -19,7 +19,7 @@ pub(super) fn matmul(follower: &mut Follower, node: &NodeProto, inputs: &Inputs)
     follower.scaled(&product, f64::from(attributes::float(node, "alpha", 1.0)))
 }
 
-/// `Gemm`: `alpha · A · B + beta · C` with the weight as A or B.
+/// Follows `Gemm`, which computes `alpha · A · B + beta · C`. The weight may be A or B.
 pub(super) fn gemm(follower: &mut Follower, node: &NodeProto, inputs: &Inputs) -> Follow<Activation> {
     for value in inputs.0.iter().take(2).flatten() {
         let rank = match value {
@@ -43,7 +43,7 @@ pub(super) fn gemm(follower: &mut Follower, node: &NodeProto, inputs: &Inputs) -
     }
 }
 
-/// The product of two matrices, one of which is a weight. Each may be transposed first.
+/// Returns the product of two matrices, one of which is a weight. Either may be transposed first.
 fn multiplied(follower: &mut Follower, inputs: &Inputs, [trans_a, trans_b]: [bool; 2]) -> Follow<Activation> {
     match (inputs.get(0), inputs.get(1)) {
         (Some(Value::Activation(x)), Some(Value::Constant(weight))) => {
@@ -64,7 +64,7 @@ fn multiplied(follower: &mut Follower, inputs: &Inputs, [trans_a, trans_b]: [boo
     }
 }
 
-/// `x`, its last two dimensions exchanged where it is `transposed`.
+/// Returns `x`, with its last two dimensions swapped if `transposed`.
 fn oriented(x: &Activation, transposed: bool) -> Follow<Activation> {
     let rank = x.dimensions.len();
     if !transposed {
@@ -76,17 +76,17 @@ fn oriented(x: &Activation, transposed: bool) -> Follow<Activation> {
     Ok(x)
 }
 
-/// The weight of a linear layer as it lies in memory.
+/// The weight of a linear layer, as the file stores it.
 pub(super) struct Weight<'a> {
     pub data: &'a [f32],
     pub outputs: usize,
     pub inputs: usize,
-    /// `[inputs, outputs]` rather than `[outputs, inputs]`.
+    /// Whether the data is `[inputs, outputs]` rather than `[outputs, inputs]`.
     pub inputs_first: bool,
 }
 
 impl<'a> Weight<'a> {
-    /// A matrix, which may have leading dimensions of length 1.
+    /// Reads a matrix, which may have leading dimensions of length 1.
     pub fn matrix(constant: &'a Constant, inputs_first: bool) -> Follow<Self> {
         let (rows, cols) = match constant.shape.as_slice() {
             [ones @ .., rows, cols] if ones.iter().all(|length| *length == 1) => (*rows, *cols),
@@ -96,7 +96,7 @@ impl<'a> Weight<'a> {
         Ok(Self { data: constant.floats()?, outputs, inputs, inputs_first })
     }
 
-    /// `[outputs, inputs]`, with input `i` of the weight in column `order[i]`.
+    /// Returns the weight as `[outputs, inputs]`, with its input `i` in column `order[i]`.
     fn arranged(&self, order: &[usize]) -> Matrix {
         let mut matrix = Matrix::zeros(self.outputs, self.inputs);
         let (output_step, input_step) = if self.inputs_first { (1, self.outputs) } else { (self.inputs, 1) };
@@ -113,7 +113,8 @@ impl<'a> Weight<'a> {
     }
 }
 
-/// Contracts dimension `axis` of `x` with `weight`: a linear layer over channels, over patches, or of a patch's pixels.
+/// Contracts dimension `axis` of `x` with `weight`. The result is a linear layer over channels or over patches, or the
+/// patch embedding.
 pub(super) fn linear(follower: &mut Follower, x: &Activation, axis: usize, weight: &Weight) -> Follow<Activation> {
     let dimension = x.dimensions.get(axis).ok_or("too few dimensions")?;
     let inputs = length(dimension);
@@ -161,7 +162,7 @@ pub(super) fn linear(follower: &mut Follower, x: &Activation, axis: usize, weigh
     Ok(follower.step(Expr::Mix { x: x.id, weight: arranged }, x))
 }
 
-/// The patch embedding of the pixels `x` itself.
+/// Adds the patch embedding of the pixels `x`.
 pub(super) fn embed(
     follower: &mut Follower,
     x: &Activation,

@@ -1,25 +1,27 @@
-//! Arithmetic on the pixels before the patch embedding, expressed as mean and standard deviation.
+//! Expresses a graph's arithmetic on the pixels before the patch embedding as mean and standard deviation.
 
 /// What a graph does to its pixels before the patch embedding.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Normalisation {
-    /// Mean of each colour, of pixels from 0 to 1.
+    /// Mean of each colour, for pixels from 0 to 1.
     pub mean: [f32; 3],
-    /// Standard deviation of each colour, of pixels from 0 to 1.
+    /// Standard deviation of each colour, for pixels from 0 to 1.
     pub std: [f32; 3],
     /// The largest value of the graph's pixels: 1 or 255.
     pub range: f32,
-    /// Colours that the graph turns into their negative.
+    /// Whether the graph negates each colour.
     pub negative: [bool; 3],
 }
 
-/// Means and standard deviations beyond it belong to pixels from 0 to 255, for no normalisation is so far from 0 … 1.
+/// Largest mean or standard deviation that counts as one of pixels from 0 to 1. Larger ones mean pixels from 0 to 255,
+/// because no network normalises pixels from 0 to 1 by such numbers.
 const LARGEST_OF_UNIT_PIXELS: f64 = 4.0;
 
-/// Reads `scale · pixel + shift` for each colour; `None` where the pixels go into the embedding as they come.
+/// Converts `scale · pixel + shift` of each colour into mean and standard deviation. Returns `None` for floats that
+/// enter the patch embedding unchanged.
 ///
 /// # Errors
-/// A colour is multiplied by zero, or the numbers are too large or too small for `f32`.
+/// Returns a sentence where a colour is multiplied by zero, and where the numbers are too large or too small for `f32`.
 pub(super) fn read(pixels: [[f64; 2]; 3], integers: bool) -> Result<Option<Normalisation>, String> {
     if !integers && pixels == [[1.0, 0.0]; 3] {
         return Ok(None);
@@ -43,13 +45,13 @@ mod tests {
     #[test]
     fn the_range_of_the_pixels_follows_from_the_numbers() {
         assert_eq!(read([[1.0, 0.0]; 3], false), Ok(None));
-        // (x / 255 - 0.5) / 0.25 of bytes.
+        // The graph computes (x / 255 - 0.5) / 0.25 of bytes.
         let bytes = read([[4.0 / 255.0, -2.0]; 3], false).unwrap().unwrap();
         assert_eq!((bytes.mean, bytes.std, bytes.range), ([0.5; 3], [0.25; 3], 255.0));
-        // 1 - 2 x of pixels from 0 to 1.
+        // The graph computes 1 - 2 x of pixels from 0 to 1.
         let unit = read([[-2.0, 1.0]; 3], false).unwrap().unwrap();
         assert_eq!((unit.mean, unit.std, unit.range, unit.negative), ([0.5; 3], [0.5; 3], 1.0, [true; 3]));
-        // Bytes that go into the embedding as they are.
+        // The bytes enter the patch embedding unchanged.
         let raw = read([[1.0, 0.0]; 3], true).unwrap().unwrap();
         assert_eq!((raw.mean, raw.std, raw.range), ([0.0; 3], [1.0 / 255.0; 3], 255.0));
         assert!(read([[0.0, 1.0]; 3], false).is_err());

@@ -1,4 +1,4 @@
-//! Chooses among the outputs of a graph: the logits, before a Softmax where one follows them.
+//! Chooses the logits among the outputs of a graph. If a Softmax follows them, the value before it is read.
 
 use super::expr::{Expr, Exprs, Id};
 use super::graph::short;
@@ -6,45 +6,45 @@ use super::reason::OnnxReason;
 use super::state::{Failure, Follower, Value};
 use std::rc::Rc;
 
-/// An output that was followed.
+/// An output that the reader could follow.
 #[derive(Clone, Debug)]
 pub(super) struct Output {
     /// Name of the graph's output.
     pub name: String,
-    /// Name of the value that is read: the output itself, or what goes into its Softmax.
+    /// Name of the value that is read: the output itself, or the input of its Softmax.
     pub value: String,
     pub id: Id,
     kind: Kind,
 }
 
-/// What an output is, by what it is computed from.
+/// The meaning of an output, judged by how it is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// A linear layer of the mean over patches.
     Logits,
     /// The mean over patches itself.
     Features,
-    /// Neither.
+    /// Neither logits nor features.
     Other,
 }
 
 impl Output {
-    /// Whether a Softmax that follows the logits was left out.
+    /// Returns whether a Softmax after the logits was left out.
     pub fn had_softmax(&self) -> bool {
         self.name != self.value
     }
 }
 
-/// Why there is no output to read.
+/// A reason why no output can be read.
 #[derive(Debug)]
 pub(super) enum NoOutput {
-    /// A node that the output needs cannot be followed.
+    /// The reader cannot follow a node that the output needs.
     Failed(Rc<Failure>),
-    /// There is no such output, or it is something else.
+    /// The graph has no such output, several outputs look like the logits, or the output is something else.
     Other(OnnxReason),
 }
 
-/// The output among `names` that holds the logits, and notes about the choice.
+/// Chooses the output among `names` that holds the logits, and returns it with notes about the choice.
 pub(super) fn choose(follower: &Follower, names: &[&str]) -> Result<(Output, Vec<String>), NoOutput> {
     let found: Vec<Result<Output, NoOutput>> = names.iter().map(|name| output(follower, name)).collect();
     let of = |kind: Kind| found.iter().flatten().filter(move |output| output.kind == kind).collect::<Vec<_>>();
@@ -80,7 +80,7 @@ pub(super) fn choose(follower: &Follower, names: &[&str]) -> Result<(Output, Vec
     Ok((chosen.clone(), notes))
 }
 
-/// What the output called `name` is.
+/// Finds out what the output called `name` holds.
 fn output(follower: &Follower, name: &str) -> Result<Output, NoOutput> {
     let other = |problem: String| NoOutput::Other(OnnxReason::Output { name: short(name), problem });
     let activation = match follower.values.get(name) {

@@ -1,4 +1,4 @@
-//! Splitting and joining of activations, followed where nothing is left out in the end.
+//! Follows operators that split and join activations, as long as nothing is left out in the end.
 
 use super::arithmetic::with_rank;
 use super::attributes;
@@ -7,7 +7,7 @@ use super::layout::{Dimension, length, reshape};
 use super::proto::NodeProto;
 use super::state::{Activation, Follow, Follower, Inputs, PART, Part, Value};
 
-/// The stretch of dimension `axis` of `whole`, which is the whole where it leaves nothing out.
+/// Returns positions `start` to `end` of dimension `axis` of `whole`, or `whole` itself if these are all positions.
 fn stretch(whole: &Activation, axis: usize, start: usize, end: usize) -> Value {
     match whole.dimensions.get(axis).map(|dimension| length(dimension)) {
         Some(length) if start == 0 && end == length => Value::Activation(whole.clone()),
@@ -15,7 +15,7 @@ fn stretch(whole: &Activation, axis: usize, start: usize, end: usize) -> Value {
     }
 }
 
-/// `Split` of an activation: one value for each output.
+/// Follows `Split` of an activation, and returns one value for each output.
 pub(super) fn split(node: &NodeProto, inputs: &Inputs) -> Follow<Vec<Value>> {
     let x = inputs.activation(0)?;
     let axis = attributes::axis(attributes::int(node, "axis", 0), x.dimensions.len())?;
@@ -46,7 +46,7 @@ pub(super) fn split(node: &NodeProto, inputs: &Inputs) -> Follow<Vec<Value>> {
     Ok(parts.collect())
 }
 
-/// `Concat` of the parts of one activation, in their order and without a gap.
+/// Follows `Concat` of the parts of one activation, which must be in their original order without gaps.
 pub(super) fn concat(node: &NodeProto, inputs: &Inputs) -> Follow<Value> {
     if let [Some(Value::Activation(only))] = inputs.0.as_slice() {
         return Ok(Value::Activation(only.clone()));
@@ -73,7 +73,7 @@ pub(super) fn concat(node: &NodeProto, inputs: &Inputs) -> Follow<Value> {
 
 const JOINED: &str = "activations side by side (as with a class token); expected the parts of one, in their order";
 
-/// `Slice` with step 1, whose bounds are attributes before opset 10.
+/// Follows `Slice` with step 1. Before opset 10 the bounds are attributes.
 pub(super) fn slice(node: &NodeProto, inputs: &Inputs) -> Follow<Value> {
     let x = inputs.activation(0)?;
     let list = |index: usize, name: &str| match inputs.get(index) {
@@ -108,7 +108,7 @@ pub(super) fn slice(node: &NodeProto, inputs: &Inputs) -> Follow<Value> {
     }
 }
 
-/// `Gather` of everything in its order, which is a reshape: exporters write a view of memory so.
+/// Follows `Gather` of everything in its original order, which is a reshape. Exporters write some views this way.
 pub(super) fn gather(follower: &mut Follower, node: &NodeProto, inputs: &Inputs) -> Follow<Activation> {
     let x = inputs.activation(0)?;
     let axis = attributes::axis(attributes::int(node, "axis", 0), x.dimensions.len())?;
@@ -128,7 +128,7 @@ pub(super) fn gather(follower: &mut Follower, node: &NodeProto, inputs: &Inputs)
     Ok(y)
 }
 
-/// `Expand` that repeats nothing.
+/// Follows `Expand`, which must not repeat anything.
 pub(super) fn expand(inputs: &Inputs) -> Follow<Activation> {
     let x = inputs.activation(0)?;
     let target = inputs.constant(1)?.integers()?;

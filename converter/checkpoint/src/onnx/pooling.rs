@@ -1,4 +1,4 @@
-//! Means and sums over all patches, by whatever operator the exporter chose.
+//! Follows means and sums over all patches, by whichever operator the exporter chose.
 
 use super::attributes;
 use super::expr::Expr;
@@ -6,7 +6,7 @@ use super::layout::{Dimension, length};
 use super::proto::NodeProto;
 use super::state::{Activation, Follow, Follower, Inputs};
 
-/// `ReduceMean` and `ReduceSum` over every patch.
+/// Follows `ReduceMean` or `ReduceSum` over every patch.
 pub(super) fn reduce(follower: &mut Follower, node: &NodeProto, inputs: &Inputs) -> Follow<Activation> {
     let x = inputs.activation(0)?;
     let axes = match (inputs.get(1), attributes::ints(node, "axes")) {
@@ -29,14 +29,14 @@ pub(super) fn reduce(follower: &mut Follower, node: &NodeProto, inputs: &Inputs)
     }
 }
 
-/// `GlobalAveragePool`, which averages over all dimensions after the second.
+/// Follows `GlobalAveragePool`, which averages over all dimensions after the second.
 pub(super) fn global_average(follower: &mut Follower, inputs: &Inputs) -> Follow<Activation> {
     let x = inputs.activation(0)?;
     let axes: Vec<usize> = (2..x.dimensions.len()).collect();
     over_patches(follower, x, &axes, true)
 }
 
-/// `AveragePool` whose window is as large as its input, so that it stands in one place only.
+/// Follows `AveragePool`. Its window must be as large as its input, so that it has only one position.
 pub(super) fn average(follower: &mut Follower, node: &NodeProto, inputs: &Inputs) -> Follow<Activation> {
     let x = inputs.activation(0)?;
     let axes: Vec<usize> = (2..x.dimensions.len()).collect();
@@ -52,7 +52,7 @@ pub(super) fn average(follower: &mut Follower, node: &NodeProto, inputs: &Inputs
     over_patches(follower, x, &axes, true)
 }
 
-/// The mean over the dimensions `axes` of `x`, which must hold every patch and nothing else.
+/// Returns the mean of `x` over its dimensions `axes`, which must hold every patch and nothing else.
 pub(super) fn over_patches(follower: &mut Follower, x: &Activation, axes: &[usize], keep: bool) -> Follow<Activation> {
     let reduced: Dimension = axes.iter().filter_map(|axis| x.dimensions.get(*axis)).flatten().copied().collect();
     follower.spend(follower.patches())?;

@@ -1,19 +1,20 @@
-//! Weighs an ONNX file before it is decoded: an empty message of two bytes becomes a structure of two hundred.
+//! Estimates the memory that an ONNX file takes once decoded, because an empty message of two bytes in the file becomes
+//! a structure of two hundred bytes in memory.
 
 use super::proto::{
     AttributeProto, Dimension, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
     StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 
-/// Bytes that the decoded messages may take for each byte of the file.
+/// Number of bytes that the decoded messages may take for each byte of the file.
 const FACTOR: usize = 4;
-/// Bytes that the decoded messages may take besides, so that small files with many nodes pass.
+/// Number of bytes that the decoded messages may take in addition, so that small files with many nodes are accepted.
 const BASE: usize = 2 << 20;
 
-/// Why a file is not decoded.
+/// A reason why a file is not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PrescanError {
-    /// The bytes are no protobuf message.
+    /// The bytes are not a protobuf message.
     #[error("a damaged ONNX file; expected a complete ModelProto")]
     Damaged,
     /// The decoded messages would be far larger than the file.
@@ -24,13 +25,13 @@ pub enum PrescanError {
     TooLarge,
 }
 
-/// Checks that the model in `file` takes no more memory than its size justifies.
+/// Checks that the decoded messages of `file` take no more memory than the limits allow.
 pub(super) fn check(file: &[u8]) -> Result<(), PrescanError> {
     let left = file.len().saturating_mul(FACTOR).saturating_add(BASE);
     Scan { left }.message(file, Kind::Model)
 }
 
-/// The messages that are decoded.
+/// A type of message that the decoder reads.
 #[derive(Clone, Copy)]
 enum Kind {
     Model,
@@ -48,18 +49,18 @@ enum Kind {
     Dimension,
 }
 
-/// What a field holds that takes memory of its own.
+/// The memory that a field takes outside the structure of its message.
 enum Field {
     Message(Kind),
     Text,
-    /// Numbers of so many bytes in memory.
+    /// Numbers, each of this many bytes in memory.
     Numbers(usize),
-    /// A part of the message itself, or a field that the decoder skips.
+    /// No memory of its own: a field inside the structure itself, or a field that the decoder skips.
     Plain,
 }
 
 impl Kind {
-    /// Bytes of the structure.
+    /// Returns the size of the decoded structure in bytes.
     fn size(self) -> usize {
         match self {
             Self::Model => size_of::<ModelProto>(),
@@ -78,7 +79,7 @@ impl Kind {
         }
     }
 
-    /// What the field `tag` holds.
+    /// Returns the memory that the field `tag` takes.
     fn field(self, tag: u64) -> Field {
         match (self, tag) {
             (Self::Model, 7) => Field::Message(Self::Graph),
@@ -101,14 +102,14 @@ impl Kind {
         }
     }
 
-    /// Whether the numbers of the field `tag` are floats of their own width rather than varints.
+    /// Returns whether the numbers of the field `tag` have a fixed width in the file rather than being varints.
     fn is_fixed_width(self, tag: u64) -> bool {
         matches!((self, tag), (Self::Attribute, 7) | (Self::Tensor, 4 | 10))
     }
 }
 
 struct Scan {
-    /// Bytes that the messages not yet seen may take.
+    /// Number of bytes that the messages not yet seen may take.
     left: usize,
 }
 
@@ -118,7 +119,8 @@ impl Scan {
         Ok(())
     }
 
-    /// Walks over one message. The depth of the recursion is that of [`Kind::field`], which has no cycle.
+    /// Walks over one message. The recursion is as deep as the message types nest in [`Kind::field`], which has no
+    /// cycle.
     fn message(&mut self, mut bytes: &[u8], kind: Kind) -> Result<(), PrescanError> {
         self.charge(kind.size())?;
         while !bytes.is_empty() {
@@ -180,11 +182,11 @@ mod tests {
 
     #[test]
     fn empty_messages_are_weighed_before_they_are_decoded() {
-        // A graph of a million empty nodes of two bytes each.
+        // A graph of a million empty nodes, each of two bytes, is too large.
         let nodes = [0x0a, 0x00].repeat(1 << 20);
         let graph = [&[0x3a, 0x80, 0x80, 0x80, 0x01][..], &nodes].concat();
         assert_eq!(check(&graph), Err(PrescanError::TooLarge));
-        // A thousand of them are nobody's harm.
+        // A thousand such nodes are harmless.
         let nodes = [0x0a, 0x00].repeat(1000);
         assert_eq!(check(&[&[0x3a, 0xd0, 0x0f][..], &nodes].concat()), Ok(()));
     }

@@ -1,7 +1,7 @@
 //! The messages of an ONNX file that this crate reads and writes, with the field numbers of ONNX's `onnx.proto`.
 //!
-//! Fields that no reader here looks at (documentation, metadata, training information, sub-graphs) are left out: the
-//! decoder skips them.
+//! Fields that this crate does not use (documentation, metadata, training information, sub-graphs) are left out, and
+//! the decoder skips them.
 
 use bytes::Bytes;
 use prost::{Enumeration, Message, Oneof};
@@ -74,10 +74,10 @@ pub struct GraphProto {
 /// One operator.
 #[derive(Clone, PartialEq, Message)]
 pub struct NodeProto {
-    /// Names of the values that it reads; an empty name is an absent optional input.
+    /// Names of the values that the node reads; an empty name is an absent optional input.
     #[prost(string, repeated, tag = "1")]
     pub input: Vec<String>,
-    /// Names of the values that it makes.
+    /// Names of the values that the node computes.
     #[prost(string, repeated, tag = "2")]
     pub output: Vec<String>,
     /// Name of the node, for people.
@@ -127,7 +127,7 @@ pub struct AttributeProto {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
 pub enum AttributeType {
-    /// Not said.
+    /// Type not stated.
     Undefined = 0,
     /// `f`.
     Float = 1,
@@ -161,7 +161,7 @@ impl AttributeType {
     }
 }
 
-/// A constant; its numbers lie in `raw_data`, in the list of their type, or in a file beside the model.
+/// A constant. Its numbers lie in `raw_data`, in the list of their type, or in a file beside the model.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorProto {
     /// Length of each dimension.
@@ -170,22 +170,22 @@ pub struct TensorProto {
     /// A [`DataType`].
     #[prost(int32, tag = "2")]
     pub data_type: i32,
-    /// `FLOAT`.
+    /// Numbers of the type `FLOAT`.
     #[prost(float, repeated, tag = "4")]
     pub float_data: Vec<f32>,
-    /// `INT32`, and the smaller types in 32 bits each.
+    /// Numbers of the type `INT32`, or of a smaller type in 32 bits each.
     #[prost(int32, repeated, tag = "5")]
     pub int32_data: Vec<i32>,
-    /// `INT64`.
+    /// Numbers of the type `INT64`.
     #[prost(int64, repeated, tag = "7")]
     pub int64_data: Vec<i64>,
     /// Name of the tensor.
     #[prost(string, tag = "8")]
     pub name: String,
-    /// Any type, little-endian.
+    /// Numbers of any type, little-endian.
     #[prost(bytes = "bytes", tag = "9")]
     pub raw_data: Bytes,
-    /// `DOUBLE`.
+    /// Numbers of the type `DOUBLE`.
     #[prost(double, repeated, tag = "10")]
     pub double_data: Vec<f64>,
     /// Where the external data lies: `location`, `offset`, `length`.
@@ -313,7 +313,7 @@ pub struct TensorTypeProto {
 /// Shape of a tensor.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorShapeProto {
-    /// One entry a dimension.
+    /// One entry for each dimension.
     #[prost(message, repeated, tag = "1")]
     pub dim: Vec<Dimension>,
 }
@@ -321,7 +321,7 @@ pub struct TensorShapeProto {
 /// One dimension of a shape.
 #[derive(Clone, PartialEq, Message)]
 pub struct Dimension {
-    /// Its length; absent where it is not known.
+    /// Length of the dimension; absent if it is not known.
     #[prost(oneof = "Length", tags = "1, 2")]
     pub value: Option<Length>,
 }

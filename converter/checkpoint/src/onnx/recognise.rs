@@ -4,10 +4,11 @@ use super::expr::{Expr, Exprs, Id};
 use super::fold::{Along, Factors, Step, columns_folded, is_pure_scale, rows_folded, same, steps_of};
 use resmlp_network::{Activation, Affine, AffinePlacement, Block, Dialect, Linear, Matrix, Network};
 
-/// An error and the node that it is about.
+/// A result whose error holds the index of the node that it is about.
 pub(super) type Recognise<T> = Result<T, (usize, String)>;
 
-/// The network that ends in step `output`, for pictures of `image` pixels and `patch` pixels an edge.
+/// Reads the network that ends in step `output`. `image` is the height and width of the picture, and `patch` the edge
+/// of a patch, in pixels.
 pub(super) fn network(
     exprs: Exprs,
     output: Id,
@@ -47,11 +48,11 @@ pub(super) fn network(
 struct Half {
     /// The residual sum.
     top: Id,
-    /// The residual stream before it.
+    /// The residual stream before the sum.
     below: Id,
     /// Scales and shifts that the skip and the branch share.
     shared: Vec<Step>,
-    /// Those that the branch has for itself.
+    /// Scales and shifts of the branch alone.
     own: Vec<Step>,
     scale: Vec<f32>,
     layers: Layers,
@@ -73,7 +74,8 @@ impl Reader {
         Err((self.exprs.node(id), format!("not a ResMLP as this program knows it: {message}")))
     }
 
-    /// Splits the classifier off: the step that it reads, and its weights if there is one.
+    /// Splits the classifier off, and returns the step that it reads and its weights. Without a classifier, these are
+    /// `output` and `None`.
     fn head(&mut self, output: Id) -> Recognise<(Id, Option<Linear>)> {
         let chain = self.exprs.chain(output);
         let Expr::Channels { x, .. } = *self.exprs.get(chain.base) else {
@@ -84,7 +86,7 @@ impl Reader {
         Ok((x, Some(self.folded(weight, &steps)?)))
     }
 
-    /// The weight of step `id`, which no other step may share.
+    /// Takes the weight of step `id`, which no other step may share.
     fn weight(&mut self, id: Id) -> Recognise<Matrix> {
         match self.exprs.take_weight(id) {
             Some(weight) => Ok(weight),
@@ -114,7 +116,7 @@ impl Reader {
         Ok(Half { top, below: on_skip.base, shared, own, scale, layers })
     }
 
-    /// Reads a branch: what it reads, its LayerScale, its layers.
+    /// Reads a branch. Returns the step that the branch reads, its LayerScale and its layers.
     fn branch(&mut self, id: Id) -> Recognise<(Id, Vec<f32>, Layers)> {
         let chain = self.exprs.chain(id);
         let (base, mut steps) = (chain.base, steps_of(&chain.steps));
@@ -157,19 +159,19 @@ impl Reader {
         Factors::of(steps, length, along).or_else(|id| self.fail(id, expected))
     }
 
-    /// Scales and shifts as one Aff.
+    /// Combines scales and shifts into one Aff.
     fn affine(&self, steps: &[Step]) -> Recognise<Affine> {
         let factors = self.factors(steps, self.dim, Along::Channels)?;
         Ok(Affine { alpha: factors.scale(), beta: factors.shift() })
     }
 
-    /// `weight` over channels with the scales and shifts after it.
+    /// Folds the scales and shifts after the layer `weight` over channels into the layer.
     fn folded(&self, weight: Matrix, steps: &[Step]) -> Recognise<Linear> {
         let factors = self.factors(steps, weight.rows, Along::Channels)?;
         Ok(rows_folded(weight, &factors))
     }
 
-    /// The activation function, which must be the same in all blocks.
+    /// Returns the activation function, which must be the same in all blocks.
     fn activation(&self, halves: &[Half]) -> Recognise<Activation> {
         let mut known = None;
         for half in halves {
@@ -186,10 +188,11 @@ impl Reader {
         Ok(known.unwrap_or_default())
     }
 
-    /// Where the Affs stand, which must be the same throughout, and what follows the patch embedding at once.
+    /// Returns what the Affs act on, which must be the same in all halves, and the scales and shifts that belong to the
+    /// patch embedding.
     ///
-    /// What the first half's skip and branch share may be the embedding's bias, an Aff behind the embedding, or the first
-    /// Aff on the stream. Afterwards each half has its Aff in `own`.
+    /// The skip and the branch of the first half may share the bias of the patch embedding, an Aff after it, and the
+    /// first Aff on the residual stream. Each half ends up with its Aff in `own`.
     fn placement(&self, halves: &mut [Half]) -> Recognise<(AffinePlacement, Vec<Step>)> {
         let Some((first, rest)) = halves.split_first_mut() else { return Ok((AffinePlacement::Branch, Vec::new())) };
         let mut known = None;
@@ -222,7 +225,7 @@ impl Reader {
         }
     }
 
-    /// Pairs halves up: patch mixing, then MLP.
+    /// Pairs halves into blocks: patch mixing first, then the MLP.
     fn blocks(&self, halves: Vec<Half>) -> Recognise<Vec<Block>> {
         let mut blocks: Vec<Block> = Vec::new();
         let mut pending: Option<(Affine, Vec<f32>, Linear)> = None;

@@ -1,4 +1,4 @@
-//! Operators that only move numbers about.
+//! Follows operators that only rearrange or cast numbers.
 
 use super::attributes;
 use super::constant::{Data, check_rank, float_type};
@@ -8,7 +8,7 @@ use super::proto::{DataType, NodeProto};
 use super::state::{Activation, Follow, Inputs, Value};
 use crate::tensors::volume;
 
-/// `Cast` and `CastLike`: to floats from anything, to integers from integers only.
+/// Follows `Cast` and `CastLike`. Anything may become floats; only integers may become integers.
 pub(super) fn cast(node: &NodeProto, inputs: &Inputs) -> Follow<Activation> {
     let x = inputs.activation(0)?;
     let (is_float, name) = match inputs.get(1) {
@@ -31,13 +31,13 @@ pub(super) fn cast(node: &NodeProto, inputs: &Inputs) -> Follow<Activation> {
     }
 }
 
-/// `Transpose`.
+/// Follows `Transpose`.
 pub(super) fn transpose(node: &NodeProto, x: &Activation) -> Follow<Activation> {
     let reversed: Vec<i64> = (0..x.dimensions.len() as i64).rev().collect();
     transposed(x, attributes::ints(node, "perm").unwrap_or(&reversed))
 }
 
-/// `Reshape`.
+/// Follows `Reshape`.
 pub(super) fn reshape_to(node: &NodeProto, inputs: &Inputs) -> Follow<Activation> {
     let x = inputs.activation(0)?;
     let copies_zeros = !attributes::flag(node, "allowzero");
@@ -45,7 +45,7 @@ pub(super) fn reshape_to(node: &NodeProto, inputs: &Inputs) -> Follow<Activation
     reshaped(x, &target)
 }
 
-/// `Flatten`.
+/// Follows `Flatten`.
 pub(super) fn flatten(node: &NodeProto, x: &Activation) -> Follow<Activation> {
     let lengths = x.shape();
     let axis = match attributes::int(node, "axis", 1) {
@@ -56,7 +56,7 @@ pub(super) fn flatten(node: &NodeProto, x: &Activation) -> Follow<Activation> {
     reshaped(x, &[outer.iter().product(), inner.iter().product()])
 }
 
-/// `Squeeze` and `Unsqueeze`, whose axes are an attribute before opset 13.
+/// Follows `Squeeze` and `Unsqueeze`. Before opset 13 their axes are an attribute.
 pub(super) fn squeeze(node: &NodeProto, inputs: &Inputs) -> Follow<Activation> {
     let x = inputs.activation(0)?;
     let axes = match (inputs.get(1), attributes::ints(node, "axes")) {
@@ -71,14 +71,14 @@ pub(super) fn squeeze(node: &NodeProto, inputs: &Inputs) -> Follow<Activation> {
     reshaped(x, &lengths)
 }
 
-/// `x` with its dimensions in the order `permutation`.
+/// Returns `x` with its dimensions in the order `permutation`.
 pub(super) fn transposed(x: &Activation, permutation: &[i64]) -> Follow<Activation> {
     let order = permutation_of(permutation, x.dimensions.len())?;
     let dimensions = order.iter().filter_map(|axis| x.dimensions.get(*axis).cloned()).collect();
     Ok(Activation { dimensions, ..x.clone() })
 }
 
-/// A permutation of `rank` dimensions, checked.
+/// Checks that `permutation` is one of `rank` dimensions, and returns it as indices.
 pub(super) fn permutation_of(permutation: &[i64], rank: usize) -> Follow<Vec<usize>> {
     match attributes::axes(permutation, rank) {
         Ok(order) if order.len() == rank => Ok(order),
@@ -90,7 +90,8 @@ fn reshaped(x: &Activation, target: &[usize]) -> Follow<Activation> {
     Ok(Activation { dimensions: reshape(&x.dimensions, target)?, ..x.clone() })
 }
 
-/// The lengths that `Reshape` to `target` gives, where -1 stands for what is left and 0 for the length as it was.
+/// Returns the lengths of the result of `Reshape` to `target`. In `target`, -1 stands for the length that is left over,
+/// and 0, if `copies_zeros`, for the old length of the dimension.
 pub(super) fn target_shape(lengths: &[usize], target: &[i64], copies_zeros: bool) -> Follow<Vec<usize>> {
     check_rank(target.len())?;
     let fail = || format!("a reshape from {lengths:?} to {target:?}");
@@ -114,7 +115,7 @@ pub(super) fn target_shape(lengths: &[usize], target: &[i64], copies_zeros: bool
     Ok(result)
 }
 
-/// `lengths` without those of `axes`, which must be 1; without any 1 where `axes` says nothing.
+/// Returns `lengths` without those at `axes`, which must be 1. If `axes` is `None`, every length of 1 is removed.
 pub(super) fn squeezed(lengths: &[usize], axes: Option<&[i64]>) -> Follow<Vec<usize>> {
     let Some(axes) = axes else {
         return Ok(lengths.iter().copied().filter(|length| *length != 1).collect());
@@ -126,7 +127,7 @@ pub(super) fn squeezed(lengths: &[usize], axes: Option<&[i64]>) -> Follow<Vec<us
     Ok(lengths.iter().enumerate().filter(|(axis, _)| !axes.contains(axis)).map(|(_, length)| *length).collect())
 }
 
-/// `lengths` with a 1 at each of `axes` of the result.
+/// Returns `lengths` with a 1 inserted at each of `axes`, which count dimensions of the result.
 pub(super) fn unsqueezed(lengths: &[usize], axes: &[i64]) -> Follow<Vec<usize>> {
     let rank = lengths.len() + axes.len();
     check_rank(rank)?;

@@ -1,4 +1,4 @@
-//! The state of a symbolic run through a graph: its tensors, what they are laid out as, and the budget of the run.
+//! The state of a symbolic run through a graph: the tensors, their layouts, and the budget of the run.
 
 use super::constant::Constant;
 use super::expr::{Coefficients, Expr, Exprs, Id, Spread};
@@ -8,7 +8,7 @@ use super::proto::{DataType, TensorProto};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// An error of a node; the caller adds file and node.
+/// A result whose error is a sentence; the caller adds the names of file and node.
 pub(super) type Follow<T> = std::result::Result<T, String>;
 
 /// A tensor of the graph.
@@ -17,11 +17,11 @@ pub(super) enum Value {
     Constant(Rc<Constant>),
     Activation(Activation),
     Part(Part),
-    /// What cannot be followed. It is an error only where the network needs it.
+    /// A tensor that cannot be followed, which is an error only if the network needs the tensor.
     Failed(Rc<Failure>),
 }
 
-/// Why a node cannot be followed.
+/// The reason why a node cannot be followed.
 #[derive(Debug)]
 pub(super) struct Failure {
     /// Index of the node.
@@ -32,30 +32,30 @@ pub(super) struct Failure {
 /// A tensor that depends on the picture.
 #[derive(Clone, Debug)]
 pub(super) struct Activation {
-    /// What it is.
+    /// The step that computes the activation.
     pub id: Id,
-    /// How it is laid out.
+    /// The layout of the tensor.
     pub dimensions: Vec<Dimension>,
     /// Number of channels; 0 before the patch embedding.
     pub channels: usize,
-    /// Whether its numbers are integers, which may only be moved about and cast.
+    /// Whether the numbers are integers, which may only be rearranged and cast.
     pub integers: bool,
 }
 
 impl Activation {
-    /// Length of every dimension.
+    /// Returns the length of every dimension.
     pub fn shape(&self) -> Vec<usize> {
         super::layout::shape(&self.dimensions)
     }
 
-    /// Whether it is one vector of channels for each picture, as the logits are.
+    /// Returns whether the activation is one vector of channels for each picture, as the logits are.
     pub fn is_vector(&self) -> bool {
         let atoms = self.dimensions.iter().flatten().filter(|atom| atom.axis != Axis::Batch);
         self.channels > 0 && atoms.map(|atom| atom.size).product::<usize>() == self.channels
     }
 }
 
-/// A stretch of a dimension of a tensor, as `Split` makes it.
+/// A stretch of one dimension of a tensor, such as an output of `Split`.
 #[derive(Clone, Debug)]
 pub(super) struct Part {
     pub whole: Activation,
@@ -77,16 +77,17 @@ pub(super) struct Follower {
     pub patch: usize,
     /// Number of channels of the patch embedding.
     pub channels: usize,
-    /// What the pixels are multiplied by and what is added to them before the patch embedding, colour by colour.
+    /// Factor and summand that the graph applies to the pixels of each colour before the patch embedding.
     pub pixels: [[f64; 2]; 3],
-    /// How far, relative to itself, a constant may be from what a formula says.
+    /// Largest relative difference between a constant of the graph and the same constant of a formula.
     pub tolerance: f64,
-    /// How many numbers may still be made.
+    /// Count of numbers that the run may still create.
     left: usize,
 }
 
 impl Follower {
-    /// A run of a model whose file, with the data beside it, has `length` bytes.
+    /// Creates the state before the first node. `length` is the size in bytes of the model's file and of its external
+    /// data.
     pub fn new(opset: i64, input: PictureInput, length: usize) -> Self {
         Self {
             values: HashMap::new(),
@@ -102,7 +103,11 @@ impl Follower {
         }
     }
 
-    /// Accounts for making `elements` numbers: a graph may ask for many copies of one weight, but not without end.
+    /// Charges the creation of `elements` numbers to the budget, because a small graph may ask for many copies of one
+    /// weight.
+    ///
+    /// # Errors
+    /// Returns a sentence where the budget is used up.
     pub fn spend(&mut self, elements: usize) -> Follow<()> {
         self.left = self.left.checked_sub(elements).ok_or("the graph unfolds to far more than the file's size")?;
         Ok(())
@@ -116,7 +121,7 @@ impl Follower {
         Ok(constant)
     }
 
-    /// Takes note that constants were rounded to `data_type`.
+    /// Widens the tolerance for constants that were rounded to `data_type`.
     pub fn rounded_to(&mut self, data_type: DataType) {
         let rounding = match data_type {
             DataType::Float16 => 1e-3,
@@ -126,7 +131,7 @@ impl Follower {
         self.tolerance = self.tolerance.max(rounding);
     }
 
-    /// Takes the picture, which the graph calls `name`.
+    /// Adds the picture, which the graph calls `name`.
     pub fn picture(&mut self, name: &str) {
         let id = self.exprs.add(Expr::Picture, self.at);
         let activation =
@@ -134,23 +139,23 @@ impl Follower {
         self.values.insert(name.into(), Value::Activation(activation));
     }
 
-    /// An activation laid out as `like`, computed by `expr`.
+    /// Adds the step `expr`, and returns its result as an activation laid out as `like`.
     pub fn step(&mut self, expr: Expr, like: &Activation) -> Activation {
         Activation { id: self.exprs.add(expr, self.at), ..like.clone() }
     }
 
-    /// The polynomial `by` of `x`.
+    /// Returns the polynomial `by` of `x`.
     pub fn polynomial(&mut self, x: &Activation, by: Coefficients) -> Follow<Activation> {
         let id = self.exprs.polynomial(x.id, by, self.at);
         Ok(Activation { id: id.ok_or("a polynomial of a high degree; a ResMLP has none")?, ..x.clone() })
     }
 
-    /// `factor · x`.
+    /// Returns `factor · x`.
     pub fn scaled(&mut self, x: &Activation, factor: f64) -> Follow<Activation> {
         self.polynomial(x, [0.0, factor, 0.0, 0.0])
     }
 
-    /// `by · x`, number by number.
+    /// Returns the elementwise product of `by` and `x`.
     pub fn multiplied(&mut self, x: &Activation, by: Spread) -> Follow<Activation> {
         match by {
             Spread::All(by) => self.scaled(x, by),
@@ -159,7 +164,7 @@ impl Follower {
         }
     }
 
-    /// `x + by`, number by number.
+    /// Returns the elementwise sum of `x` and `by`.
     pub fn shifted(&mut self, x: &Activation, by: Spread) -> Follow<Activation> {
         match by {
             Spread::All(by) => self.polynomial(x, [by, 1.0, 0.0, 0.0]),
@@ -168,13 +173,13 @@ impl Follower {
         }
     }
 
-    /// Number of patches; 0 before the patch embedding.
+    /// Returns the number of patches, which is 0 before the patch embedding.
     pub fn patches(&self) -> usize {
         let [height, width] = self.input.image;
         height.checked_div(self.patch).unwrap_or(0) * width.checked_div(self.patch).unwrap_or(0)
     }
 
-    /// The patch's number at each position along `dimension`, if the dimension holds every patch.
+    /// Returns the index of the patch at each position along `dimension`, if the dimension holds every patch.
     pub fn patch_order(&self, dimension: &[Atom]) -> Option<Vec<usize>> {
         let columns = self.input.image[1].checked_div(self.patch)?;
         positions(dimension, self.patches(), |axis| match axis {
@@ -184,18 +189,18 @@ impl Follower {
         })
     }
 
-    /// The channel at each position along `dimension`, if the dimension holds every channel.
+    /// Returns the channel at each position along `dimension`, if the dimension holds every channel.
     pub fn channel_order(&self, dimension: &[Atom], channels: usize) -> Option<Vec<usize>> {
         positions(dimension, channels, |axis| (axis == Axis::Channel).then_some((1, 1)))
     }
 
-    /// The rows and columns of the patch grid, as dimensions.
+    /// Returns the rows and columns of the grid of patches, as dimensions.
     pub fn patch_dimensions(&self, patch: usize) -> [Dimension; 2] {
         let [height, width] = self.input.image;
         [steps(Axis::Row, patch, height / patch), steps(Axis::Column, patch, width / patch)]
     }
 
-    /// What the pixels are multiplied by and what is added to them, colour by colour, on the way to step `id`.
+    /// Returns the factor and summand that the graph applies to the pixels of each colour up to step `id`.
     pub fn pixel_arithmetic(&self, id: Id) -> Follow<[[f64; 2]; 3]> {
         use super::expr::Kind;
         let chain = self.exprs.chain(id);
@@ -231,12 +236,12 @@ fn is_all(spread: &Spread, value: f64) -> bool {
 pub(super) struct Inputs(pub Vec<Option<Value>>);
 
 impl Inputs {
-    /// Operand `index`, if the node has it.
+    /// Returns operand `index`, if the node has it.
     pub fn get(&self, index: usize) -> Option<&Value> {
         self.0.get(index).and_then(Option::as_ref)
     }
 
-    /// Operand `index`, which must depend on the picture.
+    /// Returns operand `index`, which must depend on the picture.
     pub fn activation(&self, index: usize) -> Follow<&Activation> {
         match self.get(index) {
             Some(Value::Activation(activation)) => Ok(activation),
@@ -245,7 +250,7 @@ impl Inputs {
         }
     }
 
-    /// Operand `index`, which must be constant.
+    /// Returns operand `index`, which must be constant.
     pub fn constant(&self, index: usize) -> Follow<&Rc<Constant>> {
         match self.get(index) {
             Some(Value::Constant(constant)) => Ok(constant),
@@ -255,5 +260,5 @@ impl Inputs {
     }
 }
 
-/// What is said of a part of an activation that is used on its own.
+/// The message about a part of an activation that is used on its own.
 pub(super) const PART: &str = "part of an activation (as a class token); a ResMLP takes none";

@@ -66,8 +66,8 @@ fn celsius(text: &str) -> std::result::Result<f64, String> {
     celsius.ok_or_else(|| "expected degrees from 0 to 150".to_owned())
 }
 
-/// What `deploy` reports. With `--json` the fields of the object are `host` and all fields of the report of
-/// `resmlp-device bench`, among them those of `bench`.
+/// The report of `deploy`. With `--json` the object has the field `host` and all fields of the report of
+/// `resmlp-device bench`.
 #[derive(Serialize)]
 pub struct Outcome {
     /// The board, as the user names it.
@@ -85,7 +85,7 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     }
     let board = Board::connect(&args.host, &args.ssh_option)?;
     let outcome = measure(&board, args);
-    // The copied files are removed whether or not the measurement succeeded. The first error is the one to report.
+    // The copied files are removed whether or not the measurement succeeded, and the first error is reported.
     let disconnected = board.disconnect();
     let outcome = outcome?;
     disconnected?;
@@ -108,7 +108,7 @@ fn measure(board: &Board, args: &Args) -> Result<Outcome> {
     report(&text, args).map_err(|problem| board.failure("bench", problem))
 }
 
-/// Returns the length of the longest report or page that is accepted, in bytes: they have a time for each run.
+/// Returns the length in bytes of the longest report or page that is accepted. Both hold a time for each run.
 fn longest_report(args: &Args) -> u64 {
     (4 << 20) + 64 * u64::from(args.runs.unwrap_or(0))
 }
@@ -123,7 +123,7 @@ fn report(text: &str, args: &Args) -> std::result::Result<Outcome, String> {
     Ok(Outcome { host: args.host.clone(), report })
 }
 
-/// Refuses a program for another processor than the board's. `processor` is the name that `uname -m` prints.
+/// Refuses a program that is not built for the board's processor. `processor` is the name that `uname -m` prints.
 fn require_match(program: &Path, host: &str, processor: &str) -> Result<()> {
     let built_for = elf_processor(program)?;
     match built_for {

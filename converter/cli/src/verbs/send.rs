@@ -34,8 +34,7 @@ pub struct Args {
     images: Vec<PathBuf>,
 }
 
-/// What `send` reports. With `--json` these fields and `board` and `model` of [`BoardInfo`] are the fields of the
-/// object.
+/// The report of `send`. With `--json` the object has these fields, and `board` and `model` of [`BoardInfo`].
 #[derive(Serialize)]
 pub struct Outcome {
     /// The serial line.

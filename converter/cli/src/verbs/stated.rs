@@ -1,5 +1,7 @@
-//! How pictures are prepared for a checkpoint and what its classes are called: by flags, else by the checkpoint itself, else
-//! by the `config.json` beside it, else as for ImageNet.
+//! Finds out how pictures are prepared for a checkpoint and what its classes are called.
+//!
+//! Flags come first, then the checkpoint itself, then the `config.json` beside it. Settings that none of them states
+//! are those of ImageNet.
 
 use std::fmt;
 use std::path::Path;
@@ -13,8 +15,8 @@ use serde::Serialize;
 use super::flags::{LabelFlags, PreprocessFlags};
 use super::terminal;
 
-/// Where each setting of the preprocessing comes from: `flag`, `file`, a key such as `config.json: pretrained_cfg.mean`, or
-/// `assumed`.
+/// The source of each setting of the preprocessing: `flag`, `file`, `assumed`, or a key such as
+/// `config.json: pretrained_cfg.mean`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Sources {
     /// The source of the mean.
@@ -40,7 +42,7 @@ impl Sources {
         Self { mean, std, fit, crop, resize }
     }
 
-    /// The sources of mean, standard deviation, fit, crop and filter, in this order.
+    /// Returns the sources of mean, standard deviation, fit, crop and filter, in this order.
     fn each(&mut self) -> [&mut String; 5] {
         [&mut self.mean, &mut self.std, &mut self.fit, &mut self.crop, &mut self.resize]
     }
@@ -64,7 +66,7 @@ impl fmt::Display for Sources {
     }
 }
 
-/// What is known beside the network itself.
+/// Preprocessing and class names of a checkpoint.
 pub struct Stated {
     /// How pictures are prepared.
     pub preprocess: Preprocess,
@@ -107,7 +109,7 @@ pub fn stated(
     Ok(Stated { preprocess: preprocess.over(&default)?, sources, labels })
 }
 
-/// Takes the settings of a `config.json`, and notes those that have no counterpart here.
+/// Applies the settings of a `config.json`, and prints a note for each that this program does not know.
 fn configure(config: &Config, preprocess: &mut Preprocess, sources: &mut Sources) {
     fn take<T: Copy>(stated: &Option<Sourced<T>>, value: &mut T, source: &mut String) {
         if let Some(stated) = stated {
@@ -150,7 +152,7 @@ fn configure(config: &Config, preprocess: &mut Preprocess, sources: &mut Sources
     }
 }
 
-/// Returns the names of the classes in a `config.json` where there is one for each class of the network.
+/// Returns the names of the classes in a `config.json`, if it has one for each class of the network.
 fn labels_of(config: Config, checkpoint: &Checkpoint) -> Option<Vec<String>> {
     let labels = config.labels?;
     let classes = checkpoint.network.outputs();

@@ -1,8 +1,8 @@
-//! Damage that changes the function.
+//! Damages a graph so that its function changes.
 
 use super::{Rewriter, ints};
 
-/// A constant of floats that some node reads, and its place among the initialisers.
+/// Chooses a constant of floats that some node reads, and returns its index among the initialisers.
 fn some_constant(r: &mut Rewriter) -> Option<usize> {
     let graph = r.model.graph.as_ref()?;
     let read: std::collections::HashSet<&String> = graph.node.iter().flat_map(|node| &node.input).collect();
@@ -20,7 +20,7 @@ pub(super) fn constant_changed(r: &mut Rewriter) -> bool {
     let (_, mut data) = r.floats(&name).unwrap();
     let by = r.random.uniform(0.1, 0.9);
     match r.below(2) {
-        // All of them, or one.
+        // Either all numbers of the constant change, or one of them.
         0 => data.iter_mut().for_each(|value| *value = *value * (1.0 + by) + by),
         _ => {
             let index = r.below(data.len());
@@ -71,7 +71,7 @@ pub(super) fn operator_changed(r: &mut Rewriter) -> bool {
     true
 }
 
-/// Has a residual sum read another activation of the same shape.
+/// Lets a residual sum read another activation of the same shape.
 pub(super) fn sum_from_elsewhere(r: &mut Rewriter) -> bool {
     let is_sum = |r: &Rewriter, name: &str| r.shapes.contains_key(name);
     let Some(index) = r.pick(|r, node| node.op_type == "Add" && node.input.iter().all(|name| is_sum(r, name))) else {

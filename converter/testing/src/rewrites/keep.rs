@@ -1,4 +1,4 @@
-//! Rewrites that keep the function.
+//! Rewrites a graph without changing its function.
 
 use super::{Rewriter, int, ints, text};
 use resmlp_checkpoint::onnx::proto::{AttributeProto, AttributeType, NodeProto, OperatorSetIdProto, TensorProto};
@@ -36,7 +36,7 @@ pub(super) fn reshapes(r: &mut Rewriter, from: &str, shape: &[usize]) -> Option<
     let back = match r.below(2) {
         0 => r.integers(&whole),
         _ => {
-            // The shape that the tensor had, as traced code computes it.
+            // The graph computes the tensor's old shape, as the graphs of traced code do.
             let lengths = r.node("Shape", &[from], vec![]);
             let zero = r.integers(&[0]);
             let one = r.integers(&[1]);
@@ -86,7 +86,7 @@ pub(super) fn operands_swapped(r: &mut Rewriter) -> bool {
     true
 }
 
-/// The index of an addition of a constant or a product with one.
+/// Chooses one of the `operators` that combines an activation with a constant, and returns the index of its node.
 fn arithmetic(r: &mut Rewriter, operators: &[&str]) -> Option<usize> {
     r.pick(|r, node| operators.contains(&node.op_type.as_str()) && r.operands(node).is_some())
 }
@@ -164,7 +164,7 @@ pub(super) fn constant_as_a_node(r: &mut Rewriter) -> bool {
     if r.floats(&tensor.name).is_none() {
         return false;
     }
-    // Its place as an initialiser stays for other rewrites; every reader now reads the node.
+    // The initialiser stays in place for other rewrites, but every node now reads the new node's output.
     let value = AttributeProto {
         name: "value".into(),
         r#type: AttributeType::Tensor as i32,
@@ -218,12 +218,12 @@ pub(super) fn pushed_through(r: &mut Rewriter) -> bool {
     true
 }
 
-/// A product of a weight and the stream, `W · x`.
+/// Chooses a product of a weight and the stream, `W · x`.
 fn mixing(r: &mut Rewriter) -> Option<usize> {
     r.pick(|r, node| node.op_type == "MatMul" && r.operands(node).is_some_and(|(_, _, place)| place == 0))
 }
 
-/// A product of the stream and a weight, `x · W`.
+/// Chooses a product of the stream and a weight, `x · W`.
 fn over_channels(r: &mut Rewriter) -> Option<usize> {
     r.pick(|r, node| node.op_type == "MatMul" && r.operands(node).is_some_and(|(_, _, place)| place == 1))
 }
@@ -324,7 +324,7 @@ pub(super) fn fused(r: &mut Rewriter) -> bool {
     true
 }
 
-/// Moves a factor of one value a channel from behind a bias into the weight and the bias before it.
+/// Folds a scale of one value for each channel into the weight and the bias before it.
 pub(super) fn layer_scale_folded(r: &mut Rewriter) -> bool {
     let last = |r: &Rewriter, node: &NodeProto, operator: &str, before: &str| {
         let (x, _, _) = r.operands(node)?;

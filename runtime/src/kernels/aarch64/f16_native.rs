@@ -186,10 +186,10 @@ fn multiply(left: &[Halves], right: &[Halves]) -> [Eight; ROWS] {
 
 /// Returns the power of two that brings numbers up to `largest` below 2^[`LARGEST`], and its inverse.
 ///
-/// Both are 1 if `largest` is not finite, so that such numbers stay as they are.
+/// Both are 1 if `largest` is not finite, so that rows with such numbers stay unchanged.
 fn normaliser(largest: f32) -> [f32; 2] {
     let exponent = (largest.to_bits() >> 23 & 0xff) as i32 - 127;
-    // The bound keeps both powers normal numbers. Activations below 2^-100 are as good as zero.
+    // The bound keeps both powers normal numbers. Activations below 2^-100 hardly differ from zero.
     let exponent = if exponent == 128 { 0 } else { (LARGEST - 1 - exponent).min(100) };
     [exponent, -exponent].map(|exponent| f32::from_bits(((exponent + 127) as u32) << 23))
 }
@@ -202,7 +202,7 @@ struct Left {
 }
 
 impl Left {
-    /// Converts elements `part` of the rows from `first` on. The places of rows that do not exist are not changed.
+    /// Converts elements `part` of the rows from `first` on. The places of missing rows are not changed.
     #[target_feature(enable = "neon")]
     fn convert(&mut self, left: &Rows, first: usize, part: Range<usize>) {
         for row in 0..(left.rows - first).min(ROWS * PANELS) {
@@ -314,8 +314,8 @@ fn relu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Bloc
     activated(left, right, columns, hidden, numerics::relu);
 }
 
-/// Computes `hidden = activation(scale · (left · right) + bias)`. Until the last part of the contraction, `hidden` holds
-/// the sums of the parts before.
+/// Computes `hidden = activation(scale · (left · right) + bias)`. Until the last part of the contraction, `hidden`
+/// holds the sums of the earlier parts.
 #[inline]
 #[target_feature(enable = "neon,fp16")]
 fn activated(

@@ -190,7 +190,7 @@ fn lanes(values: &[f32], across: usize) -> __m512 {
     unsafe { _mm512_maskz_loadu_ps(first_lanes(values.len()), values.as_ptr()) }
 }
 
-/// Replaces the values of register number `across`, as far as they exist.
+/// Replaces those values of register number `across` that exist.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn replace(values: &mut [f32], across: usize, by: impl Fn(__m512) -> __m512) {
@@ -297,7 +297,7 @@ fn gelu_tanh_of(x: __m512) -> __m512 {
     let [low, high] = everywhere(numerics::EXP2_RANGE);
     let t = _mm512_mul_ps(x, _mm512_fmadd_ps(b, _mm512_mul_ps(x, x), a));
     let t = _mm512_min_ps(_mm512_max_ps(t, low), high);
-    // To nearest, ties to even.
+    // The number is rounded to the nearest integer, and ties go to the even one.
     let whole = _mm512_roundscale_ps::<0>(t);
     let fraction = _mm512_sub_ps(t, whole);
     let [first @ .., last] = everywhere(numerics::EXP2_SERIES);

@@ -19,19 +19,19 @@ const GREETING: &str = "resmlp: connected";
 const GUARD: &str = "folder=$(mktemp -d) || exit; uname -m; echo \"$folder\"; cat >/dev/null; \
     [ ! -f \"$folder/pid\" ] || kill \"$(cat \"$folder/pid\")\"; rm -rf \"$folder\"";
 
-/// Most bytes that a login shell may print before the greeting, and the two lines behind it.
+/// Largest number of bytes that a login shell may print before the greeting, including the two lines after it.
 const LONGEST_GREETING: u64 = 1 << 20;
 
-/// Most bytes that a short command may print. It prints next to nothing, but for the login shell's text.
+/// Largest number of bytes that a short command may print. Nearly all of them are the login shell's text.
 const LONGEST_ANSWER: u64 = 1 << 20;
 
-/// Longest time until the board greets; the user may have to find and type a password.
+/// Longest time until the greeting arrives. The user may have to find and type a password.
 const GREETING_PATIENCE: Duration = Duration::from_secs(600);
 
-/// Longest time that a command may take, the copy of a large model over a slow line among them.
+/// Longest time that a command may take, such as the copy of a large model over a slow line.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
-/// Longest time that a measurement may take: a million runs of a large model on a slow board.
+/// Longest time that a measurement may take, such as a million runs of a large model on a slow board.
 const MEASUREMENT_PATIENCE: Duration = Duration::from_secs(48 * 3600);
 
 /// Longest time that the board may take to remove the folder.
@@ -90,7 +90,8 @@ impl<'a> Board<'a> {
     /// Reads the processor and the folder that the guard prints.
     ///
     /// # Errors
-    /// Returns a sentence where the guard prints too much or nothing for too long, and `None` where it ends before.
+    /// Returns a sentence where the guard prints too much, or nothing for too long, and `None` where it ends without a
+    /// greeting.
     fn read_greeting(&mut self) -> std::result::Result<(String, String), Option<String>> {
         let stdout = self.guard.stdout.take().ok_or(None)?;
         let read = bounded::within(GREETING_PATIENCE, move || {
@@ -129,21 +130,22 @@ impl<'a> Board<'a> {
         self.text(self.output(command.stdin(content), LONGEST_ANSWER, PATIENCE)?).map(|_| ())
     }
 
-    /// Runs a command of sh and returns its stdout of at most `most` bytes. Its stderr is shown as notes, and ssh asks its
-    /// questions on the terminal.
+    /// Runs a command of sh and returns its stdout of at most `most` bytes. Its stderr is shown as notes, and ssh asks
+    /// its questions on the terminal.
     ///
     /// # Errors
-    /// Returns an error where ssh or the command fails, prints more or takes too long.
+    /// Returns an error where ssh or the command fails, prints too much or takes too long.
     pub fn run(&self, script: &str, most: u64) -> Result<String> {
         let mut command = ssh(self.host, &self.options, script);
         self.text(self.output(command.stdin(Stdio::null()), LONGEST_ANSWER + most, PATIENCE)?)
     }
 
-    /// Runs a program that may take long, given as words of a shell, and returns its stdout of at most `most` bytes. The
-    /// guard ends the program when the connection breaks.
+    /// Runs a program that may take long, given as words of a shell, and returns its stdout of at most `most` bytes.
+    /// The guard ends the program when the connection breaks.
     ///
     /// # Errors
-    /// Returns an error where ssh or the program fails, prints more or takes too long, or where the board may not run programs in the folder.
+    /// Returns an error where ssh or the program fails, prints too much or takes too long, and where the board may not
+    /// run programs in the folder.
     pub fn run_guarded(&self, words: &str, most: u64) -> Result<String> {
         let pid = format!("{}/pid", self.folder);
         let script = format!("{words} & echo $! >{pid}; wait $!; ended=$?; rm -f {pid}; exit $ended");
@@ -167,7 +169,7 @@ impl<'a> Board<'a> {
         output.map_err(|problem| self.failure("ssh", problem))
     }
 
-    /// Returns what a command printed itself, where the command succeeded.
+    /// Returns the text that a command itself printed, without the login shell's. A command that failed is an error.
     fn text(&self, (status, stdout): (ExitStatus, Vec<u8>)) -> Result<String> {
         self.require_success(status)?;
         let text = String::from_utf8_lossy(&stdout);
@@ -187,23 +189,23 @@ impl<'a> Board<'a> {
     }
 }
 
-/// Returns the user's options and behind them those of this program. ssh takes the first value of an option, so the
-/// user's values win.
+/// Returns the user's options, followed by those of this program. ssh takes the first value of an option, so the user's
+/// values win.
 fn options(ssh_options: &[OsString], sockets: &Path) -> Vec<OsString> {
     let mut options: Vec<OsString> = ssh_options.iter().flat_map(|option| ["-o".into(), option.clone()]).collect();
-    // The connection ends where the board has not answered for a minute.
+    // The connection ends after the board has not answered for a minute.
     options.extend(["-oServerAliveInterval=10".into(), "-oServerAliveCountMax=6".into()]);
     // On Windows, ssh cannot share a connection.
     if cfg!(unix) {
         let mut path = OsString::from("ControlPath=");
-        // The name is short because the path of a socket may have about a hundred letters only.
+        // The name is short because the path of a socket may have only about a hundred bytes.
         path.push(sockets.join("s"));
         options.extend(["-oControlMaster=auto".into(), "-oControlPersist=no".into(), "-o".into(), path]);
     }
     options
 }
 
-/// Creates a call of ssh that runs a command of sh, whatever the login shell is.
+/// Creates a call of ssh that runs a command in sh, whatever the login shell is.
 fn ssh(host: &str, options: &[OsString], script: &str) -> Command {
     let mut command = Command::new("ssh");
     command.args(options).args(["--", host]).arg(format!("sh -c {}", quoted(&format!("echo {GREETING}; {script}"))));

@@ -1,5 +1,5 @@
-//! Reads what a program prints, within a number of bytes and a time: ssh prints what a board sends, without end if the
-//! board likes.
+//! Reads the output of a program within limits of bytes and time, because ssh prints whatever a board sends, and a
+//! board may send without end.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, ExitStatus};
@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use crate::verbs::terminal;
 
-/// Longest line of a board's stderr that is shown in one piece, and the most that is shown of all of it, in bytes.
+/// Longest line of a board's stderr that is shown in one piece, in bytes.
 const LONGEST_LINE: u64 = 4096;
+/// Largest part of a board's stderr that is shown, in bytes.
 const MOST_SHOWN: u64 = 64 << 10;
 
 /// Time between two looks at a program that is about to end.
@@ -63,17 +64,17 @@ fn too_long(patience: Duration) -> String {
     format!("did not end within {} s", patience.as_secs())
 }
 
-/// Returns what `read` returns, or `None` where that takes longer than `patience`. The thread that reads then goes on
-/// until whoever writes is ended.
+/// Returns the result of `read`, or `None` if `read` takes longer than `patience`. In that case the thread that reads
+/// continues until the program that writes ends.
 pub fn within<T: Send + 'static>(patience: Duration, read: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (sender, receiver) = mpsc::channel();
-    // Nobody receives what comes too late.
+    // A result that comes too late has no receiver, so the error of sending it is dropped.
     thread::spawn(move || drop(sender.send(read())));
     receiver.recv_timeout(patience).ok()
 }
 
-/// Shows the stderr of `child` as notes, as far as it is not too much: the board writes there too. ssh asks its questions
-/// on the terminal itself.
+/// Shows the stderr of `child` as notes, but only its first `MOST_SHOWN` bytes, because the board writes there too.
+/// ssh asks its questions on the terminal itself.
 pub fn show_stderr(child: &mut Child) {
     let Some(stderr) = child.stderr.take() else { return };
     thread::spawn(move || {
@@ -84,12 +85,12 @@ pub fn show_stderr(child: &mut Child) {
             terminal::note(&format!("ssh: {}", String::from_utf8_lossy(&line).trim_end()));
             line.clear();
         }
-        // The rest is read all the same, so that the board does not wait for room.
+        // The rest is read too, so that the board never waits for room.
         io::copy(&mut stderr, &mut io::sink())
     });
 }
 
-/// Ends a program. It may have ended by itself, which is no error.
+/// Ends a program. A program that has already ended is not an error.
 pub fn end(child: &mut Child) {
     let _ = child.kill();
     let _ = child.wait();
@@ -112,7 +113,7 @@ mod tests {
         assert_eq!(run("echo", &["123456789"]).unwrap().1, b"123456789\n");
         assert_eq!(run("yes", &[]).unwrap_err(), "printed more than 10 bytes");
         assert_eq!(run("sleep", &["60"]).unwrap_err(), "did not end within 2 s");
-        // This program closes its stdout and stays.
+        // This program closes its stdout and goes on running.
         assert_eq!(run("sh", &["-c", "exec >&-; exec sleep 60"]).unwrap_err(), "did not end within 2 s");
     }
 }

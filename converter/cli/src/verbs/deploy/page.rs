@@ -1,10 +1,10 @@
 //! Checks the page that a board sends before a browser on this machine opens it.
 //!
-//! The board's program makes the page, but a board may be in a stranger's hands. So nothing is passed on that could run
-//! a script, load something or lead elsewhere: the page has only the elements that `resmlp-device` writes, and a policy
-//! of this program's own stands before its first byte.
+//! The board's program writes the page, but a board may be in a stranger's hands. Nothing is passed on that could run a
+//! script, load something or lead elsewhere. The page may have only the elements that `resmlp-device` writes, and this
+//! program puts a policy of its own before the first byte.
 
-/// What stands before the board's page. A browser applies the policy to all that follows, whatever that says itself.
+/// The text before the board's page. A browser applies its policy to the whole page, whatever the page itself says.
 const HEAD: &str = "<!DOCTYPE html>\n<meta charset=\"utf-8\">\n<meta http-equiv=\"Content-Security-Policy\" \
     content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'\">\n";
 
@@ -14,7 +14,7 @@ const ELEMENTS: [&str; 28] = [
     "table", "tbody", "tr", "td", "th", "svg", "g", "line", "circle", "polyline", "rect", "text", "path",
 ];
 
-/// Tags that are accepted only as they are: with other attributes they could run something or lead elsewhere.
+/// Tags that are accepted only in this form, because with other attributes they could run something or lead elsewhere.
 const WHOLE: [&str; 5] = [
     "<meta charset=\"utf-8\">",
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">",
