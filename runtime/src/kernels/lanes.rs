@@ -3,7 +3,7 @@
 use core::array::from_fn;
 
 use super::operands::{MixColumns, MixRows};
-use crate::numerics::mixed;
+use crate::numerics::{self, mixed};
 use crate::parallel::Block;
 
 /// Returns the first `N` groups of four in `values`. The checked calls of [`Kernels`](super::Kernels) make sure that
@@ -23,4 +23,11 @@ pub(super) fn add_mixed(first: usize, sums: [[f32; 8]; 8], rows: MixRows, column
         let Some(y) = stream.row_mut(row).first_chunk_mut::<8>() else { return };
         *y = from_fn(|i| y[i] + mixed(sums[i], of_row, [scale[i], sum_gain[i], bias_gain[i]]));
     }
+}
+
+/// Applies the tanh approximation of GELU to eight numbers. The function is not inlined: its code is long, and firmware
+/// holds it once for all layers that call it.
+#[inline(never)]
+pub(super) fn gelu_tanh(x: [f32; 8]) -> [f32; 8] {
+    x.map(numerics::gelu_tanh)
 }

@@ -293,7 +293,7 @@ fn gelu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Bloc
     if right.width != COLUMNS {
         return scalar::gelu_f16(left, right, columns, hidden);
     }
-    activated(left, right, columns, hidden, numerics::gelu);
+    activated(left, right, columns, hidden, |x| x.map(numerics::gelu));
 }
 
 /// Implements `F16::gelu_tanh`.
@@ -302,7 +302,7 @@ fn gelu_tanh(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut
     if right.width != COLUMNS {
         return scalar::gelu_tanh_f16(left, right, columns, hidden);
     }
-    activated(left, right, columns, hidden, numerics::gelu_tanh);
+    activated(left, right, columns, hidden, lanes::gelu_tanh);
 }
 
 /// Implements `F16::relu`.
@@ -311,7 +311,7 @@ fn relu(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut Bloc
     if right.width != COLUMNS {
         return scalar::relu_f16(left, right, columns, hidden);
     }
-    activated(left, right, columns, hidden, numerics::relu);
+    activated(left, right, columns, hidden, |x| x.map(numerics::relu));
 }
 
 /// Computes `hidden = activation(scale · (left · right) + bias)`. Until the last part of the contraction, `hidden`
@@ -323,14 +323,14 @@ fn activated(
     right: RightHalves,
     columns: FloatColumns,
     hidden: &mut Block,
-    activation: impl Fn(f32) -> f32,
+    activation: impl Fn([f32; COLUMNS]) -> [f32; COLUMNS],
 ) {
     affine(left, right, columns, hidden, |y, x, part| {
         let mut x = x;
         if !part.is_first {
             x.iter_mut().zip(&*y).for_each(|(x, y)| *x += y);
         }
-        *y = if part.is_last { x.map(&activation) } else { x };
+        *y = if part.is_last { activation(x) } else { x };
     });
 }
 

@@ -244,7 +244,7 @@ fn gelu_tanh(left: Rows, right: RightHalves, columns: FloatColumns, hidden: &mut
         return scalar::gelu_tanh_f16(left, right, columns, hidden);
     }
     right.for_each_panel(hidden, |right, part, hidden| {
-        affine(left, right, columns.part(&part), hidden, |y, x| *y = x.map(numerics::gelu_tanh));
+        affine(left, right, columns.part(&part), hidden, |y, x| *y = lanes::gelu_tanh(x));
     });
 }
 
