@@ -5,3 +5,9 @@ pub(super) const NAME_LIMIT: usize = 1000;
 
 /// Largest number of dimensions of a tensor; a weight has at most four.
 pub(super) const MOST_DIMENSIONS: usize = 16;
+
+/// Bytes charged for any allocation, besides its contents.
+pub(super) const ALLOCATION: usize = 32;
+
+/// Bytes charged for a boxed value, besides its lists.
+pub(super) const BOX_COST: usize = 96;

@@ -7,7 +7,7 @@
 //! Names and bytes stay in the input. Every other allocation is charged, before it is made, to one budget: a constant
 //! plus a small multiple of the file's length. Time and memory are therefore linear in the file's length.
 
-use super::limits::{MOST_DIMENSIONS, NAME_LIMIT};
+use super::limits::{ALLOCATION, BOX_COST, MOST_DIMENSIONS, NAME_LIMIT};
 use super::reason::PickleReason;
 use super::rebuild;
 use super::value::{Place, Ref, Storage, Value};
@@ -472,10 +472,6 @@ impl<'a> Machine<'a> {
 }
 
 const STOP: u8 = b'.';
-/// Bytes charged for any allocation, besides its contents.
-const ALLOCATION: usize = 32;
-/// Bytes charged for a boxed value, besides its lists.
-const BOX_COST: usize = 96;
 
 /// Returns `name`, or an error if it is longer than [`NAME_LIMIT`] bytes.
 pub(super) fn sane_name(name: &str) -> Parse<&str> {

@@ -1,6 +1,6 @@
 //! Writes random networks as checkpoints: named tensors of every dialect, as safetensors and as `torch.save` files.
 
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test program uses a part of this file")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
