@@ -1,8 +1,22 @@
 //! Says how pictures are varied in training, and varies them.
 
+pub mod blur;
+pub mod canvas;
+pub mod colour;
+pub mod crop;
+pub mod erase;
+pub mod geometry;
+pub mod mix;
+pub mod randaugment;
+mod validate;
+mod vary;
+
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+pub use vary::Varier;
+
+use crate::random::Random;
+use geometry::Filter;
 
 /// How pictures are varied in training. [`Augmentation::none`] varies nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -244,19 +258,23 @@ impl Augmentation {
         let globals = [view([0.4, 1.0], 1.0, 0.0), view([0.4, 1.0], 0.1, 0.2)];
         globals.into_iter().chain(std::iter::repeat_n(view([0.05, 0.4], 0.5, 0.0), local_crops)).collect()
     }
-
-    /// Refuses settings that no picture can be varied with.
-    ///
-    /// # Errors
-    /// The error names the setting, and says in which range it is expected.
-    pub fn validate(&self) -> Result<()> {
-        todo!()
-    }
 }
 
 impl RandAugment {
     /// Returns `rand-m9-mstd0.5-inc1` with bicubic filters, the RandAugment of DeiT and of the paper.
     pub const fn m9() -> Self {
         Self { magnitude: 9.0, deviation: 0.5, layers: 2, probability: 0.5, interpolation: Interpolation::Bicubic }
+    }
+}
+
+impl Interpolation {
+    /// Returns the filter, drawn from two if it is random.
+    fn choose(self, random: &mut Random) -> Filter {
+        match self {
+            Self::Nearest => Filter::Nearest,
+            Self::Bilinear => Filter::Bilinear,
+            Self::Bicubic => Filter::Bicubic,
+            Self::Random => [Filter::Bilinear, Filter::Bicubic][random.below(2) as usize],
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::dataset::Skipped;
+
 /// An error about a data set, a picture in it, or the way pictures are to be varied.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
@@ -31,16 +33,19 @@ pub enum DataError {
     },
     /// A data set has fewer than two classes with pictures.
     #[error(
-        "{}: found {}, expected at least two classes with pictures; put the pictures of each class into a folder of \
+        "{}: found {}, expected at least two classes with pictures{}; put the pictures of each class into a folder of \
          its own (DIR/<class>/picture.jpg)",
         path.display(),
-        match class { Some(class) => format!("only the class {class:?}"), None => "no class".into() }
+        match class { Some(class) => format!("only the class {class:?}"), None => "no class".into() },
+        match skipped { Some(Skipped { name, reason }) => format!(" ({name}: {reason})"), None => String::new() },
     )]
     TooFewClasses {
         /// The file or folder.
         path: PathBuf,
         /// The only class, if there is one.
         class: Option<String>,
+        /// The first picture that cannot be read, if there is one.
+        skipped: Option<Skipped>,
     },
     /// Two data sets that belong together have different classes.
     #[error("{}: {message}", path.display())]

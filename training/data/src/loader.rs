@@ -1,12 +1,24 @@
 //! Turns a data set into batches of normalised numbers, on threads of its own.
 
+mod batches;
+mod chunk;
+mod plan;
+
 use std::sync::Arc;
 
 use resmlp_picture::{Picture, Preprocess};
 
 use crate::augment::Augmentation;
-use crate::dataset::Dataset;
-use crate::error::Result;
+use crate::dataset::{Dataset, Skipped};
+use crate::error::{DataError, Result};
+pub use batches::Batches;
+use plan::{Order, Plan};
+
+/// Most samples in a batch.
+const MOST_SAMPLES: usize = 1 << 16;
+
+/// Most background threads.
+const MOST_THREADS: usize = 1024;
 
 /// Samples that are processed together.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,12 +33,28 @@ pub struct Batch {
     pub indices: Vec<u32>,
     /// The pixels that were normalised, `[views, batch, height, width, 3]`, if [`Loader::keep_pixels`] asks for them.
     pub pixels: Vec<u8>,
+    /// Pictures that could not be read when their turn came. Training replaces them by the next readable picture of the
+    /// data set, and evaluation leaves them out.
+    pub skipped: Vec<Skipped>,
+}
+
+impl Batch {
+    /// Returns the number of samples.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Tells whether there is no sample, because none of the batch's pictures could be read in evaluation.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
 }
 
 /// Gives the batches of each epoch.
 #[derive(Clone, Debug)]
 pub struct Loader {
-    dataset: Arc<Dataset>,
+    plan: Arc<Plan>,
+    threads: usize,
 }
 
 impl Loader {
@@ -38,14 +66,14 @@ impl Loader {
     /// # Errors
     /// Fails if a setting is out of range, and if the data set has fewer pictures than a batch.
     pub fn training(
-        _dataset: Arc<Dataset>,
-        _augmentation: Augmentation,
-        _input: Preprocess,
-        _batch: usize,
-        _threads: usize,
-        _seed: u64,
+        dataset: Arc<Dataset>,
+        augmentation: Augmentation,
+        input: Preprocess,
+        batch: usize,
+        threads: usize,
+        seed: u64,
     ) -> Result<Self> {
-        todo!()
+        Self::shuffled(dataset, vec![augmentation], input, batch, threads, seed)
     }
 
     /// Creates a loader that varies each picture in several ways, one for each view, for self-supervised training.
@@ -55,14 +83,40 @@ impl Loader {
     /// # Errors
     /// Returns the errors of [`Loader::training`], and fails if there is no view or if one of them mixes.
     pub fn multi_view(
-        _dataset: Arc<Dataset>,
-        _views: Vec<Augmentation>,
-        _input: Preprocess,
-        _batch: usize,
-        _threads: usize,
-        _seed: u64,
+        dataset: Arc<Dataset>,
+        views: Vec<Augmentation>,
+        input: Preprocess,
+        batch: usize,
+        threads: usize,
+        seed: u64,
     ) -> Result<Self> {
-        todo!()
+        if views.is_empty() {
+            return Err(DataError::Setting { setting: "views", found: "0".into(), expected: "at least one" });
+        }
+        if views.iter().any(|view| view.mix.is_on()) {
+            let expected = "views without mixup and cutmix";
+            return Err(DataError::Setting { setting: "views", found: "a mixture".into(), expected });
+        }
+        Self::shuffled(dataset, views, input, batch, threads, seed)
+    }
+
+    fn shuffled(
+        dataset: Arc<Dataset>,
+        views: Vec<Augmentation>,
+        input: Preprocess,
+        batch: usize,
+        threads: usize,
+        seed: u64,
+    ) -> Result<Self> {
+        views.iter().try_for_each(Augmentation::validate)?;
+        if (1..=MOST_SAMPLES).contains(&batch) && dataset.len() < batch {
+            return Err(DataError::TooFewPictures {
+                found: dataset.len(),
+                expected: batch,
+                advice: "choose a smaller batch, or add pictures".into(),
+            });
+        }
+        Self::new(Plan::new(dataset, views, input, batch, Order::Shuffled { seed }), threads)
     }
 
     /// Creates a loader for evaluation: all pictures in order, prepared as `resmlp eval` prepares them.
@@ -71,45 +125,66 @@ impl Loader {
     ///
     /// # Errors
     /// Fails if a setting is out of range.
-    pub fn evaluation(_dataset: Arc<Dataset>, _input: Preprocess, _batch: usize, _threads: usize) -> Result<Self> {
-        todo!()
+    pub fn evaluation(dataset: Arc<Dataset>, input: Preprocess, batch: usize, threads: usize) -> Result<Self> {
+        Self::new(Plan::new(dataset, vec![Augmentation::none()], input, batch, Order::AsListed), threads)
+    }
+
+    fn new(plan: Plan, threads: usize) -> Result<Self> {
+        plan.input.validate().map_err(|error| DataError::Setting {
+            setting: "preprocessing",
+            found: error.to_string(),
+            expected: "values that pictures can be prepared with",
+        })?;
+        let setting =
+            |setting, found: usize, expected| DataError::Setting { setting, found: found.to_string(), expected };
+        if !(1..=MOST_SAMPLES).contains(&plan.batch) {
+            return Err(setting("batch", plan.batch, "1 to 65536 samples"));
+        }
+        if threads > MOST_THREADS {
+            return Err(setting("threads", threads, "at most 1024"));
+        }
+        Ok(Self { plan: Arc::new(plan), threads })
     }
 
     /// Makes the batches carry the pixels that were normalised, for arithmetic on whole numbers.
     ///
     /// # Errors
     /// Fails if the augmentation erases or mixes, because the images are then not what the pixels show.
-    pub fn keep_pixels(self) -> Result<Self> {
-        todo!()
+    pub fn keep_pixels(mut self) -> Result<Self> {
+        if self.plan.views.iter().any(|view| view.erasing.is_some() || view.mix.is_on()) {
+            return Err(DataError::Setting {
+                setting: "augmentation",
+                found: "erasing or mixing".into(),
+                expected: "neither of them where pixels are kept",
+            });
+        }
+        Arc::make_mut(&mut self.plan).keeps_pixels = true;
+        Ok(self)
     }
 
     /// Returns the data set.
     pub fn dataset(&self) -> &Arc<Dataset> {
-        &self.dataset
+        &self.plan.dataset
+    }
+
+    /// Returns how pictures are prepared: the input's size, mean and standard deviation.
+    pub fn input(&self) -> &Preprocess {
+        &self.plan.input
+    }
+
+    /// Returns the number of views of each sample.
+    pub fn views(&self) -> usize {
+        self.plan.views.len()
     }
 
     /// Returns the number of batches in an epoch.
     pub fn batches_per_epoch(&self) -> usize {
-        todo!()
+        self.plan.batches()
     }
 
     /// Returns the batches of an epoch from batch `first` on. Skipping batches costs nothing.
-    ///
-    /// Pictures that cannot be read when their turn comes are replaced by the next readable one of the data set.
-    pub fn epoch(&self, _epoch: u64, _first: usize) -> Batches {
-        todo!()
-    }
-}
-
-/// The batches of one epoch, in order.
-#[derive(Debug)]
-pub struct Batches {}
-
-impl Iterator for Batches {
-    type Item = Result<Batch>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        todo!()
+    pub fn epoch(&self, epoch: u64, first: usize) -> Batches {
+        Batches::new(self.plan.clone(), epoch, first, self.threads)
     }
 }
 
@@ -117,6 +192,13 @@ impl Iterator for Batches {
 ///
 /// # Panics
 /// Panics if the number of values is not that of the input.
-pub fn denormalise(_image: &[f32], _input: &Preprocess) -> Picture {
-    todo!()
+pub fn denormalise(image: &[f32], input: &Preprocess) -> Picture {
+    let [height, width] = input.image;
+    let plane = height * width;
+    assert_eq!(image.len(), 3 * plane, "the values of one image");
+    let value = |pixel: usize, c: usize| {
+        ((image[c * plane + pixel] * input.std[c] + input.mean[c]) * 255.0).round().clamp(0.0, 255.0) as u8
+    };
+    let rgb = (0..plane).flat_map(|pixel| [0, 1, 2].map(|c| value(pixel, c))).collect();
+    Picture::from_rgb(height as u32, width as u32, rgb).expect("an input of at least one pixel")
 }
