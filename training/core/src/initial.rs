@@ -1,7 +1,7 @@
 //! The parameters from which training starts.
 
-use rand_core::{RngCore, SeedableRng};
-use rand_pcg::Pcg64;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::layout::{Kind, Layout, TensorAt};
 
@@ -21,7 +21,7 @@ pub fn layer_scale(depth: usize) -> f32 {
 /// embedding is uniform within `±1 / √in`, and the classifier and all biases are zero. Affs start as the identity, and
 /// LayerScale at `scale`. The same seed gives the same parameters on every machine.
 pub fn initial(layout: &Layout, scale: f32, seed: u64) -> Vec<f32> {
-    let mut random = Pcg64::seed_from_u64(seed);
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut parameters = vec![0.0; layout.len()];
     for tensor in &layout.tensors {
         let values = &mut parameters[tensor.range.clone()];
@@ -50,6 +50,6 @@ fn bound(tensor: &TensorAt) -> f32 {
 }
 
 /// Returns a number that is uniformly distributed in `-1..1`.
-fn symmetric(random: &mut impl RngCore) -> f32 {
+fn symmetric(random: &mut impl Rng) -> f32 {
     (random.next_u32() >> 8) as f32 * (2.0 / (1 << 24) as f32) - 1.0
 }

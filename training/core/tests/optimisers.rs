@@ -107,4 +107,4 @@ fn training_starts_from_the_same_parameters_for_the_same_seed() {
 }
 
 /// The first two weights of the patch embedding for seed 7.
-const PINNED: [f32; 2] = [0.365_705_2, -0.193_528_4];
+const PINNED: [f32; 2] = [-0.415_688_28, -0.395_143_03];
