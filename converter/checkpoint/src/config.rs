@@ -26,6 +26,9 @@ pub const CONFIG: &str = "config.json";
 /// File names under which a folder may hold the weights; the first one that exists is read.
 pub const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 
+/// Key of a safetensors file's metadata that holds the text of a `config.json`.
+const KEY: &str = "config";
+
 /// Length in bytes of the longest `config.json` that is read.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
@@ -118,14 +121,18 @@ pub fn weights_in(folder: &Path) -> Result<PathBuf> {
     found.ok_or_else(|| Error::file(folder, NotACheckpoint::Folder))
 }
 
-/// Reads the `config.json` in the folder `checkpoint`, or beside the file `checkpoint`.
+/// Reads the `config.json` in the folder `checkpoint`, or inside or beside the file `checkpoint`.
 ///
-/// Returns `None` if there is no such file.
+/// A safetensors file has one inside if its metadata has the key `config`, as `resmlp-train` writes it. The function
+/// returns `None` if there is neither.
 ///
 /// # Errors
 /// Returns an error if the file cannot be read, is longer than 16 MiB, is not a JSON object, or gives a key a value of
 /// the wrong type or out of range. The error names the file and the key.
 pub fn beside(checkpoint: &Path) -> Result<Option<Config>> {
+    if let Some(text) = crate::safetensors::embedded(checkpoint, KEY)? {
+        return parse(checkpoint, text.as_bytes()).map(Some);
+    }
     let path = match checkpoint.is_dir() {
         true => checkpoint.join(CONFIG),
         false => checkpoint.with_file_name(CONFIG),
@@ -144,7 +151,13 @@ pub fn beside(checkpoint: &Path) -> Result<Option<Config>> {
 pub fn read(path: &Path) -> Result<Config> {
     let fail = |reason: ConfigReason| Error::file(path, reason);
     let bytes = crate::read_small(path, MAX_FILE_BYTES)?.ok_or_else(|| fail(ConfigReason::Long))?;
-    let json: Value = serde_json::from_slice(&bytes).map_err(|reason| fail(reason.into()))?;
+    parse(path, &bytes)
+}
+
+/// Parses a `config.json` that is in the file `path`.
+fn parse(path: &Path, bytes: &[u8]) -> Result<Config> {
+    let fail = |reason: ConfigReason| Error::file(path, reason);
+    let json: Value = serde_json::from_slice(bytes).map_err(|reason| fail(reason.into()))?;
     let object = json.as_object().ok_or_else(|| fail(ConfigReason::NotAnObject))?;
     Reader { path, object }.config()
 }
@@ -272,6 +285,22 @@ mod tests {
         assert_eq!((foreign.mean, foreign.labels, foreign.image), (None, None, None));
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(beside(folder.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_config_inside_the_weights_comes_before_one_beside_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("resmlp.safetensors");
+        let metadata = [(KEY.to_string(), r#"{"mean": [0.5, 0.25, 0.125]}"#.to_string())].into();
+        let tensors: [(&str, safetensors::tensor::TensorView); 0] = [];
+        std::fs::write(&path, safetensors::serialize(tensors, Some(metadata)).unwrap()).unwrap();
+        std::fs::write(folder.path().join(CONFIG), r#"{"mean": [0, 0, 0]}"#).unwrap();
+        let mean = beside(&path).unwrap().unwrap().mean.unwrap();
+        assert_eq!((mean.value, mean.source.as_str()), ([0.5, 0.25, 0.125], "resmlp.safetensors: mean"));
+        for damaged in ["short", "\u{8}\0\0\0\0\0\0\0notjson!", "\u{7f}\0\0\0\0\0\0\0{}"] {
+            std::fs::write(&path, damaged).unwrap();
+            assert_eq!(beside(&path).unwrap().unwrap().mean.unwrap().source, "config.json: mean");
+        }
     }
 
     #[test]

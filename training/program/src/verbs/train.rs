@@ -1,0 +1,140 @@
+//! `resmlp-train train`: from labelled pictures to a checked network.
+
+use std::path::PathBuf;
+
+use resmlp_train::course::End;
+use resmlp_train::recipe::Recipe;
+use resmlp_train::{Error, Result};
+use resmlp_train_data::{Dataset, Options};
+
+use super::flags::{AugmentationFlags, NetworkFlags, RecipeFlags};
+use super::session::{self, Manner, Outputs};
+use super::terminal;
+
+/// Largest side for which pictures of one size decide the network's input.
+const SMALL: usize = 64;
+
+/// Number of training pictures whose mean and standard deviation are measured.
+const MEASURED: usize = 4096;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Labelled pictures: a folder with a folder for each class, a .tar of one, a folder with IDX files, or a sheet
+    #[arg(value_name = "DIR")]
+    data: PathBuf,
+
+    /// Checkpoint to write
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+
+    /// Held-out pictures [default: those that the data set has, else a tenth of it]
+    #[arg(long, value_name = "DIR")]
+    val: Option<PathBuf>,
+
+    /// Share of the pictures that is held out where there is no other choice
+    #[arg(long, value_name = "X", default_value_t = 0.1)]
+    val_fraction: f64,
+
+    /// Also write the packed int8 model
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+
+    /// Also write a report with curves, examples and mistakes
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+
+    /// Threads [default: one on each core]; their number does not change the result
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+
+    /// Go on with an interrupted training; all other flags must be the same
+    #[arg(long)]
+    resume: bool,
+
+    #[command(flatten)]
+    network: NetworkFlags,
+
+    #[command(flatten)]
+    recipe: RecipeFlags,
+
+    #[command(flatten)]
+    augmentation: AugmentationFlags,
+}
+
+/// Trains as the flags say.
+pub fn execute(args: &Args, json: bool) -> Result<End> {
+    let sets = open(args)?;
+    let side = args.network.image.map_or_else(|| natural_side(&sets.0), Ok)?;
+    let mut recipe = Recipe::new(args.network.sizes(side), side);
+    args.recipe.apply(&mut recipe)?;
+    args.augmentation.apply(&mut recipe);
+    (recipe.preprocess.mean, recipe.preprocess.std) = statistics(&sets.0)?;
+    let outputs = Outputs {
+        checkpoint: &args.output,
+        model: args.model.as_deref(),
+        report: args.report.as_deref(),
+    };
+    let manner = Manner { threads: args.threads.map(usize::from), resume: args.resume, json };
+    session::run(sets, &recipe, &outputs, &manner)
+}
+
+/// Returns the training pictures and the held-out pictures.
+fn open(args: &Args) -> Result<(Dataset, Option<Dataset>)> {
+    let options = Options::default();
+    let (training, own) = Dataset::open_parts(&args.data, &options)?;
+    match (&args.val, own) {
+        (Some(path), _) => {
+            let held_out = Dataset::open(path, &options)?.with_classes_of(&training)?;
+            Ok((training, Some(held_out)))
+        }
+        (None, Some(own)) => Ok((training, Some(own))),
+        (None, None) => {
+            let (training, held_out) = training.split(args.val_fraction, 0)?;
+            terminal::note(&format!(
+                "{} of {} pictures are held out; --val DIR chooses others",
+                held_out.len(),
+                training.len() + held_out.len()
+            ));
+            Ok((training, Some(held_out)))
+        }
+    }
+}
+
+/// Returns the side of square pictures that all have one small size, and 224 for all others.
+fn natural_side(dataset: &Dataset) -> Result<usize> {
+    let mut common = None;
+    for index in 0..dataset.len() {
+        let picture = dataset.picture(index)?;
+        let side = picture.width() as usize;
+        let fits = picture.width() == picture.height() && side <= SMALL && *common.get_or_insert(side) == side;
+        if !fits {
+            return Ok(224);
+        }
+    }
+    common.ok_or_else(|| Error::Usage("the data set has no picture".into()))
+}
+
+/// Returns the mean and the standard deviation of red, green and blue over training pictures, for pixels from 0 to 1,
+/// rounded to four digits.
+pub fn statistics(dataset: &Dataset) -> Result<([f32; 3], [f32; 3])> {
+    let count = dataset.len().min(MEASURED);
+    // Sums of whole numbers are exact, so their order does not matter.
+    let (mut sums, mut squares, mut pixels) = ([0u64; 3], [0u64; 3], 0u64);
+    for i in 0..count {
+        let picture = dataset.picture(i * dataset.len() / count)?;
+        for pixel in picture.rgb().chunks_exact(3) {
+            for (c, &value) in pixel.iter().enumerate() {
+                sums[c] += u64::from(value);
+                squares[c] += u64::from(value) * u64::from(value);
+            }
+        }
+        pixels += picture.rgb().len() as u64 / 3;
+    }
+    let rounded = |x: f64| ((x * 1e4).round() / 1e4) as f32;
+    let mean = sums.map(|sum| sum as f64 / pixels as f64);
+    let deviation = |c: usize| (squares[c] as f64 / pixels as f64 - mean[c] * mean[c]).max(0.0).sqrt() / 255.0;
+    // A channel that is the same everywhere has no deviation to divide by.
+    let std = [0, 1, 2].map(|c| rounded(deviation(c)).max(1e-2));
+    Ok((mean.map(|mean| rounded(mean / 255.0)), std))
+}
+
