@@ -323,3 +323,29 @@ fn sheets_that_do_not_fit_their_description_are_refused() {
     assert_eq!(training.class_sizes(), [3, 1]);
     assert!(held_out.is_none());
 }
+
+#[test]
+fn an_archive_that_is_cut_off_is_refused() {
+    let temporary = tempfile::tempdir().unwrap();
+    let path = temporary.path().join("animals.tar");
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, grey) in [("cat/1.png", 1), ("cat/2.png", 2), ("dog/3.png", 3), ("dog/4.png", 4)] {
+        let bytes = png(300, 300, grey);
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        builder.append_data(&mut header, name, bytes.as_slice()).unwrap();
+    }
+    let whole = builder.into_inner().unwrap();
+    for length in (0..=whole.len()).rev().step_by(64) {
+        fs::write(&path, &whole[..length]).unwrap();
+        // Either one of the two blocks of zeros at the end is enough.
+        if length >= whole.len() - 512 {
+            assert_eq!(open(&path).unwrap().len(), 4);
+        } else {
+            let message = message(open(&path));
+            assert!(message.contains("cannot be read as a tar archive"), "{length} bytes: {message}");
+        }
+    }
+}
