@@ -261,17 +261,29 @@ fn damaged_idx_files_are_refused_by_name() {
     assert!(message(open(folder)).contains("expected the file train-labels-idx1-ubyte or"));
 }
 
-/// Opens Debian's Fashion-MNIST (package `dataset-fashion-mnist`) where it is installed.
 #[test]
+#[ignore = "needs Fashion-MNIST: apt-get install dataset-fashion-mnist"]
 fn fashion_mnist_is_read() {
     let folder = Path::new("/usr/share/datasets/fashion-mnist");
-    if !folder.is_dir() {
-        println!("skipped: fashion_mnist_is_read (needs the Debian package dataset-fashion-mnist)");
-        return;
-    }
     let (training, held_out) = Dataset::open_parts(folder, &Options::default()).unwrap();
     assert_eq!(training.class_sizes(), [6000; 10]);
     assert_eq!(held_out.unwrap().class_sizes(), [1000; 10]);
+}
+
+/// Opens the training pictures of CIFAR-10, in the folder that the variable `RESMLP_SHARED` names.
+#[test]
+#[ignore = "needs the shared data: set RESMLP_SHARED"]
+fn the_archive_of_cifar10_is_read() {
+    let shared = PathBuf::from(std::env::var_os("RESMLP_SHARED").expect("RESMLP_SHARED names a folder"));
+    let dataset = open(&shared.join("data/cifar10/train.tar")).unwrap();
+    assert_eq!(dataset.class_sizes(), [5000; 10]);
+    assert_eq!((dataset.class_names()[0].as_str(), dataset.class_names()[9].as_str()), ("airplane", "truck"));
+    assert!(dataset.skipped().is_empty() && dataset.warnings().is_empty());
+    assert!(dataset.name(50).ends_with("train.tar:train/airplane/0050.jpg"), "{}", dataset.name(50));
+    // A folder of some of the pictures has the same classes.
+    let calibration = open(&shared.join("data/cifar10/calibration")).unwrap();
+    assert_eq!(calibration.class_names(), dataset.class_names());
+    assert_eq!(calibration.class_sizes(), [100; 10]);
 }
 
 #[test]
@@ -322,6 +334,11 @@ fn sheets_that_do_not_fit_their_description_are_refused() {
     let (training, held_out) = Dataset::open_parts(&description, &Options::default()).unwrap();
     assert_eq!(training.class_sizes(), [3, 1]);
     assert!(held_out.is_none());
+
+    // Many tiny pictures take more memory than their pixels do.
+    let little = Options { memory: 1000, ..Options::default() };
+    let message = message(Dataset::open(&description, &little));
+    assert!(message.contains("bytes of memory, expected at most 1000"), "{message}");
 }
 
 #[test]
