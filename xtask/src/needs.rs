@@ -30,6 +30,9 @@ pub enum Need {
     OtherStep,
 }
 
+/// The folder of Debian's package `dataset-fashion-mnist`.
+const FASHION_MNIST: &str = "/usr/share/datasets/fashion-mnist";
+
 /// Looks for the need that the reason of an `#[ignore]` names. A reason that names none of these needs is missing.
 pub fn look_for(reason: &str) -> Need {
     let named = reason.strip_prefix("needs ").unwrap_or_default();
@@ -38,6 +41,7 @@ pub fn look_for(reason: &str) -> Need {
         "an ssh server" => ssh_server(),
         "mtools and dosfstools" => fat_tools(),
         "a browser" => browser(),
+        "Fashion-MNIST" => present_if(Path::new(FASHION_MNIST).is_dir()),
         "performance counters" => Need::AskTheTest,
         "an emulated board" => Need::OtherStep,
         _ => Need::Missing,

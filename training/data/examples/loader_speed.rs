@@ -32,7 +32,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("RandAugment alone", Augmentation { randaugment: small.randaugment, ..Augmentation::none() }),
         ("erasing alone", Augmentation { erasing: small.erasing, ..Augmentation::none() }),
         ("mixing alone", Augmentation { mix: small.mix, ..Augmentation::none() }),
-        ("mixing of each sample alone", Augmentation { mix: Mix { elementwise: true, ..small.mix }, ..Augmentation::none() }),
+        (
+            "mixing of each sample alone",
+            Augmentation { mix: Mix { elementwise: true, ..small.mix }, ..Augmentation::none() },
+        ),
         ("all for small pictures", small),
         ("all of the paper", Augmentation::paper()),
     ];

@@ -7,6 +7,7 @@ pub mod crop;
 pub mod erase;
 pub mod geometry;
 pub mod mix;
+mod notation;
 pub mod randaugment;
 mod validate;
 mod vary;

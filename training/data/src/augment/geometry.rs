@@ -184,7 +184,11 @@ fn bicubic(source: &Source, x: f64, y: f64) -> [u8; 3] {
     let (left, top) = (floor(x), floor(y));
     let (dx, dy) = (x - left as f64, y - top as f64);
     let columns = [-1, 0, 1, 2].map(|step| source.column(left + step));
+    // Without a fraction, the polynomial is the value of the second pixel or row exactly.
     let across = |row: &[[u8; 3]]| {
+        if dx == 0.0 {
+            return row[columns[1]].map(f64::from);
+        }
         let pixels = columns.map(|column| row[column]);
         [0, 1, 2].map(|c| {
             // The differences of whole numbers are exact, so they may be computed as whole numbers.
@@ -193,7 +197,6 @@ fn bicubic(source: &Source, x: f64, y: f64) -> [u8; 3] {
             p1 + dx * (p2 + dx * (p3 + dx * p4))
         })
     };
-    // Without a fraction, the polynomial is the second row's value exactly.
     if dy == 0.0 {
         return across(source.row(top)).map(|value| value as u8);
     }

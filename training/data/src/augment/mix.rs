@@ -6,9 +6,9 @@ use super::Mix;
 use super::crop::Rectangle;
 use crate::random::Random;
 
-/// How one sample, or a whole batch, is mixed.
+/// How a sample is mixed with its partner.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Mixture {
+pub enum Mixture {
     /// The sample stays as it is.
     Alone,
     /// The weight of the sample; its partner has the rest.
@@ -18,6 +18,13 @@ enum Mixture {
 }
 
 impl Mixture {
+    /// Creates a mixture that shows `part` of the partner. The label's weight is the share of the sample's own area,
+    /// also where the border has cut the part off.
+    pub fn paste(part: Rectangle, size: [usize; 2]) -> Self {
+        let area = f64::from(part.height) * f64::from(part.width);
+        Self::Paste(part, (1.0 - area / (size[0] as f64 * size[1] as f64)) as f32)
+    }
+
     /// Returns the weight of the sample's label.
     fn weight(self) -> f32 {
         match self {
@@ -43,16 +50,14 @@ impl Mix {
         if !paste {
             return Mixture::Blend(weight as f32);
         }
-        let part = pasted_part(random, weight, size);
-        let area = f64::from(part.height) * f64::from(part.width);
-        // Where the border cuts the part off, the label follows what is left of it.
-        Mixture::Paste(part, (1.0 - area / (size[0] as f64 * size[1] as f64)) as f32)
+        Mixture::paste(pasted_part(weight, size.map(|side| random.below(side as u32)), size), size)
     }
 
-    /// Mixes the images `[batch, 3, height, width]` and the targets `[batch, classes]` of a batch.
+    /// Draws mixtures for the images `[batch, 3, height, width]` and the targets `[batch, classes]` of a batch, and
+    /// mixes them.
     ///
     /// # Panics
-    /// Panics if the lists have no whole number of samples, or different numbers.
+    /// Panics if the two lists have different numbers of samples.
     pub fn apply(
         &self,
         random: &mut Random,
@@ -64,35 +69,42 @@ impl Mix {
         if !self.is_on() {
             return;
         }
-        let length = 3 * size[0] * size[1];
-        let batch = images.len() / length;
-        assert!(images.len() == batch * length && targets.len() == batch * classes, "lists of whole samples");
+        let batch = targets.len() / classes;
         let shared = if self.elementwise { None } else { Some(self.draw(random, size)) };
         let mixtures: Vec<Mixture> = (0..batch).map(|_| shared.unwrap_or_else(|| self.draw(random, size))).collect();
-        // The middle sample of an odd batch would be its own partner and stays as it is.
-        for first in 0..batch / 2 {
-            let second = batch - 1 - first;
-            let pair = [mixtures[first], mixtures[second]];
-            let (a, b) = two(images, length, first, second);
-            mix_images(a, b, pair, size);
-            let (a, b) = two(targets, classes, first, second);
-            blend(a, b, pair.map(Mixture::weight));
-        }
+        mix(&mixtures, images, size, targets, classes);
     }
 }
 
-/// Draws the part of a picture that cutmix pastes: timm's `rand_bbox`. Its area is a share of `1 - weight`, less what
-/// the border cuts off.
-fn pasted_part(random: &mut Random, weight: f64, size: [usize; 2]) -> Rectangle {
+/// Mixes the images `[batch, 3, height, width]` and the targets `[batch, classes]` of a batch, each sample as its
+/// mixture says. The middle sample of an odd batch would be its own partner and stays as it is.
+///
+/// # Panics
+/// Panics if the lists do not have as many samples as there are mixtures.
+pub fn mix(mixtures: &[Mixture], images: &mut [f32], size: [usize; 2], targets: &mut [f32], classes: usize) {
+    let (batch, length) = (mixtures.len(), 3 * size[0] * size[1]);
+    assert!(images.len() == batch * length && targets.len() == batch * classes, "a mixture for each sample");
+    for first in 0..batch / 2 {
+        let second = batch - 1 - first;
+        let pair = [mixtures[first], mixtures[second]];
+        let (a, b) = two(images, length, first, second);
+        mix_images(a, b, pair, size);
+        let (a, b) = two(targets, classes, first, second);
+        blend(a, b, pair.map(Mixture::weight));
+    }
+}
+
+/// Returns the part of a picture that cutmix pastes around a centre: timm's `rand_bbox`. Its area is a share of
+/// `1 - weight`, less what the border cuts off.
+pub fn pasted_part(weight: f64, centre: [u32; 2], size: [usize; 2]) -> Rectangle {
     let ratio = (1.0 - weight).sqrt();
-    let [rows, columns] = size.map(|side| {
+    let span = |centre: u32, side: usize| {
         let length = (side as f64 * ratio) as u32;
-        let centre = random.below(side as u32);
         let first = centre.saturating_sub(length / 2);
-        let end = (centre + length.div_ceil(2)).min(side as u32);
-        (first, end - first)
-    });
-    Rectangle { top: rows.0, left: columns.0, height: rows.1, width: columns.1 }
+        (first, (centre + length.div_ceil(2)).min(side as u32) - first)
+    };
+    let ((top, height), (left, width)) = (span(centre[0], size[0]), span(centre[1], size[1]));
+    Rectangle { top, left, height, width }
 }
 
 /// Returns items `first` and `second` > `first` of a list of items of `length` values.

@@ -15,6 +15,9 @@ use crate::error::{DataError, Result};
 /// Number of pictures that are decoded before their memory is counted.
 const CHUNK: usize = 512;
 
+/// Bytes of memory that a picture takes at most beside its pixels: its entry, its name, and its place in the list.
+pub const OVERHEAD: u64 = 512;
+
 /// A picture.
 #[derive(Debug)]
 pub struct Entry {
@@ -116,12 +119,13 @@ impl Entry {
         Ok(())
     }
 
-    /// Returns the bytes of memory that the pixels take.
+    /// Returns the bytes of memory that the picture takes.
     fn bytes(&self) -> u64 {
-        match &self.memory {
-            Memory::Nothing => 0,
-            Memory::Original(picture) | Memory::Smaller(picture) => picture.rgb().len() as u64,
-        }
+        OVERHEAD
+            + match &self.memory {
+                Memory::Nothing => 0,
+                Memory::Original(picture) | Memory::Smaller(picture) => picture.rgb().len() as u64,
+            }
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::GzDecoder;
 use resmlp_picture::Picture;
 
-use super::entry::Entry;
+use super::entry::{Entry, OVERHEAD};
 use super::{Found, Options, Parts, require_memory};
 use crate::error::{DataError, Result};
 
@@ -90,7 +90,7 @@ fn read_part(path: &Path, options: &Options) -> Result<Found> {
         return Err(DataError::format(path, message));
     }
     let pixels = u64::from(height) * u64::from(width);
-    require_memory(path, u64::from(count).saturating_mul(3 * pixels), options)?;
+    require_memory(path, u64::from(count).saturating_mul(3 * pixels + OVERHEAD), options)?;
     let label_path = labels_beside(path)?;
     let mut labels = Idx::open(&label_path, LABELS)?;
     let labelled = labels.dimension()?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use resmlp_picture::Picture;
 use serde::Deserialize;
 
-use super::entry::Entry;
+use super::entry::{Entry, OVERHEAD};
 use super::{Found, Options, Parts, require_memory};
 use crate::error::{DataError, Result};
 
@@ -82,7 +82,7 @@ impl Description {
     fn bytes(&self) -> u64 {
         let count: u64 = self.classes.iter().map(|class| u64::from(class.count)).sum();
         let [height, width] = self.picture.map(u64::from);
-        count.saturating_mul(3 * height * width)
+        count.saturating_mul(3 * height * width + OVERHEAD)
     }
 
     /// Cuts the sheet into its pictures.

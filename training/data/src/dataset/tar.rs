@@ -13,6 +13,9 @@ use crate::error::{DataError, Result};
 /// Endings of the names of picture files that can be decoded.
 const ENDINGS: [&str; 6] = ["jpg", "jpeg", "jpe", "jfif", "png", "bmp"];
 
+/// Length of a block of an archive, in bytes.
+const BLOCK: u64 = 512;
+
 /// A picture file in the archive.
 struct Member {
     /// The names of the folders that contain the file, and its own.
@@ -26,7 +29,10 @@ struct Member {
 pub fn find(path: &Path, options: &Options) -> Result<Parts> {
     let file = resmlp_files::open(path).map_err(|error| DataError::io(path, error))?;
     let mut members = list(&file).map_err(|error| {
-        DataError::format(path, format!("cannot be read as a tar archive ({error}); expected one without compression"))
+        DataError::format(
+            path,
+            format!("cannot be read as a tar archive ({error}); expected a whole one without compression"),
+        )
     })?;
     if members.is_empty() {
         return Err(DataError::format(path, "no picture files in it, expected .jpg, .png or .bmp files"));
@@ -50,10 +56,17 @@ pub fn find(path: &Path, options: &Options) -> Result<Parts> {
 }
 
 /// Lists the picture files of an archive without reading them.
+///
+/// # Errors
+/// Fails if the archive is damaged or cut off. A download that was interrupted between two files would otherwise be a
+/// smaller data set.
 fn list(file: &File) -> std::io::Result<Vec<Member>> {
     let mut members = Vec::new();
+    let mut end = 0;
     for entry in tar::Archive::new(file).entries_with_seek()? {
         let entry = entry?;
+        let last = entry.raw_file_position().saturating_add(entry.size());
+        end = last.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX);
         let path = entry.path()?;
         let path: Vec<String> = path
             .components()
@@ -65,6 +78,10 @@ fn list(file: &File) -> std::io::Result<Vec<Member>> {
         if entry.header().entry_type().is_file() && is_picture(&path) {
             members.push(Member { path, start: entry.raw_file_position(), length: entry.size() });
         }
+    }
+    // An archive ends with blocks of zeros.
+    if file.metadata()?.len() < end.saturating_add(BLOCK) {
+        return Err(std::io::Error::other("it is cut off, because the mark of its end is missing"));
     }
     Ok(members)
 }
