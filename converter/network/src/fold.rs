@@ -9,7 +9,7 @@
 //!   Where `A` leaves a sane range, the stored stream is rescaled explicitly and `A` starts again from 1.
 
 use crate::activation::Activation;
-use crate::network::{Affine, AffinePlacement, Linear, Matrix, Network};
+use crate::network::{Affine, AffinePlacement, Dialect, Linear, Matrix, Network};
 
 /// Range of |A|. Outside of it the stored stream would be ill-conditioned, so the channel keeps an explicit scale.
 const SANE: std::ops::RangeInclusive<f64> = 1e-3..=1e3;
@@ -134,6 +134,34 @@ pub fn fold(network: &Network, mean: [f32; 3], std: [f32; 3]) -> FoldedNetwork {
     let stem = fold_pixels(&network.stem, network.patch, mean, std);
     let Network { image, patch, activation, .. } = *network;
     FoldedNetwork { image, patch, stem, activation, blocks, head }
+}
+
+/// Returns the network that computes the same function with its Affs inside the branches.
+///
+/// An Aff on the residual stream only changes how the stream is read and how results are added to it, so a branch's Aff
+/// and LayerScale can do the same. The function returns `None` where a channel's scale leaves the sane range, and
+/// `network` itself where its Affs are inside the branches already.
+pub fn to_branch(network: &Network) -> Option<Network> {
+    let mut stream = Stream::new(network.placement, network.dim());
+    let mut result = network.clone();
+    let mut half_block = |affine: &mut Affine| -> HalfBlock {
+        let half = stream.half_block(affine);
+        *affine = Affine { alpha: single(&half.input), beta: single(&half.shift) };
+        half
+    };
+    let scaled = |gamma: &mut [f32], half: HalfBlock| {
+        gamma.iter_mut().zip(&half.output).for_each(|(gamma, &output)| *gamma = (f64::from(*gamma) * output) as f32);
+        half.keep.iter().all(|&keep| keep == 1.0).then_some(())
+    };
+    for block in &mut result.blocks {
+        scaled(&mut block.mix_scale, half_block(&mut block.mix_affine))?;
+        scaled(&mut block.mlp_scale, half_block(&mut block.mlp_affine))?;
+    }
+    // Nothing is added to the stream behind the last Aff, so it does not matter how it would be scaled.
+    half_block(&mut result.final_affine);
+    result.placement = AffinePlacement::Branch;
+    result.dialect = if network.placement == AffinePlacement::Branch { network.dialect } else { Dialect::Timm };
+    Some(result)
 }
 
 /// The relation of the true residual stream to the stored one: the true stream is `scale ⊙ y + shift`.

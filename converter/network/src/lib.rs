@@ -19,6 +19,6 @@ mod network;
 mod stages;
 
 pub use activation::Activation;
-pub use fold::{FoldedBlock, FoldedNetwork, Head, fold};
+pub use fold::{FoldedBlock, FoldedNetwork, Head, fold, to_branch};
 pub use network::{Affine, AffinePlacement, Block, Dialect, LengthError, Linear, Matrix, Network};
 pub use stages::{mix_stage, mlp_stage, stage_names};

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use resmlp_network::{Affine, AffinePlacement, Network};
-use resmlp_network::{FoldedNetwork, Head, fold};
+use resmlp_network::{FoldedNetwork, Head, fold, to_branch};
 use resmlp_picture::Preprocess;
 use resmlp_testing::{Evaluated, Random, Shape, activate, apply, evaluate};
 
@@ -147,6 +147,29 @@ proptest! {
             }
             prop_assert_eq!(network.explicit_scales(), 0);
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(resmlp_testing::cases(500))]
+
+    #[test]
+    fn affs_on_the_stream_move_into_the_branches(shape in shapes(), hard: bool, seed: u64) {
+        let (network, picture, preprocess) = case(&shape, AffinePlacement::Stream, hard, seed);
+        let pixels = preprocess.normalise(&picture);
+        let expected = evaluate(&network, &pixels);
+        match to_branch(&network) {
+            Some(branch) => {
+                prop_assert_eq!(branch.placement, AffinePlacement::Branch);
+                let tolerance = if hard { 1e-4 } else { 5e-6 };
+                let found = evaluate(&branch, &pixels);
+                let error = difference(found.logits, &expected.logits, range(&network, &expected));
+                prop_assert!(error <= tolerance, "{error:e}");
+            }
+            None => prop_assert!(fold(&network, preprocess.mean, preprocess.std).explicit_scales() > 0),
+        }
+        let (branch, _, _) = case(&shape, AffinePlacement::Branch, hard, seed);
+        prop_assert_eq!(to_branch(&branch).as_ref(), Some(&branch));
     }
 }
 

@@ -23,6 +23,7 @@ mod loss;
 mod matrix;
 mod mean;
 pub mod optimiser;
+mod regrid;
 mod schedule;
 mod workspace;
 
@@ -31,4 +32,5 @@ pub use initial::{initial, layer_scale};
 pub use layout::{AffineAt, BlockAt, Kind, Layout, LinearAt, Shape, ShapeError, TensorAt};
 pub use loss::{cross_entropy, softened};
 pub use mean::Mean;
+pub use regrid::regrid;
 pub use schedule::Schedule;

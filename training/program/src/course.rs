@@ -100,7 +100,7 @@ impl Course<'_> {
             saved: self.saved.to_path_buf(),
         })?;
         let rate = schedule.at(progress.updates);
-        state.optimiser.update(trainer.layout(), &mut state.parameters, gradient, rate, |_| false);
+        state.optimiser.update(trainer.layout(), &mut state.parameters, gradient, rate, |name| recipe.is_frozen(name));
         progress.updates += 1;
         progress.batch += 1;
         progress.loss += loss;

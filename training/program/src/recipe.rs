@@ -39,6 +39,10 @@ pub struct Recipe {
     pub layer_scale: f32,
     /// Number from which everything random follows.
     pub seed: u64,
+    /// Beginnings of the names of tensors that stay as they are.
+    pub frozen: Vec<String>,
+    /// CRC-32 of the parameters from which fine-tuning starts; `null` where training starts from random ones.
+    pub start: Option<u32>,
 }
 
 /// The sizes of a network.
@@ -92,6 +96,8 @@ impl Recipe {
             drop_path: if network.depth > 8 { 0.1 } else { 0.0 },
             layer_scale: layer_scale(network.depth),
             seed: 0,
+            frozen: vec![],
+            start: None,
         }
     }
 
@@ -108,6 +114,11 @@ impl Recipe {
             activation: Activation::Gelu,
             placement: AffinePlacement::Branch,
         }
+    }
+
+    /// Tells whether a tensor stays as it is.
+    pub fn is_frozen(&self, name: &str) -> bool {
+        self.frozen.iter().any(|start| name.starts_with(start))
     }
 
     /// Returns the optimiser's settings.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use resmlp_cli::output;
 use resmlp_train_core::optimiser::Optimiser;
-use resmlp_train_core::{Layout, Mean, initial};
+use resmlp_train_core::{Layout, Mean};
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
@@ -71,13 +71,8 @@ struct Saved {
 }
 
 impl State {
-    /// Returns the state at the start of a training.
-    pub fn new(recipe: &Recipe, layout: &Layout) -> Self {
-        Self::from_parameters(recipe, layout, initial(layout, recipe.layer_scale, recipe.seed))
-    }
-
     /// Returns the state at the start of a training from these parameters.
-    pub fn from_parameters(recipe: &Recipe, layout: &Layout, parameters: Vec<f32>) -> Self {
+    pub fn new(recipe: &Recipe, layout: &Layout, parameters: Vec<f32>) -> Self {
         let mean = Mean::new(&parameters, recipe.mean);
         let optimiser = Optimiser::new(recipe.settings(), layout);
         Self { parameters, mean, optimiser, progress: Progress::default() }
@@ -115,7 +110,7 @@ impl State {
             return Err(fail("the training's classes are others than the data set's; expected the same data set".into()));
         }
         let file = SafeTensors::deserialize(&bytes).map_err(|e| fail(format!("{e}; {expected}")))?;
-        let mut state = Self::from_parameters(recipe, layout, vec![0.0; layout.len()]);
+        let mut state = Self::new(recipe, layout, vec![0.0; layout.len()]);
         for (name, to) in state.tensors_mut() {
             let view = file.tensor(name).map_err(|e| fail(format!("{e}; {expected}")))?;
             if view.dtype() != Dtype::F32 || view.data().len() != 4 * to.len() {

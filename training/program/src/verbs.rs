@@ -4,6 +4,9 @@
 //! exit code is 0 for success, 1 for an error, 2 for a command line that cannot be followed, and 130 where Ctrl-C ended
 //! the training early.
 
+mod demo;
+mod files;
+mod finetune;
 mod flags;
 mod session;
 mod terminal;
@@ -30,6 +33,10 @@ struct Cli {
 enum Verb {
     /// Train a network on labelled pictures, check it, and pack it
     Train(Box<train::Args>),
+    /// Go on training a checkpoint, with other classes or pictures of another size if need be
+    Finetune(Box<finetune::Args>),
+    /// Train on the handwritten digits that come with the source code, pack the network, and check it
+    Demo(demo::Args),
 }
 
 /// Parses the command line and does what it says.
@@ -37,6 +44,8 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match &cli.verb {
         Verb::Train(args) => train::execute(args, cli.json),
+        Verb::Finetune(args) => finetune::execute(args, cli.json),
+        Verb::Demo(args) => demo::execute(args, cli.json),
     };
     match outcome {
         Ok(resmlp_train::course::End::Complete) => ExitCode::SUCCESS,

@@ -12,7 +12,7 @@ use resmlp_train::finish::{Finished, Trained, finish};
 use resmlp_train::recipe::Recipe;
 use resmlp_train::state::{self, Epoch, State};
 use resmlp_train::{Error, Result, checkpoint, report};
-use resmlp_train_core::{Layout, Trainer};
+use resmlp_train_core::{Layout, Trainer, initial};
 use resmlp_train_data::{Dataset, Loader};
 use serde::Serialize;
 
@@ -29,6 +29,28 @@ pub struct Outputs<'a> {
     pub model: Option<&'a Path>,
     /// Report to write, if one is wanted.
     pub report: Option<&'a Path>,
+}
+
+/// Where a training starts.
+pub struct Start {
+    /// Place of every tensor in the parameters.
+    pub layout: Layout,
+    /// The first parameters.
+    pub parameters: Vec<f32>,
+}
+
+impl Start {
+    /// Returns random parameters of the recipe's shape.
+    ///
+    /// # Errors
+    /// Returns an error where no network has this shape.
+    pub fn random(recipe: &Recipe, classes: usize) -> Result<Self> {
+        let shape = recipe.shape(classes);
+        shape.check()?;
+        let layout = Layout::new(shape);
+        let parameters = initial(&layout, recipe.layer_scale, recipe.seed);
+        Ok(Self { layout, parameters })
+    }
 }
 
 /// How a training is run. None of this changes its result.
@@ -73,6 +95,7 @@ struct Outcome<'a> {
 pub fn run(
     (training, held_out): (Dataset, Option<Dataset>),
     recipe: &Recipe,
+    start: Start,
     outputs: &Outputs,
     manner: &Manner,
 ) -> Result<End> {
@@ -81,9 +104,7 @@ pub fn run(
         output::check(path, &[])?;
     }
     let threads = start_threads(manner.threads)?;
-    let shape = recipe.shape(training.class_names().len());
-    shape.check()?;
-    let layout = Layout::new(shape);
+    let Start { layout, parameters } = start;
     let (training, held_out) = (Arc::new(training), held_out.map(Arc::new));
     training.warnings().iter().for_each(|warning| terminal::warning(warning));
     training.skipped().iter().for_each(|s| terminal::warning(&format!("{}: skipped: {}", s.name, s.reason)));
@@ -94,7 +115,7 @@ pub fn run(
 
     let state = match manner.resume {
         true => State::load(&saved, recipe, training.class_names(), &layout)?,
-        false => State::new(recipe, &layout),
+        false => State::new(recipe, &layout, parameters),
     };
     let started = state.progress.updates;
     let trainer = Trainer::new(layout.clone());

@@ -1,15 +1,13 @@
 //! `resmlp-train train`: from labelled pictures to a checked network.
 
-use std::path::PathBuf;
-
 use resmlp_train::course::End;
 use resmlp_train::recipe::Recipe;
 use resmlp_train::{Error, Result};
-use resmlp_train_data::{Dataset, Options};
+use resmlp_train_data::Dataset;
 
+use super::files::{DataFlags, OutputFlags};
 use super::flags::{AugmentationFlags, NetworkFlags, RecipeFlags};
-use super::session::{self, Manner, Outputs};
-use super::terminal;
+use super::session::{self, Start};
 
 /// Largest side for which pictures of one size decide the network's input.
 const SMALL: usize = 64;
@@ -19,37 +17,11 @@ const MEASURED: usize = 4096;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Labelled pictures: a folder with a folder for each class, a .tar of one, a folder with IDX files, or a sheet
-    #[arg(value_name = "DIR")]
-    data: PathBuf,
+    #[command(flatten)]
+    data: DataFlags,
 
-    /// Checkpoint to write
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
-
-    /// Held-out pictures [default: those that the data set has, else a tenth of it]
-    #[arg(long, value_name = "DIR")]
-    val: Option<PathBuf>,
-
-    /// Share of the pictures that is held out where there is no other choice
-    #[arg(long, value_name = "X", default_value_t = 0.1)]
-    val_fraction: f64,
-
-    /// Also write the packed int8 model
-    #[arg(long, value_name = "FILE")]
-    model: Option<PathBuf>,
-
-    /// Also write a report with curves, examples and mistakes
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
-
-    /// Threads [default: one on each core]; their number does not change the result
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
-
-    /// Go on with an interrupted training; all other flags must be the same
-    #[arg(long)]
-    resume: bool,
+    #[command(flatten)]
+    outputs: OutputFlags,
 
     #[command(flatten)]
     network: NetworkFlags,
@@ -63,41 +35,14 @@ pub struct Args {
 
 /// Trains as the flags say.
 pub fn execute(args: &Args, json: bool) -> Result<End> {
-    let sets = open(args)?;
+    let sets = args.data.open()?;
     let side = args.network.image.map_or_else(|| natural_side(&sets.0), Ok)?;
     let mut recipe = Recipe::new(args.network.sizes(side), side);
     args.recipe.apply(&mut recipe)?;
     args.augmentation.apply(&mut recipe);
     (recipe.preprocess.mean, recipe.preprocess.std) = statistics(&sets.0)?;
-    let outputs = Outputs {
-        checkpoint: &args.output,
-        model: args.model.as_deref(),
-        report: args.report.as_deref(),
-    };
-    let manner = Manner { threads: args.threads.map(usize::from), resume: args.resume, json };
-    session::run(sets, &recipe, &outputs, &manner)
-}
-
-/// Returns the training pictures and the held-out pictures.
-fn open(args: &Args) -> Result<(Dataset, Option<Dataset>)> {
-    let options = Options::default();
-    let (training, own) = Dataset::open_parts(&args.data, &options)?;
-    match (&args.val, own) {
-        (Some(path), _) => {
-            let held_out = Dataset::open(path, &options)?.with_classes_of(&training)?;
-            Ok((training, Some(held_out)))
-        }
-        (None, Some(own)) => Ok((training, Some(own))),
-        (None, None) => {
-            let (training, held_out) = training.split(args.val_fraction, 0)?;
-            terminal::note(&format!(
-                "{} of {} pictures are held out; --val DIR chooses others",
-                held_out.len(),
-                training.len() + held_out.len()
-            ));
-            Ok((training, Some(held_out)))
-        }
-    }
+    let start = Start::random(&recipe, sets.0.class_names().len())?;
+    session::run(sets, &recipe, start, &args.outputs.outputs(), &args.outputs.manner(json))
 }
 
 /// Returns the side of square pictures that all have one small size, and 224 for all others.
