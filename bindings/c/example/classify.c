@@ -58,8 +58,8 @@ static void *allocate(size_t length) {
   return memory;
 }
 
-/* Reads a file to an address that is a multiple of RESMLP_ALIGNMENT. The memory is never freed, because the program needs
- * it until its end. */
+/* Reads a file to an address that is a multiple of RESMLP_ALIGNMENT. The memory is never freed, because the program
+ * needs it until its end. */
 static uint8_t *read_file(const char *path, size_t *length) {
   FILE *file = fopen(path, "rb");
   if (file == NULL || fseek(file, 0, SEEK_END) != 0 || ftell(file) < 0) {

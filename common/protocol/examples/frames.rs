@@ -1,7 +1,7 @@
 //! Writes and reads frames, for tests that use files instead of a serial line.
 //!
 //! ```text
-//! frames encode [PICTURE]…    writes a hello and pictures to standard output; a picture is a file of height × width × RGB bytes
+//! frames encode [PICTURE]…    writes a hello and pictures, files of height × width × RGB bytes, to standard output
 //! frames decode               reads frames from standard input and prints each on a line
 //! ```
 

@@ -15,20 +15,25 @@
 //! | 0 | 4 | the magic bytes `A7 52 4D 4C`; the first of them never occurs in ASCII text |
 //! | 4 | 4 | u32: kind |
 //! | 8 | 4 | u32: length *n* of the payload |
-//! | 12 | 4 | u32: CRC-32 (as in zlib) of the 12 bytes before, so that a receiver never waits for a payload of a damaged length |
+//! | 12 | 4 | u32: CRC-32 (as in zlib) of the 12 bytes before |
 //! | 16 | *n* | payload |
 //! | 16 + *n* | 4 | u32: CRC-32 of the 12 bytes at offset 0 and the payload |
 //!
-//! # Kinds and their payloads
-//! A *text* is a u32, its length in bytes, and then as many bytes of UTF-8.
+//! The first checksum spares a receiver from waiting for a payload whose length is damaged.
 //!
-//! | kind | | sent by | payload |
-//! |---|---|---|---|
-//! | 1 | hello | PC | empty; the reply is *info* |
-//! | 2 | picture | PC | height × width × 3 bytes: rows from top to bottom, pixels from left to right, red, green, blue interleaved; the model's size; the reply is *result* |
-//! | 3 | info | board | u32 protocol version (2); u32 height; u32 width; u32 classes; u32 longest payload that the board takes; u32 resizing before the crop (0 bilinear, 1 bicubic; 2 more where the whole picture is resized to height × width and nothing is cropped); f32 crop; text: board; text: model |
-//! | 4 | result | board | u32 latency in µs; u32 number of logits; f32 each; u32 number of best classes, 0 to 5; for each: u32 index, f32 probability, text: label, which may be empty |
-//! | 5 | error | board | u32 [code](ErrorCode); text: what is wrong; the reply to a frame that the board cannot handle |
+//! # Kinds and their payloads
+//! A *text* is a u32, its length in bytes, and then as many bytes of UTF-8. The fields of a payload follow each other
+//! without gaps.
+//!
+//! * 1, *hello*, from the PC, is empty. The board replies with *info*.
+//! * 2, *picture*, from the PC: height × width × 3 bytes of the model's size, rows from top to bottom, pixels from left
+//!   to right, red, green and blue of each pixel. The board replies with *result*.
+//! * 3, *info*, from the board: u32 protocol version (2); u32 height; u32 width; u32 classes; u32 longest payload that
+//!   the board takes; u32 how pictures are resized (0 bilinear, 1 bicubic, before the crop; 2 more where the whole
+//!   picture is resized to height × width and nothing is cropped); f32 crop; text: board; text: model.
+//! * 4, *result*, from the board: u32 latency in µs; u32 number of logits; f32 for each; u32 number of best classes,
+//!   0 to 5; for each of them: u32 index, f32 probability, text: label, which may be empty.
+//! * 5, *error*, from the board, in reply to a frame that it cannot handle: u32 [code](ErrorCode); text: what is wrong.
 //!
 //! # When bytes are lost
 //! A board forgets an incomplete frame after half a second of silence. A PC waits for a reply as long as its frame

@@ -22,7 +22,8 @@ pub struct CheckpointClassifier {
 impl CheckpointClassifier {
     /// Prepares the checkpoint that was read from `path`. `labels` is empty or has a name for every class.
     ///
-    /// tract runs the graph of an ONNX file where it can. The network of any other checkpoint is exported to ONNX first.
+    /// tract runs the graph of an ONNX file where it can. The network of any other checkpoint is exported to ONNX
+    /// first.
     ///
     /// # Errors
     /// Returns an error where `preprocess` is impossible or tract refuses the network.

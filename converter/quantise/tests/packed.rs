@@ -252,8 +252,8 @@ fn texts_that_are_not_utf8_are_refused() {
     }
 }
 
-/// Calls `check` with slot, block and offset of every element of the tensors for whose shape `wanted` returns the length
-/// of an element.
+/// Calls `check` with slot, block and offset of every element of the tensors for whose shape `wanted` returns the
+/// length of an element.
 fn each_element(file: &[u8], wanted: fn(TensorShape) -> Option<usize>, check: impl Fn(Slot, usize, usize)) {
     let aligned = AlignedBytes::from(file);
     let Ok(model) = Model::parse(&aligned) else { panic!("the file is good") };

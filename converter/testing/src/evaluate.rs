@@ -102,8 +102,8 @@ fn gelu(x: f64) -> f64 {
     0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2))
 }
 
-/// Returns the error function by its Taylor series, which converges everywhere. Beyond 5 it differs from ±1 by less than
-/// 1e-11.
+/// Returns the error function by its Taylor series, which converges everywhere. Beyond 5 it differs from ±1 by less
+/// than 1e-11.
 fn erf(x: f64) -> f64 {
     if x.abs() > 5.0 {
         return x.signum();

@@ -19,7 +19,8 @@ pub struct Shape {
     pub classes: Option<usize>,
 }
 
-/// The generator SplitMix64, whose numbers are random enough for weights and the same on every machine. It holds the state.
+/// The generator SplitMix64, whose numbers are random enough for weights and the same on every machine. It holds the
+/// state.
 pub struct Random(pub u64);
 
 impl Random {

@@ -1,5 +1,5 @@
-// Leads from the boot firmware to Rust. The firmware starts core 0 here, in EL2, with the address of the device tree in x0.
-// The other cores start at `secondary_start` when `cores.rs` wakes them.
+// Leads from the boot firmware to Rust. The firmware starts core 0 here, in EL2, with the address of the device
+// tree in x0. The other cores start at `secondary_start` when `cores.rs` wakes them.
 
 .section .text.boot, "ax"
 
@@ -10,7 +10,8 @@ _start:
     and     x1, x1, #0xff
     cbnz    x1, park
 
-    // Some boot firmware loads the image to another address. Then the image is moved to the address that it is linked for.
+    // Some boot firmware loads the image to another address. Then the image is moved to the address
+    // that it is linked for.
     adr     x1, _start
     ldr     x2, =__image_start
     cmp     x1, x2

@@ -9,8 +9,8 @@
 //!
 //! A batch is cut into chunks of [`CHUNK`] pictures. Each chunk belongs to a *lane*, which adds up the gradients of its
 //! chunks one after the other, and the lanes are added up in their order. Which thread works on a lane changes nothing,
-//! so the same seed gives the same network, bit for bit, with any number of threads. Another instruction set may add the
-//! products of a matrix multiplication in another order, so its results differ in the last bits.
+//! so the same seed gives the same network, bit for bit, with any number of threads. Another instruction set may add
+//! the products of a matrix multiplication in another order, so its results differ in the last bits.
 
 mod activation;
 mod backward;

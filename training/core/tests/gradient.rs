@@ -1,4 +1,5 @@
-//! Compares the gradient with differences of an independent evaluation in `f64`, and checks that threads change nothing.
+//! Compares the gradient with differences of an independent evaluation in `f64`, and checks that threads change
+//! nothing.
 
 use resmlp_network::{Activation, AffinePlacement};
 use resmlp_testing::{Random, evaluate};

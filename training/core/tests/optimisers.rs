@@ -1,5 +1,5 @@
-//! Compares the optimisers, the schedule and the average with what PyTorch and timm compute. `fixtures/make.py` recorded
-//! their numbers.
+//! Compares the optimisers, the schedule and the average with what PyTorch and timm compute. `fixtures/make.py`
+//! recorded their numbers.
 
 use resmlp_network::{Activation, AffinePlacement};
 use resmlp_train_core::optimiser::{Method, Optimiser, Settings};

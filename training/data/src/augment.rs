@@ -97,7 +97,8 @@ pub enum Padding {
     Zero,
 }
 
-/// timm's RandAugment with the increasing operations: `rand-m{magnitude}-n{layers}-p{probability}-mstd{deviation}-inc1`.
+/// timm's RandAugment with the increasing operations:
+/// `rand-m{magnitude}-n{layers}-p{probability}-mstd{deviation}-inc1`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RandAugment {

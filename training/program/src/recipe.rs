@@ -70,8 +70,8 @@ pub enum Name {
 }
 
 impl Recipe {
-    /// Returns the settings for a network of these sizes on square pictures of `side` pixels, with which a small network
-    /// learns well in 30 epochs. The flags of the program change them one by one.
+    /// Returns the settings for a network of these sizes on square pictures of `side` pixels, with which a small
+    /// network learns well in 30 epochs. The flags of the program change them one by one.
     pub fn new(network: Sizes, side: usize) -> Self {
         let small = side <= 64;
         Self {

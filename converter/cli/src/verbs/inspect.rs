@@ -48,8 +48,8 @@ pub struct Outcome {
     activation: Option<String>,
     /// Where `activation` comes from: `file`, `flag` (`--activation`) or `assumed`.
     activation_source: Option<&'static str>,
-    /// How pictures are prepared: `resize`, `fit`, `crop`, `mean`, `std` and `image`. A packed model carries these settings. For a
-    /// checkpoint they are what `convert` would use with the same flags.
+    /// How pictures are prepared: `resize`, `fit`, `crop`, `mean`, `std` and `image`. A packed model carries these
+    /// settings. For a checkpoint they are what `convert` would use with the same flags.
     preprocessing: Preprocess,
     /// Where each of these settings comes from: `file`, `flag`, `assumed`, or a key such as
     /// `config.json: pretrained_cfg.mean`.

@@ -18,7 +18,8 @@ use super::terminal;
 /// Returns the reader's error. It also fails where `options` ask for another picture size than the file states, as ONNX
 /// files do.
 pub fn checkpoint(path: &Path, options: &LoadOptions) -> Result<Checkpoint> {
-    // A config.json beside the weights tells the sides of a picture that is no square; the tokens tell those of a square.
+    // A config.json beside the weights tells the sides of a picture that is no square; the tokens tell those of a
+    // square.
     let config = config::beside(path)?.and_then(|config| config.image).map(|image| image.value);
     let oblong = config.filter(|[height, width]| options.image.is_none() && height != width);
     let checkpoint = checkpoint::load(path, &LoadOptions { image: options.image.or(oblong), ..options.clone() })?;

@@ -125,8 +125,8 @@ fn scale_nearest(source: &Source, target: &mut [[u8; 3]], [a, _, c, _, e, f]: Ma
     }
 }
 
-/// Takes the nearest pixels with positions in units of 2⁻¹⁶, as in Pillow's `affine_fixed`. Positions beyond 2¹⁵ pixels,
-/// which Pillow computes in f64, are clipped.
+/// Takes the nearest pixels with positions in units of 2⁻¹⁶, as in Pillow's `affine_fixed`. Positions beyond 2¹⁵
+/// pixels, which Pillow computes in f64, are clipped.
 fn nearest(source: &Source, target: &mut [[u8; 3]], [a, b, c, d, e, f]: Matrix, fill: [u8; 3]) {
     let fixed = |value: f64| (value * 65536.0 + 0.5).floor() as i64;
     let (mut first_x, mut first_y) = (fixed(c + a * 0.5 + b * 0.5), fixed(f + d * 0.5 + e * 0.5));

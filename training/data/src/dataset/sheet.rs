@@ -1,4 +1,5 @@
-//! Sheets: one PNG that shows all pictures of a small data set, a row for each class, and a JSON file that describes it.
+//! Sheets: one PNG that shows all pictures of a small data set, a row for each class, and a JSON file that describes
+//! it.
 
 use std::path::Path;
 

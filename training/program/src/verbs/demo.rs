@@ -44,7 +44,8 @@ pub fn execute(args: &Args, json: bool) -> Result<End> {
     Ok(end)
 }
 
-/// Returns the recipe for digits of 8 × 8 pixels. A mirrored digit is no digit, so pictures are only shifted by a pixel.
+/// Returns the recipe for digits of 8 × 8 pixels. A mirrored digit is no digit, so pictures are only shifted by a
+/// pixel.
 fn recipe() -> Recipe {
     let sizes = Sizes { patch: 1, dim: 32, hidden: 128, depth: 4 };
     Recipe {
