@@ -43,8 +43,7 @@ pub enum NamesReason {
         count: usize,
     },
     /// A tensor has no place in a ResMLP; the field describes it if its name is known.
-    #[error("unexpected{}; a ResMLP has no such tensor, and without it the network would compute something else",
-    #meaning(.0))]
+    #[error("unexpected{}; a ResMLP has no such tensor, and without it the network would compute something else", meaning(.0))]
     Unexpected(Option<&'static str>),
     /// The layer behind the patch embedding is not an Aff.
     #[error(
