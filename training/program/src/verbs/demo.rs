@@ -21,6 +21,7 @@ pub struct Args {
 
 /// Trains on the repository's handwritten digits.
 pub fn execute(args: &Args, json: bool) -> Result<End> {
+    let manner = Manner { threads: session::start_threads(None)?, resume: false, json };
     let sheet = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../demo/digits/digits.json");
     let sets = Dataset::open_parts(sheet, &Options::default())?;
     let mut recipe = recipe();
@@ -31,7 +32,7 @@ pub fn execute(args: &Args, json: bool) -> Result<End> {
     let [checkpoint, model, report] = ["digits.safetensors", "digits.rmlp", "report.html"].map(path);
     let outputs = Outputs { checkpoint: &checkpoint, model: Some(&model), report: Some(&report) };
     let start = Start::random(&recipe, sets.0.class_names().len())?;
-    let end = session::run(sets, &recipe, start, &outputs, &Manner { threads: None, resume: false, json })?;
+    let end = session::run(sets, &recipe, start, &outputs, &manner)?;
     if end == End::Complete && !json {
         let (model, report) = (model.display(), report.display());
         terminal::print(&format!(

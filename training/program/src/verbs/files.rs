@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use resmlp_train::Result;
 use resmlp_train_data::{Dataset, Options};
 
-use super::session::{Manner, Outputs};
+use super::session::{self, Manner, Outputs};
 use super::terminal;
 
 /// Where pictures come from.
@@ -76,8 +76,11 @@ impl OutputFlags {
         Outputs { checkpoint: &self.output, model: self.model.as_deref(), report: self.report.as_deref() }
     }
 
-    /// Returns how the training is run.
-    pub fn manner(&self, json: bool) -> Manner {
-        Manner { threads: self.threads.map(usize::from), resume: self.resume, json }
+    /// Starts the threads and returns how the training is run.
+    ///
+    /// # Errors
+    /// Returns an error where the system refuses so many threads.
+    pub fn manner(&self, json: bool) -> Result<Manner> {
+        Ok(Manner { threads: session::start_threads(self.threads.map(usize::from))?, resume: self.resume, json })
     }
 }

@@ -46,6 +46,7 @@ pub struct Args {
 
 /// Fine-tunes as the flags say.
 pub fn execute(args: &Args, json: bool) -> Result<End> {
+    let manner = args.outputs.manner(json)?;
     let checkpoint = load(&args.file, &LoadOptions::default())?;
     checkpoint.notes.iter().for_each(|note| terminal::note(note));
     let mut network = branch_form(checkpoint.network, args)?;
@@ -76,7 +77,7 @@ pub fn execute(args: &Args, json: bool) -> Result<End> {
             return Err(Error::Usage(format!("--freeze {name}: no tensor's name begins like this, such as blocks.0")));
         }
     }
-    session::run(sets, &recipe, Start { layout, parameters }, &args.outputs.outputs(), &args.outputs.manner(json))
+    session::run(sets, &recipe, Start { layout, parameters }, &args.outputs.outputs(), &manner)
 }
 
 /// Returns the network with its Affs inside the branches, as timm's names state it.

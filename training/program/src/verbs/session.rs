@@ -55,8 +55,8 @@ impl Start {
 
 /// How a training is run. None of this changes its result.
 pub struct Manner {
-    /// Threads that compute; `None` for one on each core.
-    pub threads: Option<usize>,
+    /// Threads that compute.
+    pub threads: usize,
     /// Whether an interrupted training goes on.
     pub resume: bool,
     /// Whether stdout gets JSON.
@@ -103,7 +103,7 @@ pub fn run(
     for path in [Some(outputs.checkpoint), outputs.model, outputs.report, Some(&saved)].into_iter().flatten() {
         output::check(path, &[])?;
     }
-    let threads = start_threads(manner.threads)?;
+    let threads = manner.threads;
     let Start { layout, parameters } = start;
     let (training, held_out) = (Arc::new(training), held_out.map(Arc::new));
     training.warnings().iter().for_each(|warning| terminal::warning(warning));
@@ -178,8 +178,12 @@ pub fn run(
     Ok(end)
 }
 
-/// Starts the threads that compute, and returns their number.
-fn start_threads(threads: Option<usize>) -> Result<usize> {
+/// Starts the threads that compute, one on each core by default, and returns their number. A verb calls this function
+/// before it opens a data set, which uses them too.
+///
+/// # Errors
+/// Returns an error where the system refuses so many threads.
+pub fn start_threads(threads: Option<usize>) -> Result<usize> {
     let count = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     rayon::ThreadPoolBuilder::new()
         .num_threads(count)

@@ -35,6 +35,7 @@ pub struct Args {
 
 /// Trains as the flags say.
 pub fn execute(args: &Args, json: bool) -> Result<End> {
+    let manner = args.outputs.manner(json)?;
     let sets = args.data.open()?;
     let side = args.network.image.map_or_else(|| natural_side(&sets.0), Ok)?;
     let mut recipe = Recipe::new(args.network.sizes(side), side);
@@ -42,7 +43,7 @@ pub fn execute(args: &Args, json: bool) -> Result<End> {
     args.augmentation.apply(&mut recipe);
     (recipe.preprocess.mean, recipe.preprocess.std) = statistics(&sets.0)?;
     let start = Start::random(&recipe, sets.0.class_names().len())?;
-    session::run(sets, &recipe, start, &args.outputs.outputs(), &args.outputs.manner(json))
+    session::run(sets, &recipe, start, &args.outputs.outputs(), &manner)
 }
 
 /// Returns the side of square pictures that all have one small size, and 224 for all others.
