@@ -168,8 +168,8 @@ impl Dataset {
         let later = dataset.samples.iter().filter(|sample| !sample.entry.is_in_memory()).count();
         if later > 0 {
             let warning = format!(
-                "{later} of {} pictures do not fit into the {} MiB that decoded pictures may take, and are decoded each \
-                 time they are used; a limit of the shorter side makes pictures smaller",
+                "{later} of {} pictures do not fit into the {} MiB that decoded pictures may take, and are decoded \
+                 each time they are used; a limit of the shorter side makes pictures smaller",
                 dataset.samples.len(),
                 options.memory >> 20,
             );

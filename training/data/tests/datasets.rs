@@ -126,7 +126,8 @@ fn damage_anywhere_is_refused_or_costs_pictures() {
     write(path("sheet.png"), &png(4, 6, 1));
     write(
         path("sheet.json"),
-        br#"{"picture": [2, 2], "classes": [{"name": "a", "count": 3}, {"name": "b", "count": 1}], "held_out_every": 2}"#,
+        br#"{"picture": [2, 2], "classes": [{"name": "a", "count": 3}, {"name": "b", "count": 1}],
+            "held_out_every": 2}"#,
     );
     let (mut opened, mut refused) = (0, 0);
     for (file, opens) in [
