@@ -32,7 +32,7 @@ description = {
     "year": 1998,
     "source": "https://doi.org/10.24432/C50P49",
     "licence": "CC BY 4.0, https://creativecommons.org/licenses/by/4.0/",
-    "changes": "The values 0 to 16 are stored as grey levels round(value * 255 / 16), and the pictures are sorted by class.",
+    "changes": "The values 0 to 16 are stored as grey levels round(value * 255 / 16); the pictures are sorted by class.",
     "picture": [SIDE, SIDE],
     "classes": [{"name": str(digit), "count": count} for digit, count in enumerate(counts)],
     "held_out_every": 5,

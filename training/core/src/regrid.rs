@@ -23,10 +23,7 @@ pub fn regrid(network: &Network, image: [usize; 2]) -> Network {
     for block in &mut result.blocks {
         let Linear { weight, bias } = &block.mix;
         let bias = Matrix { rows: bias.len(), cols: 1, data: bias.clone() };
-        block.mix = Linear {
-            weight: product(&product(&to_new, weight), &to_old),
-            bias: product(&to_new, &bias).data,
-        };
+        block.mix = Linear { weight: product(&product(&to_new, weight), &to_old), bias: product(&to_new, &bias).data };
     }
     result
 }

@@ -116,6 +116,23 @@ impl Dataset {
         Ok((training, held_out.transpose()?))
     }
 
+    /// Opens held-out pictures that lie apart from the training pictures. The labels are indices of the training
+    /// pictures' class names, and a class may lack pictures.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Dataset::open`], and fails if a class is not a class of `training` or if no picture can
+    /// be read.
+    pub fn open_held_out(path: impl AsRef<Path>, options: &Options, training: &Self) -> Result<Self> {
+        let path = path.as_ref();
+        let held_out = Self::decode(path, find(path, options)?.training, options)?;
+        match held_out.skipped.first() {
+            Some(Skipped { name, reason }) if held_out.is_empty() => {
+                Err(DataError::Picture { name: name.clone(), reason: format!("{reason}; no other can be read") })
+            }
+            _ => held_out.with_classes_of(training),
+        }
+    }
+
     /// Creates a data set of pictures in memory: the name, the picture and the label of each.
     ///
     /// # Errors
@@ -151,8 +168,8 @@ impl Dataset {
         let later = dataset.samples.iter().filter(|sample| !sample.entry.is_in_memory()).count();
         if later > 0 {
             let warning = format!(
-                "{later} of {} pictures do not fit into the {} MiB that decoded pictures may take, and are decoded each \
-                 time they are used; a limit of the shorter side makes pictures smaller",
+                "{later} of {} pictures do not fit into the {} MiB that decoded pictures may take, and are decoded \
+                 each time they are used; a limit of the shorter side makes pictures smaller",
                 dataset.samples.len(),
                 options.memory >> 20,
             );

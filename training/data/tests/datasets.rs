@@ -98,6 +98,74 @@ fn divided_data_sets_give_both_parts() {
 }
 
 #[test]
+fn held_out_pictures_elsewhere_get_the_labels_of_training() {
+    let temporary = tempfile::tempdir().unwrap();
+    let path = |name: &str| temporary.path().join(name);
+    write_tree(&path("training"));
+    write(path("held-out/dog/1.png"), &png(1, 1, 7));
+    write(path("unreadable/dog/1.png"), b"no picture");
+    write(path("other/emu/1.png"), &png(1, 1, 7));
+    let training = open(&path("training")).unwrap();
+    let held_out = |name: &str| Dataset::open_held_out(path(name), &Options::default(), &training);
+    assert_eq!(contents(&held_out("held-out").unwrap()), [(1, 7)]);
+    assert_eq!(held_out("held-out").unwrap().class_names(), ["cat", "dog"]);
+    for (name, expected) in [("unreadable", "no other can be read"), ("other", "found the class \"emu\"")] {
+        let message = message(held_out(name));
+        assert!(message.contains(expected) && message.contains(name), "{message}");
+    }
+}
+
+/// Damages files at many places. Each either still opens and has at most as many pictures, or is refused by name.
+#[test]
+fn damage_anywhere_is_refused_or_costs_pictures() {
+    let temporary = tempfile::tempdir().unwrap();
+    let path = |name: &str| temporary.path().join(name);
+    write_tree(&path("animals"));
+    archive(&path("animals"), "animals", &path("animals.tar"));
+    write_idx(temporary.path(), "train", 7, true);
+    write(path("sheet.png"), &png(4, 6, 1));
+    write(
+        path("sheet.json"),
+        br#"{"picture": [2, 2], "classes": [{"name": "a", "count": 3}, {"name": "b", "count": 1}],
+            "held_out_every": 2}"#,
+    );
+    let (mut opened, mut refused) = (0, 0);
+    for (file, opens) in [
+        ("animals.tar", "animals.tar"),
+        ("train-images-idx3-ubyte.gz", "train-images-idx3-ubyte.gz"),
+        ("train-labels-idx1-ubyte.gz", "train-images-idx3-ubyte.gz"),
+        ("sheet.json", "sheet.json"),
+        ("sheet.png", "sheet.json"),
+    ] {
+        let whole = fs::read(path(file)).unwrap();
+        let most = open(&path(opens)).unwrap().len() + 1;
+        for place in (0..whole.len()).step_by(whole.len() / 400 + 1) {
+            for change in [0xff, 1] {
+                let mut damaged = whole.clone();
+                damaged[place] ^= change;
+                fs::write(path(file), damaged).unwrap();
+                match open(&path(opens)) {
+                    Ok(dataset) => {
+                        assert!(dataset.len() <= most, "{file}, byte {place}: {} pictures", dataset.len());
+                        opened += 1;
+                    }
+                    Err(error) => {
+                        let message = error.to_string();
+                        assert!(
+                            message.contains(temporary.path().to_str().unwrap()),
+                            "{file}, byte {place}: {message}"
+                        );
+                        refused += 1;
+                    }
+                }
+            }
+        }
+        fs::write(path(file), whole).unwrap();
+    }
+    assert!(opened > 100 && refused > 100, "{opened} files opened, {refused} were refused");
+}
+
+#[test]
 fn a_class_may_be_called_train() {
     let temporary = tempfile::tempdir().unwrap();
     write(temporary.path().join("train/1.png"), &png(1, 1, 1));

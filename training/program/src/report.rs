@@ -140,7 +140,9 @@ fn confusion(page: &mut String, classes: &[String], judged: &Judged) {
     }
     let mut counts = vec![vec![0usize; classes.len()]; classes.len()];
     judged.rows().for_each(|(logits, label)| counts[label][first(logits)] += 1);
-    page.push_str("<h2>Confusion matrix</h2><p>A row is a class, a column what the network takes its pictures for.</p>");
+    page.push_str(
+        "<h2>Confusion matrix</h2><p>A row is a class, a column what the network takes its pictures for.</p>",
+    );
     page.push_str("<table class=\"m\"><tr><th></th>");
     classes.iter().for_each(|name| add!(page, "<th>{}</th>", escaped(name)));
     page.push_str("</tr>");

@@ -107,7 +107,9 @@ impl State {
             return Err(fail(difference(&saved.recipe, recipe)));
         }
         if saved.classes != classes {
-            return Err(fail("the training's classes are others than the data set's; expected the same data set".into()));
+            return Err(fail(
+                "the training's classes are others than the data set's; expected the same data set".into(),
+            ));
         }
         let file = SafeTensors::deserialize(&bytes).map_err(|e| fail(format!("{e}; {expected}")))?;
         let mut state = Self::new(recipe, layout, vec![0.0; layout.len()]);
@@ -154,7 +156,8 @@ pub fn path_for(checkpoint: &Path) -> PathBuf {
 fn difference(saved: &Recipe, asked: &Recipe) -> String {
     let [saved, asked] = [saved, asked].map(|recipe| serde_json::to_value(recipe).unwrap_or_default());
     let fields = saved.as_object().into_iter().flatten();
-    let other = fields.filter_map(|(name, value)| Some((name, value, asked.get(name).filter(|asked| *asked != value)?)));
+    let other =
+        fields.filter_map(|(name, value)| Some((name, value, asked.get(name).filter(|asked| *asked != value)?)));
     match other.into_iter().next() {
         Some((name, saved, asked)) => {
             format!("the saved training has {name} {saved}, this one {asked}; expected the same flags")

@@ -30,7 +30,10 @@ fn chart(page: &mut String, title: &str, series: &[Vec<(u64, f64)>]) {
     let x = |epoch: u64| MARGIN[0] + PLANE[0] * (epoch - 1) as f64 / (last - 1).max(1) as f64;
     let y = |value: f64| 8.0 + PLANE[1] * (high - value) / span;
     let [width, height] = [PLANE[0] + MARGIN[0] + 8.0, PLANE[1] + MARGIN[1] + 8.0];
-    add!(page, "<h2>{title}</h2><svg viewBox=\"0 0 {width} {height}\" width=\"{width}\" font-size=\"11\" fill=\"#555\">");
+    add!(
+        page,
+        "<h2>{title}</h2><svg viewBox=\"0 0 {width} {height}\" width=\"{width}\" font-size=\"11\" fill=\"#555\">"
+    );
     for value in [low, low + span / 2.0, low + span] {
         let (at, label) = (y(value), short(value));
         let (left, right) = (MARGIN[0], MARGIN[0] + PLANE[0]);

@@ -119,8 +119,7 @@ pub fn run(
     };
     let started = state.progress.updates;
     let trainer = Trainer::new(layout.clone());
-    let mut course =
-        Course { recipe, training: &loader, held_out: judged.as_ref(), saved: &saved, trainer, state };
+    let mut course = Course { recipe, training: &loader, held_out: judged.as_ref(), saved: &saved, trainer, state };
     let total = recipe.epochs * loader.batches_per_epoch() as u64;
     let mut screen = Screen { bar: terminal::progress(total), epochs: recipe.epochs, json: manner.json };
     let start = Instant::now();
@@ -174,7 +173,11 @@ pub fn run(
         seconds: seconds.as_secs_f64(),
         finished: &finished,
     };
-    if manner.json { terminal::print_json(&outcome) } else { terminal::print(&text(&outcome)) }
+    if manner.json {
+        terminal::print_json(&outcome)
+    } else {
+        terminal::print(&text(&outcome))
+    }
     Ok(end)
 }
 

@@ -83,4 +83,3 @@ pub fn statistics(dataset: &Dataset) -> Result<([f32; 3], [f32; 3])> {
     let std = [0, 1, 2].map(|c| rounded(deviation(c)).max(1e-2));
     Ok((mean.map(|mean| rounded(mean / 255.0)), std))
 }
-
