@@ -21,9 +21,10 @@ impl Mean {
     /// parameters soon (timm's `ModelEmaV2` keeps `decay` from the start).
     pub fn update(&mut self, parameters: &[f32], update: u64) {
         let warm = (1.0 + update as f64) / (10.0 + update as f64);
-        let decay = self.decay.min(warm) as f32;
+        let share = (1.0 - self.decay.min(warm)) as f32;
         for (mean, &new) in self.parameters.iter_mut().zip(parameters) {
-            *mean = decay * *mean + (1.0 - decay) * new;
+            // In this form, the average of a number that never changes is the number itself.
+            *mean += share * (new - *mean);
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use resmlp_checkpoint::{LoadOptions, load};
 use serde_json::Value;
@@ -37,12 +37,14 @@ impl Pictures {
         self.0.path().join(name)
     }
 
-    /// Returns a command that trains a tiny network and writes the checkpoint `output`.
-    fn train(&self, output: &str) -> Command {
+    /// Returns a command that trains a tiny network and writes the checkpoint `output`. `flags` come before those of the
+    /// tiny network.
+    fn train(&self, output: &str, flags: &[&str]) -> Command {
         let mut command = program();
-        command.arg("train").arg(self.path("pictures")).arg("-o").arg(self.path(output));
-        let flags = "--dim 8 --depth 2 --patch 2 --epochs 4 --batch 16 --lr 0.01 --drop-path 0.1 --warmup 1 --ema 0.9";
-        command.args(flags.split(' '));
+        command.arg("train").arg(self.path("pictures")).arg("-o").arg(self.path(output)).args(flags);
+        let tiny = "--dim=8 --depth=2 --patch=2 --epochs=4 --batch=16 --lr=0.01 --drop-path=0.1 --warmup=1 --ema=0.9";
+        let given = |flag: &str| flags.iter().any(|given| flag.split('=').next() == Some(given));
+        command.args(tiny.split(' ').filter(|flag| !given(flag)));
         command
     }
 }
@@ -72,8 +74,8 @@ fn a_training_ends_with_a_checkpoint_a_model_and_a_report() {
     let pictures = Pictures::new(40);
     fs::write(pictures.path("pictures/red/broken.png"), "no picture").unwrap();
     let [model, report] = ["net.rmlp", "net.html"].map(|name| pictures.path(name));
-    let mut command = pictures.train("net.safetensors");
-    command.arg("--json").arg("--model").arg(&model).arg("--report").arg(&report);
+    let mut command = pictures.train("net.safetensors", &["--json"]);
+    command.arg("--model").arg(&model).arg("--report").arg(&report);
     let output = succeeds(&mut command);
     let lines: Vec<Value> =
         String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -105,69 +107,65 @@ fn the_number_of_threads_changes_no_byte() {
     let files: Vec<Vec<u8>> = ["1", "2", "5"]
         .iter()
         .map(|threads| {
-            succeeds(pictures.train("net.safetensors").args(["--threads", threads]));
+            succeeds(&mut pictures.train("net.safetensors", &["--threads", threads]));
             fs::read(pictures.path("net.safetensors")).unwrap()
         })
         .collect();
     assert!(files.iter().all(|file| *file == files[0]));
-    succeeds(pictures.train("net.safetensors").args(["--seed", "1"]));
+    succeeds(&mut pictures.train("net.safetensors", &["--seed", "1"]));
     assert_ne!(fs::read(pictures.path("net.safetensors")).unwrap(), files[0]);
 }
 
 #[test]
 fn a_training_that_is_killed_again_and_again_ends_with_the_same_bytes() {
     let pictures = Pictures::new(60);
-    let start = Instant::now();
-    succeeds(pictures.train("whole.safetensors").args(["--epochs", "12"]));
-    let whole = start.elapsed();
+    succeeds(&mut pictures.train("whole.safetensors", &["--epochs", "60"]));
     let saved = pictures.path("net.safetensors.resume");
     let mut kills = 0;
-    loop {
-        let mut command = pictures.train("net.safetensors");
-        command.args(["--epochs", "12"]).stderr(Stdio::null()).stdout(Stdio::null());
-        if saved.exists() {
-            command.arg("--resume");
-        }
-        let mut child = command.spawn().unwrap();
-        // The moments differ from try to try and become later, so that the loop ends on any machine.
-        let patience = whole.mul_f64(0.3 + 0.1 * f64::from(kills)) + Duration::from_millis(7 * u64::from(kills % 5));
-        let deadline = Instant::now() + patience;
-        let status = loop {
-            if let Some(status) = child.try_wait().unwrap() {
-                break Some(status);
-            }
-            if Instant::now() >= deadline {
-                break None;
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        };
-        match status {
-            Some(status) => {
-                assert!(status.success());
-                break;
-            }
-            None => {
-                child.kill().unwrap();
-                child.wait().unwrap();
-                kills += 1;
-            }
+    for index in 0..20 {
+        let flags = if saved.exists() { vec!["--epochs", "60", "--resume"] } else { vec!["--epochs", "60"] };
+        let mut command = pictures.train("net.safetensors", &flags);
+        let mut child = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        if is_killed_after_the_next_save(&mut child, &saved, Duration::from_micros(700 * index)) {
+            kills += 1;
+        } else {
+            break;
         }
     }
-    assert!(kills > 0, "the first try is killed after a third of the time that it needs");
+    assert!(kills > 0, "the first try is killed at the first of its 61 saves");
+    if saved.exists() {
+        succeeds(&mut pictures.train("net.safetensors", &["--epochs", "60", "--resume"]));
+    }
     let [found, expected] = ["net.safetensors", "whole.safetensors"].map(|name| fs::read(pictures.path(name)).unwrap());
     assert_eq!(found, expected);
+}
+
+/// Waits until a training saves its state, and a while longer, and kills it. Returns `false` if it ends before.
+fn is_killed_after_the_next_save(child: &mut Child, saved: &Path, later: Duration) -> bool {
+    let written = || fs::metadata(saved).and_then(|metadata| metadata.modified()).ok();
+    let before = written();
+    while written() == before {
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success());
+            return false;
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    std::thread::sleep(later);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    true
 }
 
 #[cfg(unix)]
 #[test]
 fn ctrl_c_saves_and_says_how_to_go_on() {
     let pictures = Pictures::new(60);
-    let mut command = pictures.train("net.safetensors");
-    command.args(["--epochs", "100000"]).stderr(Stdio::piped()).stdout(Stdio::null());
-    let child = command.spawn().unwrap();
+    let mut command = pictures.train("net.safetensors", &["--epochs", "100000"]);
+    let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let saved = pictures.path("net.safetensors.resume");
     // The file is written once the handler of the signal is in place.
-    while !saved.exists() {
+    while !saved.exists() && child.try_wait().unwrap().is_none() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
@@ -176,17 +174,17 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
     assert_eq!(output.status.code(), Some(130), "{stderr}");
     assert!(stderr.contains("net.safetensors.resume; the same command with --resume goes on"), "{stderr}");
 
-    let error = fails(pictures.train("net.safetensors").args(["--epochs", "7", "--resume"]), 1);
+    let error = fails(&mut pictures.train("net.safetensors", &["--epochs", "7", "--resume"]), 1);
     assert!(error.contains("epochs 100000, this one 7; expected the same flags"), "{error}");
     fs::write(&saved, "nothing").unwrap();
-    let error = fails(pictures.train("net.safetensors").args(["--epochs", "100000", "--resume"]), 1);
+    let error = fails(&mut pictures.train("net.safetensors", &["--epochs", "100000", "--resume"]), 1);
     assert!(error.contains("expected the saved state of an interrupted training"), "{error}");
 }
 
 #[test]
 fn fine_tuning_fits_classes_and_size_and_keeps_frozen_tensors() {
     let pictures = Pictures::new(24);
-    succeeds(pictures.train("net.safetensors").args(["--epochs", "2"]));
+    succeeds(&mut pictures.train("net.safetensors", &["--epochs", "2"]));
     fs::remove_dir_all(pictures.path("pictures/red")).unwrap();
     let tune = |output: &str, flags: &[&str]| {
         let mut command = program();
@@ -194,7 +192,8 @@ fn fine_tuning_fits_classes_and_size_and_keeps_frozen_tensors() {
         command.arg("-o").arg(pictures.path(output)).args(["--batch", "8", "--epochs", "1"]).args(flags);
         command
     };
-    let output = succeeds(&mut tune("tuned.safetensors", &["--image", "16", "--freeze", "stem", "--freeze", "blocks.0.mlp"]));
+    let output =
+        succeeds(&mut tune("tuned.safetensors", &["--image", "16", "--freeze", "stem", "--freeze", "blocks.0.mlp"]));
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(stderr.contains("the classifier of 3 classes is replaced by a new one of 2 classes"), "{stderr}");
     let [old, new] = ["net.safetensors", "tuned.safetensors"]
@@ -219,9 +218,9 @@ fn what_cannot_be_trained_is_refused_before_anything_is_written() {
         (vec!["--lr", "NaN"], 2, "--lr is NaN, expected 0 to less than 1000"),
         (vec!["--batch", "1000"], 1, "expected at least 1000"),
         (vec!["--val-fraction", "1"], 1, "expected a number between 0 and 1"),
-        (vec!["--mixup", "-1"], 1, "mixup"),
+        (vec!["--mixup=-1"], 1, "mixup"),
     ] {
-        let error = fails(pictures.train("net.safetensors").args(&flags), code);
+        let error = fails(&mut pictures.train("net.safetensors", &flags), code);
         assert!(error.contains(words), "{flags:?}: {error}");
         assert!(!pictures.path("net.safetensors").exists() && !pictures.path("net.safetensors.resume").exists());
     }
@@ -230,7 +229,7 @@ fn what_cannot_be_trained_is_refused_before_anything_is_written() {
     assert!(error.contains("/nonexistent/pictures"), "{error}");
     fs::remove_dir_all(pictures.path("pictures/red")).unwrap();
     fs::remove_dir_all(pictures.path("pictures/blue")).unwrap();
-    let error = fails(&mut pictures.train("net.safetensors"), 1);
+    let error = fails(&mut pictures.train("net.safetensors", &[]), 1);
     assert!(error.contains("only the class \"green\""), "{error}");
 }
 
@@ -238,7 +237,7 @@ fn what_cannot_be_trained_is_refused_before_anything_is_written() {
 fn a_training_that_leaves_the_finite_numbers_stops_and_keeps_its_last_good_state() {
     let pictures = Pictures::new(24);
     let flags = ["--lr", "999", "--weight-decay", "0", "--clip", "0", "--epochs", "200", "--ema", "0", "--warmup", "0"];
-    let error = fails(pictures.train("net.safetensors").args(flags).args(["--optimiser", "adamw"]), 1);
+    let error = fails(&mut pictures.train("net.safetensors", &flags), 1);
     assert!(error.contains("no longer a finite number") && error.contains("net.safetensors.resume"), "{error}");
     assert!(pictures.path("net.safetensors.resume").exists());
 }

@@ -48,15 +48,15 @@ pub fn execute(args: &Args, json: bool) -> Result<End> {
 /// Returns the recipe for digits of 8 × 8 pixels. A mirrored digit is no digit, so pictures are only shifted by a
 /// pixel.
 fn recipe() -> Recipe {
-    let sizes = Sizes { patch: 1, dim: 32, hidden: 128, depth: 4 };
+    let sizes = Sizes { patch: 2, dim: 64, hidden: 256, depth: 4 };
     Recipe {
         augmentation: Augmentation {
             crop: Crop::Padded { pixels: 1, padding: Padding::Zero },
             smoothing: 0.1,
             ..Augmentation::none()
         },
-        epochs: 40,
-        batch: 32,
+        epochs: 30,
+        batch: 16,
         rate: 4e-3,
         mean: 0.99,
         ..Recipe::new(sizes, 8)

@@ -33,7 +33,7 @@ impl DataFlags {
         let options = Options::default();
         let (training, own) = Dataset::open_parts(&self.data, &options)?;
         if let Some(path) = &self.val {
-            let held_out = Dataset::open(path, &options)?.with_classes_of(&training)?;
+            let held_out = Dataset::open_held_out(path, &options, &training)?;
             return Ok((training, Some(held_out)));
         }
         if own.is_some() {
