@@ -24,6 +24,9 @@ pub enum Error {
     /// A checkpoint cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] resmlp_checkpoint::Error),
+    /// The model hub cannot be used, or does not have what was asked for.
+    #[error(transparent)]
+    Hub(#[from] resmlp_hub::Error),
     /// A picture or a folder of pictures cannot be read.
     #[error(transparent)]
     Picture(resmlp_picture::Error),

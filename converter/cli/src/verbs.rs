@@ -14,6 +14,7 @@ mod eval;
 mod flags;
 mod image;
 mod inspect;
+mod locate;
 mod open;
 mod report;
 mod run;
@@ -100,6 +101,9 @@ impl Verb {
 /// Parses the command line, does what it says and prints the outcome.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if cli.json {
+        terminal::hide_progress();
+    }
     let print = |done: Done| terminal::print(&done.report.render(cli.json)?).map(|()| done.complete);
     match cli.verb.execute().and_then(print) {
         Ok(true) => ExitCode::SUCCESS,

@@ -14,6 +14,7 @@ use resmlp_picture::dataset::{self, Dataset};
 use serde::Serialize;
 
 use super::flags::{CheckpointFlags, KernelFlags, PreprocessFlags, ThreadFlags};
+use super::locate::locate;
 use super::report::{columns, percent, shown, table};
 use super::{open, terminal};
 
@@ -23,7 +24,7 @@ pub struct Args {
     #[arg(value_name = "MODEL")]
     file: PathBuf,
 
-    /// Checkpoint from which the model was made
+    /// Checkpoint from which the model was made: a path, or hf:owner/name[@revision] of the model hub
     #[arg(long, value_name = "CHECKPOINT")]
     against: PathBuf,
 
@@ -54,7 +55,7 @@ pub struct Outcome {
     /// Path of the packed model.
     #[serde(serialize_with = "shown")]
     model: PathBuf,
-    /// Path of the checkpoint.
+    /// Path or address of the checkpoint, as the user names it.
     #[serde(serialize_with = "shown")]
     against: PathBuf,
     /// Name of the kernels that ran the packed model.
@@ -72,9 +73,10 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     let start = Instant::now();
     let model = open::packed(&args.file, &args.kernels)?;
     let options = args.checkpoint.load_options();
+    let path = locate(&args.against)?.path;
     let checkpoint = match options.image {
-        Some(_) => open::checkpoint(&args.against, &options)?,
-        None => matching_checkpoint(&args.against, options, model.preprocess().image)?,
+        Some(_) => open::checkpoint(&path, &options)?,
+        None => matching_checkpoint(&path, options, model.preprocess().image)?,
     };
     let preprocess = args.preprocess.over(model.preprocess())?;
     if preprocess != *model.preprocess() {
@@ -82,7 +84,7 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     }
     let most = args.limit.map_or_else(|| default_pictures(checkpoint.network.macs()), |limit| limit as usize);
     let dataset = Dataset::open(&args.images)?.take_evenly(most);
-    let (findings, skipped) = compare(&args.against, &checkpoint, &preprocess, &model, &dataset)?;
+    let (findings, skipped) = compare(&path, &checkpoint, &preprocess, &model, &dataset)?;
     Ok(Outcome {
         model: args.file.clone(),
         against: args.against.clone(),

@@ -18,13 +18,14 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::flags::{CheckpointFlags, LabelFlags, PreprocessFlags, ThreadFlags};
+use super::locate::{Located, Origin, locate};
 use super::report::{columns, grouped, percent, shown, table};
 use super::stated::{Stated, stated};
 use super::{open, terminal};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Trained checkpoint: a safetensors, .pth or ONNX file
+    /// Trained checkpoint: a safetensors, .pth or ONNX file, a folder, or hf:owner/name[@revision] of the model hub
     #[arg(value_name = "CHECKPOINT")]
     file: PathBuf,
 
@@ -115,6 +116,9 @@ pub struct Outcome {
     precision: PrecisionFlag,
     /// Implementation that the checkpoint comes from, such as `timm`.
     dialect: &'static str,
+    /// Commit of the model hub from which the checkpoint comes. The field is absent where it comes from a path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hub: Option<Origin>,
     /// Number of trained parameters in the checkpoint.
     parameters: usize,
     /// Length of the model file.
@@ -143,8 +147,10 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     output::check(&args.output, &[&args.file])?;
     args.threads.apply()?;
     let start = Instant::now();
-    let checkpoint = open::checkpoint(&args.file, &args.checkpoint.load_options())?;
-    let Stated { preprocess, labels, .. } = stated(&args.file, &checkpoint, &args.preprocess, &args.labels)?;
+    let Located { path, origin } = locate(&args.file)?;
+    output::check(&args.output, &[&path])?;
+    let checkpoint = open::checkpoint(&path, &args.checkpoint.load_options())?;
+    let Stated { preprocess, labels, .. } = stated(&path, &checkpoint, &args.preprocess, &args.labels)?;
     let calibration = match (args.precision, &args.calibrate) {
         (PrecisionFlag::F16, _) => Calibration::default(),
         (_, Some(folder)) => Calibration::load(folder, args.calibration_pictures, &checkpoint, &preprocess)?,
@@ -157,7 +163,7 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     let extras = Extras {
         labels,
         preprocessing: preprocess.packed(),
-        provenance: provenance(&args.file, &checkpoint, &preprocess, calibration.pictures.len()),
+        provenance: provenance(&path, origin.as_ref(), &checkpoint, &preprocess, calibration.pictures.len()),
     };
     let request = Request {
         network: &checkpoint.network,
@@ -169,7 +175,7 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     };
     let warnings = resmlp_quantise::doubts(&request);
     warnings.iter().for_each(|warning| terminal::warning(warning));
-    let Converted { bytes, losses, costs, explicit_scales } = quantise(&args.file, &request)?;
+    let Converted { bytes, losses, costs, explicit_scales } = quantise(&path, &request)?;
     write_atomically(&args.output, &bytes)?;
     if explicit_scales > 0 {
         terminal::note(&format!(
@@ -181,6 +187,7 @@ pub fn execute(args: &Args) -> Result<Outcome> {
         output: args.output.clone(),
         precision: args.precision,
         dialect: checkpoint.network.dialect.name(),
+        hub: origin,
         parameters: checkpoint.parameters,
         bytes: bytes.len(),
         calibration_pictures: calibration.pictures.len(),
@@ -207,8 +214,15 @@ pub fn quantise(path: &Path, request: &Request) -> Result<Converted> {
 /// Returns the JSON text that a model carries to say where it comes from.
 ///
 /// Its fields are `checkpoint` (file name), `format`, `dialect`, `parameters`, `calibration_pictures`, `converter`,
-/// `format_version` and, where it is not the exact GELU, `activation`.
-pub fn provenance(path: &Path, checkpoint: &Checkpoint, preprocess: &Preprocess, pictures: usize) -> String {
+/// `format_version`; where the activation is not the exact GELU, `activation`; and where the checkpoint comes from the
+/// model hub, `hub` with `repository`, `revision` and `commit`.
+pub fn provenance(
+    path: &Path,
+    origin: Option<&Origin>,
+    checkpoint: &Checkpoint,
+    preprocess: &Preprocess,
+    pictures: usize,
+) -> String {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
     let mut provenance = json!({
         "checkpoint": name,
@@ -222,6 +236,9 @@ pub fn provenance(path: &Path, checkpoint: &Checkpoint, preprocess: &Preprocess,
     let activation = checkpoint.network.activation;
     if activation != Activation::Gelu {
         provenance["activation"] = activation.name().into();
+    }
+    if let Some(origin) = origin {
+        provenance["hub"] = json!(origin);
     }
     provenance.to_string()
 }

@@ -124,7 +124,13 @@ impl Demo {
         let extras = Extras {
             labels: self.labels.clone(),
             preprocessing: self.preprocess.packed(),
-            provenance: convert::provenance(&self.path, &self.checkpoint, &self.preprocess, calibration.pictures.len()),
+            provenance: convert::provenance(
+                &self.path,
+                None,
+                &self.checkpoint,
+                &self.preprocess,
+                calibration.pictures.len(),
+            ),
         };
         let converted = convert::quantise(
             &self.path,

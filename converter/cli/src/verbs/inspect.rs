@@ -15,13 +15,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::flags::{CheckpointFlags, LabelFlags, PreprocessFlags};
+use super::locate::{Located, Origin, locate};
 use super::open;
 use super::report::{grouped, table};
 use super::stated::{Sources, Stated, stated};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Packed model or checkpoint to look into
+    /// Packed model or checkpoint to look into; hf:owner/name[@revision] is a checkpoint of the model hub
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
@@ -42,6 +43,9 @@ pub struct Outcome {
     format: String,
     /// Implementation that the checkpoint comes from, such as `timm`; `null` for a model that does not say it.
     dialect: Option<String>,
+    /// Commit of the model hub. The field is absent where the user names a path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hub: Option<Origin>,
     /// What the Affs act on: `branch` or `stream`. It is `null` for a model, whose Affs are folded.
     affine: Option<&'static str>,
     /// Activation of the channel MLPs: `gelu`, `gelu-tanh` or `relu`.
@@ -115,16 +119,17 @@ struct Panels {
 }
 
 pub fn execute(args: &Args) -> Result<Outcome> {
-    let bytes = std::fs::metadata(&args.file).map_err(|error| Error::io(&args.file, error))?.len();
-    if packed::is_packed(&args.file) {
-        args.checkpoint.refuse_for_model(&args.file)?;
-        args.preprocess.refuse_for_model(&args.file)?;
-        return model(&args.file, bytes);
+    let Located { path, origin } = locate(&args.file)?;
+    let bytes = std::fs::metadata(&path).map_err(|error| Error::io(&path, error))?.len();
+    if packed::is_packed(&path) {
+        args.checkpoint.refuse_for_model(&path)?;
+        args.preprocess.refuse_for_model(&path)?;
+        return model(&path, bytes);
     }
-    let opened = open::checkpoint(&args.file, &args.checkpoint.load_options())?;
+    let opened = open::checkpoint(&path, &args.checkpoint.load_options())?;
     let activation_source = activation_source(&opened, args);
-    let stated = stated(&args.file, &opened, &args.preprocess, &LabelFlags::default())?;
-    Ok(checkpoint(&opened, stated, activation_source, bytes))
+    let stated = stated(&path, &opened, &args.preprocess, &LabelFlags::default())?;
+    Ok(Outcome { hub: origin, ..checkpoint(&opened, stated, activation_source, bytes) })
 }
 
 /// Returns where the activation of a checkpoint comes from: `file`, `flag` or `assumed`.
@@ -146,6 +151,7 @@ fn checkpoint(checkpoint: &Checkpoint, stated: Stated, activation_source: &'stat
         kind: "checkpoint",
         format: checkpoint.format.name().to_owned(),
         dialect: Some(network.dialect.name().to_owned()),
+        hub: None,
         affine: Some(match network.placement {
             AffinePlacement::Branch => "branch",
             AffinePlacement::Stream => "stream",
@@ -184,6 +190,7 @@ fn model(path: &Path, bytes: u64) -> Result<Outcome> {
         kind: "model",
         format: format!("rmlp {}", version_for(model.activation(), model.preprocessing().fit)),
         dialect: provenance["dialect"].as_str().map(str::to_owned),
+        hub: None,
         affine: None,
         activation: Some(model.activation().name().to_owned()),
         activation_source: Some("file"),
@@ -252,6 +259,9 @@ impl fmt::Display for Outcome {
             ("macs", grouped(self.macs)),
             ("bytes", format!("{}, {:.3} a parameter", grouped(self.bytes), self.bytes_per_parameter)),
         ];
+        if let Some(Origin { repository, revision, commit }) = &self.hub {
+            rows.insert(1, ("hub", format!("{repository}, {revision} is the commit {commit}")));
+        }
         let Preprocess { fit, crop, resize, mean, std, .. } = &self.preprocessing;
         let fit = match fit {
             Fit::Crop => format!("crop {crop}"),

@@ -9,6 +9,7 @@ use resmlp_cli::packed::{self, PackedModel};
 use resmlp_cli::reference::CheckpointClassifier;
 
 use super::flags::{CheckpointFlags, KernelFlags, LabelFlags, PreprocessFlags};
+use super::locate::locate;
 use super::stated::{Stated, stated};
 use super::terminal;
 
@@ -52,17 +53,19 @@ pub fn packed(path: &Path, kernels: &KernelFlags) -> Result<PackedModel> {
     Ok(model)
 }
 
-/// Opens the packed model or the checkpoint at `path` as a classifier.
+/// Opens the packed model or the checkpoint that the user names, by a path or an address of the model hub, as a
+/// classifier.
 ///
 /// # Errors
-/// Returns an error where the file cannot be read, or where a flag does not apply to a file of its kind.
+/// Returns an error where the file cannot be downloaded or read, or where a flag does not apply to a file of its kind.
 pub fn classifier(
-    path: &Path,
+    named: &Path,
     checkpoint_flags: &CheckpointFlags,
     preprocess: &PreprocessFlags,
     labels: &LabelFlags,
     kernels: &KernelFlags,
 ) -> Result<Box<dyn Classifier>> {
+    let path = &locate(named)?.path;
     if packed::is_packed(path) {
         checkpoint_flags.refuse_for_model(path)?;
         preprocess.refuse_for_model(path)?;

@@ -15,7 +15,7 @@ use super::{open, terminal};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Packed model or checkpoint; the engine tract runs a checkpoint in f32
+    /// Packed model or checkpoint (hf:owner/name[@revision] too); the engine tract runs a checkpoint in f32
     #[arg(value_name = "MODEL|CHECKPOINT")]
     file: PathBuf,
 

@@ -1,6 +1,8 @@
 //! Prints results on stdout and everything else on stderr, without characters that a terminal would obey.
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, Write, stderr, stdout};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use resmlp_cli::error::{Error, Result};
@@ -38,11 +40,32 @@ fn line(kind: &str, text: &str) {
     let _ = writeln!(stderr().lock(), "{kind}: {}", one_line(text));
 }
 
+/// Whether progress bars are hidden.
+static IS_HIDDEN: AtomicBool = AtomicBool::new(false);
+
+/// Hides the progress bars that are created from now on.
+pub fn hide_progress() {
+    IS_HIDDEN.store(true, Ordering::Relaxed);
+}
+
 /// Creates a progress bar on stderr over `count` steps. The bar is hidden where stderr is no terminal, and disappears
 /// when it is finished.
 pub fn progress(what: &'static str, count: usize) -> ProgressBar {
-    let bar = ProgressBar::new(count as u64).with_message(what);
-    match ProgressStyle::with_template("{msg:12} [{wide_bar}] {pos}/{len} {eta:>4}") {
+    bar(what, count as u64, "{msg:12} [{wide_bar}] {pos}/{len} {eta:>4}")
+}
+
+/// Creates a progress bar, like that of [`progress`], over the `size` bytes of the file `name`.
+pub fn download(name: &str, size: u64) -> ProgressBar {
+    let name = one_line(name).into_owned();
+    bar(name, size, "{msg:12} [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec} {eta:>4}")
+}
+
+fn bar(what: impl Into<Cow<'static, str>>, count: u64, template: &str) -> ProgressBar {
+    if IS_HIDDEN.load(Ordering::Relaxed) {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(count).with_message(what);
+    match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style.progress_chars("=> ")),
         Err(_) => bar,
     }
