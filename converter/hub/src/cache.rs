@@ -1,6 +1,7 @@
 //! The cache on the disk, laid out as Python's `huggingface_hub` has it.
 //!
 //! ```text
+//! CACHEDIR.TAG                                    tells backup programs to leave the cache out
 //! models--owner--name/blobs/HASH                  contents, named by their hash
 //! models--owner--name/blobs/HASH.incomplete       a download that has not ended
 //! models--owner--name/snapshots/COMMIT/FILE       links to the contents
@@ -9,7 +10,7 @@
 //! ```
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use hf_hub::{CacheRepo, Repo, RepoType};
@@ -18,6 +19,9 @@ use crate::address::Address;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 
+/// Contents of the file by which backup programs know a cache, which Python writes too.
+const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# This is a cache of the Hugging Face model hub; see \
+                   https://bford.info/cachedir/\n";
 /// Length in bytes of the longest file of a reference that is read.
 const MAX_REFERENCE: u64 = 4096;
 
@@ -109,6 +113,10 @@ impl Cache {
     pub fn link(&self, digest: &Digest, commit: &str, file: &str) -> Result<PathBuf> {
         let (blob, path) = (self.blob(digest), self.snapshot(commit, file));
         create_parent(&path)?;
+        if let Ok(mut tag) = File::create_new(self.root.join("CACHEDIR.TAG")) {
+            // The tag is a courtesy to backup programs: the cache works without it.
+            let _ = tag.write_all(TAG.as_bytes());
+        }
         let link = || -> io::Result<()> {
             if path.canonicalize().is_ok_and(|found| blob.canonicalize().is_ok_and(|blob| blob == found)) {
                 return Ok(());

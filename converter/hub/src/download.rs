@@ -109,9 +109,12 @@ impl Source<'_> {
             if from == size && size > 0 {
                 return Ok(());
             }
-            match self.receive(size, from, incomplete, tell)? {
-                None => return Ok(()),
-                Some(broken) => reason = broken,
+            match self.receive(size, from, incomplete, tell) {
+                Ok(None) => return Ok(()),
+                Ok(Some(broken)) => reason = broken,
+                // The server has no such range, so what is there belongs to something else.
+                Err(Error::Refused { status: 416, .. }) if from > 0 => delete(incomplete)?,
+                Err(error) => return Err(error),
             }
         }
         let (address, file) = (self.client.address().to_owned(), self.file.to_owned());

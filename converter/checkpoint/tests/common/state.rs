@@ -3,11 +3,14 @@
 #![allow(dead_code, reason = "each test program uses a part of this file")]
 
 use std::collections::BTreeMap;
+use std::io::{Cursor, Write};
 use std::path::Path;
 
 use resmlp_checkpoint::{Checkpoint, LoadOptions, Tensor, Tensors, load_bytes};
 use resmlp_network::{Affine, AffinePlacement, Dialect, Linear, Network};
 use resmlp_testing::{Random, Shape};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
 
 /// A function that receives a tensor's name, shape and numbers.
 type Put<'a> = &'a mut dyn FnMut(String, &[usize], &[f32]);
@@ -196,6 +199,23 @@ impl Pickle {
         }
         file
     }
+
+    /// Returns the file with the data `root`, in the zip format since PyTorch 1.6.
+    pub fn archive(&self, root: &[u8]) -> Vec<u8> {
+        let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+        let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+        let mut put = |name: &str, bytes: &[u8]| {
+            archive.start_file(format!("archive/{name}"), stored).unwrap();
+            archive.write_all(bytes).unwrap();
+        };
+        put("data.pkl", &[b"\x80\x02", root, b"."].concat());
+        put("byteorder", b"little");
+        for (key, data) in &self.storages {
+            put(&format!("data/{key}"), &data.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>());
+        }
+        put("version", b"3\n");
+        archive.finish().unwrap().into_inner()
+    }
 }
 
 fn ordered() -> Vec<u8> {
@@ -213,12 +233,22 @@ pub fn open(bytes: Vec<u8>, options: &LoadOptions) -> Result<Checkpoint, String>
     load_bytes(Path::new("my.checkpoint"), bytes, options).map_err(|error| error.to_string())
 }
 
-/// Reads the tensors from a safetensors file and from a `torch.save` file, which must give the same network or error.
+/// Returns the tensors as a file of `torch.save`, in the zip format since PyTorch 1.6.
+pub fn pth_zip(tensors: &Tensors) -> Vec<u8> {
+    let mut pickle = Pickle::default();
+    let root = pickle.state(tensors);
+    pickle.archive(&root)
+}
+
+/// Reads the tensors from a safetensors file and from both kinds of `torch.save` files, which must give the same network
+/// or error.
 pub fn read_with(tensors: &Tensors, options: &LoadOptions) -> Result<Checkpoint, String> {
-    let outcomes = [safetensors(tensors), pth(tensors)].map(|bytes| open(bytes, options));
-    let [first, second] = outcomes.each_ref().map(|outcome| outcome.as_ref().map(|checkpoint| &checkpoint.network));
+    let outcomes = [safetensors(tensors), pth(tensors), pth_zip(tensors)].map(|bytes| open(bytes, options));
+    let [first, second, third] =
+        outcomes.each_ref().map(|outcome| outcome.as_ref().map(|checkpoint| &checkpoint.network));
     assert_eq!(first, second);
-    let [outcome, _] = outcomes;
+    assert_eq!(first, third);
+    let [outcome, ..] = outcomes;
     outcome
 }
 
