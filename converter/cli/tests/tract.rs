@@ -94,7 +94,7 @@ fn errors_say_what_is_wrong() {
 }
 
 /// Rewritten and damaged graphs that are compared.
-const GRAPHS: u64 = 200;
+const GRAPHS: u64 = 500;
 
 #[test]
 fn what_is_read_from_a_rewritten_graph_is_what_tract_computes_from_it() {
@@ -138,5 +138,5 @@ fn what_is_read_from_a_rewritten_graph_is_what_tract_computes_from_it() {
         assert!(error <= 1e-4, "graph {seed}, {names:?}, damage {damage:?}: {error:e}");
         agreed[usize::from(damage.is_some())] += 1;
     }
-    assert!(agreed[0] > 50 && agreed[1] > 20, "{agreed:?} compared");
+    assert!(agreed[0] > 125 && agreed[1] > 50, "{agreed:?} compared");
 }
