@@ -63,6 +63,8 @@ pub struct Checkpoint {
     pub notes: Vec<String>,
     /// The ONNX file's own graph, which an independent engine can run; `None` for other formats.
     pub onnx: Option<OnnxGraph>,
+    /// Length in bytes of all files that the weights were read from.
+    pub bytes: u64,
     /// Mean and standard deviation of the colours, for pixels scaled to 0 to 1, if the file itself states them.
     pub normalisation: Option<([f32; 3], [f32; 3])>,
 }

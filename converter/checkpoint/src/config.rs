@@ -29,6 +29,9 @@ pub const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 /// Key of a safetensors file's metadata that holds the text of a `config.json`.
 const KEY: &str = "config";
 
+/// File names under which a folder may hold the index of weights that are split into several files.
+const INDICES: [&str; 2] = ["model.safetensors.index.json", "pytorch_model.bin.index.json"];
+
 /// Length in bytes of the longest `config.json` that is read.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
@@ -112,12 +115,13 @@ pub struct Config {
     pub labels: Option<Sourced<Vec<String>>>,
 }
 
-/// Returns the path of the weights in `folder`, which have one of the names in [`WEIGHTS`].
+/// Returns the path of the weights in `folder`, which have one of the names in [`WEIGHTS`], or of the index of their
+/// shards.
 ///
 /// # Errors
 /// Returns an error if the folder has no file of such a name.
 pub fn weights_in(folder: &Path) -> Result<PathBuf> {
-    let found = WEIGHTS.iter().map(|name| folder.join(name)).find(|path| path.is_file());
+    let found = WEIGHTS.iter().chain(&INDICES).map(|name| folder.join(name)).find(|path| path.is_file());
     found.ok_or_else(|| Error::file(folder, NotACheckpoint::Folder))
 }
 

@@ -7,6 +7,7 @@ pub use crate::labels::LabelsReason;
 pub use crate::names::{MapReason, NamesReason};
 pub use crate::onnx::{GraphError, OnnxReason, PrescanError};
 pub use crate::pth::{PickleReason, PthReason};
+pub use crate::shards::ShardReason;
 pub use crate::sniff::NotACheckpoint;
 pub use crate::tensors::Unread;
 
@@ -62,6 +63,9 @@ pub enum Reason {
     /// The tensor cannot be read.
     #[error(transparent)]
     Unread(#[from] Unread),
+    /// The index of a checkpoint's shards cannot be followed.
+    #[error(transparent)]
+    Shards(#[from] ShardReason),
     /// The file of labels cannot be used.
     #[error(transparent)]
     Labels(#[from] LabelsReason),
@@ -75,7 +79,9 @@ pub enum Reason {
     #[error(transparent)]
     Length(#[from] resmlp_network::LengthError),
     /// The file is one shard of a checkpoint that is split over several files.
-    #[error("{reason}; it is shard {number} of {count}: merge the shards into one file")]
+    #[error(
+        "{reason}; it is shard {number} of {count}: give the path of the index beside it (….index.json), or merge the shards into one file"
+    )]
     Shard {
         /// The error of reading this file alone.
         reason: Box<Reason>,

@@ -14,6 +14,7 @@ mod names;
 pub mod onnx;
 mod pth;
 mod safetensors;
+mod shards;
 mod sniff;
 mod tensors;
 
@@ -30,9 +31,14 @@ use sniff::{NotACheckpoint, SNIFFED, sniff};
 use tensors::StateDict;
 pub use tensors::{Tensor, Tensors};
 
+/// Largest mean or standard deviation that counts as one of pixels from 0 to 1. Larger ones mean pixels from 0 to 255,
+/// because no network normalises pixels from 0 to 1 by such numbers.
+const LARGEST_OF_UNIT_PIXELS: f64 = 4.0;
+
 /// Reads the checkpoint at `path`; the content decides the format, not the file's extension.
 ///
-/// If `path` is a folder, the function reads the weights that [`config::weights_in`] finds in it.
+/// If `path` is a folder, the function reads the weights that [`config::weights_in`] finds in it. If it is the index of
+/// shards, which has a name that ends in `.index.json`, the function reads all of the shards.
 ///
 /// # Errors
 /// Returns an error if the file cannot be read, has none of the known formats, is damaged, or does not hold a ResMLP,
@@ -42,6 +48,11 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Checkpoint> {
         true => &config::weights_in(path)?,
         false => path,
     };
+    if shards::is_index(path) {
+        let vocabulary = vocabulary(options)?;
+        let (format, bytes, state) = shards::read(path, &vocabulary)?;
+        return checked(path, named(path, format, bytes, state, &vocabulary, options)?);
+    }
     let (format, bytes) = open(path)?;
     read(path, format, bytes, options)
 }
@@ -88,33 +99,51 @@ fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
 }
 
 fn read(path: &Path, format: Format, bytes: Vec<u8>, options: &LoadOptions) -> Result<Checkpoint> {
-    let checkpoint = match format {
-        Format::Onnx => onnx::load(path, bytes, options)?,
-        _ => named(path, format, bytes, options)?,
-    };
+    if format == Format::Onnx {
+        return checked(path, onnx::load(path, bytes, options)?);
+    }
+    let vocabulary = vocabulary(options)?;
+    let wanted = Wanted { vocabulary: &vocabulary, key: options.key.as_deref() };
+    let state = state_dict(path, format, &bytes, wanted)?;
+    let length = bytes.len() as u64;
+    drop(bytes); // The tensors are copies; dropping the file's bytes avoids holding a large checkpoint twice.
+    let checkpoint = named(path, format, length, state, &vocabulary, options);
+    let checkpoint = checkpoint.map_err(|error| match shard(path) {
+        Some([number, count]) => error.of_shard(number, count),
+        None => error,
+    })?;
+    checked(path, checkpoint)
+}
+
+/// Checks that the network is no larger than the packed format allows.
+fn checked(path: &Path, checkpoint: Checkpoint) -> Result<Checkpoint> {
     checkpoint.network.check_lengths().map_err(|reason| Error::file(path, reason))?;
     Ok(checkpoint)
 }
 
-/// Reads a checkpoint of named tensors.
-fn named(path: &Path, format: Format, bytes: Vec<u8>, options: &LoadOptions) -> Result<Checkpoint> {
-    let vocabulary = match &options.names {
+/// Returns the names that the reader looks for: those in the caller's map, or those of the public dialects.
+fn vocabulary(options: &LoadOptions) -> Result<Vocabulary> {
+    Ok(match &options.names {
         Some(map) => Vocabulary::Map(NameMap::open(map)?),
         None => Vocabulary::Public,
-    };
-    let wanted = Wanted { vocabulary: &vocabulary, key: options.key.as_deref() };
-    let state = state_dict(path, format, &bytes, wanted)?;
-    drop(bytes); // The tensors are copies; dropping the file's bytes avoids holding a large checkpoint twice.
+    })
+}
+
+/// Builds a checkpoint from the named tensors in files of `bytes` bytes.
+fn named(
+    path: &Path,
+    format: Format,
+    bytes: u64,
+    state: StateDict,
+    vocabulary: &Vocabulary,
+    options: &LoadOptions,
+) -> Result<Checkpoint> {
     let head = options.head.as_deref().map(head).transpose()?;
-    let network = names::network(path, state, &vocabulary, options, head);
-    let (network, mut notes) = network.map_err(|error| match shard(path) {
-        Some([number, count]) => error.of_shard(number, count),
-        None => error,
-    })?;
+    let names::Named { network, normalisation, mut notes } = names::network(path, state, vocabulary, options, head)?;
     if options.output.is_some() {
-        notes.push("--output has no effect: only ONNX graphs have outputs to choose from".into());
+        notes.push("--onnx-output has no effect: only ONNX graphs have outputs to choose from".into());
     }
-    Ok(Checkpoint { parameters: network.parameters(), network, format, notes, onnx: None, normalisation: None })
+    Ok(Checkpoint { parameters: network.parameters(), network, format, notes, onnx: None, bytes, normalisation })
 }
 
 fn state_dict(path: &Path, format: Format, bytes: &[u8], wanted: Wanted) -> Result<StateDict> {

@@ -10,6 +10,7 @@ mod head;
 mod head_file;
 mod head_names;
 mod map;
+mod normalisation;
 mod reason;
 mod reparametrise;
 mod strangers;
@@ -23,6 +24,7 @@ use crate::tensors::{StateDict, Tensor};
 use dialects::{Match, Recognised, StemShape, Words};
 use resmlp_network::{Activation, AffinePlacement, Block, Linear, Matrix, Network};
 
+use normalisation::Normalisation;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use surroundings::Surroundings;
@@ -65,6 +67,15 @@ struct Layout {
     has_final_affine: bool,
 }
 
+/// What the named tensors of a checkpoint say.
+pub(crate) struct Named {
+    pub network: Network,
+    /// Mean and standard deviation of the pixels, if the checkpoint has them as tensors.
+    pub normalisation: Option<Normalisation>,
+    /// Choices that were made and tensors that were left out.
+    pub notes: Vec<String>,
+}
+
 /// Builds the network from the tensors of the checkpoint `path` and returns it with a note for every choice.
 ///
 /// `joined` is the path and the contents of a file with a classifier that is joined to the network.
@@ -78,7 +89,7 @@ pub(crate) fn network(
     vocabulary: &Vocabulary,
     options: &LoadOptions,
     joined: Option<(PathBuf, StateDict)>,
-) -> Result<(Network, Vec<String>)> {
+) -> Result<Named> {
     let StateDict { tensors, unreadable, mut notes, key_is_used } = state;
     let key = options.key.as_deref().filter(|_| !key_is_used);
     let mut taker = Taker::new(path, tensors, unreadable)?;
@@ -89,9 +100,10 @@ pub(crate) fn network(
     taker.set_prefix(&layout.prefix);
     let network = build(path, &mut taker, &layout, &around, options, joined, &mut notes);
     let mut network = network.map_err(|error| suggest(error, &taker, &layout, &around))?;
+    let normalisation = normalisation::take(&mut taker, &around, &mut notes)?;
     leftovers(&taker, &around, &mut notes)?;
     network.activation = activation(vocabulary, options, &mut notes);
-    Ok((network, notes))
+    Ok(Named { network, normalisation, notes })
 }
 
 /// Takes the network's tensors and builds the network from them.

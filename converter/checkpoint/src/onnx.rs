@@ -107,7 +107,8 @@ pub(crate) fn load(path: &Path, bytes: Vec<u8>, options: &LoadOptions) -> Result
         onnx = None; // The graph still computes the classifier, so its output is not the network's.
     }
     let normalisation = normalisation.map(|normalisation| (normalisation.mean, normalisation.std));
-    Ok(Checkpoint { parameters: network.parameters(), network, format: Format::Onnx, notes, onnx, normalisation })
+    let (parameters, format, bytes) = (network.parameters(), Format::Onnx, length.saturating_add(external) as u64);
+    Ok(Checkpoint { network, format, parameters, notes, onnx, bytes, normalisation })
 }
 
 /// Decodes a file and returns the model without its graph, and the graph.

@@ -41,8 +41,8 @@ pub enum NotACheckpoint {
     NotAFile,
     /// The path names a folder without weights.
     #[error(
-        "expected a checkpoint file, or a folder with model.safetensors or pytorch_model.bin in it; found a folder with \
-         neither"
+        "expected a checkpoint file, or a folder with model.safetensors or pytorch_model.bin in it, or with the index of \
+         its shards (….index.json); found a folder with none of them"
     )]
     Folder,
 }
@@ -123,9 +123,11 @@ fn known(start: &[u8]) -> Option<NotACheckpoint> {
             "in Python, load it with flax.serialization.msgpack_restore, flatten the parameters' names with dots and \
              save them with safetensors.flax.save_file; names that are not timm's then need --names",
         ),
-        _ if text.starts_with(b"{") => {
-            ("a JSON text", "expected safetensors, PyTorch .pth or ONNX; if it is an index, merge the shards into one")
-        }
+        _ if text.starts_with(b"{") => (
+            "a JSON text",
+            "expected safetensors, PyTorch .pth or ONNX; if it is an index of shards, let its name end in \
+                 .index.json, or merge the shards into one file",
+        ),
         _ => return None,
     };
     Some(NotACheckpoint::Known { kind, way_out })

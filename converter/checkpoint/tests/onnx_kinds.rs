@@ -91,6 +91,42 @@ fn arithmetic_on_the_pixels_becomes_mean_and_std() {
         &[node("Mul", &["pixels", "two"], "m", &[]), node("Sub", &["m", "one"], "end", &[])],
     );
     assert_eq!(unit.load().unwrap().normalisation, Some(([0.5; 3], [0.5; 3])));
+    // A clip that no pixel of 8 bits reaches changes nothing, before the division and behind it.
+    let clipped = |data_type, from: &str, low: f32, high: f32| {
+        let chain = ["pixels", "floats", "unit", "centred"];
+        let rest = chain.iter().position(|name| *name == from).unwrap() + 1;
+        let names: Vec<&str> = chain[..rest].iter().chain(&["clipped"]).chain(&chain[rest..]).copied().collect();
+        let nodes: Vec<NodeProto> = names
+            .windows(2)
+            .map(|pair| match pair[1] {
+                "floats" => node("Cast", &[pair[0]], "floats", &[int("to", 1)]),
+                "unit" => node("Div", &[pair[0], "most"], "unit", &[]),
+                "centred" => node("Sub", &[pair[0], "mean"], "centred", &[]),
+                _ => node("Clip", &[pair[0], "low", "high"], "clipped", &[]),
+            })
+            .chain([node("Div", &[names.last().unwrap(), "std"], "end", &[])])
+            .collect();
+        Edited::of(&network)
+            .input(data_type, &[1, 3, 4, 6])
+            .floats("most", &[], &[255.0])
+            .floats("mean", &[3, 1, 1], &mean)
+            .floats("std", &[3, 1, 1], &std)
+            .floats("low", &[], &[low])
+            .floats("high", &[], &[high])
+            .between("pixels", "end", &nodes)
+            .load()
+    };
+    for (from, low, high) in [("floats", 0.0, 255.0), ("unit", 0.0, 1.0), ("centred", -0.5, 1.0)] {
+        let checkpoint = clipped(DataType::Uint8, from, low, high).unwrap();
+        assert_eq!(checkpoint.normalisation, Some((mean, std)));
+        equal(&checkpoint.network, &network, from);
+        for [low, high] in [[low + 0.1, high], [low, high * 0.8]] {
+            let error = clipped(DataType::Uint8, from, low, high).unwrap_err();
+            assert!(error.contains("'clipped' (Clip): a clip to"), "{error}");
+        }
+        // Nobody knows how large a float of a picture is.
+        assert!(clipped(DataType::Float, from, low, high).is_err());
+    }
     // Arithmetic that rounds, wraps, differs from place to place or mixes colours is not a normalisation.
     let refused = |data_type, nodes: &[NodeProto]| {
         let edited = Edited::of(&network).input(data_type, &[1, 3, 4, 6]).floats("most", &[], &[255.0]);
@@ -103,7 +139,7 @@ fn arithmetic_on_the_pixels_becomes_mean_and_std() {
     let error = refused(DataType::Float, &[node("Sub", &["pixels", "places"], "end", &[])]);
     assert!(error.contains("differs from place to place"), "{error}");
     let error = refused(DataType::Float, &[node("Gather", &["pixels", "turn"], "end", &[int("axis", 1)])]);
-    assert!(error.contains("part of an activation"), "{error}");
+    assert!(error.contains("the colours in another order"), "{error}");
     let error = refused(DataType::Float, &[node("Mul", &["pixels", "pixels"], "end", &[])]);
     assert!(error.contains("more than a scale and a shift"), "{error}");
 }

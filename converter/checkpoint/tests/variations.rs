@@ -151,6 +151,31 @@ fn a_classifier_may_stand_beside_the_backbone() {
 }
 
 #[test]
+fn a_linear_layer_behind_the_network_in_a_sequential_is_the_classifier() {
+    for (dialect, outer) in [(Dialect::Timm, ""), (Dialect::Deit, "model."), (Dialect::Rishikksh20, "module.net.")] {
+        let original = network(2, dialect);
+        let own = if dialect == Dialect::Rishikksh20 { "mlp_head.0" } else { "head" };
+        let moved = |body: usize, head: usize| {
+            renamed(tensors(&original), |name| match name.strip_prefix(own) {
+                Some(rest) => format!("{outer}{head}{rest}"),
+                None => format!("{outer}{body}.{name}"),
+            })
+        };
+        for body in [0, 1] {
+            assert_eq!(read(&moved(body, body + 1)).unwrap().network, original, "{outer}");
+        }
+        // What stands between them is not known, and a layer in front of the network is no classifier.
+        for (body, head) in [(0, 2), (1, 0)] {
+            let error = refusal(&moved(body, head));
+            assert!(calls(&error, &format!("{outer}{head}.bias")), "{error}");
+        }
+        let mut deeper = moved(0, 1);
+        deeper.insert(format!("{outer}2.weight"), tensor(&[4, 4], &[0.5; 16]));
+        assert!(calls(&refusal(&deeper), &format!("{outer}2.weight")));
+    }
+}
+
+#[test]
 fn a_deeper_or_second_classifier_is_refused_by_name() {
     let original = network(3, Dialect::Timm);
     let deeper = |first: &str, second: &str| {
@@ -264,6 +289,49 @@ fn an_aff_behind_the_embedding_folds_and_nothing_else_does() {
         layer_norm.insert(format!("{norm}.bias"), tensor(&[3], &beta));
         assert!(refusal(&layer_norm).contains(&format!("tensor '{norm}.bias': unexpected")));
     }
+}
+
+// Normalisation ------------------------------------------------------------------------------------------------------
+
+#[test]
+fn buffers_that_normalise_pixels_are_mean_and_std() {
+    let original = network(8, Dialect::Timm);
+    let (mean, std) = ([0.5, 0.25, 0.125], [0.25, 0.5, 0.75]);
+    let with = |names: [&str; 2], prefix: &str, shape: &[usize], factor: f32| {
+        let mut all = renamed(tensors(&original), |name| format!("{prefix}{name}"));
+        for (name, values) in names.iter().zip([mean, std]) {
+            all.insert((*name).into(), tensor(shape, &values.map(|value| value * factor)));
+        }
+        all
+    };
+    for (names, prefix) in [
+        (["normalize.mean", "normalize.std"], "model."),
+        (["0.mean", "0.std"], "1."),
+        (["net.0.mean", "net.0.std"], "net.1."),
+        (["pixel_mean", "pixel_std"], ""),
+        (["module.mean", "module.std"], "module."),
+    ] {
+        for shape in [&[3][..], &[1, 3, 1, 1], &[3, 1, 1]] {
+            for factor in [1.0, 255.0] {
+                let found = read(&with(names, prefix, shape, factor)).unwrap();
+                assert_eq!((found.network, found.normalisation), (original.clone(), Some((mean, std))), "{names:?}");
+                assert!(found.notes.iter().any(|note| note.contains(names[0])), "{:?}", found.notes);
+            }
+        }
+    }
+    for (names, prefix) in [
+        (["norm.mean", "norm.std"], ""),
+        (["0.mean", "0.std"], "2."),
+        (["blocks.0.mean", "blocks.0.std"], ""),
+        (["normalize.mean", "normalize.var"], "model."),
+        (["pixel_mean", "image_std"], ""),
+    ] {
+        let error = refusal(&with(names, prefix, &[3], 1.0));
+        assert!(names.iter().any(|name| calls(&error, name)), "{names:?}: {error}");
+    }
+    let mut grey = tensors(&original);
+    grey.extend(["pixel_mean", "pixel_std"].map(|name| (name.to_owned(), tensor(&[1], &[0.5]))));
+    assert!(calls(&refusal(&grey), "pixel_mean"));
 }
 
 // Activations --------------------------------------------------------------------------------------------------------

@@ -82,6 +82,13 @@ pub(super) fn classifier(
     Ok(Some(linear?))
 }
 
+/// Returns whether `module` follows the network in an `nn.Sequential`: behind the same `place`, the network's prefix
+/// ends in a number, and `module` is the next number.
+fn is_next(place: &str, module: &str, prefix: &str) -> bool {
+    let number = prefix.strip_prefix(place).and_then(|own| own.strip_suffix('.')?.parse::<usize>().ok());
+    number.is_some_and(|number| module.parse() == Ok(number + 1))
+}
+
 /// Returns the full names of the tensors of every classifier that has not been taken, by the classifier's full name.
 fn heads(taker: &Taker, own: &str, around: &Surroundings) -> BTreeMap<String, Vec<String>> {
     let mut heads: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -90,7 +97,8 @@ fn heads(taker: &Taker, own: &str, around: &Surroundings) -> BTreeMap<String, Ve
             let rest = name.strip_prefix(place.as_str())?;
             let (first, _) = rest.split_once('.')?;
             let is_own = *place == around.prefix() && first == root(own);
-            (is_own || ROOTS.contains(&first)).then(|| format!("{place}{first}"))
+            (is_own || ROOTS.contains(&first) || is_next(place, first, around.prefix()))
+                .then(|| format!("{place}{first}"))
         });
         if let Some(place) = place {
             heads.entry(place).or_default().push(name.clone());

@@ -85,13 +85,24 @@ pub(super) fn maximum(follower: &mut Follower, inputs: &Inputs) -> Follow<Activa
     }
 }
 
-/// Follows `Clip`, which is ReLU if only negative numbers are clipped, and the identity if none are.
+/// Follows `Clip`, which is ReLU if only negative numbers are clipped, and the identity if none are, or if pixels of 8
+/// bits never reach the bounds.
 pub(super) fn clip(follower: &mut Follower, bounds: [f32; 2], x: &Activation) -> Follow<Activation> {
     match bounds {
         [low, high] if low <= f32::MIN && high >= f32::MAX => Ok(x.clone()),
+        bounds if x.channels == 0 && follower.input.integers && keeps_pixels(follower, bounds, x) => Ok(x.clone()),
         [0.0, high] if high >= f32::MAX => Ok(follower.step(Expr::Activation { x: x.id, function: Function::Relu }, x)),
         [low, high] => Err(format!("a clip to {low} … {high}; expected ReLU, a clip to 0 and above")),
     }
+}
+
+/// Returns whether a clip to `bounds` changes no pixel, whatever its 8 bits are.
+fn keeps_pixels(follower: &Follower, [low, high]: [f32; 2], x: &Activation) -> bool {
+    let Ok(colours) = follower.pixel_arithmetic(x.id) else { return false };
+    let ends = colours.iter().flat_map(|[scale, shift]| [*shift, 255.0 * scale + shift]);
+    // A graph that divides by 255 may come out a little over 1.
+    let rounding = 1e-5 * colours.iter().fold(0f64, |most, [scale, _]| most.max(255.0 * scale.abs()));
+    ends.into_iter().all(|end| end >= f64::from(low) - rounding && end <= f64::from(high) + rounding)
 }
 
 /// Follows `Sigmoid` as `(1 + tanh(x / 2)) / 2`, because some exporters spell the tanh approximation of GELU with it.

@@ -1,5 +1,7 @@
 //! Expresses a graph's arithmetic on the pixels before the patch embedding as mean and standard deviation.
 
+use crate::LARGEST_OF_UNIT_PIXELS;
+
 /// What a graph does to its pixels before the patch embedding.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Normalisation {
@@ -12,10 +14,6 @@ pub(super) struct Normalisation {
     /// Whether the graph negates each colour.
     pub negative: [bool; 3],
 }
-
-/// Largest mean or standard deviation that counts as one of pixels from 0 to 1. Larger ones mean pixels from 0 to 255,
-/// because no network normalises pixels from 0 to 1 by such numbers.
-const LARGEST_OF_UNIT_PIXELS: f64 = 4.0;
 
 /// Converts `scale · pixel + shift` of each colour into mean and standard deviation. Returns `None` for floats that
 /// enter the patch embedding unchanged.

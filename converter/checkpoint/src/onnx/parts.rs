@@ -3,9 +3,13 @@
 use super::arithmetic::with_rank;
 use super::attributes;
 use super::graph::brief;
-use super::layout::{Dimension, length, reshape};
+use super::layout::{Axis, Dimension, length, reshape};
 use super::proto::NodeProto;
 use super::state::{Activation, Follow, Follower, Inputs, PART, Part, Value};
+
+/// The message for colours in another order.
+const COLOURS: &str = "the colours in another order, such as blue, green and red; expected red, green and blue: leave \
+                       this node out, and reorder the colours of the patch embedding's weights instead";
 
 /// Returns positions `start` to `end` of dimension `axis` of `whole`, or `whole` itself if these are all positions.
 fn stretch(whole: &Activation, axis: usize, start: usize, end: usize) -> Value {
@@ -119,7 +123,8 @@ pub(super) fn gather(follower: &mut Follower, node: &NodeProto, inputs: &Inputs)
     follower.spend(list.len())?;
     let is_at = |(at, index): (usize, &i64)| at as i64 == if *index < 0 { index + length as i64 } else { *index };
     if list.len() != length || !list.iter().enumerate().all(is_at) {
-        return Err(PART.into());
+        let is_of_colours = x.channels == 0 && dimension.iter().all(|atom| atom.axis == Axis::Colour);
+        return Err(if is_of_colours { COLOURS.into() } else { PART.into() });
     }
     let gathered = reshape(&[dimension.to_vec()], &indices.shape)?;
     let mut y = x.clone();

@@ -80,9 +80,9 @@ pub struct Outcome {
     parameters: usize,
     /// Multiply-accumulate operations of one forward pass.
     macs: u64,
-    /// Length of the file.
+    /// Length of the file, or of all files that the weights were read from.
     bytes: u64,
-    /// Length of the file divided by the number of parameters.
+    /// This length divided by the number of parameters.
     bytes_per_parameter: f64,
     /// What the reader of the checkpoint chose or left out, one sentence each.
     notes: Vec<String>,
@@ -120,16 +120,15 @@ struct Panels {
 
 pub fn execute(args: &Args) -> Result<Outcome> {
     let Located { path, origin } = locate(&args.file)?;
-    let bytes = std::fs::metadata(&path).map_err(|error| Error::io(&path, error))?.len();
     if packed::is_packed(&path) {
         args.checkpoint.refuse_for_model(&path)?;
         args.preprocess.refuse_for_model(&path)?;
-        return model(&path, bytes);
+        return model(&path);
     }
     let opened = open::checkpoint(&path, &args.checkpoint.load_options())?;
     let activation_source = activation_source(&opened, args);
     let stated = stated(&path, &opened, &args.preprocess, &LabelFlags::default())?;
-    Ok(Outcome { hub: origin, ..checkpoint(&opened, stated, activation_source, bytes) })
+    Ok(Outcome { hub: origin, ..checkpoint(&opened, stated, activation_source) })
 }
 
 /// Returns where the activation of a checkpoint comes from: `file`, `flag` or `assumed`.
@@ -145,7 +144,7 @@ fn activation_source(checkpoint: &Checkpoint, args: &Args) -> &'static str {
     }
 }
 
-fn checkpoint(checkpoint: &Checkpoint, stated: Stated, activation_source: &'static str, bytes: u64) -> Outcome {
+fn checkpoint(checkpoint: &Checkpoint, stated: Stated, activation_source: &'static str) -> Outcome {
     let network = &checkpoint.network;
     Outcome {
         kind: "checkpoint",
@@ -171,14 +170,15 @@ fn checkpoint(checkpoint: &Checkpoint, stated: Stated, activation_source: &'stat
         outputs: network.outputs(),
         parameters: checkpoint.parameters,
         macs: network.macs(),
-        bytes,
-        bytes_per_parameter: bytes as f64 / checkpoint.parameters as f64,
+        bytes: checkpoint.bytes,
+        bytes_per_parameter: checkpoint.bytes as f64 / checkpoint.parameters as f64,
         notes: checkpoint.notes.clone(),
         model: None,
     }
 }
 
-fn model(path: &Path, bytes: u64) -> Result<Outcome> {
+fn model(path: &Path) -> Result<Outcome> {
+    let bytes = std::fs::metadata(path).map_err(|error| Error::io(path, error))?.len();
     // The scalar kernels read every layout as it is, so that nothing is rearranged here.
     let packed = PackedModel::open(path, Some(Kernels::scalar().name()))?;
     let model = packed.model()?;
