@@ -142,6 +142,9 @@ fn inspect_has_the_fields_that_scripts_read() {
         ("classes", 5.into()),
         ("activation", "gelu".into()),
         ("activation_source", "assumed".into()),
+        ("image_source", "file".into()),
+        ("labels", 0.into()),
+        ("labels_source", Value::Null),
         // The summands are those of the stem, of patch mixing and channel MLP in two blocks, and of the head.
         ("macs", (9 * 9 * 192 + 2 * (9 * 9 * 9 + 2 * 9 * 9 * 36) + 5 * 9).into()),
     ] {

@@ -109,6 +109,7 @@ fn every_verb_takes_an_address_and_reads_what_a_folder_says() {
     let mut inspected = case.json(&["inspect", &address]);
     assert_eq!(inspected.as_object_mut().unwrap().remove("hub").unwrap(), origin);
     assert_eq!(inspected["preprocessing_sources"]["mean"], "config.json: pretrained_cfg.mean");
+    assert_eq!((&inspected["labels"], &inspected["labels_source"]), (&5.into(), &"config.json: label_names".into()));
     assert_eq!(inspected, case.json(&["inspect", "local/model.safetensors"]));
     let shown = text(&case.run(&["inspect", &address]).stdout);
     assert!(shown.contains(&format!("{REPOSITORY}, main is the commit {COMMIT}")), "{shown}");

@@ -141,12 +141,14 @@ impl Client {
         let host = uri.host().unwrap_or_default().to_owned();
         match builder.call() {
             Ok(response) => Ok(Answer { host, response }),
-            Err(error) => Err(Error::Unreachable {
-                address: self.address.clone(),
-                host,
-                reason: error.to_string(),
-                cache: self.cache.clone(),
-            }),
+            Err(error) => {
+                let mut reason = error.to_string();
+                if reason.contains("certificate") {
+                    reason += "; SSL_CERT_FILE can name certificates to trust, such as those of a proxy";
+                }
+                let (address, cache) = (self.address.clone(), self.cache.clone());
+                Err(Error::Unreachable { address, host, reason, cache })
+            }
         }
     }
 

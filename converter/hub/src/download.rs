@@ -1,7 +1,7 @@
 //! Downloads one file: what the hub announces, the contents, and the check that they are the same.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::cache::{Cache, create_parent};
@@ -126,10 +126,7 @@ impl Source<'_> {
         let answer = self.client.ask(Request::Get { from }, &self.path(), &self.asked())?;
         let host = answer.host.clone();
         let mut done = self.start(&answer, from)?;
-        let mut file =
-            File::options().write(true).create(true).truncate(false).open(incomplete).map_err(Error::io(incomplete))?;
-        file.set_len(done).map_err(Error::io(incomplete))?;
-        std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(done)).map_err(Error::io(incomplete))?;
+        let mut file = opened(incomplete, done).map_err(Error::io(incomplete))?;
         // One byte more than announced shows that there are too many.
         let mut body = answer.response.into_body().into_reader().take((size - done).saturating_add(1));
         let mut buffer = vec![0; CHUNK];
@@ -198,6 +195,14 @@ impl Source<'_> {
     fn asked(&self) -> String {
         format!("the question for {} of the commit {}", self.file, self.commit)
     }
+}
+
+/// Opens a file for writing behind its first `length` bytes, and cuts off what is there already.
+fn opened(path: &Path, length: u64) -> io::Result<File> {
+    let mut file = File::options().write(true).create(true).truncate(false).open(path)?;
+    file.set_len(length)?;
+    file.seek(SeekFrom::Start(length))?;
+    Ok(file)
 }
 
 /// Returns whether `path` has the announced contents.

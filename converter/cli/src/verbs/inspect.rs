@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use resmlp_checkpoint::config;
 use resmlp_checkpoint::{Checkpoint, Format, GELU_IS_ASSUMED};
 use resmlp_cli::classifier::Classifier;
 use resmlp_cli::error::{Error, Result};
@@ -62,6 +63,9 @@ pub struct Outcome {
     precision: &'static str,
     /// Height and width of the pictures that the network takes, in pixels.
     image: [usize; 2],
+    /// Where `image` comes from: `file`, `flag` (`--image-size`), or a key such as `config.json: input_size`. Patches that
+    /// form a square state it, so that its source is the file.
+    image_source: String,
     /// Edge of a patch in pixels.
     patch: usize,
     /// Number of patches.
@@ -76,6 +80,10 @@ pub struct Outcome {
     classes: Option<usize>,
     /// Length of the result: classes, or channels of an embedding.
     outputs: usize,
+    /// Number of names of classes; 0 where they are not known.
+    labels: usize,
+    /// Where the names come from: `file` for a model, or a key such as `config.json: label_names`; `null` without names.
+    labels_source: Option<String>,
     /// Number of trained parameters of the network, before anything was folded.
     parameters: usize,
     /// Multiply-accumulate operations of one forward pass.
@@ -99,8 +107,6 @@ struct ModelFacts {
     kernels: Vec<&'static str>,
     /// Scratch memory of a forward pass on one thread.
     scratch_bytes: usize,
-    /// Number of names of classes; 0 where the model carries none.
-    labels: usize,
     /// Where the model comes from, as `convert` wrote it; a string where it is no JSON.
     provenance: Value,
 }
@@ -126,9 +132,9 @@ pub fn execute(args: &Args) -> Result<Outcome> {
         return model(&path);
     }
     let opened = open::checkpoint(&path, &args.checkpoint.load_options())?;
-    let activation_source = activation_source(&opened, args);
+    let (activation_source, image_source) = (activation_source(&opened, args), image_source(&path, &opened, args)?);
     let stated = stated(&path, &opened, &args.preprocess, &LabelFlags::default())?;
-    Ok(Outcome { hub: origin, ..checkpoint(&opened, stated, activation_source) })
+    Ok(Outcome { hub: origin, image_source, ..checkpoint(&opened, stated, activation_source) })
 }
 
 /// Returns where the activation of a checkpoint comes from: `file`, `flag` or `assumed`.
@@ -142,6 +148,20 @@ fn activation_source(checkpoint: &Checkpoint, args: &Args) -> &'static str {
         (false, true) => "assumed",
         (false, false) => "file",
     }
+}
+
+/// Returns where the size of a checkpoint's pictures comes from: `file`, `flag` or a key of the `config.json`.
+fn image_source(path: &Path, checkpoint: &Checkpoint, args: &Args) -> Result<String> {
+    let [height, width] = checkpoint.network.image;
+    // An ONNX graph states the size, and patches that form a square do.
+    if height == width || checkpoint.format == Format::Onnx {
+        return Ok("file".to_owned());
+    }
+    if args.checkpoint.image_size.is_some() {
+        return Ok("flag".to_owned());
+    }
+    let config = config::beside(path)?.and_then(|config| config.image);
+    Ok(config.map_or_else(|| "file".to_owned(), |image| image.source))
 }
 
 fn checkpoint(checkpoint: &Checkpoint, stated: Stated, activation_source: &'static str) -> Outcome {
@@ -161,6 +181,7 @@ fn checkpoint(checkpoint: &Checkpoint, stated: Stated, activation_source: &'stat
         preprocessing_sources: stated.sources,
         precision: "f32",
         image: network.image,
+        image_source: "file".to_owned(),
         patch: network.patch,
         tokens: network.tokens(),
         dim: network.dim(),
@@ -168,6 +189,8 @@ fn checkpoint(checkpoint: &Checkpoint, stated: Stated, activation_source: &'stat
         depth: network.blocks.len(),
         classes: network.head.is_some().then_some(network.outputs()),
         outputs: network.outputs(),
+        labels: stated.labels.len(),
+        labels_source: stated.labels_source,
         parameters: checkpoint.parameters,
         macs: network.macs(),
         bytes: checkpoint.bytes,
@@ -198,6 +221,7 @@ fn model(path: &Path) -> Result<Outcome> {
         preprocessing_sources: Sources::of_model(),
         precision: dims.weights.name(),
         image: dims.image,
+        image_source: "file".to_owned(),
         patch: dims.patch,
         tokens: dims.tokens(),
         dim: dims.dim,
@@ -205,6 +229,8 @@ fn model(path: &Path) -> Result<Outcome> {
         depth: dims.depth,
         classes: dims.has_head.then_some(dims.outputs),
         outputs: dims.outputs,
+        labels: packed.labels().len(),
+        labels_source: (!packed.labels().is_empty()).then(|| "file".to_owned()),
         parameters,
         macs: dims.macs(),
         bytes,
@@ -214,7 +240,6 @@ fn model(path: &Path) -> Result<Outcome> {
             layout: Panels { rows, columns, group, offset },
             kernels: readers(&dims),
             scratch_bytes: packed.engine(Serial)?.scratch_len(),
-            labels: packed.labels().len(),
             provenance,
         }),
     })
@@ -242,6 +267,13 @@ impl fmt::Display for Outcome {
         let classes = self.classes.map_or("none (an embedding model)".to_owned(), |count| count.to_string());
         let dialect = self.dialect.as_deref().unwrap_or("unknown");
         let affine = self.affine.map_or("Affs folded".to_owned(), |affine| format!("Affs on the {affine}"));
+        // The text names every source but the file itself.
+        let from = |source: &str| if source == "file" { String::new() } else { format!(" ({source})") };
+        let image_source = from(&self.image_source);
+        let labels = match &self.labels_source {
+            Some(source) => format!("{}{}", self.labels, from(source)),
+            None => "none".to_owned(),
+        };
         let activation = match (&self.activation, self.activation_source) {
             (Some(name), Some("assumed")) => format!("{name} (assumed; --activation names another)"),
             (Some(name), Some("flag")) => format!("{name} (--activation)"),
@@ -252,9 +284,10 @@ impl fmt::Display for Outcome {
             ("kind", format!("{} ({}, {})", self.kind, self.format, self.precision)),
             ("dialect", format!("{dialect} ({affine})")),
             ("activation", activation),
-            ("image", format!("{height} × {width}, patch {}, {} tokens", self.patch, self.tokens)),
+            ("image", format!("{height} × {width}{image_source}, patch {}, {} tokens", self.patch, self.tokens)),
             ("blocks", format!("{} of {} channels, {} hidden", self.depth, self.dim, self.hidden)),
             ("classes", classes),
+            ("labels", labels),
             ("parameters", grouped(self.parameters as u64)),
             ("macs", grouped(self.macs)),
             ("bytes", format!("{}, {:.3} a parameter", grouped(self.bytes), self.bytes_per_parameter)),
@@ -284,7 +317,6 @@ impl ModelFacts {
             ("scratch", format!("{} bytes for one thread", grouped(self.scratch_bytes as u64))),
             ("layout", format!("panels of {rows} rows, {columns} columns, groups of {group}, offset {offset}")),
             ("kernels", format!("{} read it as it is", self.kernels.join(", "))),
-            ("labels", self.labels.to_string()),
             ("provenance", self.provenance.to_string()),
         ]
     }

@@ -74,6 +74,8 @@ pub struct Stated {
     pub sources: Sources,
     /// Names of the classes, or none.
     pub labels: Vec<String>,
+    /// Where the names come from: `flag`, or a key of the `config.json`. It is `None` where there are no names.
+    pub labels_source: Option<String>,
 }
 
 /// Finds out how pictures are prepared for `checkpoint`, which was read from `path`, and what its classes are called.
@@ -103,10 +105,11 @@ pub fn stated(
         }
     }
     let labels = match &labels.labels {
-        Some(file) => labels::read(file, checkpoint.network.outputs())?,
-        None => config.and_then(|config| labels_of(config, checkpoint)).unwrap_or_default(),
+        Some(file) => Some(Sourced { value: labels::read(file, checkpoint.network.outputs())?, source: "flag".into() }),
+        None => config.and_then(|config| labels_of(config, checkpoint)),
     };
-    Ok(Stated { preprocess: preprocess.over(&default)?, sources, labels })
+    let (labels, labels_source) = labels.map_or((vec![], None), |found| (found.value, Some(found.source)));
+    Ok(Stated { preprocess: preprocess.over(&default)?, sources, labels, labels_source })
 }
 
 /// Applies the settings of a `config.json`, and prints a note for each that this program does not know.
@@ -153,7 +156,7 @@ fn configure(config: &Config, preprocess: &mut Preprocess, sources: &mut Sources
 }
 
 /// Returns the names of the classes in a `config.json`, if it has one for each class of the network.
-fn labels_of(config: Config, checkpoint: &Checkpoint) -> Option<Vec<String>> {
+fn labels_of(config: Config, checkpoint: &Checkpoint) -> Option<Sourced<Vec<String>>> {
     let labels = config.labels?;
     let classes = checkpoint.network.outputs();
     if checkpoint.network.head.is_none() || labels.value.len() != classes {
@@ -161,5 +164,5 @@ fn labels_of(config: Config, checkpoint: &Checkpoint) -> Option<Vec<String>> {
         terminal::note(&format!("{message}: the names are left out"));
         return None;
     }
-    Some(labels.value)
+    Some(labels)
 }

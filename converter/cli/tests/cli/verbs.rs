@@ -351,3 +351,22 @@ fn a_config_beside_the_weights_says_how_pictures_are_prepared() {
     let error = fails(&["inspect", &path("model.safetensors")], 1);
     assert!(error.contains("config.json") && error.contains("not JSON"), "{error}");
 }
+
+#[test]
+fn inspect_says_where_the_size_of_the_pictures_comes_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = folder.path().join("model.safetensors");
+    std::fs::copy(checkpoint(), &weights).unwrap();
+    let found = |flags: &[&str]| {
+        let found = json(&[&["inspect", string(&weights), "--json"], flags].concat());
+        (found["image"].clone(), found["image_source"].as_str().unwrap().to_owned())
+    };
+    let size = |height: u32, width: u32| Value::from(vec![height, width]);
+    assert_eq!(found(&[]), (size(24, 24), "file".into()));
+    assert_eq!(found(&["--image-size=8x72"]), (size(8, 72), "flag".into()));
+    std::fs::write(folder.path().join("config.json"), r#"{"input_size": [3, 72, 8]}"#).unwrap();
+    assert_eq!(found(&[]), (size(72, 8), "config.json: input_size".into()));
+    assert_eq!(found(&["--image-size=8x72"]), (size(8, 72), "flag".into()));
+    let shown = text(&resmlp(&["inspect", string(&weights)]).stdout);
+    assert!(shown.contains("72 × 8 (config.json: input_size), patch 8") && shown.contains("labels"), "{shown}");
+}
