@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use case::{CONFIG, Case, WANTED};
 use resmlp_hub::{Address, Error, Event, Settings, fetch};
-use server::{COMMIT, Gate, REPOSITORY, Reply, Seen, Server, git_hash, sha256};
+use server::{COMMIT, Gate, REPOSITORY, Reply, Seen, git_hash, sha256};
 
 fn is_weights(seen: &Seen) -> bool {
     seen.is_storage && seen.method == "GET"
