@@ -186,7 +186,8 @@ impl Client {
             format!(" (\"{shown}\")")
         });
         let advice = self.advice(status, &code);
-        Error::Refused { address: self.address.clone(), host, status, asked: asked.to_owned(), said, advice }
+        let answer = format!("{host} answers {status} to {asked}{said}");
+        Error::Refused { address: self.address.clone(), status, answer, advice }
     }
 
     fn advice(&self, status: u16, code: &str) -> String {

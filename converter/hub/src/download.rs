@@ -182,8 +182,7 @@ impl Source<'_> {
         Err(Error::Hash {
             address: self.client.address().to_owned(),
             file: self.file.to_owned(),
-            kind: found.kind(),
-            found: found.digits().to_owned(),
+            found: format!("{} {}", found.kind(), found.digits()),
             expected: announced.digest.digits().to_owned(),
         })
     }

@@ -74,18 +74,14 @@ pub enum Error {
         missing: String,
     },
     /// The server answers with an error.
-    #[error("{address}: {host} answers {status} to {asked}{said}; {advice}")]
+    #[error("{address}: {answer}; {advice}")]
     Refused {
         /// What was asked for.
         address: String,
-        /// Server that was asked.
-        host: String,
         /// Status of the answer.
         status: u16,
-        /// What was asked, in words.
-        asked: String,
-        /// What the server says, in brackets; empty if it says nothing.
-        said: String,
+        /// The server, the status, what was asked in words, and what the server says.
+        answer: String,
         /// What the user can do.
         advice: String,
     },
@@ -103,7 +99,7 @@ pub enum Error {
     },
     /// A file arrived with other contents than announced.
     #[error(
-        "{address}: {file} arrived with the {kind} {found}, but {expected} was announced; the file was deleted, and \
+        "{address}: {file} arrived with the {found}, but {expected} was announced; the file was deleted, and \
          another run downloads it from the beginning"
     )]
     Hash {
@@ -111,9 +107,7 @@ pub enum Error {
         address: String,
         /// Name of the file.
         file: String,
-        /// Name of the hash.
-        kind: &'static str,
-        /// Hash of what arrived.
+        /// Kind and hash of what arrived.
         found: String,
         /// Hash that was announced.
         expected: String,
