@@ -438,5 +438,5 @@ fn progress_ends_at_the_announced_length() {
     let weights: Vec<_> = all.iter().filter(|(file, ..)| file == "model.safetensors").collect();
     assert!(weights.windows(2).all(|pair| pair[0].1 <= pair[1].1));
     assert_eq!((weights[0].1, weights.last().unwrap().1, weights[0].2), (0, 2_500_000, 2_500_000));
-    assert_eq!(all.iter().filter(|(file, ..)| file == "config.json").next_back().unwrap().1, CONFIG.len() as u64);
+    assert_eq!(all.iter().rfind(|(file, ..)| file == "config.json").unwrap().1, CONFIG.len() as u64);
 }

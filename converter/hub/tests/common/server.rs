@@ -251,10 +251,13 @@ fn write_reply(stream: &mut TcpStream, seen: &Seen, reply: &Reply) -> std::io::R
         gate.pass();
     }
     stream.write_all(after)?;
-    while reply.is_endless {
+    if !reply.is_endless {
+        return Ok(());
+    }
+    // The loop ends with an error when the client has gone away.
+    loop {
         stream.write_all(body)?;
     }
-    Ok(())
 }
 
 pub fn sha256(bytes: &[u8]) -> String {
