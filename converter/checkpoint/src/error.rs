@@ -80,7 +80,8 @@ pub enum Reason {
     Length(#[from] resmlp_network::LengthError),
     /// The file is one shard of a checkpoint that is split over several files.
     #[error(
-        "{reason}; it is shard {number} of {count}: give the path of the index beside it (….index.json), or merge the shards into one file"
+        "{reason}; it is shard {number} of {count}: give the path of the index beside it (….index.json), or merge the \
+         shards into one file"
     )]
     Shard {
         /// The error of reading this file alone.

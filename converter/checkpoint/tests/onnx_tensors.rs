@@ -1,5 +1,5 @@
-//! One tensor of an ONNX graph more, less or renamed: the logits are unchanged, or the graph is refused with the tensor's
-//! name. The graphs are the committed ones of PyTorch's and ONNX Runtime's exporters, and our own.
+//! Adds, removes and renames one tensor of an ONNX graph: the logits are unchanged, or the graph is refused with the
+//! tensor's name. The graphs are the committed ones of PyTorch's and ONNX Runtime's exporters, and our own.
 
 use std::path::{Path, PathBuf};
 

@@ -16,8 +16,8 @@ pub struct Digest {
 }
 
 impl Digest {
-    /// Reads the digits of a hash: 64 for SHA-256, by which large files are named, or 40 for git's name of a small file.
-    /// Returns `None` for anything else, so that a hash is also a safe name of a file.
+    /// Reads the digits of a hash: 64 for SHA-256, by which large files are named, or 40 for git's name of a small
+    /// file. Returns `None` for anything else, so that a hash is also a safe name of a file.
     pub fn parse(digits: &str) -> Option<Self> {
         let is_hash = matches!(digits.len(), 40 | 64) && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         is_hash.then(|| Self { digits: digits.to_owned() })

@@ -113,7 +113,10 @@ pub enum Error {
         expected: String,
     },
     /// A file in the cache has other contents than its name says, and the network may not be used.
-    #[error("{}: the file is damaged: its {kind} is {found}; delete it and run the command without HF_HUB_OFFLINE", path.display())]
+    #[error(
+        "{}: the file is damaged: its {kind} is {found}; delete it and run the command without HF_HUB_OFFLINE",
+        path.display()
+    )]
     Damaged {
         /// Path of the file.
         path: PathBuf,

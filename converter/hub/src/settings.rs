@@ -40,7 +40,7 @@ impl Settings {
     /// | `HF_HUB_CACHE` | folder of the cache; the default is `hub` in `HF_HOME` |
     /// | `HF_HOME` | the default is `huggingface` in `XDG_CACHE_HOME`, which is `~/.cache` by default |
     /// | `HF_ENDPOINT` | the hub or a mirror |
-    /// | `HF_TOKEN` | token; the default is the one in the file `HF_TOKEN_PATH`, which is `token` in `HF_HOME` by default |
+    /// | `HF_TOKEN` | token; without it, the one in the file `HF_TOKEN_PATH`, by default `token` in `HF_HOME` |
     /// | `HF_HUB_OFFLINE` | `1`, `ON`, `YES` or `TRUE`: the network is not used |
     /// | `HF_HUB_DOWNLOAD_TIMEOUT` | seconds after which a silent server is given up |
     /// | `SSL_CERT_FILE` | certificates in PEM that are trusted instead of the built-in ones |

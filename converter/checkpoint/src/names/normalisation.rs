@@ -27,8 +27,8 @@ const MODULES: [&str; 12] = [
 /// Mean and standard deviation of the three colours, for pixels from 0 to 1.
 pub(crate) type Normalisation = ([f32; 3], [f32; 3]);
 
-/// Takes both tensors, if the checkpoint has them, and returns their values for pixels from 0 to 1. Numbers that are too
-/// large for these belong to pixels from 0 to 255, and are divided by 255.
+/// Takes both tensors, if the checkpoint has them, and returns their values for pixels from 0 to 1. Numbers that are
+/// too large for these belong to pixels from 0 to 255, and are divided by 255.
 ///
 /// The module stands beside the network under one of its usual names, is the first of an `nn.Sequential` whose second
 /// module is the network, or has the tensors in the network's own class.

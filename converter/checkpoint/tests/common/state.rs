@@ -240,8 +240,8 @@ pub fn pth_zip(tensors: &Tensors) -> Vec<u8> {
     pickle.archive(&root)
 }
 
-/// Reads the tensors from a safetensors file and from both kinds of `torch.save` files, which must give the same network
-/// or error.
+/// Reads the tensors from a safetensors file and from both kinds of `torch.save` files, which must give the same
+/// network or error.
 pub fn read_with(tensors: &Tensors, options: &LoadOptions) -> Result<Checkpoint, String> {
     let outcomes = [safetensors(tensors), pth(tensors), pth_zip(tensors)].map(|bytes| open(bytes, options));
     let [first, second, third] =

@@ -63,8 +63,8 @@ pub struct Outcome {
     precision: &'static str,
     /// Height and width of the pictures that the network takes, in pixels.
     image: [usize; 2],
-    /// Where `image` comes from: `file`, `flag` (`--image-size`), or a key such as `config.json: input_size`. Patches that
-    /// form a square state it, so that its source is the file.
+    /// Where `image` comes from: `file`, `flag` (`--image-size`), or a key such as `config.json: input_size`. Patches
+    /// that form a square state it, so that its source is the file.
     image_source: String,
     /// Edge of a patch in pixels.
     patch: usize,
@@ -82,7 +82,8 @@ pub struct Outcome {
     outputs: usize,
     /// Number of names of classes; 0 where they are not known.
     labels: usize,
-    /// Where the names come from: `file` for a model, or a key such as `config.json: label_names`; `null` without names.
+    /// Where the names come from: `file` for a model, or a key such as `config.json: label_names`; `null` without
+    /// names.
     labels_source: Option<String>,
     /// Number of trained parameters of the network, before anything was folded.
     parameters: usize,

@@ -1,7 +1,7 @@
 //! A server on loopback that speaks the model hub's protocol, and misbehaves as a test asks.
 //!
-//! It has two ports. The first is the hub: it describes repositories, and redirects as the real hub does, large files to
-//! the second port and small files to another path. The second port stands for the storage behind the hub: it answers
+//! It has two ports. The first is the hub: it describes repositories, and redirects as the real hub does, large files
+//! to the second port and small files to another path. The second port stands for the storage behind the hub: it answers
 //! ranges, and refuses requests with a token.
 #![allow(dead_code)]
 
