@@ -10,8 +10,9 @@
 //! says: `HF_HOME`, `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE` and their relatives.
 //!
 //! The crate `hf-hub` gives the names of the folders in the cache. The downloads themselves are our own, because those
-//! of `hf-hub` 0.5 verify neither length nor hash, append to a partial file even if the server starts from the beginning,
-//! take paths from headers unchecked, and send the token to the host to which a download is redirected.
+//! of `hf-hub` 0.5 verify neither length nor hash, append to a partial file even if the server starts from the
+//! beginning, take paths from headers unchecked, and send the token to the host to which a download is redirected.
+//! `hf-hub` 1.0 needs an asynchronous runtime and more than 200 other crates.
 
 mod address;
 mod cache;
