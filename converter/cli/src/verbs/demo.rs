@@ -69,8 +69,8 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     write_atomically(&output, &bytes)?;
     let convert_seconds = start.elapsed().as_secs_f64();
     let model = PackedModel::open(&output, None)?;
-    let mut everything = Dataset::open(&demo.folder.join("calibration"))?;
-    everything.items.extend(Dataset::open(&demo.folder.join("pictures"))?.items);
+    let mut everything = Dataset::open(demo.folder.join("calibration"))?;
+    everything.items.extend(Dataset::open(demo.folder.join("pictures"))?.items);
     let (check, _) = check::compare(&demo.path, &demo.checkpoint, &demo.preprocess, &model, &everything)?;
     let photographs = Photographs::load(&demo)?;
     let results = photographs.classify(&demo, &model)?;
