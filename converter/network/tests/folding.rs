@@ -169,7 +169,7 @@ proptest! {
             None => prop_assert!(fold(&network, preprocess.mean, preprocess.std).explicit_scales() > 0),
         }
         let (branch, _, _) = case(&shape, AffinePlacement::Branch, hard, seed);
-        prop_assert_eq!(to_branch(&branch).as_ref(), Some(&branch));
+        prop_assert_eq!(to_branch(&branch), Some(branch));
     }
 }
 
