@@ -46,9 +46,17 @@ pub fn onnx(data: &[u8]) {
 /// Memory that a decoder of pictures may hold in addition to what the pixels need.
 const PICTURE: Bound = Bound { per_byte: 6, base: 1 << 20 };
 
-/// The most bytes that a pixel needs until it is decoded: progressive JPEGs of four components take five for each
-/// sample.
-const PER_PIXEL: usize = 20;
+/// Returns the most bytes of memory that the pixels of a picture take while they are decoded.
+///
+/// A JPEG is stored in units of at most 32 × 32 pixels (four blocks of eight pixels a side, ITU-T T.81, A.1.1) and is
+/// decoded in whole units, so a picture of 1 × 9217 pixels takes the memory of 32 × 9248. A lossless JPEG takes eight
+/// bytes for each sample of a pixel, of which there are at most four. The other kinds take at most eight bytes for a
+/// stored pixel and three for an RGB pixel.
+fn pixel_memory(file: &[u8], picture: &Picture) -> usize {
+    let (unit, bytes) = if file.starts_with(&[0xff, 0xd8]) { (32, 8 * 4) } else { (1, 8 + 3) };
+    let [width, height] = [picture.width(), picture.height()].map(|side| (side as usize).next_multiple_of(unit));
+    bytes * width * height
+}
 
 /// The most pixels of a picture that is decoded here. Larger pictures are too slow to fuzz; `hostile.rs` of the package
 /// `resmlp-picture` tests that they are limited.
@@ -58,19 +66,18 @@ pub fn picture(data: &[u8]) {
     if stated_pixels(data).is_some_and(|pixels| pixels > PIXELS) {
         return;
     }
-    let pixels = |picture: &Picture| picture.height() as usize * picture.width() as usize;
     let promised = Limits::desktop().memory(data.len() as u64) as usize;
     let outcome = PICTURE.hold(
         data.len(),
         || Picture::decode(data),
         |outcome| match outcome {
-            Ok(picture) => PER_PIXEL * pixels(picture),
+            Ok(picture) => pixel_memory(data, picture),
             // The picture may have been decoded in part.
             Err(_) => promised,
         },
     );
     if let Ok(picture) = outcome {
-        assert_eq!(picture.rgb().len(), 3 * pixels(&picture));
+        assert_eq!(picture.rgb().len(), 3 * picture.width() as usize * picture.height() as usize);
     }
 }
 

@@ -116,18 +116,51 @@ impl Run {
         let log = fs::read(&self.log).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         if !status.success() {
-            let end: Vec<&str> = log.lines().rev().take(40).collect();
-            let end: Vec<&str> = end.into_iter().rev().collect();
-            return Err(format!(
-                "`{}` found an input that fails; its whole output is in {}:\n{}",
-                self.shown,
-                self.log.display(),
-                end.join("\n")
-            ));
+            let (reason, whole) = (reason(&log), self.log.display());
+            return Err(format!("{reason}\n`{}` ended with {status}; its whole output is in {whole}", self.shown));
         }
         let number = |name: &str| log.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("?").trim().to_owned();
         let (runs, rate) = (number("stat::number_of_executed_units:"), number("stat::average_exec_per_sec:"));
         eprintln!("{:<14} {runs:>9} executions, {rate:>6} a second", self.target);
         Ok(())
+    }
+}
+
+/// Returns the lines of libFuzzer's output that say why a target failed and where the failing input lies. Among other
+/// lines there are thousands that report progress.
+fn reason(log: &str) -> String {
+    let tells = |line: &str| {
+        let is = |word: &str| line.contains(word);
+        is("ERROR: ") || is("SUMMARY: ") || is("Test unit written to")
+    };
+    let lines: Vec<&str> = log.lines().collect();
+    let panics = lines.iter().enumerate().filter(|(_, line)| line.contains("panicked at"));
+    let panic = panics.last().map_or(&[][..], |(at, _)| &lines[at..lines.len().min(at + 2)]);
+    let told = lines.iter().filter(|line| tells(line) && !panic.contains(line));
+    let told: Vec<&str> = panic.iter().chain(told).copied().collect();
+    if !told.is_empty() {
+        return told.join("\n");
+    }
+    lines[lines.len().saturating_sub(40)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_begins_with_its_reason() {
+        let progress = "#7\tREDUCE cov: 1 ft: 2\n".repeat(100);
+        let crash = "==1== ERROR: libFuzzer: deadly signal\n    #0 0x1\nSUMMARY: libFuzzer: deadly signal\n\
+                     artifact_prefix='./'; Test unit written to ./crash-0\nBase64: AA==\n";
+        let log =
+            format!("{progress}\nthread '<unnamed>' panicked at fuzz/src/memory.rs:1:2:\ntoo much\n{progress}{crash}");
+        let found = reason(&log);
+        let lines: Vec<&str> = found.lines().collect();
+        assert_eq!(lines[..2], ["thread '<unnamed>' panicked at fuzz/src/memory.rs:1:2:", "too much"]);
+        assert!(found.contains("ERROR: libFuzzer") && found.ends_with("Test unit written to ./crash-0"), "{found}");
+        let limit = "==2== ERROR: libFuzzer: out-of-memory (used: 4097Mb; limit: 4096Mb)";
+        assert_eq!(reason(&format!("{progress}{limit}\n")), limit);
+        assert_eq!(reason("killed").lines().count(), 1);
     }
 }

@@ -23,8 +23,17 @@ use png_files::{BLACK_AND_WHITE, RGB, RGBA16, black, chunk, png, zeros};
 /// Memory for everything but pixels: copies of metadata, and the decoders' own tables and windows. Bytes.
 const BOUND: Bound = Bound { per_byte: 6, base: 1 << 20 };
 
-/// Most bytes that a decoded pixel costs: a progressive JPEG of four components takes five for each sample.
-const PER_PIXEL: usize = 20;
+/// Returns the most bytes of memory that the pixels of a picture take while they are decoded.
+///
+/// A JPEG is stored in units of at most 32 × 32 pixels (four blocks of eight pixels a side, ITU-T T.81, A.1.1) and is
+/// decoded in whole units, so a picture of 1 × 9217 pixels takes the memory of 32 × 9248. A lossless JPEG takes eight
+/// bytes for each sample of a pixel, of which there are at most four. The other kinds take at most eight bytes for a
+/// stored pixel and three for an RGB pixel.
+fn pixel_memory(file: &[u8], picture: &Picture) -> usize {
+    let (unit, bytes) = if file.starts_with(&[0xff, 0xd8]) { (32, 8 * 4) } else { (1, 8 + 3) };
+    let [width, height] = [picture.width(), picture.height()].map(|side| (side as usize).next_multiple_of(unit));
+    bytes * width * height
+}
 
 /// Longest time for any file in these tests, on a machine that does other work too.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,10 +41,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Decodes a file and checks what that costs, and that it is within the limits of a desktop computer.
 fn decode(what: &str, file: &[u8]) -> Result<Picture, String> {
     let start = Instant::now();
-    let pixels = |picture: &Picture| picture.height() as usize * picture.width() as usize;
-    let (outcome, peak) = memory::peak_of_all_threads(|| {
-        BOUND.hold(file.len(), || Picture::decode(file), |o| o.as_ref().map_or(0, |p| PER_PIXEL * pixels(p)))
-    });
+    let pixels = |outcome: &Result<Picture, String>| outcome.as_ref().map_or(0, |picture| pixel_memory(file, picture));
+    let (outcome, peak) =
+        memory::peak_of_all_threads(|| BOUND.hold(file.len(), || Picture::decode(file), |outcome| pixels(outcome)));
     let time = start.elapsed();
     let found = match &outcome {
         Ok(picture) => format!("{} × {}", picture.width(), picture.height()),
@@ -84,6 +92,27 @@ fn needles_that_are_decoded_take_little_memory_to_resize() {
                 let pixels = bound.hold(output, || preprocess.apply(&picture).unwrap(), |_| 0);
                 assert_eq!(pixels, vec![0; output]);
             }
+        }
+    }
+}
+
+/// Units of 32 × 32 pixels make a JPEG that is one pixel wide take as much memory as one of 32 pixels.
+#[test]
+fn thin_jpeg_files_take_the_memory_of_whole_units() {
+    let _alone = memory::alone();
+    for frame in [BASELINE, PROGRESSIVE] {
+        for factors in
+            [GREY, COLOR, SUBSAMPLED, INKS, &[0x44], &[0x41, 0x11, 0x11], &[0x14, 0x11, 0x11], &[0x42, 0x11, 0x11]]
+        {
+            for [width, height] in [[1, 9217], [9217, 1], [13, 709], [709, 13]] {
+                let file = jpeg_files::black(frame, [width, height], factors);
+                accepted("thin JPEG", &file, [width, height].map(u32::from));
+            }
+        }
+    }
+    for factors in [GREY, COLOR, INKS, &[0x44]] {
+        for [width, height] in [[1, 9217], [9217, 1], [115, 4120], [709, 13]] {
+            let _ = decode("lossless JPEG", &jpeg_files::black(LOSSLESS, [width, height], factors));
         }
     }
 }
