@@ -14,7 +14,7 @@ pub mod model;
 /// The layouts that the kernel tables read.
 const LAYOUTS: [Layout; 6] = [Layout::DEFAULT, Layout::NEON, Layout::I8MM, Layout::AVX_VNNI, Layout::VNNI, Layout::AMX];
 /// The most multiply-accumulates of a model that is run. Larger models would take too long here.
-const MOST_MACS: u64 = 500_000;
+pub const MOST_MACS: u64 = 500_000;
 /// The most bytes of such a model, padding included.
 const MOST_BYTES: usize = 1 << 18;
 /// The largest magnitude of a multiplier that the format allows.

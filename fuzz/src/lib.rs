@@ -4,10 +4,14 @@
 //! `corpora/`.
 
 mod differential;
+mod file;
 mod memory;
+mod mutate;
 mod pickle;
 mod readers;
 mod rmlp;
+
+pub use mutate::Plain;
 
 /// A function that takes arbitrary bytes, and its name.
 #[derive(Clone, Copy)]
@@ -15,19 +19,34 @@ pub struct Target {
     /// The name in the variable `FUZZ_TARGET` and of the folder in `corpora/`.
     pub name: &'static str,
     run: fn(&[u8]),
+    /// Whether the inputs are files with lengths and checksums, which [`mutate`] keeps right.
+    is_file: bool,
+}
+
+impl Target {
+    /// A target whose inputs may be any bytes.
+    const fn bytes(name: &'static str, run: fn(&[u8])) -> Self {
+        Self { name, run, is_file: false }
+    }
+
+    /// A target whose inputs are files of a known structure.
+    const fn files(name: &'static str, run: fn(&[u8])) -> Self {
+        Self { name, run, is_file: true }
+    }
 }
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
-    Target { name: "rmlp", run: rmlp::bytes },
-    Target { name: "rmlp-fields", run: rmlp::fields },
-    Target { name: "differential", run: differential::run },
-    Target { name: "safetensors", run: readers::safetensors },
-    Target { name: "pth", run: readers::pth },
-    Target { name: "pickle", run: pickle::run },
-    Target { name: "onnx", run: readers::onnx },
-    Target { name: "picture", run: readers::picture },
-    Target { name: "protocol", run: readers::protocol },
+pub const TARGETS: [Target; 10] = [
+    Target::bytes("rmlp", rmlp::bytes),
+    Target::bytes("rmlp-fields", rmlp::fields),
+    Target::bytes("differential", differential::run),
+    Target::files("safetensors", readers::checkpoint_file),
+    Target::files("pth", readers::checkpoint_file),
+    Target::bytes("pickle", pickle::run),
+    Target::files("onnx", readers::onnx),
+    Target::files("file", file::run),
+    Target::bytes("picture", readers::picture),
+    Target::bytes("protocol", readers::protocol),
 ];
 
 /// Runs `task` and panics if it allocates memory.
@@ -41,6 +60,15 @@ impl Target {
     /// Returns the target called `name`.
     pub fn named(name: &str) -> Option<Self> {
         TARGETS.into_iter().find(|target| target.name == name)
+    }
+
+    /// Mutates an input to at most `most` bytes, with choices that follow from `seed`. `plain` makes the mutations of
+    /// libFuzzer itself.
+    pub fn mutate(&self, input: &mut Vec<u8>, most: usize, seed: u32, plain: &mut Plain) {
+        match self.is_file {
+            true => mutate::mutate(input, most, seed, plain),
+            false => plain(input, most),
+        }
     }
 
     /// Runs the target on `data`. One target runs at a time, because the memory of all threads is counted.

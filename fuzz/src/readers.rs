@@ -9,7 +9,7 @@ use resmlp_protocol::{Decoder, Message};
 use crate::memory::Bound;
 
 /// Memory that a reader of checkpoints may hold.
-const CHECKPOINT: Bound = Bound { per_byte: 64, base: 16 << 20 };
+const CHECKPOINT: Bound = Bound { per_byte: 32, base: 8 << 20 };
 
 /// Reads a checkpoint. Its path names a folder that does not exist, so external data of an ONNX file can only be an
 /// error.
@@ -18,20 +18,8 @@ pub(crate) fn checkpoint(bytes: Vec<u8>) -> Option<Checkpoint> {
     CHECKPOINT.hold(bytes.len(), || load_bytes(path, bytes, &LoadOptions::default()), |_| 0).ok()
 }
 
-pub fn safetensors(data: &[u8]) {
-    // A safetensors file begins with the length of its header. An input that begins with `=` gets the right length
-    // here.
-    if let Some((b'=', rest)) = data.split_first() {
-        let header = rest.iter().position(|&byte| byte == b'\n').unwrap_or(rest.len());
-        let mut bytes = (header as u64).to_le_bytes().to_vec();
-        bytes.extend(rest.iter().enumerate().filter(|(at, _)| *at != header).map(|(_, byte)| byte));
-        checkpoint(bytes);
-    } else {
-        checkpoint(data.to_vec());
-    }
-}
-
-pub fn pth(data: &[u8]) {
+/// Reads a checkpoint in any format.
+pub fn checkpoint_file(data: &[u8]) {
     checkpoint(data.to_vec());
 }
 
