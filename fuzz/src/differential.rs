@@ -145,14 +145,22 @@ unsafe impl ParallelFor for Backwards {
     }
 }
 
-/// Checks that every kernel table, with weights rearranged for it, gives the scalar table's logits.
+/// Checks every kernel table as [`on_tables`] does.
+///
+/// # Panics
+/// If two results differ, which is what the fuzzer looks for.
+pub fn on_every_table(model: &Model, data: &[u8]) {
+    on_tables(model, data, Kernels::supported());
+}
+
+/// Checks that each of the kernel tables, with weights rearranged for it, gives the scalar table's logits.
 ///
 /// With 16-bit weights the tables may round differently. For such models each table runs on one worker and on several,
 /// and the two results must be equal.
 ///
 /// # Panics
 /// If two results differ, which is what the fuzzer looks for.
-pub fn on_every_table(model: &Model, data: &[u8]) {
+pub fn on_tables(model: &Model, data: &[u8], tables: impl Iterator<Item = &'static Kernels>) {
     let dims = model.dims();
     if dims.macs() > MOST_MACS || model.bytes().len() > MOST_BYTES {
         return;
@@ -160,7 +168,7 @@ pub fn on_every_table(model: &Model, data: &[u8]) {
     let pixels = data.iter().rev().chain(&[0]).copied().cycle();
     let picture: Vec<u8> = pixels.take(3 * dims.image[0] * dims.image[1]).collect();
     let scalar = logits(model, Kernels::scalar(), &Serial, &picture);
-    for kernels in Kernels::supported() {
+    for kernels in tables {
         let layout = kernels.layout().filter(|_| dims.arithmetic() == Arithmetic::Int8).unwrap_or(dims.layout);
         let file: AlignedBytes = match repack(model, layout) {
             Ok(file) => file,

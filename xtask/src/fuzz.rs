@@ -114,6 +114,8 @@ impl Run {
         let file = file.map_err(|error| format!("cannot write {}: {error}", log.display()))?;
         let mut command = Command::new(program);
         command.env("FUZZ_TARGET", target).arg(format!("-max_total_time={seconds}"));
+        // The networks are so small that handing work to other threads takes longer than the work.
+        command.env("RAYON_NUM_THREADS", "1");
         // A busy machine is slow, so only an input that takes a whole minute counts as one that never ends.
         // Without `-len_control=0` inputs would stay short until nothing new is found among short ones.
         command.arg(format!("-max_len={}", longest(target))).arg("-len_control=0");
