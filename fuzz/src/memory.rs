@@ -7,7 +7,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 struct Counting;
@@ -22,6 +22,10 @@ thread_local! {
 static ALL_HELD: AtomicIsize = AtomicIsize::new(0);
 static ALL_PEAK: AtomicIsize = AtomicIsize::new(0);
 
+/// Number of allocations of all threads together, and the bytes of all of them, freed or not.
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+
 fn count(change: isize) {
     HELD.set(HELD.get() + change);
     PEAK.set(PEAK.get().max(HELD.get()));
@@ -34,6 +38,8 @@ fn count(change: isize) {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
+        ALLOCATIONS.fetch_add(1, Relaxed);
+        ALLOCATED.fetch_add(layout.size(), Relaxed);
         // SAFETY: the caller keeps GlobalAlloc's contract, which is also the contract of the system's allocator.
         let memory = unsafe { System.alloc(layout) };
         if memory.is_null() {
@@ -69,6 +75,25 @@ pub fn peak_of_all_threads<T>(task: impl FnOnce() -> T) -> (T, usize) {
     ALL_PEAK.store(before, Relaxed);
     let outcome = task();
     (outcome, usize::try_from(ALL_PEAK.load(Relaxed) - before).unwrap_or(0))
+}
+
+/// What a task took of all threads together.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// The most bytes held at a time.
+    pub peak: usize,
+    /// Number of allocations. Like the next number it stands for time, and is the same in every run.
+    pub allocations: usize,
+    /// Bytes of all allocations, also of those that were freed meanwhile.
+    pub allocated: usize,
+}
+
+/// Runs `task` and returns its result and what it cost. A test calls [`alone`] first.
+pub fn cost<T>(task: impl FnOnce() -> T) -> (T, Cost) {
+    let before = [&ALLOCATIONS, &ALLOCATED].map(|counter| counter.load(Relaxed));
+    let (outcome, peak) = peak_of_all_threads(task);
+    let after = [&ALLOCATIONS, &ALLOCATED].map(|counter| counter.load(Relaxed));
+    (outcome, Cost { peak, allocations: after[0] - before[0], allocated: after[1] - before[1] })
 }
 
 /// Runs `task` and returns how many more bytes all threads hold after it than before.

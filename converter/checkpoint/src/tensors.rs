@@ -41,6 +41,14 @@ pub enum Unread {
 }
 
 impl Unread {
+    /// Returns how many bytes the value holds beside its own size.
+    pub(crate) fn memory(&self) -> usize {
+        match self {
+            Self::Type(name) | Self::Object(name) => name.len(),
+            Self::Shard { found, whole } => size_of_val(found.as_slice()) + size_of_val(whole.as_slice()),
+        }
+    }
+
     /// Returns whether the value is a tensor, so that leaving it out could change the network.
     pub(crate) fn is_tensor(&self) -> bool {
         !matches!(self, Self::Object(_))

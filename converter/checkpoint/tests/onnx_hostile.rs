@@ -1,8 +1,7 @@
 //! Reads ONNX files that are built to be costly. Memory must stay a small multiple of the file's size, and time must be
 //! proportional to it.
 
-#[path = "common/memory.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "../../../fuzz/src/memory.rs"]
 mod memory;
 
 use std::path::Path;
@@ -17,10 +16,8 @@ use resmlp_checkpoint::{LoadOptions, load_bytes};
 use resmlp_network::AffinePlacement;
 use resmlp_testing::{Random, Shape};
 
-/// Number of bytes that the reader may hold for each byte of an ONNX file.
-const FACTOR: usize = 32;
-/// Number of bytes that the reader may hold in addition.
-const BASE: usize = 8 << 20;
+/// Memory that the reader may hold.
+const BOUND: memory::Bound = memory::Bound { per_byte: 32, base: 8 << 20 };
 /// Longest time that the reader may take for a graph of this test, on a slow and busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Number of nodes of a long chain. Work that grows with the square of this number would take minutes.
@@ -42,57 +39,14 @@ fn model() -> ModelProto {
 fn read(file: Vec<u8>, what: &str) -> Result<(), String> {
     let length = file.len();
     let start = Instant::now();
-    let (outcome, peak) = memory::peak(|| {
-        let outcome = load_bytes(Path::new("hostile.onnx"), file, &LoadOptions::default());
-        outcome.map(|_| ()).map_err(|error| error.to_string())
-    });
-    assert!(peak <= BASE + FACTOR * length, "{what}: {peak} bytes held for a file of {length}");
+    let _alone = memory::alone();
+    let load = || load_bytes(Path::new("hostile.onnx"), file, &LoadOptions::default());
+    let outcome = BOUND.hold(length, load, |_| 0).map(drop).map_err(|error| error.to_string());
     assert!(start.elapsed() <= PATIENCE, "{what}: {:?} for a file of {length}", start.elapsed());
     if let Err(error) = &outcome {
         assert!(error.len() < 2000, "{what}: a message of {} bytes", error.len());
     }
     outcome
-}
-
-fn field(tag: u64, content: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    prost::encoding::encode_key(tag as u32, prost::encoding::WireType::LengthDelimited, &mut bytes);
-    prost::encoding::encode_varint(content.len() as u64, &mut bytes);
-    bytes.extend(content);
-    bytes
-}
-
-#[test]
-fn small_messages_do_not_become_large_structures() {
-    const GRAPH: u64 = 7;
-    let mut whole = model();
-    whole.graph.as_mut().unwrap().initializer.pop();
-    let whole = whole.encode_to_vec();
-    for megabytes in [1, 4] {
-        let many = |unit: &[u8]| unit.repeat((megabytes << 20) / unit.len());
-        let graph = |content: Vec<u8>| field(GRAPH, &content);
-        for (what, more) in [
-            ("nodes", graph(many(&[0x0a, 0]))),
-            ("constants", graph(many(&[0x2a, 0]))),
-            ("inputs", graph(many(&[0x5a, 0]))),
-            ("outputs", graph(many(&[0x62, 0]))),
-            ("attributes", graph(field(1, &many(&[0x2a, 0])))),
-            ("attributes with tensors", graph(field(1, &many(&[0x2a, 2, 0x2a, 0])))),
-            ("names of inputs", graph(field(1, &many(&[0x0a, 0])))),
-            ("lengths of a constant", graph(field(5, &many(&[0x08, 1])))),
-            ("packed lengths of a constant", graph(field(5, &field(1, &many(&[1]))))),
-            ("packed integers", graph(field(5, &field(7, &many(&[1]))))),
-            ("packed small integers", graph(field(5, &field(5, &many(&[1]))))),
-            ("packed integers of an attribute", graph(field(1, &field(5, &field(8, &many(&[1])))))),
-            ("places of external data", graph(field(5, &many(&[0x6a, 0])))),
-            ("lengths of an input", graph(field(11, &field(2, &field(1, &field(2, &many(&[0x0a, 0]))))))),
-            ("operator sets", many(&[0x42, 0])),
-            ("functions", many(&[0xca, 1, 0])),
-            ("unknown fields", many(&[0xfa, 0x7f, 0])),
-        ] {
-            let _ = read([whole.clone(), more].concat(), what);
-        }
-    }
 }
 
 #[test]

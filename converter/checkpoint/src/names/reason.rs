@@ -76,7 +76,7 @@ pub enum NamesReason {
     #[error("the same name as '{0}' once wrappers such as '_orig_mod.' are taken out")]
     SameName(String),
     /// A name is too long; the field is its length in bytes.
-    #[error("a name of {0} letters; expected at most 1000")]
+    #[error("a name of {0} bytes; expected at most 1000")]
     LongName(usize),
     /// The tensors belong to another kind of network.
     #[error("not a ResMLP: found {name} ({meaning})")]

@@ -11,3 +11,7 @@ pub(super) const ALLOCATION: usize = 32;
 
 /// Bytes charged for a boxed value, besides its lists.
 pub(super) const BOX_COST: usize = 96;
+
+/// Bytes charged for an entry of the dictionary that is read, besides its name and its shape: a place in a map, and
+/// three allocations.
+pub(super) const ENTRY_COST: usize = 192;

@@ -29,7 +29,7 @@ pub(super) struct Machine<'a> {
     /// Number of entries that are set.
     memoised: usize,
     /// Bytes that may still be allocated.
-    budget: usize,
+    pub budget: usize,
     /// Members or letters that may still be copied.
     copies: usize,
 }

@@ -123,7 +123,7 @@ pub enum PickleReason {
     #[error("a memo key that is no number")]
     MemoKey,
     /// A name is too long; the field is its length in bytes.
-    #[error("a name of {0} letters; expected at most {NAME_LIMIT}")]
+    #[error("a name of {0} bytes; expected at most {NAME_LIMIT}")]
     LongName(usize),
     /// A persistent id is written as text.
     #[error("a persistent id as text; expected torch's tuple")]

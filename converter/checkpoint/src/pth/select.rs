@@ -1,6 +1,6 @@
 //! Finds the network's weights among everything that a training script saved.
 
-use super::limits::NAME_LIMIT;
+use super::limits::{ENTRY_COST, NAME_LIMIT};
 use super::pickle::Machine;
 use super::reason::PthReason;
 use super::rebuild::class_name;
@@ -62,7 +62,8 @@ impl Candidate {
 /// choice is restricted to those that match it best.
 ///
 /// # Errors
-/// Returns an error if no dictionary holds tensors, if there are too many to compare, if the file holds a whole network
+/// Returns an error if no dictionary holds tensors, if there are too many to compare, if what is chosen would take far
+/// more memory than the file, if the file holds a whole network
 /// in place of its weights, or if `key` matches neither a dictionary nor a prefix of names in the chosen one.
 pub(super) fn select<'m>(
     machine: &'m Machine,
@@ -101,21 +102,37 @@ pub(super) fn select<'m>(
     } else if !path.is_empty() {
         notes.push(format!("weights taken from '{path}'"));
     }
+    let (tensors, unreadable) = contents(machine, best.dict)?;
+    Ok(Selection { tensors, unreadable, notes, key_is_used })
+}
+
+/// Returns the tensors of a dictionary, and why its other values cannot be read as tensors.
+///
+/// What is kept of every entry is charged to what is left of the machine's budget, because one value with long names
+/// or many dimensions may stand under any number of keys.
+fn contents<'m>(machine: &'m Machine, dict: Ref) -> Result<(BTreeMap<&'m str, &'m View>, Unreadable), PthReason> {
     let (mut tensors, mut unreadable) = (BTreeMap::new(), Unreadable::new());
-    for (name, value) in entries(machine, best.dict) {
+    let mut left = machine.budget;
+    let mut charge = |name: &str, bytes: usize| {
+        left = left.checked_sub(ENTRY_COST + name.len() + bytes).ok_or(PthReason::Unfolds)?;
+        Ok::<(), PthReason>(())
+    };
+    for (name, value) in entries(machine, dict) {
         match (machine.value(value), obstacle(machine, name, value)) {
             (Value::Tensor(view), None) => {
+                charge(name, size_of_val(view.shape.as_slice()))?;
                 unreadable.remove(name);
                 tensors.insert(name, &**view);
             }
             (_, Some((name, unread))) => {
+                charge(&name, unread.memory())?;
                 tensors.remove(name.as_str());
                 unreadable.insert(name, unread);
             }
             _ => {}
         }
     }
-    Ok(Selection { tensors, unreadable, notes, key_is_used })
+    Ok((tensors, unreadable))
 }
 
 /// Returns the entries of a dictionary whose names have at most [`NAME_LIMIT`] bytes.
@@ -152,6 +169,12 @@ fn obstacle(machine: &Machine, name: &str, value: Ref) -> Option<(String, Unread
         _ => return None,
     };
     Some((name.to_string(), unread))
+}
+
+/// Returns whether `value` is a tensor of floating-point numbers whose place in the file is known.
+fn is_readable(machine: &Machine, value: Ref) -> bool {
+    let Value::Tensor(view) = machine.value(value) else { return false };
+    !matches!(machine.value(view.storage), Value::Storage(storage) if storage.kind.float.is_none())
 }
 
 /// Returns the reason for refusing a file without named weights, which may hold a whole network or another object.
@@ -268,7 +291,7 @@ fn candidate(
             continue;
         }
         has_any = true;
-        let is_readable = obstacle(machine, "", *value).is_none();
+        let is_readable = is_readable(machine, *value);
         let is_weight = machine.text(*key).is_some_and(|name| name.ends_with("weight") || name.ends_with("bias"));
         candidate.tensors += usize::from(is_readable);
         candidate.weights += usize::from(is_readable && is_weight);
