@@ -29,8 +29,15 @@ pub(super) fn node(follower: &mut Follower, index: usize, node: &NodeProto) {
     }
 }
 
+/// Numbers that the copy of one operand's description counts as: about as many bytes as the layout of a tensor takes.
+const OPERAND: usize = 64;
+
 /// Returns the operands of `node`, or the reason why one of them could not be followed.
-fn inputs(follower: &Follower, node: &NodeProto) -> Result<Inputs, Rc<Failure>> {
+///
+/// The operands are charged to the budget, because a node may name one value very often.
+fn inputs(follower: &mut Follower, node: &NodeProto) -> Result<Inputs, Rc<Failure>> {
+    let charged = follower.spend(node.input.len().saturating_mul(OPERAND));
+    charged.map_err(|message| Rc::new(Failure { node: follower.at, message }))?;
     let value = |name: &String| match follower.values.get(name) {
         _ if name.is_empty() => Ok(None),
         Some(Value::Failed(failure)) => Err(failure.clone()),

@@ -2,6 +2,7 @@
 
 use prost::Message;
 use resmlp_checkpoint::export::{Batch, to_onnx};
+use resmlp_checkpoint::onnx::proto::{ModelProto, NodeProto, TensorProto};
 use resmlp_network::AffinePlacement;
 use resmlp_testing::{Random, Shape};
 
@@ -14,6 +15,22 @@ const GRAPH: u32 = 7;
 fn model() -> Vec<u8> {
     let shape = Shape { image: [4, 4], patch: 2, dim: 4, hidden: 4, depth: 1, classes: Some(3) };
     to_onnx(&Random(1).network(&shape, AffinePlacement::Branch), Batch::Any, false).encode_to_vec()
+}
+
+/// Returns the model with a sum, on which the logits depend, of as many copies of one value as the decoder allows for
+/// a file of `size` bytes. The rest of the file is a weight that nothing needs.
+fn sum_of_one_value(size: usize) -> Vec<u8> {
+    let mut model = ModelProto::decode(&model()[..]).unwrap();
+    let graph = model.graph.as_mut().unwrap();
+    // Three bytes of the file become 25 in memory, of which there may be four for each byte.
+    let count = size * 4 / 26;
+    let input = vec!["stem".to_owned(); count];
+    graph.node.push(NodeProto { op_type: "Sum".into(), input, output: vec!["sum".into()], ..Default::default() });
+    let reader = graph.node.iter_mut().find(|node| node.output[0] == "block.0.mix.affine.scaled").unwrap();
+    reader.input.iter_mut().filter(|name| *name == "stem").for_each(|name| *name = "sum".into());
+    let raw_data = vec![0; size.saturating_sub(6 * count)].into();
+    graph.initializer.push(TensorProto { name: "rest".into(), data_type: 1, raw_data, ..Default::default() });
+    model.encode_to_vec()
 }
 
 /// Returns a field with a stated length.
@@ -60,6 +77,7 @@ pub const KINDS: &[Kind] = &[
         }
         with(&[GRAPH], &content, size)
     }),
+    ("a sum of one value", sum_of_one_value),
     ("unknown fields", |size| with(&[], &[0xfa, 0x7f, 0], size)),
     ("unknown groups", |size| with(&[], &[0xfb, 0x7f], size)),
 ];
