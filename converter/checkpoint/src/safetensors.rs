@@ -10,13 +10,12 @@ use std::path::Path;
 /// Largest number of dimensions of a tensor; a weight has at most four.
 const MOST_DIMENSIONS: usize = 64;
 
+/// Largest number of tensors in a file; a ResMLP has a few hundred.
+const MOST_TENSORS: usize = 1 << 16;
+
 /// Reads every floating-point tensor of the file and records the type of every other tensor.
 pub(crate) fn read(path: &Path, bytes: &[u8]) -> Result<StateDict> {
-    let dimensions = longest_list(bytes);
-    if dimensions > MOST_DIMENSIONS {
-        let message = format!("a tensor of {dimensions} dimensions; expected at most {MOST_DIMENSIONS}");
-        return Err(Error::file(path, message));
-    }
+    check_header(bytes).map_err(|message| Error::file(path, message))?;
     let file = SafeTensors::deserialize(bytes).map_err(|reason| Error::file(path, reason))?;
     let (mut tensors, mut unreadable) = (Tensors::new(), Unreadable::new());
     for (name, view) in file.iter() {
@@ -59,14 +58,14 @@ struct Header {
     metadata: Option<HashMap<String, String>>,
 }
 
-/// Returns the number of values in the longest list of a file's header.
+/// Refuses a file whose header describes absurdly many tensors or dimensions.
 ///
 /// Each length in a shape takes two bytes of the header, and eight bytes in each of the copies that the safetensors
 /// crate makes of the shape.
-fn longest_list(file: &[u8]) -> usize {
-    let Some((length, rest)) = file.split_first_chunk::<8>() else { return 0 };
+fn check_header(file: &[u8]) -> std::result::Result<(), String> {
+    let Some((length, rest)) = file.split_first_chunk::<8>() else { return Ok(()) };
     let header = usize::try_from(u64::from_le_bytes(*length)).ok().and_then(|length| rest.get(..length));
-    let (mut values, mut longest) = (0, 0);
+    let (mut values, mut dimensions, mut tensors) = (0, 0, 0);
     let (mut is_text, mut is_escaped) = (false, false);
     for byte in header.unwrap_or_default() {
         match byte {
@@ -74,15 +73,22 @@ fn longest_list(file: &[u8]) -> usize {
             b'\\' if is_text => is_escaped = true,
             b'"' => is_text = !is_text,
             _ if is_text => {}
-            // A list inside a list begins to count anew, but such a header has no meaning and is refused.
-            b'[' | b']' => values = 1,
+            b'{' => tensors += 1,
+            b'[' => values = 1,
             b',' => values += 1,
+            // The values of an object are no list.
             b':' => values = 0,
             _ => {}
         }
-        longest = longest.max(values);
+        dimensions = dimensions.max(values);
     }
-    longest
+    if dimensions > MOST_DIMENSIONS {
+        return Err(format!("a tensor of {dimensions} dimensions; expected at most {MOST_DIMENSIONS}"));
+    }
+    if tensors > MOST_TENSORS {
+        return Err(format!("{tensors} tensors; expected at most {MOST_TENSORS}"));
+    }
+    Ok(())
 }
 
 fn float(dtype: Dtype) -> Option<Float> {
