@@ -16,9 +16,22 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     escaped(text, |c| is_obeyed(c) && c != '\n' && c != '\t')
 }
 
+/// Characters of an error or a note that are shown from its beginning and from its end.
+const SHOWN: [usize; 2] = [3000, 1000];
+
 /// Returns `text` as [`printable`] does, but with line breaks as numbers too, so that an error or a note is one line.
+/// If the text is very long, only its beginning and its end are returned.
 pub fn one_line(text: &str) -> Cow<'_, str> {
-    escaped(text, |c| is_obeyed(c) && c != '\t')
+    let [beginning, end] = SHOWN;
+    let start = text.char_indices().nth(beginning).map(|(at, _)| at);
+    let rest = text.char_indices().rev().nth(end - 1).map(|(at, _)| at);
+    match (start, rest) {
+        (Some(start), Some(rest)) if start < rest => {
+            let text = format!("{} … {}", &text[..start], &text[rest..]);
+            escaped(&text, |c| is_obeyed(c) && c != '\t').into_owned().into()
+        }
+        _ => escaped(text, |c| is_obeyed(c) && c != '\t'),
+    }
 }
 
 /// Returns a value as JSON, with each character that a terminal would obey in escaped form, such as `\u009b`.
@@ -73,6 +86,16 @@ mod tests {
         assert_eq!(printable(HOSTILE), expected);
         assert_eq!(one_line(HOSTILE), expected.replace('\n', "\\u{a}"));
         assert!(matches!(printable("plain: é–猫\n"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_very_long_error_is_shortened() {
+        let short = "é".repeat(4000);
+        assert_eq!(one_line(&short), short);
+        let long = ["begin", &"é\x1b".repeat(1 << 20), "end"].concat();
+        let shown = one_line(&long);
+        assert!(shown.starts_with("beginé\\u{1b}") && shown.contains(" … ") && shown.ends_with("é\\u{1b}end"));
+        assert!(shown.chars().count() < 20_000);
     }
 
     #[test]

@@ -73,7 +73,7 @@ fn parse(bytes: &[u8], classes: usize) -> Parse<Vec<String>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim_end();
     let labels = match serde_json::from_str::<Value>(text) {
         Ok(json @ (Value::Array(_) | Value::Object(_))) => of_json(&json)?,
-        _ => of_lines(text)?,
+        _ => of_lines(text, classes)?,
     };
     match labels.len() == classes {
         true => Ok(labels),
@@ -81,11 +81,19 @@ fn parse(bytes: &[u8], classes: usize) -> Parse<Vec<String>> {
     }
 }
 
-fn of_lines(text: &str) -> Parse<Vec<String>> {
-    let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    if let Some(blank) = lines.iter().position(|line| line.is_empty()) {
+/// Number of lines for the braces of a printed Python dictionary.
+const BRACES: usize = 2;
+
+fn of_lines(text: &str, classes: usize) -> Parse<Vec<String>> {
+    if let Some(blank) = text.lines().position(|line| line.trim().is_empty()) {
         return Err(LabelsReason::Blank(blank + 1));
     }
+    // Lines are counted before they are collected, because a line of two bytes takes a hundred in memory.
+    let found = text.lines().count();
+    if found > classes + BRACES {
+        return Err(LabelsReason::Count { found, expected: classes });
+    }
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
     let python = || lines.iter().map(|line| python_line(line)).collect::<Vec<_>>();
     let labels = match (numbered(&lines), text.starts_with('{') && text.ends_with('}')) {
         (Some(labels), _) => labels,
