@@ -34,8 +34,9 @@ pub(super) struct Machine<'a> {
     copies: usize,
 }
 
-/// Bytes that any pickle may allocate, and further bytes for each byte of its file.
-const BUDGET: [usize; 2] = [4 << 20, 8];
+/// Bytes that any pickle may allocate, and further bytes for each byte of its file. A list that grows holds up to three
+/// times its content, so the memory that is held reaches three times these numbers.
+const BUDGET: [usize; 2] = [2 << 20, 8];
 /// Bytes charged for one value: its own size and that of a reference to it.
 const VALUE_COST: usize = size_of::<Value>() + size_of::<Ref>();
 /// References to the first values of every machine: `None`, `Other`, and the integers from 0 to 255.
