@@ -1,11 +1,11 @@
-//! Opens and reads files whose paths or contents come from strangers.
+//! Opens, reads and replaces files whose paths or contents come from strangers.
 //!
 //! Every model, checkpoint, picture and list of labels is opened here. A path may lead to a pipe on which a plain open
 //! waits for ever, to a device that has no end, or to a file that grows while it is read. The functions of this crate
 //! therefore open only regular files, never wait, and read no more bytes than their caller allows.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::path::Path;
 
 /// Opens a regular file for reading, and never waits for another program.
@@ -23,6 +23,33 @@ pub fn open(path: &Path) -> io::Result<File> {
     let file = options().open(path)?;
     require_regular(&file.metadata()?)?;
     Ok(file)
+}
+
+/// Opens a regular file for writing, or creates it, and never waits for another program. The file keeps its contents
+/// until [`replace`] writes new ones.
+///
+/// # Errors
+/// Returns the system's error where the file cannot be opened or created, and the error of [`open`] where the path
+/// leads to anything but a regular file.
+pub fn create(path: &Path) -> io::Result<File> {
+    match path.metadata() {
+        Ok(found) => require_regular(&found)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let file = options().read(false).write(true).create(true).truncate(false).open(path)?;
+    require_regular(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// Replaces the contents of a file that [`create`] opened.
+///
+/// # Errors
+/// Returns the system's error where the file cannot be written.
+pub fn replace(file: &mut File, contents: &[u8]) -> io::Result<()> {
+    file.rewind()?;
+    file.set_len(0)?;
+    file.write_all(contents)
 }
 
 /// Opens a regular file as [`open`] does and reads at most `most` bytes from its start.
@@ -89,6 +116,20 @@ mod tests {
     }
 
     #[test]
+    fn a_file_keeps_its_contents_until_it_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("page");
+        create(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
+        std::fs::write(&path, "a long old text").unwrap();
+        let mut file = create(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"a long old text");
+        replace(&mut file, b"new").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert!(create(&folder.path().join("missing/page")).is_err());
+    }
+
+    #[test]
     fn a_file_that_has_no_room_in_memory_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("hole");
@@ -111,8 +152,10 @@ mod tests {
         let _socket = UnixListener::bind(path("socket")).unwrap();
         let places = [path("pipe"), path("link"), path("socket"), folder.path().to_owned(), "/dev/zero".into()];
         for place in places {
-            let error = open(&place).unwrap_err();
-            assert_eq!((error.kind(), error.to_string()), (ErrorKind::InvalidInput, "not a regular file".to_owned()));
+            for error in [open(&place).unwrap_err(), create(&place).unwrap_err()] {
+                let expected = (ErrorKind::InvalidInput, "not a regular file".to_owned());
+                assert_eq!((error.kind(), error.to_string()), expected, "{}", place.display());
+            }
         }
     }
 
@@ -125,5 +168,8 @@ mod tests {
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         let opened = options().open(&pipe).unwrap();
         assert!(require_regular(&opened.metadata().unwrap()).is_err());
+        drop(opened);
+        // Now nobody reads the pipe, so opening it for writing fails at once.
+        assert!(options().read(false).write(true).open(&pipe).is_err());
     }
 }

@@ -26,6 +26,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use resmlp_cli::error::{Error, Result};
+use resmlp_command_line::one_line;
 
 use report::Report;
 
@@ -98,9 +99,19 @@ impl Verb {
     }
 }
 
+/// Parses the command line once more, with arguments that a terminal shows as they are. Its error says the same as the
+/// first one, but what it shows of an argument is one line that moves no cursor.
+fn with_safe_arguments() -> std::result::Result<Cli, clap::Error> {
+    let arguments = std::env::args_os().map(|argument| one_line(&argument.to_string_lossy()).into_owned());
+    Cli::try_parse_from(arguments)
+}
+
 /// Parses the command line, does what it says and prints the outcome.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return terminal::usage(&with_safe_arguments().err().unwrap_or(error)),
+    };
     if cli.json {
         terminal::hide_progress();
     }

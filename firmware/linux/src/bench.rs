@@ -3,7 +3,7 @@
 mod energy;
 mod peak;
 
-use std::fs;
+use std::fs::File;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -30,15 +30,12 @@ const COOL_DOWN_STEP: Duration = Duration::from_millis(500);
 /// Measures the model and returns the report, as text or as JSON.
 pub fn execute(options: &Bench) -> Result<String> {
     let opened = model::open(&options.common)?;
-    if let Some(path) = &options.options.html {
-        // The file is opened before the measurement, so that a wrong path is an error now and not minutes later. An
-        // existing page keeps its contents until the new one is complete.
-        let page = fs::OpenOptions::new().append(true).create(true).open(path);
-        page.map_err(|error| Error::about(path.display(), &error))?;
-    }
+    // The page's file is opened before the measurement, so that a wrong path is an error now and not minutes later. An
+    // existing page keeps its contents until the new one is complete.
+    let page = options.options.html.as_deref().map(Page::open).transpose()?;
     let outcome = measure(&opened, options)?;
-    if let Some(path) = &options.options.html {
-        write(path, &html::page(&outcome)?)?;
+    if let Some(page) = page {
+        page.write(&html::page(&outcome)?)?;
     }
     if options.common.json {
         to_json(&outcome).map_err(|error| Error::about("JSON", &error))
@@ -48,8 +45,22 @@ pub fn execute(options: &Bench) -> Result<String> {
     }
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).map_err(|error| Error::about(path.display(), &error))
+/// The file that a page is written to.
+struct Page<'a> {
+    path: &'a Path,
+    file: File,
+}
+
+impl<'a> Page<'a> {
+    fn open(path: &'a Path) -> Result<Self> {
+        let file = resmlp_files::create(path).map_err(|error| Error::about(path.display(), &error))?;
+        Ok(Self { path, file })
+    }
+
+    fn write(mut self, text: &str) -> Result<()> {
+        let written = resmlp_files::replace(&mut self.file, text.as_bytes());
+        written.map_err(|error| Error::about(self.path.display(), &error))
+    }
 }
 
 /// Measures in three steps: first what needs a quiet machine, then the measured runs, and last the runs that are

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::{ErrorKind, Write, stderr, stdout};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -33,6 +34,18 @@ pub fn warning(text: &str) {
 /// Prints on stderr why there is no result.
 pub fn error(error: &Error) {
     line("error", &error.to_string());
+}
+
+/// Prints what clap says about the command line: the help that was asked for on stdout, or on stderr what is wrong with
+/// an argument. Arguments may come from strangers, so what clap shows of them is made safe as well.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // Help and version hold nothing of the command line. Where stdout is closed there is nobody to tell.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let _ = write!(stderr().lock(), "{}", printable(&error.render().to_string()));
+    ExitCode::from(2)
 }
 
 fn line(kind: &str, text: &str) {

@@ -144,6 +144,15 @@ fn names_from_strangers_move_no_cursor() {
     let missing = folder.path().join(format!("{hostile}\nerror: forged.pth"));
     let error = one_error(&["inspect", string(&missing)], 1);
     assert!(error.contains(&format!("{shown}\\u{{a}}error: forged.pth")) && !error.contains(is_obeyed), "{error:?}");
+
+    let value = format!("{hostile}\nerror: forged");
+    for arguments in [&["convert", "--precision", &value][..], &["inspect", "a", &value], &[&value]] {
+        let output = super::resmlp(arguments);
+        let stderr = super::text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains(shown) && stderr.contains("\\u{a}error: forged"), "{stderr:?}");
+        assert!(!stderr.contains(is_obeyed), "{stderr:?}");
+    }
 }
 
 #[test]

@@ -176,7 +176,7 @@ fn names_from_strangers_move_no_cursor() {
 fn a_pipe_is_not_waited_for() {
     let place = Place::new(&DIMS);
     assert!(std::process::Command::new("mkfifo").arg(place.path("pipe")).status().unwrap().success());
-    for words in ["run pipe p.rgb", "bench pipe", "run m.rmlp pipe"] {
+    for words in ["run pipe p.rgb", "bench pipe", "run m.rmlp pipe", "bench m.rmlp --html pipe"] {
         let stderr = place.fails(words, 1);
         assert!(stderr.contains("error: pipe: not a regular file"), "{words}: {stderr}");
     }
