@@ -70,6 +70,14 @@ fn archives() {
 }
 
 #[test]
+fn entries_in_the_same_place_are_refused() {
+    let _alone = memory::alone();
+    let file = archives::overlapping(1 << 16);
+    let error = load_bytes(Path::new("hostile"), file, &LoadOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("zip entry 'data/1': overlaps with other entries"), "{error}");
+}
+
+#[test]
 fn headers_of_safetensors() {
     check(headers::KINDS, Bound { per_byte: 32, base: 8 << 20 });
 }

@@ -19,7 +19,7 @@ use resmlp_testing::{Random, Shape};
 /// Memory that the reader may hold.
 const BOUND: memory::Bound = memory::Bound { per_byte: 32, base: 8 << 20 };
 /// Longest time that the reader may take for a graph of this test, on a slow and busy machine.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Number of nodes of a long chain. Work that grows with the square of this number would take minutes.
 const LONG: usize = 40_000;
 

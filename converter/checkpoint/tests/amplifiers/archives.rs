@@ -28,16 +28,40 @@ fn archive(pickle: &[u8], size: usize, length: usize) -> Vec<u8> {
     zip.finish().unwrap().into_inner()
 }
 
-/// Returns a pickle of a dictionary of `count` tensors, each with a storage of its own of one number.
-fn tensors(count: usize) -> Vec<u8> {
+/// Returns a pickle of a dictionary of `count` tensors of one number, each with a storage of its own of `length` numbers.
+fn tensors(count: usize, length: usize) -> Vec<u8> {
     let text = |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
     let before = [&b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nq\0ctorch\nFloatStorage\nq\x01"[..], b"00}("].concat();
     let entry = |n: usize| {
         let name = text(&n.to_string());
-        let storage = [b"(", &text("storage")[..], b"h\x01", &name, b"NK\x01tQ"].concat();
+        let storage =
+            [b"(", &text("storage")[..], b"h\x01", &name, b"NJ", &(length as u32).to_le_bytes(), b"tQ"].concat();
         [&name[..], b"h\0(", &storage, b"K\0K\x01\x85K\x01\x85\x89NtR"].concat()
     };
     [before, (0..count).flat_map(entry).collect(), b"u.".to_vec()].concat()
+}
+
+/// Returns an archive of about `size` bytes with a hundred storages, all of which lie in the same place.
+pub fn overlapping(size: usize) -> Vec<u8> {
+    const COUNT: usize = 100;
+    let data = vec![0; size / 4 * 4];
+    let shared = |n: usize| (format!("a/data/{n}"), &data[..]);
+    let pickle = tensors(COUNT, data.len() / 4);
+    let (mut file, mut directory) = (Vec::new(), Vec::new());
+    let number = |value: usize| (value as u32).to_le_bytes();
+    let half = |value: usize| (value as u16).to_le_bytes();
+    let mut entry = |(name, bytes): (String, &[u8]), header: usize| {
+        let lengths = [crc32fast::hash(bytes).to_le_bytes(), number(bytes.len()), number(bytes.len())].concat();
+        let sizes = [&lengths[..], &half(name.len()), &[0; 2]].concat();
+        directory.extend([b"PK\x01\x02", &[0; 12][..], &sizes, &[0; 10], &number(header), name.as_bytes()].concat());
+        [b"PK\x03\x04", &[0; 10][..], &sizes, name.as_bytes(), bytes].concat()
+    };
+    file.extend(entry(("a/data.pkl".into(), &pickle), 0));
+    let place = file.len();
+    file.extend(entry(shared(0), place));
+    (1..COUNT).for_each(|n| drop(entry(shared(n), place)));
+    let end = [&half(COUNT + 1)[..], &half(COUNT + 1), &number(directory.len()), &number(file.len()), &[0; 2]].concat();
+    [file, directory, [b"PK\x05\x06\0\0\0\0", &end[..]].concat()].concat()
 }
 
 pub const KINDS: &[Kind] = &[
@@ -50,9 +74,10 @@ pub const KINDS: &[Kind] = &[
         let end = [&END[..20], &0xfff0u16.to_le_bytes()].concat();
         [b"PK\x03\x04", &filling[..], &end, &b"PK\x05\x06".repeat(0xfff0 / 4)].concat()
     }),
+    ("storages in the same place", overlapping),
     ("empty storages", |size| archive(b"\x80\x02}.", size, 0)),
     ("storages of one number", |size| {
         let count = size / 230;
-        archive(&tensors(count), count * 134, 4)
+        archive(&tensors(count, 1), count * 134, 4)
     }),
 ];
