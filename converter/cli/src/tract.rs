@@ -13,6 +13,10 @@ use tract_onnx::tract_hir::infer::Factoid;
 
 use crate::error::{Error, Result};
 
+/// Largest number of nodes of a user's graph. tract takes longer for each node the more nodes there are. Exported
+/// networks of 24 blocks have about 600 nodes.
+const MOST_NODES: usize = 4096;
+
 /// A network that is ready to run in tract.
 ///
 /// Pictures run side by side on rayon's current pool, each on one thread, which was measured to be faster than batches.
@@ -63,8 +67,15 @@ impl TractReference {
     /// Prepares the user's own graph, which holds nothing but what the reader understood.
     ///
     /// # Errors
-    /// Returns tract's error where it refuses the graph.
+    /// Returns an error where the graph has more than [`MOST_NODES`] nodes, and tract's error where it refuses the
+    /// graph.
     pub fn from_onnx(graph: &OnnxGraph) -> Result<Self> {
+        let nodes = graph.model.graph.as_ref().map_or(0, |graph| graph.node.len());
+        if nodes > MOST_NODES {
+            return Err(Error::Tract(format!(
+                "the ONNX graph needs {nodes} nodes, expected at most {MOST_NODES}, which tract can run in time;                  convert it and run the packed model"
+            )));
+        }
         Self::prepare(&graph.model.encode_to_vec(), Some(graph.input.clone()), graph.input.image)
     }
 
