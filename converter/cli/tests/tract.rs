@@ -55,6 +55,19 @@ fn logits_and_stages_equal_the_plain_loops() {
 }
 
 #[test]
+fn a_graph_of_too_many_nodes_is_not_run() {
+    let bytes = onnx_bytes(&Random(3).network(&SHAPES[2], AffinePlacement::Branch), Batch::Any).unwrap();
+    let checkpoint = load_bytes(Path::new("many.onnx"), bytes, &LoadOptions::default()).unwrap();
+    let mut graph = checkpoint.onnx.unwrap();
+    assert!(TractReference::from_onnx(&graph).is_ok());
+    let nodes = &mut graph.model.graph.as_mut().unwrap().node;
+    let node = nodes[0].clone();
+    nodes.resize(4097, node);
+    let error = TractReference::from_onnx(&graph).err().unwrap().to_string();
+    assert!(error.contains("4097 nodes, expected at most 4096"), "{error}");
+}
+
+#[test]
 fn a_written_file_runs_with_any_batch() {
     let shape = SHAPES[1];
     let mut random = Random(7);
