@@ -151,8 +151,8 @@ fn reason(log: &str) -> String {
         is("ERROR: ") || is("SUMMARY: ") || is("Test unit written to")
     };
     let lines: Vec<&str> = log.lines().collect();
-    let panics = lines.iter().enumerate().filter(|(_, line)| line.contains("panicked at"));
-    let panic = panics.last().map_or(&[][..], |(at, _)| &lines[at..lines.len().min(at + 2)]);
+    let panic = lines.iter().rposition(|line| line.contains("panicked at"));
+    let panic = panic.map_or(&[][..], |at| &lines[at..lines.len().min(at + 2)]);
     let told = lines.iter().filter(|line| tells(line) && !panic.contains(line));
     let told: Vec<&str> = panic.iter().chain(told).copied().collect();
     if !told.is_empty() {
