@@ -14,19 +14,17 @@ mod eval;
 mod flags;
 mod image;
 mod inspect;
-mod locate;
 mod open;
 mod report;
 mod run;
 mod send;
 mod stated;
-mod terminal;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use resmlp_cli::error::{Error, Result};
-use resmlp_command_line::one_line;
+use resmlp_cli::terminal;
 
 use report::Report;
 
@@ -99,18 +97,11 @@ impl Verb {
     }
 }
 
-/// Parses the command line once more, with arguments that a terminal shows as they are. Its error says the same as the
-/// first one, but what it shows of an argument is one line that moves no cursor.
-fn with_safe_arguments() -> std::result::Result<Cli, clap::Error> {
-    let arguments = std::env::args_os().map(|argument| one_line(&argument.to_string_lossy()).into_owned());
-    Cli::try_parse_from(arguments)
-}
-
 /// Parses the command line, does what it says and prints the outcome.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match terminal::parse() {
         Ok(cli) => cli,
-        Err(error) => return terminal::usage(&with_safe_arguments().err().unwrap_or(error)),
+        Err(code) => return code,
     };
     if cli.json {
         terminal::hide_progress();

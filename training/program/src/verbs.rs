@@ -9,12 +9,12 @@ mod files;
 mod finetune;
 mod flags;
 mod session;
-mod terminal;
 mod train;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use resmlp_cli::terminal;
 use resmlp_train::Error;
 
 /// ResMLP on the edge: trains small networks on labelled pictures, on a desktop's CPU.
@@ -41,7 +41,13 @@ enum Verb {
 
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = match terminal::parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    if cli.json {
+        terminal::hide_progress();
+    }
     let outcome = match &cli.verb {
         Verb::Train(args) => train::execute(args, cli.json),
         Verb::Finetune(args) => finetune::execute(args, cli.json),

@@ -14,9 +14,10 @@ use resmlp_picture::dataset::{self, Dataset};
 use serde::Serialize;
 
 use super::flags::{CheckpointFlags, KernelFlags, PreprocessFlags, ThreadFlags};
-use super::locate::locate;
+use super::open;
 use super::report::{columns, percent, shown, table};
-use super::{open, terminal};
+use resmlp_cli::locate::locate;
+use resmlp_cli::terminal;
 
 #[derive(clap::Args)]
 pub struct Args {

@@ -18,10 +18,11 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::flags::{CheckpointFlags, LabelFlags, PreprocessFlags, ThreadFlags};
-use super::locate::{Located, Origin, locate};
+use super::open;
 use super::report::{columns, grouped, percent, shown, table};
 use super::stated::{Stated, stated};
-use super::{open, terminal};
+use resmlp_cli::locate::{Located, Origin, locate};
+use resmlp_cli::terminal;
 
 #[derive(clap::Args)]
 pub struct Args {

@@ -14,8 +14,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::report::table;
-use super::terminal;
 use board::{Board, quoted};
+use resmlp_cli::terminal;
 
 #[derive(clap::Args)]
 pub struct Args {

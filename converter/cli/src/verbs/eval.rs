@@ -10,7 +10,8 @@ use resmlp_picture::dataset::{self, Dataset};
 use serde::Serialize;
 
 use super::flags::{CheckpointFlags, KernelFlags, LabelFlags, PreprocessFlags, ThreadFlags};
-use super::{open, terminal};
+use super::open;
+use resmlp_cli::terminal;
 
 /// Number of pictures that are in memory at the same time.
 const CHUNK: usize = 256;

@@ -16,10 +16,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::flags::{CheckpointFlags, LabelFlags, PreprocessFlags};
-use super::locate::{Located, Origin, locate};
 use super::open;
 use super::report::{grouped, table};
 use super::stated::{Sources, Stated, stated};
+use resmlp_cli::locate::{Located, Origin, locate};
 
 #[derive(clap::Args)]
 pub struct Args {

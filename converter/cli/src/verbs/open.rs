@@ -9,9 +9,9 @@ use resmlp_cli::packed::{self, PackedModel};
 use resmlp_cli::reference::CheckpointClassifier;
 
 use super::flags::{CheckpointFlags, KernelFlags, LabelFlags, PreprocessFlags};
-use super::locate::locate;
 use super::stated::{Stated, stated};
-use super::terminal;
+use resmlp_cli::locate::locate;
+use resmlp_cli::terminal;
 
 /// Reads a checkpoint and prints what the reader chose or left out as notes on stderr.
 ///

@@ -10,8 +10,9 @@ use resmlp_picture::dataset::{self, Item, Loaded};
 use serde::Serialize;
 
 use super::flags::{CheckpointFlags, KernelFlags, LabelFlags, PreprocessFlags, ThreadFlags};
+use super::open;
 use super::report::shown;
-use super::{open, terminal};
+use resmlp_cli::terminal;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -106,7 +107,7 @@ fn load(images: &[PathBuf], preprocess: &Preprocess) -> Result<Loaded> {
     let loaded = dataset::load(&items, preprocess, &|| ())?;
     let mut errors: Vec<_> = loaded.skipped.iter().map(|(image, reason)| Error::file(image, reason)).collect();
     let last = if loaded.samples.is_empty() { errors.pop() } else { None };
-    errors.iter().for_each(terminal::error);
+    errors.iter().for_each(|error| terminal::error(error));
     last.map_or(Ok(loaded), Err)
 }
 

@@ -13,7 +13,7 @@ use resmlp_picture::{Fit, Preprocess, ResizeMode};
 use serde::Serialize;
 
 use super::flags::{LabelFlags, PreprocessFlags};
-use super::terminal;
+use resmlp_cli::terminal;
 
 /// The source of each setting of the preprocessing: `flag`, `file`, `assumed`, or a key such as
 /// `config.json: pretrained_cfg.mean`.

@@ -9,8 +9,8 @@ use resmlp_train_data::augment::{Crop, Padding};
 use resmlp_train_data::{Augmentation, Dataset, Options};
 
 use super::session::{self, Manner, Outputs, Start};
-use super::terminal;
 use super::train::statistics;
+use resmlp_cli::terminal;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -39,8 +39,8 @@ pub fn execute(args: &Args, json: bool) -> Result<End> {
             "\nOpen {report} in a browser to see how training went.\n\
              Measure the model: cargo run --release -- bench {model}\n\
              Train on your own pictures: cargo run --release -p resmlp-train -- train DIR -o mine.safetensors --model \
-             mine.rmlp"
-        ));
+             mine.rmlp\n"
+        ))?;
     }
     Ok(end)
 }

@@ -6,7 +6,7 @@ use resmlp_train::Result;
 use resmlp_train_data::{Dataset, Options};
 
 use super::session::{self, Manner, Outputs};
-use super::terminal;
+use resmlp_cli::terminal;
 
 /// Where pictures come from.
 #[derive(clap::Args)]

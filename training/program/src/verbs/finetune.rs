@@ -1,6 +1,6 @@
 //! `resmlp-train finetune`: goes on training a checkpoint.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use resmlp_checkpoint::config::{self, CropMode, Interpolation, Sourced};
 use resmlp_checkpoint::{LoadOptions, load};
@@ -14,11 +14,12 @@ use resmlp_train_core::{Layout, Shape, regrid};
 use super::files::{DataFlags, OutputFlags};
 use super::flags::{AugmentationFlags, RecipeFlags};
 use super::session::{self, Start};
-use super::terminal;
+use resmlp_cli::locate::locate;
+use resmlp_cli::terminal;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Checkpoint to start from: a safetensors, .pth or ONNX file
+    /// Checkpoint to start from: a safetensors, .pth or ONNX file, or hf:OWNER/NAME[@REVISION] on the model hub
     #[arg(value_name = "CHECKPOINT")]
     file: PathBuf,
 
@@ -47,9 +48,10 @@ pub struct Args {
 /// Fine-tunes as the flags say.
 pub fn execute(args: &Args, json: bool) -> Result<End> {
     let manner = args.outputs.manner(json)?;
-    let checkpoint = load(&args.file, &LoadOptions::default())?;
+    let path = &locate(&args.file)?.path;
+    let checkpoint = load(path, &LoadOptions::default())?;
     checkpoint.notes.iter().for_each(|note| terminal::note(note));
-    let mut network = branch_form(checkpoint.network, args)?;
+    let mut network = branch_form(checkpoint.network, path)?;
     let sets = args.data.open()?;
     if let Some(side) = args.image {
         if side == 0 || !side.is_multiple_of(network.patch) {
@@ -58,7 +60,7 @@ pub fn execute(args: &Args, json: bool) -> Result<End> {
         }
         network = regrid(&network, [side; 2]);
     }
-    let mut preprocess = stated(args, &network)?;
+    let mut preprocess = stated(path, &network)?;
     preprocess.image = network.image;
     fit_head(&mut network, sets.0.class_names().len());
 
@@ -81,12 +83,12 @@ pub fn execute(args: &Args, json: bool) -> Result<End> {
 }
 
 /// Returns the network with its Affs inside the branches, as timm's names state it.
-fn branch_form(network: Network, args: &Args) -> Result<Network> {
+fn branch_form(network: Network, path: &Path) -> Result<Network> {
     match network.placement {
         AffinePlacement::Branch => Ok(network),
         AffinePlacement::Stream => resmlp_network::to_branch(&network).ok_or_else(|| {
             Error::file(
-                &args.file,
+                path,
                 "its Affs act on the residual stream and have factors too small or too large to be moved into the \
                  branches; expected a network of timm's or deit's kind",
             )
@@ -95,9 +97,9 @@ fn branch_form(network: Network, args: &Args) -> Result<Network> {
 }
 
 /// Returns the preprocessing that the checkpoint's config states; what it does not state is ImageNet's.
-fn stated(args: &Args, network: &Network) -> Result<Preprocess> {
+fn stated(path: &Path, network: &Network) -> Result<Preprocess> {
     let default = Preprocess::imagenet(network.image);
-    let Some(config) = config::beside(&args.file)? else {
+    let Some(config) = config::beside(path)? else {
         terminal::note("no config.json states the mean and the standard deviation of the pixels; ImageNet's are taken");
         return Ok(default);
     };

@@ -16,7 +16,7 @@ use resmlp_train_core::{Layout, Trainer, initial};
 use resmlp_train_data::{Dataset, Loader};
 use serde::Serialize;
 
-use super::terminal;
+use resmlp_cli::terminal;
 
 /// Pictures of a batch in evaluation.
 const JUDGED: usize = 256;
@@ -121,7 +121,7 @@ pub fn run(
     let trainer = Trainer::new(layout.clone());
     let mut course = Course { recipe, training: &loader, held_out: judged.as_ref(), saved: &saved, trainer, state };
     let total = recipe.epochs * loader.batches_per_epoch() as u64;
-    let mut screen = Screen { bar: terminal::progress(total), epochs: recipe.epochs, json: manner.json };
+    let mut screen = Screen { bar: terminal::batches(total), epochs: recipe.epochs, json: manner.json };
     let start = Instant::now();
     let end = course.run(interrupted()?, &mut screen)?;
     screen.bar.finish_and_clear();
@@ -173,11 +173,7 @@ pub fn run(
         seconds: seconds.as_secs_f64(),
         finished: &finished,
     };
-    if manner.json {
-        terminal::print_json(&outcome)
-    } else {
-        terminal::print(&text(&outcome))
-    }
+    print(&if manner.json { json(&outcome)? } else { text(&outcome) })?;
     Ok(end)
 }
 
@@ -223,13 +219,24 @@ impl Observer for Screen {
 
     fn epoch(&mut self, _: &State, epoch: &Epoch) {
         if self.json {
-            terminal::print_json(epoch);
+            // A reader that has gone away is no reason to end a training.
+            let _ = json(epoch).and_then(|line| print(&line));
             return;
         }
         let judged = epoch.top1.map_or(String::new(), |share| format!(", held-out {:.2} %", 100.0 * share));
         let line = format!("epoch {:>3}/{}: loss {:.4}{judged}", epoch.epoch, self.epochs, epoch.loss);
         self.bar.suspend(|| eprintln!("{line}"));
     }
+}
+
+/// Prints a line on stdout.
+fn print(line: &str) -> Result<()> {
+    Ok(terminal::print(&format!("{line}\n"))?)
+}
+
+/// Returns a value as one line of JSON.
+fn json(value: &impl Serialize) -> Result<String> {
+    resmlp_command_line::to_json(value).map_err(|error| Error::Usage(format!("cannot write JSON: {error}")))
 }
 
 /// Returns the outcome as text.

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::verbs::terminal;
+use resmlp_cli::terminal;
 
 /// Longest line of a board's stderr that is shown in one piece, in bytes.
 const LONGEST_LINE: u64 = 4096;

@@ -5,9 +5,11 @@ use std::io::{ErrorKind, Write, stderr, stdout};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use resmlp_cli::error::{Error, Result};
 use resmlp_command_line::{one_line, printable};
+
+use crate::error::{Error, Result};
 
 /// Prints `text` on stdout. It is no error where the reader has gone away, as `head` does.
 ///
@@ -32,20 +34,33 @@ pub fn warning(text: &str) {
 }
 
 /// Prints on stderr why there is no result.
-pub fn error(error: &Error) {
+pub fn error(error: &dyn std::fmt::Display) {
     line("error", &error.to_string());
 }
 
-/// Prints what clap says about the command line: the help that was asked for on stdout, or on stderr what is wrong with
-/// an argument. Arguments may come from strangers, so what clap shows of them is made safe as well.
-pub fn usage(error: &clap::Error) -> ExitCode {
-    if !error.use_stderr() {
-        // Help and version hold nothing of the command line. Where stdout is closed there is nobody to tell.
-        let _ = error.print();
-        return ExitCode::SUCCESS;
-    }
-    let _ = write!(stderr().lock(), "{}", printable(&error.render().to_string()));
-    ExitCode::from(2)
+/// Parses the command line. Where there is nothing to do, the function prints why and returns the exit code: the help
+/// that was asked for goes to stdout, and what is wrong with an argument to stderr.
+///
+/// # Errors
+/// Returns the code with which the program should exit.
+pub fn parse<T: Parser>() -> std::result::Result<T, ExitCode> {
+    T::try_parse().map_err(|error| {
+        if !error.use_stderr() {
+            // Help and version hold nothing of the command line. Where stdout is closed there is nobody to tell.
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        let error = with_safe_arguments::<T>().err().unwrap_or(error);
+        let _ = write!(stderr().lock(), "{}", printable(&error.render().to_string()));
+        ExitCode::from(2)
+    })
+}
+
+/// Parses the command line once more, with arguments that a terminal shows as they are, because arguments may come from
+/// strangers. The error says the same as that of the first try, but what it shows of an argument moves no cursor.
+fn with_safe_arguments<T: Parser>() -> std::result::Result<T, clap::Error> {
+    let arguments = std::env::args_os().map(|argument| one_line(&argument.to_string_lossy()).into_owned());
+    T::try_parse_from(arguments)
 }
 
 fn line(kind: &str, text: &str) {
@@ -71,6 +86,11 @@ pub fn progress(what: &'static str, count: usize) -> ProgressBar {
 pub fn download(name: &str, size: u64) -> ProgressBar {
     let name = one_line(name).into_owned();
     bar(name, size, "{msg:12} [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec} {eta:>4}")
+}
+
+/// Creates a progress bar over the batches of a training. Its message tells the epoch and the loss.
+pub fn batches(count: u64) -> ProgressBar {
+    bar("", count, "{msg} [{wide_bar}] {pos}/{len} batches, {eta} left")
 }
 
 fn bar(what: impl Into<Cow<'static, str>>, count: u64, template: &str) -> ProgressBar {

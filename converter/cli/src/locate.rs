@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use resmlp_checkpoint::config;
-use resmlp_cli::error::{Error, Result};
 use resmlp_hub::{Address, Event, Settings, Wanted};
 use serde::Serialize;
 
-use super::terminal;
+use crate::error::{Error, Result};
+use crate::terminal;
 
 /// A checkpoint, and where it comes from.
 pub struct Located {
