@@ -30,7 +30,7 @@ mod workspace;
 pub use gradient::{Batch, CHUNK, Gradient, NotFinite, Trainer};
 pub use initial::{initial, layer_scale};
 pub use layout::{AffineAt, BlockAt, Kind, Layout, LinearAt, Shape, ShapeError, TensorAt};
-pub use loss::{cross_entropy, softened};
+pub use loss::cross_entropy;
 pub use mean::Mean;
 pub use regrid::regrid;
 pub use schedule::Schedule;

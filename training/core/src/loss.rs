@@ -20,14 +20,3 @@ pub fn cross_entropy(logits: &[f32], targets: &[f32], classes: usize, batch: usi
     }
     loss
 }
-
-/// Returns softmax(logits / temperature) of a teacher, `[pictures, classes]`, as targets for its student.
-pub fn softened(logits: &[f32], classes: usize, temperature: f32) -> Vec<f32> {
-    let row = |row: &[f32]| {
-        let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let powers: Vec<f64> = row.iter().map(|&x| f64::from((x - largest) / temperature).exp()).collect();
-        let sum: f64 = powers.iter().sum();
-        powers.into_iter().map(move |power| (power / sum) as f32).collect::<Vec<_>>()
-    };
-    logits.chunks_exact(classes).flat_map(row).collect()
-}

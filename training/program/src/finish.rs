@@ -129,7 +129,7 @@ fn pack(trained: &Trained, checkpoint: &Checkpoint) -> Result<Vec<u8>> {
 /// Returns at most `count` pictures of a data set, taken evenly, as the network's input.
 fn prepared(dataset: &Dataset, preprocess: &Preprocess, count: usize) -> Result<Vec<Vec<u8>>> {
     let (count, len) = (count.min(dataset.len()), dataset.len());
-    (0..count).map(|i| Ok(preprocess.apply(&*dataset.picture(i * len / count)?)?)).collect()
+    (0..count).map(|i| Ok(preprocess.apply(&*dataset.original(i * len / count)?)?)).collect()
 }
 
 /// Returns the share of a data set's pictures that the packed model classifies rightly.
@@ -137,7 +137,7 @@ fn top1(model: &PackedModel, dataset: &Dataset, preprocess: &Preprocess) -> Resu
     let mut right = 0;
     let indices: Vec<usize> = (0..dataset.len()).collect();
     for chunk in indices.chunks(256) {
-        let pictures = chunk.iter().map(|&i| Ok(preprocess.apply(&*dataset.picture(i)?)?));
+        let pictures = chunk.iter().map(|&i| Ok(preprocess.apply(&*dataset.original(i)?)?));
         let pictures: Vec<Vec<u8>> = pictures.collect::<Result<_>>()?;
         let slices: Vec<&[u8]> = pictures.iter().map(Vec::as_slice).collect();
         let logits = model.logits(&slices)?;

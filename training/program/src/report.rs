@@ -78,7 +78,8 @@ fn summary(page: &mut String, contents: &Contents) {
         ("Training pictures", format!("{} of {} classes", data.len(), data.class_names().len())),
         ("Pictures that could not be read", data.skipped().len().to_string()),
         ("Parameters", parameters.to_string()),
-        ("Epochs", format!("{} of {} pictures a batch", history.len(), recipe.batch)),
+        ("Epochs", history.len().to_string()),
+        ("Pictures for each update", recipe.batch.to_string()),
         ("Held-out accuracy, f32", percent(last.and_then(|epoch| epoch.top1))),
         ("Held-out accuracy, int8", percent(finished.int8_top1)),
         ("Packed model", format!("{} bytes", finished.model_bytes)),
@@ -116,7 +117,7 @@ fn mistakes(page: &mut String, dataset: &Dataset, judged: &Judged, recipe: &Reci
     add!(page, "<h2>The surest of {} mistakes</h2>", wrong.len());
     for (probability, row, label, taken) in wrong.into_iter().take(MISTAKES) {
         let index = judged.indices[row] as usize;
-        let Ok(found) = dataset.picture(index) else { continue };
+        let Ok(found) = dataset.original(index) else { continue };
         let Some(shown) = recipe.preprocess.apply(&found).ok().and_then(|rgb| {
             let [height, width] = recipe.preprocess.image;
             resmlp_picture::Picture::from_rgb(height as u32, width as u32, rgb)

@@ -25,12 +25,15 @@ pub struct DataFlags {
 }
 
 impl DataFlags {
-    /// Returns the training pictures and the held-out pictures.
+    /// Returns the training pictures and the held-out pictures for a network whose input has `side` pixels.
+    ///
+    /// Training keeps larger pictures at twice that size, so that most data sets fit into memory.
     ///
     /// # Errors
     /// Returns an error where a data set cannot be used.
-    pub fn open(&self) -> Result<(Dataset, Option<Dataset>)> {
-        let options = Options::default();
+    pub fn open(&self, side: usize) -> Result<(Dataset, Option<Dataset>)> {
+        let shorter_side = u32::try_from(2 * side).ok();
+        let options = Options { shorter_side, ..Options::default() };
         let (training, own) = Dataset::open_parts(&self.data, &options)?;
         if let Some(path) = &self.val {
             let held_out = Dataset::open_held_out(path, &options, &training)?;

@@ -52,7 +52,7 @@ pub fn execute(args: &Args, json: bool) -> Result<End> {
     let checkpoint = load(path, &LoadOptions::default())?;
     checkpoint.notes.iter().for_each(|note| terminal::note(note));
     let mut network = branch_form(checkpoint.network, path)?;
-    let sets = args.data.open()?;
+    let sets = args.data.open(args.image.unwrap_or(network.image[0]))?;
     if let Some(side) = args.image {
         if side == 0 || !side.is_multiple_of(network.patch) {
             let message = format!("--image is {side}, expected a multiple of the network's patch, {}", network.patch);

@@ -12,8 +12,11 @@ use super::session::{self, Start};
 /// Largest side for which pictures of one size decide the network's input.
 const SMALL: usize = 64;
 
+/// Height and width of the input for all other pictures, as in the paper.
+const LARGE: usize = 224;
+
 /// Number of training pictures whose mean and standard deviation are measured.
-const MEASURED: usize = 4096;
+const MEASURED: usize = 2048;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -36,7 +39,7 @@ pub struct Args {
 /// Trains as the flags say.
 pub fn execute(args: &Args, json: bool) -> Result<End> {
     let manner = args.outputs.manner(json)?;
-    let sets = args.data.open()?;
+    let sets = args.data.open(args.network.image.unwrap_or(LARGE))?;
     let side = args.network.image.map_or_else(|| natural_side(&sets.0), Ok)?;
     let mut recipe = Recipe::new(args.network.sizes(side), side);
     args.recipe.apply(&mut recipe)?;
@@ -54,7 +57,7 @@ fn natural_side(dataset: &Dataset) -> Result<usize> {
         let side = picture.width() as usize;
         let fits = picture.width() == picture.height() && side <= SMALL && *common.get_or_insert(side) == side;
         if !fits {
-            return Ok(224);
+            return Ok(LARGE);
         }
     }
     common.ok_or_else(|| Error::Usage("the data set has no picture".into()))
