@@ -31,6 +31,7 @@ pub mod proto;
 mod reason;
 mod recognise;
 mod shape_ops;
+mod slices;
 mod state;
 
 use crate::checkpoint::{Checkpoint, Format, LoadOptions};

@@ -5,6 +5,7 @@ use super::constant::{Constant, Data, check_rank};
 use super::graph::brief;
 use super::proto::NodeProto;
 use super::shape_ops::permutation_of;
+use super::slices::slices;
 use super::state::{Follow, Follower, Inputs};
 use crate::tensors::volume;
 
@@ -105,28 +106,10 @@ fn stretch(x: &Constant, axis: usize, range: std::ops::Range<usize>) -> Constant
     Constant { data: x.data.gather(places), shape }
 }
 
-/// Computes `Slice` with step 1. Before opset 10 the bounds are attributes.
+/// Computes `Slice` with step 1.
 pub(super) fn slice(x: &Constant, node: &NodeProto, inputs: &Inputs) -> Follow<Constant> {
-    let list = |index: usize, name: &str| match inputs.get(index) {
-        Some(_) => inputs.constant(index)?.integers().map(|list| Some(list.to_vec())),
-        None => Ok(attributes::ints(node, name).map(<[i64]>::to_vec)),
-    };
-    let (starts, ends) = (list(1, "starts")?.ok_or("no starts")?, list(2, "ends")?.ok_or("no ends")?);
-    let axes = list(3, "axes")?.unwrap_or_else(|| (0..starts.len() as i64).collect());
-    let steps = list(4, "")?.unwrap_or_else(|| vec![1; starts.len()]);
-    if starts.len() != ends.len() || starts.len() != axes.len() || starts.len() != steps.len() {
-        return Err("starts, ends, axes and steps of different lengths".into());
-    }
-    if steps.iter().any(|step| *step != 1) {
-        return Err("a slice with steps; expected step 1".into());
-    }
-    let mut result = x.clone();
-    for (axis, (start, end)) in attributes::axes(&axes, x.shape.len())?.into_iter().zip(starts.iter().zip(&ends)) {
-        let length = *x.shape.get(axis).unwrap_or(&0) as i64;
-        let at = |index: i64| if index < 0 { index.saturating_add(length) } else { index }.clamp(0, length) as usize;
-        result = stretch(&result, axis, at(*start)..at(*end).max(at(*start)));
-    }
-    Ok(result)
+    let slices = slices(node, inputs, &x.shape, "a slice with steps; expected step 1")?;
+    Ok(slices.into_iter().fold(x.clone(), |x, (axis, range)| stretch(&x, axis, range)))
 }
 
 /// Computes `Split`.

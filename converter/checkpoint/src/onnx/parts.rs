@@ -5,6 +5,7 @@ use super::attributes;
 use super::graph::brief;
 use super::layout::{Axis, Dimension, length, reshape};
 use super::proto::NodeProto;
+use super::slices::slices;
 use super::state::{Activation, Follow, Follower, Inputs, PART, Part, Value};
 
 /// The message for colours in another order.
@@ -81,37 +82,16 @@ pub(super) fn concat(node: &NodeProto, inputs: &Inputs) -> Follow<Value> {
 
 const JOINED: &str = "activations side by side (as with a class token); expected the parts of one, in their order";
 
-/// Follows `Slice` with step 1. Before opset 10 the bounds are attributes.
+/// Follows `Slice` with step 1.
 pub(super) fn slice(node: &NodeProto, inputs: &Inputs) -> Follow<Value> {
     let x = inputs.activation(0)?;
-    let list = |index: usize, name: &str| match inputs.get(index) {
-        Some(_) => inputs.constant(index)?.integers().map(|list| Some(list.to_vec())),
-        None => Ok(attributes::ints(node, name).map(<[i64]>::to_vec)),
-    };
-    let (starts, ends) = (list(1, "starts")?.ok_or("no starts")?, list(2, "ends")?.ok_or("no ends")?);
-    let axes = list(3, "axes")?.unwrap_or_else(|| (0..starts.len() as i64).collect());
-    let steps = list(4, "")?.unwrap_or_else(|| vec![1; starts.len()]);
-    if starts.len() != ends.len() || starts.len() != axes.len() || starts.len() != steps.len() {
-        return Err("starts, ends, axes and steps of different lengths".into());
-    }
-    if steps.iter().any(|step| *step != 1) {
-        return Err("every so many numbers of an activation, or its mirror image; a ResMLP takes none".into());
-    }
     let lengths = x.shape();
-    let mut parts = Vec::new();
-    for (axis, (start, end)) in attributes::axes(&axes, lengths.len())?.into_iter().zip(starts.iter().zip(&ends)) {
-        let length = lengths.get(axis).copied().unwrap_or(0);
-        let at = |index: i64| {
-            let from_start = if index < 0 { index.saturating_add(length as i64) } else { index };
-            from_start.clamp(0, length as i64) as usize
-        };
-        if at(*start) != 0 || at(*end) != length {
-            parts.push((axis, at(*start), at(*end).max(at(*start))));
-        }
-    }
+    let stepped = "every so many numbers of an activation, or its mirror image; a ResMLP takes none";
+    let mut parts = slices(node, inputs, &lengths, stepped)?;
+    parts.retain(|(axis, range)| range.start != 0 || Some(&range.end) != lengths.get(*axis));
     match parts.as_slice() {
         [] => Ok(Value::Activation(x.clone())),
-        [(axis, start, end)] => Ok(stretch(x, *axis, *start, *end)),
+        [(axis, range)] => Ok(stretch(x, *axis, range.start, range.end)),
         _ => Err(PART.into()),
     }
 }
