@@ -67,13 +67,14 @@ impl TractReference {
     /// Prepares the user's own graph, which holds nothing but what the reader understood.
     ///
     /// # Errors
-    /// Returns an error where the graph has more than [`MOST_NODES`] nodes, and tract's error where it refuses the
+    /// Returns an error where the graph has more than 4,096 nodes, and tract's error where it refuses the
     /// graph.
     pub fn from_onnx(graph: &OnnxGraph) -> Result<Self> {
         let nodes = graph.model.graph.as_ref().map_or(0, |graph| graph.node.len());
         if nodes > MOST_NODES {
             return Err(Error::Tract(format!(
-                "the ONNX graph needs {nodes} nodes, expected at most {MOST_NODES}, which tract can run in time;                  convert it and run the packed model"
+                "the ONNX graph needs {nodes} nodes, expected at most {MOST_NODES}, which tract can run in time; \
+                 convert it and run the packed model"
             )));
         }
         Self::prepare(&graph.model.encode_to_vec(), Some(graph.input.clone()), graph.input.image)
