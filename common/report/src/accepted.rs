@@ -14,7 +14,7 @@ const LONGEST_LIST: usize = 4096;
 const MOST_POINTS: usize = 250_000;
 
 /// Largest number of groups of cores that have clocks of their own.
-const MOST_GROUPS: usize = 256;
+const MOST_GROUPS: usize = 1024;
 
 /// Longest text, in bytes.
 const LONGEST_TEXT: usize = 4096;

@@ -174,7 +174,7 @@ fn numbers_lists_and_texts_have_plausible_sizes() {
         ("/after/clocks/0/governor", json!(long), "clocks.governor"),
         ("/after/load", json!(-1.0), "load"),
         ("/timeline/1/seconds", json!(0.0), "timeline.seconds falls"),
-        ("/timeline/0/mhz", json!(vec![1.0; 257]), "timeline.mhz counts 257"),
+        ("/timeline/0/mhz", json!(vec![1.0; 1025]), "timeline.mhz counts 1025"),
         ("/timeline/0/temperature_c", json!(-1e300), "timeline.temperature_c"),
         ("/warnings", json!([long]), "warnings"),
         ("/not_known", json!(vec!["x"; 4097]), "not_known counts 4097"),
