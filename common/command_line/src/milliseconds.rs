@@ -1,10 +1,10 @@
 //! Latencies in the form that reports give them.
 
 use resmlp_runtime::measure::Latency;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Latency of whole forward passes, in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Milliseconds {
     /// The fastest run.
     pub min: f64,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sshd::Sshd;
 
 fn text(bytes: &[u8]) -> String {
@@ -36,6 +36,11 @@ fn write_program(folder: &Path, name: &str, script: &str) -> PathBuf {
     std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     path
+}
+
+/// Returns a report of `resmlp-device bench`.
+fn report() -> Value {
+    serde_json::from_str(include_str!("../../../common/report/tests/report.json")).unwrap()
 }
 
 fn is_empty(folder: &Path) -> bool {
@@ -88,6 +93,13 @@ impl StandIn {
         write_program(self.folder.path(), name, script)
     }
 
+    /// Writes a program that records its arguments and prints this report.
+    fn reporting(&self, report: &Value) -> PathBuf {
+        let [json, words] = ["the report", "the words"].map(|name| self.folder.path().join(name));
+        std::fs::write(&json, report.to_string()).unwrap();
+        self.write("resmlp-device", &format!("echo \"$@\" >'{}'; cat '{}'", words.display(), json.display()))
+    }
+
     /// Returns the arguments that ssh was given so far, one line for each call.
     fn ssh_arguments(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("ssh arguments")).unwrap_or_default()
@@ -102,36 +114,99 @@ impl StandIn {
     }
 
     fn deploy_to(&self, host: &str, program: &Path, others: &[&str]) -> Output {
-        let own = std::iter::once(self.folder.path().to_owned());
-        let path = std::env::join_paths(own.chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())));
-        let output = resmlp(&["deploy", host, "--json", "--threads", "4", "--kernels", "neon", "--model"])
-            .arg(self.folder.path().join("some model.rmlp"))
-            .arg("--program")
-            .arg(program)
-            .args(others)
-            .env("PATH", path.unwrap())
-            .env("TMPDIR", &self.temporary)
-            .output()
-            .unwrap();
+        let output = self.command(host, program).arg("--json").args(others).output().unwrap();
         assert!(is_empty(&self.temporary), "the board is left as it was");
         output
+    }
+
+    fn command(&self, host: &str, program: &Path) -> Command {
+        let own = std::iter::once(self.folder.path().to_owned());
+        let path = std::env::join_paths(own.chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())));
+        let mut command = resmlp(&["deploy", host, "--threads", "4", "--kernels", "neon", "--model"]);
+        command.arg(self.folder.path().join("some model.rmlp")).arg("--program").arg(program);
+        command.env("PATH", path.unwrap()).env("TMPDIR", &self.temporary);
+        command
     }
 }
 
 #[test]
 fn the_boards_report_comes_back() {
     let board = StandIn::new("aarch64");
-    let program = board.write(
-        "resmlp-device",
-        "[ -f \"$2\" ] && echo \"{\\\"warnings\\\": [\\\"it is hot\\\"], \\\"line\\\": \\\"$1 $3 $4 $5 $6 $7\\\"}\"",
-    );
-    let output = board.deploy(&program);
+    let mut expected = report();
+    expected["warnings"] = json!(["it is hot"]);
+    // A newer program may report more.
+    let mut sent = expected.clone();
+    sent["fan"] = json!({"rpm": 3000});
+    let page = board.folder.path().join("page.html");
+    let output = board.deploy_with(&board.reporting(&sent), &["--html", page.to_str().unwrap()]);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(found["host"], "pi@board");
-    assert!(found["model"].as_str().unwrap().ends_with("some model.rmlp"));
-    assert_eq!(found["line"], "bench --json --threads 4 --kernels neon");
     assert!(text(&output.stderr).contains("warning: it is hot"), "{}", text(&output.stderr));
+    let model = board.folder.path().join("some model.rmlp").display().to_string();
+    expected["model"] = json!(model);
+    // The page holds the report as well.
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains(&format!("<h1>{model}</h1>")), "{page}");
+    let inside = page.split_once("id=\"report\">").and_then(|(_, rest)| rest.split_once("</script>")).unwrap().0;
+    assert_eq!(serde_json::from_str::<Value>(inside).unwrap(), expected);
+    expected["host"] = json!("pi@board");
+    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap(), expected);
+
+    let words = std::fs::read_to_string(board.folder.path().join("the words")).unwrap();
+    let words: Vec<&str> = words.split_once(" --").unwrap().1.split_whitespace().collect();
+    assert_eq!(words.join(" "), "json --threads 4 --kernels neon");
+}
+
+#[test]
+fn the_boards_report_is_text_for_people() {
+    let board = StandIn::new("aarch64");
+    let output = board.command("pi@board", &board.reporting(&report())).output().unwrap();
+    let told = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(told.starts_with("host         pi@board\nboard        NVIDIA Jetson Orin Nano"), "{told}");
+    assert!(told.lines().any(|line| line.starts_with("latency      0.479 ms median, 0.448 min")), "{told}");
+    assert!(told.lines().any(|line| line.starts_with("block.0.mlp ")), "{told}");
+}
+
+#[test]
+fn markup_from_a_board_stays_text() {
+    let board = StandIn::new("aarch64");
+    let hostile = "</title></script><script>alert(1)</script><img src=x onerror=alert(1)>";
+    let mut sent = report();
+    for pointer in ["/model", "/kernels", "/machine/board", "/machine/cpu", "/layers/0/name", "/energy/sensor"] {
+        *sent.pointer_mut(pointer).unwrap() = json!(hostile);
+    }
+    (sent["warnings"], sent["not_known"], sent["trusted"]) = (json!([hostile]), json!([hostile]), json!(false));
+    sent["html"] = json!(hostile);
+    let path = board.folder.path().join("page.html");
+    let output = board.deploy_with(&board.reporting(&sent), &["--html", path.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let page = std::fs::read_to_string(path).unwrap();
+    assert_eq!((page.matches("<script").count(), page.matches("<img").count()), (1, 0), "{page}");
+    assert!(page.matches("&lt;script&gt;alert(1)&lt;/script&gt;").count() >= 7, "{page}");
+    assert!(page.contains("content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\""), "{page}");
+}
+
+#[test]
+fn a_report_that_no_board_can_have_measured_is_refused() {
+    let board = StandIn::new("aarch64");
+    let path = board.folder.path().join("page.html");
+    for (pointer, value, told) in [
+        ("/latency_ms", json!(null), "invalid type: null"),
+        ("/times_ms/0", json!("<script>\n"), "invalid type: string"),
+        ("/latency_ms/max", json!(-1), "a latency is -1e0, expected a number from 0"),
+        ("/machine/board", json!("x".repeat(10_000)), "a text of machine.board has 10000 bytes"),
+    ] {
+        let mut sent = report();
+        *sent.pointer_mut(pointer).unwrap() = value;
+        let output = board.deploy_with(&board.reporting(&sent), &["--html", path.to_str().unwrap()]);
+        let found = error(&output);
+        assert!(found.starts_with("error: pi@board: bench: its report cannot be read: "), "{found}");
+        assert!(found.contains(told) && text(&output.stderr).ends_with(&format!("{found}\n")), "{found}");
+        assert!(!path.exists() && output.stdout.is_empty());
+    }
+    let mut sent = report();
+    sent.as_object_mut().unwrap().remove("layers");
+    assert!(error(&board.deploy(&board.reporting(&sent))).contains("missing field `layers`"));
 }
 
 #[test]
@@ -146,7 +221,7 @@ fn a_board_without_a_report_is_named() {
 #[test]
 fn a_board_that_stops_answering_is_given_up() {
     let board = StandIn::new("aarch64");
-    board.deploy_with(&board.write("resmlp-device", "echo {}"), &["--ssh-option", "ServerAliveInterval=3"]);
+    board.deploy_with(&board.reporting(&report()), &["--ssh-option", "ServerAliveInterval=3"]);
     for arguments in board.ssh_arguments().lines() {
         let at = |option| arguments.find(option).unwrap_or_else(|| panic!("{option} is not in: {arguments}"));
         // ssh takes the first value of an option.
@@ -181,7 +256,7 @@ fn a_board_that_forbids_programs_in_its_temporary_folder_is_told_from_others() {
 #[test]
 fn an_ipv6_address_may_stand_in_brackets() {
     let board = StandIn::new("aarch64");
-    let program = board.write("resmlp-device", "echo {}");
+    let program = board.reporting(&report());
     for host in ["pi@[::1]", "[::1]", "pi@::1"] {
         let output = board.deploy_to(host, &program, &[]);
         assert!(output.status.success(), "{host}: {}", text(&output.stderr));
@@ -193,13 +268,10 @@ fn what_the_login_shell_prints_is_no_part_of_the_report() {
     let board = StandIn::new("aarch64");
     for greeting in ["Welcome to my Pi\\n/home/pi x86_64\\n{}\\n", "\\033[2J{"] {
         board.write("greet", &format!("printf '{greeting}'"));
-        let program = board.write("resmlp-device", "echo '{\"runs\": 3}'; echo '<!DOCTYPE html>' >\"$9\"");
-        let page = board.folder.path().join("page.html");
-        let output = board.deploy_with(&program, &["--html", page.to_str().unwrap()]);
+        let output = board.deploy(&board.reporting(&report()));
         assert!(output.status.success(), "{}", text(&output.stderr));
         let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(found["runs"], 3);
-        assert!(std::fs::read_to_string(page).unwrap().ends_with("<!DOCTYPE html>\n"));
+        assert_eq!(found["times_ms"], report()["times_ms"]);
     }
 }
 
@@ -209,36 +281,26 @@ fn a_board_that_talks_without_end_is_given_up() {
     let program = board.write("resmlp-device", "yes");
     let found = error(&board.deploy(&program));
     assert!(found.contains("pi@board: ssh: printed more than"), "{found}");
-    let program = board.write("resmlp-device", "echo {}; head -c 20000000 /dev/zero >\"$9\"");
-    let page = board.folder.path().join("page.html");
-    let found = error(&board.deploy_with(&program, &["--html", page.to_str().unwrap()]));
-    assert!(found.contains("pi@board: ssh: printed more than") && !page.exists(), "{found}");
     board.write("greet", "yes");
     let found = error(&board.deploy(&program));
     assert!(found.contains("pi@board: ssh: printed 1048576 bytes and no greeting"), "{found}");
 }
 
 #[test]
-fn a_page_with_a_script_is_not_passed_on() {
-    let board = StandIn::new("aarch64");
-    let program = board.write("resmlp-device", "echo {}; echo '<!DOCTYPE html><script>alert(1)</script>' >\"$9\"");
-    let page = board.folder.path().join("page.html");
-    let found = error(&board.deploy_with(&program, &["--html", page.to_str().unwrap()]));
-    assert!(found.contains("pi@board: bench: its page has '<script>alert(1)") && !page.exists(), "{found}");
-}
-
-#[test]
 fn what_a_board_says_moves_no_cursor() {
     let board = StandIn::new("aarch64");
-    let script =
-        "printf '\\033[2Jon stderr\\n' >&2; echo '{\"warnings\": [\"\\u001b[2J\"], \"cpu\": \"\\u009b\\u202e\"}'";
-    let output = board.deploy(&board.write("resmlp-device", script));
+    let mut sent = report();
+    (sent["warnings"], sent["machine"]["cpu"]) = (json!(["\u{1b}[2J"]), json!("\u{9b}\u{202e}"));
+    let json = board.folder.path().join("report.json");
+    std::fs::write(&json, sent.to_string()).unwrap();
+    let script = format!("printf '\\033[2Jon stderr\\n' >&2; cat '{}'", json.display());
+    let output = board.deploy(&board.write("resmlp-device", &script));
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{stderr}");
     assert!(stderr.contains("warning: \\u{1b}[2J") && stderr.contains("note: ssh: \\u{1b}[2Jon stderr"), "{stderr}");
     let is_obeyed = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
     assert!(!stderr.contains(is_obeyed) && !stdout.contains(is_obeyed), "{stdout:?} {stderr:?}");
-    assert_eq!(serde_json::from_str::<Value>(&stdout).unwrap()["cpu"], "\u{9b}\u{202e}");
+    assert_eq!(serde_json::from_str::<Value>(&stdout).unwrap()["machine"]["cpu"], "\u{9b}\u{202e}");
 }
 
 #[test]
@@ -293,6 +355,7 @@ fn through_a_real_ssh_server() {
     let page = std::fs::read_to_string(page).unwrap();
     let inside = page.split_once("id=\"report\">").and_then(|(_, rest)| rest.split_once("</script>")).unwrap().0;
     let inside: Value = serde_json::from_str(inside).unwrap();
+    assert!(page.contains("<h1>host:it's &lt;b&gt; $HOME.rmlp</h1>"), "{page}");
     assert_eq!((&inside["model"], &inside["times_ms"]), (&found["model"], &found["times_ms"]));
     // All calls of ssh share one connection.
     assert_eq!(server.log().matches("Accepted publickey").count(), 1, "{}", server.log());

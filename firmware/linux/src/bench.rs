@@ -9,18 +9,17 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use resmlp_command_line::to_json;
+use resmlp_report::{CoolDown, Cycles, Layer, Report, Sample, WarmUp, html, milliseconds, text};
 use resmlp_runtime::Arithmetic;
 use resmlp_runtime::measure::{Latency, Measured, Phase, Repeats, measure_watched};
 
 use crate::arguments::Bench;
 use crate::error::{Error, Result};
 use crate::files::Files;
-use crate::html;
-use crate::machine::{self, Cores, Machine, Sensor, State};
+use crate::machine::{self, Cores, Sensor};
 use crate::model::{self, Opened};
-use crate::observe::{Observer, Sample};
+use crate::observe::Observer;
 use crate::output::say;
-use crate::report::{CoolDown, Cycles, Layer, Outcome, WarmUp, milliseconds, text};
 use crate::trust::{self, Evidence};
 
 /// Longest wait for the processor to cool down, and time between two readings of its temperature.
@@ -33,15 +32,16 @@ pub fn execute(options: &Bench) -> Result<String> {
     // The page's file is opened before the measurement, so that a wrong path is an error now and not minutes later. An
     // existing page keeps its contents until the new one is complete.
     let page = options.options.html.as_deref().map(Page::open).transpose()?;
-    let outcome = measure(&opened, options)?;
+    let report = measure(&opened, options)?;
     if let Some(page) = page {
-        page.write(&html::page(&outcome)?)?;
+        let page_text = html::page(&report).map_err(|error| Error::about("JSON", &error))?;
+        page.write(&page_text)?;
     }
     if options.common.json {
-        to_json(&outcome).map_err(|error| Error::about("JSON", &error))
+        to_json(&report).map_err(|error| Error::about("JSON", &error))
     } else {
-        outcome.warnings.iter().for_each(|warning| say("warning", warning));
-        Ok(text::text(&outcome))
+        report.warnings.iter().for_each(|warning| say("warning", warning));
+        Ok(text::text(&report))
     }
 }
 
@@ -65,7 +65,7 @@ impl<'a> Page<'a> {
 
 /// Measures in three steps: first what needs a quiet machine, then the measured runs, and last the runs that are
 /// disturbed by reading the power sensor.
-fn measure(opened: &Opened, options: &Bench) -> Result<Outcome> {
+fn measure(opened: &Opened, options: &Bench) -> Result<Report> {
     let threads = options.common.threads;
     let default = Repeats::default();
     let warmup = options.options.warmup.unwrap_or(default.warmup);
@@ -73,20 +73,20 @@ fn measure(opened: &Opened, options: &Bench) -> Result<Outcome> {
     let files = Files::here();
     let cores = Cores::read(&files, std::env::consts::ARCH);
     // The machine is read before this thread is pinned: a pinned thread sees one core only.
-    let machine = Machine::read(&files, &cores);
+    let machine = machine::describe(&files, &cores);
     let engine = &opened.engine()?;
     let cool_down = options.options.cool_down.map(|celsius| cool_down(&files, celsius, LONGEST_COOL_DOWN));
     let sensor = Sensor::find(&files);
     let idle_w = sensor.as_ref().and_then(|sensor| energy::idle_watts(sensor, &files));
 
-    let before = State::now(&files);
+    let before = machine::state_now(&files);
     let mut observer = Observer::new(&files, &opened.cpus);
     let measured = measure_watched(engine, repeats, &mut observer).map_err(|error| opened.failure(&error))?;
     let (samples, counted) = observer.finish();
-    let after = State::now(&files);
+    let after = machine::state_now(&files);
 
     let steady: Vec<Sample> = samples.iter().filter(|sample| sample.phase == Phase::Measured).cloned().collect();
-    let cycles = counted.map(|counted| Cycles::of(counted, &measured.times));
+    let cycles = counted.map(|counted| Cycles::of(counted.cycles, counted.instructions, &measured.times));
     // The cycles give the clock only for one thread: a thread that waits for others counts no cycles while it sleeps.
     let counted_mhz = cycles.as_ref().ok().filter(|_| threads == 1).map(|cycles| cycles.mhz);
     let evidence = Evidence {
@@ -114,9 +114,9 @@ fn measure(opened: &Opened, options: &Bench) -> Result<Outcome> {
     let mut known = |what: &str, why: String| not_known.push(format!("{what}: {why}"));
     let gmac_per_s = measured.gmac_per_s();
     let Measured { runs, latency, macs, model_bytes, scratch_bytes, .. } = measured;
-    Ok(Outcome {
+    Ok(Report {
         model: options.options.name.clone().unwrap_or_else(|| options.common.model.display().to_string()),
-        kernels: engine.kernels().name(),
+        kernels: engine.kernels().name().to_owned(),
         threads,
         pinned_to: opened.cpus.clone(),
         runs,

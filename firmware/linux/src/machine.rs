@@ -8,47 +8,25 @@ mod state;
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 
-use serde::Serialize;
+use resmlp_report::Machine;
 
 use crate::files::Files;
 
 pub use cores::Cores;
 pub use power::Sensor;
-#[cfg(test)]
-pub use state::Clock;
-pub use state::{Clocks, State, temperature};
+pub use state::{Clocks, is_clock_of, state_now, temperature};
 
-/// The part of the description that does not change while a model runs.
-#[derive(Clone, Debug, Serialize)]
-pub struct Machine {
-    /// Architecture for which this program was compiled, such as `aarch64`.
-    pub architecture: &'static str,
-    /// Name of the board, such as `Raspberry Pi 4 Model B Rev 1.4`. Only machines with a device tree state one.
-    pub board: Option<String>,
-    /// Name of the processor, such as `4 × Cortex-A72`.
-    pub cpu: Option<String>,
-    /// Number of cores that this program may use.
-    pub cores: usize,
-    /// Size of the main memory.
-    pub memory_bytes: Option<u64>,
-    /// Power mode of a Jetson, as `nvpmodel` names it.
-    pub power_mode: Option<String>,
-}
-
-impl Machine {
-    /// Reads the description of this machine.
-    pub fn read(files: &Files, cores: &Cores) -> Self {
-        let text = |path| files.text(path).filter(|text| !text.is_empty());
-        let power_mode =
-            |text: String| Some(text.lines().find_map(|l| l.strip_prefix("NV Power Mode:"))?.trim().into());
-        Self {
-            architecture: std::env::consts::ARCH,
-            board: text("proc/device-tree/model").or_else(|| text("sys/firmware/devicetree/base/model")),
-            cpu: cores.name(),
-            cores: available_parallelism().map_or(1, NonZeroUsize::get),
-            memory_bytes: memory_bytes(files),
-            power_mode: files.told_by("nvpmodel", "-q").and_then(power_mode),
-        }
+/// Reads the part of the description that does not change while a model runs.
+pub fn describe(files: &Files, cores: &Cores) -> Machine {
+    let text = |path| files.text(path).filter(|text| !text.is_empty());
+    let power_mode = |text: String| Some(text.lines().find_map(|l| l.strip_prefix("NV Power Mode:"))?.trim().into());
+    Machine {
+        architecture: std::env::consts::ARCH.to_owned(),
+        board: text("proc/device-tree/model").or_else(|| text("sys/firmware/devicetree/base/model")),
+        cpu: cores.name(),
+        cores: available_parallelism().map_or(1, NonZeroUsize::get),
+        memory_bytes: memory_bytes(files),
+        power_mode: files.told_by("nvpmodel", "-q").and_then(power_mode),
     }
 }
 
@@ -75,7 +53,7 @@ mod tests {
             ("jetson-orin-nano", "NVIDIA Jetson Orin Nano Developer Kit", "6 × Cortex-A78AE", 7_802_736, Some("15W")),
         ] {
             let (_folder, files) = board(name);
-            let machine = Machine::read(&files, &Cores::read(&files, "aarch64"));
+            let machine = describe(&files, &Cores::read(&files, "aarch64"));
             assert_eq!(machine.board.as_deref(), Some(told));
             assert_eq!(machine.cpu.as_deref(), Some(cpu));
             assert_eq!(machine.memory_bytes, Some(memory << 10));
@@ -88,7 +66,7 @@ mod tests {
     fn facts_that_no_file_states_are_unknown() {
         let folder = tempfile::tempdir().unwrap();
         let files = Files::below(folder.path());
-        let machine = Machine::read(&files, &Cores::read(&files, "aarch64"));
+        let machine = describe(&files, &Cores::read(&files, "aarch64"));
         assert!(machine.board.is_none() && machine.cpu.is_none() && machine.memory_bytes.is_none());
         assert_eq!(peak_memory_bytes(&files), None);
     }

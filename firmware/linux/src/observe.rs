@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use resmlp_report::Sample;
 use resmlp_runtime::measure::{Phase, Watch};
-use serde::Serialize;
 
 use crate::files::Files;
 use crate::machine::{Clocks, temperature};
@@ -12,26 +12,6 @@ use crate::pmu::{Counted, Counters};
 
 /// Least time between two samples. Taking one takes a fraction of a millisecond, between two runs.
 const INTERVAL: Duration = Duration::from_millis(100);
-
-/// Clock and temperature at one moment.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Sample {
-    /// Time since the observer was created, in seconds.
-    pub seconds: f64,
-    #[serde(serialize_with = "serialize_phase")]
-    pub phase: Phase,
-    /// One clock for each group of cores that share a clock, in MHz.
-    pub mhz: Vec<f64>,
-    pub temperature_c: Option<f64>,
-}
-
-fn serialize_phase<S: serde::Serializer>(phase: &Phase, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(match phase {
-        Phase::WarmUp => "warm-up",
-        Phase::Measured => "measured",
-        Phase::Layers => "layers",
-    })
-}
 
 /// Takes samples and counts cycles and instructions.
 pub struct Observer<'f> {

@@ -2,7 +2,6 @@
 
 use perf_event::events::Hardware;
 use perf_event::{Builder, Counter, Group};
-use serde::Serialize;
 
 /// Counts cycles and instructions of the calling thread outside the kernel. New counters are stopped.
 pub struct Counters {
@@ -12,7 +11,7 @@ pub struct Counters {
 }
 
 /// Numbers of cycles and instructions.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Counted {
     pub cycles: u64,
     pub instructions: u64,

@@ -1,7 +1,8 @@
 //! Judges whether a latency can be trusted, and says why not.
 
-use crate::machine::{Machine, State};
-use crate::observe::Sample;
+use resmlp_report::{Machine, Sample, State};
+
+use crate::machine::is_clock_of;
 
 /// A load above this means that other programs disturbed the measurement.
 const BUSY: f64 = 0.5;
@@ -69,7 +70,7 @@ fn governor_warnings(state: &State, cpus: &[usize]) -> Vec<String> {
     if state.clocks.is_empty() {
         warnings.push("the kernel does not tell the clock and its governor".to_owned());
     }
-    for clock in state.clocks.iter().filter(|clock| clock.is_of(cpus)) {
+    for clock in state.clocks.iter().filter(|clock| is_clock_of(clock, cpus)) {
         let cpus = clock.cpus.as_deref().unwrap_or("?");
         let governor = clock.governor.as_deref().unwrap_or("not known");
         if governor != "performance" && !clock.is_fixed() {
@@ -141,11 +142,12 @@ fn throttle_warnings(before: Option<u32>, after: Option<u32>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use resmlp_report::Clock;
     use resmlp_runtime::measure::Phase;
 
     use super::*;
     use crate::files::tests::board;
-    use crate::machine::{Clock, Cores};
+    use crate::machine::{self, Cores};
 
     /// The facts of a board's committed files, with equal states before and after the runs.
     struct Case {
@@ -162,8 +164,8 @@ mod tests {
     impl Case {
         fn of(name: &str) -> Self {
             let (_folder, files) = board(name);
-            let machine = Machine { cores: 4, ..Machine::read(&files, &Cores::read(&files, "aarch64")) };
-            let state = State::now(&files);
+            let machine = Machine { cores: 4, ..machine::describe(&files, &Cores::read(&files, "aarch64")) };
+            let state = machine::state_now(&files);
             let mhz = state.clocks.iter().filter_map(|clock| clock.mhz).collect();
             let sample = Sample { seconds: 0.0, phase: Phase::Measured, mhz, temperature_c: None };
             let (before, after, samples) = (state.clone(), state, vec![sample; 2]);

@@ -2,7 +2,6 @@
 
 mod board;
 mod bounded;
-mod page;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -10,12 +9,11 @@ use std::path::{Path, PathBuf};
 
 use resmlp_cli::error::{Error, Result};
 use resmlp_cli::output::{self, write_atomically};
-use serde::Serialize;
-use serde_json::Value;
-
-use super::report::table;
-use board::{Board, quoted};
 use resmlp_cli::terminal;
+use resmlp_report::{Report, html, text};
+use serde::Serialize;
+
+use board::Board;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -74,7 +72,7 @@ pub struct Outcome {
     host: String,
     /// The board's report, with the path of the model on this machine.
     #[serde(flatten)]
-    report: serde_json::Map<String, Value>,
+    report: Report,
 }
 
 pub fn execute(args: &Args) -> Result<Outcome> {
@@ -92,35 +90,34 @@ pub fn execute(args: &Args) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Copies the program and the model to the board, measures there and fetches the report.
+/// Copies the program and the model to the board, measures there, and writes the report that the board sends.
 fn measure(board: &Board, args: &Args) -> Result<Outcome> {
     require_match(&args.program, &args.host, &board.processor)?;
     terminal::note(&format!("copying to {}", args.host));
     board.copy(&args.program, "resmlp-device")?;
     board.copy(&args.model, "model.rmlp")?;
-    board.run(&format!("chmod +x {}/resmlp-device", board.folder), 0)?;
-    let text = board.run_guarded(&bench_words(&board.folder, args), longest_report(args))?;
+    board.run(&format!("chmod +x {}/resmlp-device", board.folder))?;
+    let json = board.run_guarded(&bench_words(&board.folder, args), longest_report(args))?;
+    let report = Report::from_json(&json)
+        .map_err(|refused| board.failure("bench", format!("its report cannot be read: {refused}")))?;
+    // The board knows only the name of the copy.
+    let report = Report { model: args.model.display().to_string(), ..report };
+    report.warnings.iter().for_each(|warning| terminal::warning(warning));
     if let Some(html) = &args.html {
-        let page = board.run(&format!("cat {}/report.html", board.folder), longest_report(args))?;
-        let page = page::guarded(&page).map_err(|problem| board.failure("bench", problem))?;
-        write_atomically(html, page.as_bytes())?;
+        write_page(html, &report)?;
     }
-    report(&text, args).map_err(|problem| board.failure("bench", problem))
+    Ok(Outcome { host: args.host.clone(), report })
 }
 
-/// Returns the length in bytes of the longest report or page that is accepted. Both hold a time for each run.
+/// Returns the length in bytes of the longest report that is accepted. It holds a time for each run.
 fn longest_report(args: &Args) -> u64 {
     (4 << 20) + 64 * u64::from(args.runs.unwrap_or(0))
 }
 
-/// Parses the board's report, prints its warnings on stderr and names the model as the user does.
-fn report(text: &str, args: &Args) -> std::result::Result<Outcome, String> {
-    let mut report: serde_json::Map<String, Value> =
-        serde_json::from_str(text).map_err(|error| format!("its report is no JSON object: {error}"))?;
-    report.insert("model".to_owned(), args.model.display().to_string().into());
-    let warnings = report.get("warnings").and_then(Value::as_array).into_iter().flatten();
-    warnings.filter_map(Value::as_str).for_each(terminal::warning);
-    Ok(Outcome { host: args.host.clone(), report })
+/// Writes the report as a page. The board sends no part of the page except for the report's texts and numbers.
+fn write_page(path: &Path, report: &Report) -> Result<()> {
+    let page = html::page(report).map_err(|error| Error::file(path, error.to_string()))?;
+    write_atomically(path, page.as_bytes())
 }
 
 /// Refuses a program that is not built for the board's processor. `processor` is the name that `uname -m` prints.
@@ -169,10 +166,6 @@ fn bench_words(folder: &str, args: &Args) -> String {
     if let Some(cool_down) = args.cool_down {
         words += &format!(" --cool-down {cool_down}");
     }
-    if args.html.is_some() {
-        let name = quoted(&args.model.display().to_string());
-        words += &format!(" --html {folder}/report.html --name {name}");
-    }
     words
 }
 
@@ -211,25 +204,6 @@ fn word(text: &str) -> std::result::Result<String, String> {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rows = vec![("host", self.host.clone())];
-        for (name, value) in &self.report {
-            if let Value::Object(fields) = value {
-                let fields = fields.iter().filter_map(|(name, value)| Some(format!("{name} {}", single(value)?)));
-                rows.push((name, fields.collect::<Vec<_>>().join(", ")));
-            } else if let Some(value) = single(value) {
-                rows.push((name, value));
-            }
-        }
-        f.write_str(&table(&rows))
-    }
-}
-
-/// Returns a value as text where it fits into a line, or `None` where it does not or is null.
-fn single(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) if number.is_f64() => number.as_f64().map(|number| format!("{number:.3}")),
-        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
+        write!(f, "{:12} {}\n{}", "host", self.host, text::text(&self.report))
     }
 }

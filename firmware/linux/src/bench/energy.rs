@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
+use resmlp_report::Energy;
 use resmlp_runtime::measure::picture;
 use resmlp_runtime::{Engine, RunError, Threads};
 
 use crate::files::Files;
 use crate::machine::Sensor;
-use crate::report::Energy;
 
 /// Time between two readings of the sensor.
 const INTERVAL: Duration = Duration::from_millis(100);

@@ -1,8 +1,8 @@
 //! Computes which share of the cores' peak rate a model reaches.
 
+use resmlp_report::{Peak, Sample};
+
 use crate::machine::Cores;
-use crate::observe::Sample;
-use crate::report::Peak;
 
 /// Returns the peak rate of `threads` cores and the share that `found_gmac_per_s` is of it. The cores are those of
 /// `cpus`, or any if `cpus` is empty.
@@ -23,10 +23,12 @@ pub fn peak(
         (!told.is_empty()).then(|| (told.iter().sum::<f64>() / told.len() as f64, "kernel"))
     };
     let counted = counted_mhz.map(|mhz| (mhz, "cycle counter"));
-    let (mhz, mhz_from) = counted.or_else(told).ok_or("the clock is not known")?;
+    // A share of a peak of 0 would be infinite, and JSON holds no infinity.
+    let known = counted.or_else(told).filter(|(mhz, _)| *mhz > 0.0);
+    let (mhz, mhz_from) = known.ok_or("the clock is not known")?;
     let gmac_per_s = f64::from(macs) * threads as f64 * mhz / 1e3;
     let share = found_gmac_per_s / gmac_per_s;
-    Ok(Peak { macs_per_cycle_and_core: macs, cores: threads, mhz, mhz_from, gmac_per_s, share })
+    Ok(Peak { macs_per_cycle_and_core: macs, cores: threads, mhz, mhz_from: mhz_from.to_owned(), gmac_per_s, share })
 }
 
 #[cfg(test)]
@@ -47,14 +49,16 @@ mod tests {
             macs_per_cycle_and_core: 8,
             cores: 4,
             mhz: 1500.0,
-            mhz_from: "kernel",
+            mhz_from: "kernel".to_owned(),
             gmac_per_s: 48.0,
             share: 0.25,
         };
         assert_eq!(found, expected);
         let found = peak(&cores, &[0], 1, Some(1000.0), &[], 4.0).unwrap();
-        assert_eq!((found.gmac_per_s, found.share, found.mhz_from), (8.0, 0.5, "cycle counter"));
+        assert_eq!((found.gmac_per_s, found.share, found.mhz_from.as_str()), (8.0, 0.5, "cycle counter"));
         assert!(peak(&cores, &[], 4, None, &[], 12.0).unwrap_err().contains("clock"));
+        let stopped = Sample { seconds: 0.0, phase: Phase::Measured, mhz: vec![0.0], temperature_c: None };
+        assert!(peak(&cores, &[], 4, None, &[stopped], 12.0).unwrap_err().contains("clock"));
         let unknown = Cores::read(&Files::below("nowhere"), "aarch64");
         assert!(peak(&unknown, &[], 1, Some(1000.0), &[], 1.0).unwrap_err().contains("core is not known"));
     }

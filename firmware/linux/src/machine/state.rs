@@ -2,76 +2,33 @@
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use resmlp_report::{Clock, State};
 
 use crate::affinity;
 use crate::files::Files;
 
-/// The state of the machine at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct State {
-    /// One entry for each group of cores that share a clock; empty if the kernel states none.
-    pub clocks: Vec<Clock>,
-    /// Temperature of the hottest CPU sensor.
-    pub temperature_c: Option<f64>,
-    /// `get_throttled` of the Raspberry Pi's firmware; [`crate::trust`] explains its bits.
-    pub throttled: Option<u32>,
-    /// Whether the Raspberry Pi has raised its alarm for too low a supply voltage.
-    pub under_voltage: Option<bool>,
-    /// How often a Jetson has throttled itself for drawing too much current since it was started.
-    pub over_current_events: Option<u64>,
-    /// Mean number of programs that were ready to run in the last minute.
-    pub load: Option<f64>,
+/// Returns whether this may be the clock of one of `cpus`, or of any core if `cpus` is empty.
+pub fn is_clock_of(clock: &Clock, cpus: &[usize]) -> bool {
+    let numbers = clock.cpus.as_deref().and_then(|text| affinity::parse(text).ok());
+    cpus.is_empty() || numbers.is_none_or(|numbers| numbers.iter().any(|number| cpus.contains(number)))
 }
 
-/// The clock of a group of cores.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Clock {
-    /// Numbers of the cores, such as `0 1 2 3`.
-    pub cpus: Option<String>,
-    /// Policy that sets the clock; `performance` keeps it at its highest.
-    pub governor: Option<String>,
-    /// The current clock.
-    pub mhz: Option<f64>,
-    /// The lowest clock that the governor may choose; `jetson_clocks` raises it to the highest.
-    pub least_mhz: Option<f64>,
-    /// The highest clock that the governor may choose.
-    pub limit_mhz: Option<f64>,
-    /// The highest clock of the hardware.
-    pub max_mhz: Option<f64>,
-}
-
-impl Clock {
-    /// Returns whether this may be the clock of one of `cpus`, or of any core if `cpus` is empty.
-    pub fn is_of(&self, cpus: &[usize]) -> bool {
-        let numbers = self.cpus.as_deref().and_then(|text| affinity::parse(text).ok());
-        cpus.is_empty() || numbers.is_none_or(|numbers| numbers.iter().any(|number| cpus.contains(number)))
-    }
-
-    /// Returns whether the governor, whatever its name, has only one clock to choose from.
-    pub fn is_fixed(&self) -> bool {
-        self.least_mhz.is_some() && self.least_mhz == self.limit_mhz
-    }
-}
-
-impl State {
-    /// Reads the current state.
-    pub fn now(files: &Files) -> Self {
-        let monitored = |driver: &str, suffix: &str| {
-            let paths = files.monitors(driver).into_iter().flat_map(|folder| files.entries(folder, ""));
-            let paths = paths.filter(|path| path.to_string_lossy().ends_with(suffix));
-            paths.filter_map(|path| files.number(path)).reduce(|a, b| a + b)
-        };
-        let throttled = files.text("sys/devices/platform/soc/soc:firmware/get_throttled");
-        Self {
-            clocks: policies(files).iter().filter_map(|policy| clock(files, policy)).collect(),
-            temperature_c: temperature(files),
-            throttled: throttled.as_deref().and_then(hex).or_else(|| ask_firmware(files)),
-            under_voltage: monitored("rpi_volt", "in0_lcrit_alarm").map(|alarm| alarm > 0.0),
-            // A count beyond the range of `u64` becomes its largest value.
-            over_current_events: monitored("soctherm_oc", "_event_cnt").map(|events| events as u64),
-            load: files.number("proc/loadavg"),
-        }
+/// Reads the current state of the machine.
+pub fn state_now(files: &Files) -> State {
+    let monitored = |driver: &str, suffix: &str| {
+        let paths = files.monitors(driver).into_iter().flat_map(|folder| files.entries(folder, ""));
+        let paths = paths.filter(|path| path.to_string_lossy().ends_with(suffix));
+        paths.filter_map(|path| files.number(path)).reduce(|a, b| a + b)
+    };
+    let throttled = files.text("sys/devices/platform/soc/soc:firmware/get_throttled");
+    State {
+        clocks: policies(files).iter().filter_map(|policy| clock(files, policy)).collect(),
+        temperature_c: temperature(files),
+        throttled: throttled.as_deref().and_then(hex).or_else(|| ask_firmware(files)),
+        under_voltage: monitored("rpi_volt", "in0_lcrit_alarm").map(|alarm| alarm > 0.0),
+        // A count beyond the range of `u64` becomes its largest value.
+        over_current_events: monitored("soctherm_oc", "_event_cnt").map(|events| events as u64),
+        load: files.number("proc/loadavg"),
     }
 }
 
@@ -102,7 +59,7 @@ impl Clocks {
     /// Finds the clocks of all groups with one of `cpus`, or of all groups if `cpus` is empty.
     pub fn of(files: &Files, cpus: &[usize]) -> Self {
         let mut policies = policies(files);
-        policies.retain(|policy| clock(files, policy).is_some_and(|clock| clock.is_of(cpus)));
+        policies.retain(|policy| clock(files, policy).is_some_and(|clock| is_clock_of(&clock, cpus)));
         Self(policies.into_iter().map(|policy| policy.join("scaling_cur_freq")).collect())
     }
 
@@ -154,19 +111,19 @@ mod tests {
             over_current_events: None,
             load: Some(0.04),
         };
-        assert_eq!(State::now(&files), expected);
+        assert_eq!(state_now(&files), expected);
     }
 
     #[test]
     fn a_raspberry_pi_5_is_asked_by_its_program() {
         let (_folder, files) = board("raspberry-pi-5");
-        assert_eq!(State::now(&files).throttled, Some(0));
+        assert_eq!(state_now(&files).throttled, Some(0));
     }
 
     #[test]
     fn a_jetson_counts_its_over_currents_and_fixes_its_clock() {
         let (_folder, files) = board("jetson-orin-nano");
-        let state = State::now(&files);
+        let state = state_now(&files);
         assert_eq!((state.over_current_events, state.throttled, state.under_voltage), (Some(2), None, None));
         assert!(state.clocks.len() == 2 && state.clocks.iter().all(Clock::is_fixed));
         assert!(!Clock::default().is_fixed());
@@ -179,7 +136,7 @@ mod tests {
         for file in files.entries("sys/devices/system/cpu/cpufreq/policy4", "") {
             std::fs::remove_file(folder.path().join(file)).unwrap();
         }
-        assert_eq!(State::now(&files).clocks.len(), 1);
+        assert_eq!(state_now(&files).clocks.len(), 1);
         assert_eq!(Clocks::of(&files, &[]).mhz(&files), [1510.4]);
     }
 
@@ -196,7 +153,7 @@ mod tests {
     #[test]
     fn facts_that_no_file_states_are_unknown() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(State::now(&Files::below(folder.path())), State::default());
+        assert_eq!(state_now(&Files::below(folder.path())), State::default());
     }
 
     #[test]

@@ -130,14 +130,13 @@ impl<'a> Board<'a> {
         self.text(self.output(command.stdin(content), LONGEST_ANSWER, PATIENCE)?).map(|_| ())
     }
 
-    /// Runs a command of sh and returns its stdout of at most `most` bytes. Its stderr is shown as notes, and ssh asks
-    /// its questions on the terminal.
+    /// Runs a short command of sh. Its stderr is shown as notes, and ssh asks its questions on the terminal.
     ///
     /// # Errors
     /// Returns an error where ssh or the command fails, prints too much or takes too long.
-    pub fn run(&self, script: &str, most: u64) -> Result<String> {
+    pub fn run(&self, script: &str) -> Result<()> {
         let mut command = ssh(self.host, &self.options, script);
-        self.text(self.output(command.stdin(Stdio::null()), LONGEST_ANSWER + most, PATIENCE)?)
+        self.text(self.output(command.stdin(Stdio::null()), LONGEST_ANSWER, PATIENCE)?).map(|_| ())
     }
 
     /// Runs a program that may take long, given as words of a shell, and returns its stdout of at most `most` bytes.
@@ -226,6 +225,6 @@ fn beginning(text: &str) -> &str {
 }
 
 /// Quotes a text so that it is one word of a shell.
-pub fn quoted(text: &str) -> String {
+fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::escape::escape;
 use super::scale::Scale;
-use crate::report::Layer;
+use crate::Layer;
 
 const WIDTH: f64 = 720.0;
 const LEFT: f64 = 104.0;

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use resmlp_runtime::measure::Phase;
 
 use super::scale::Scale;
-use crate::observe::Sample;
+use crate::Sample;
 
 const WIDTH: f64 = 720.0;
 const LEFT: f64 = 56.0;

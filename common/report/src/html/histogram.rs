@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::scale::Scale;
-use crate::report::Outcome;
+use crate::Report;
 
 const BINS: usize = 48;
 
@@ -15,20 +15,20 @@ const TOP: f64 = 52.0;
 const BOTTOM: f64 = 212.0;
 
 /// Returns the sentence above the drawing.
-pub fn caption(outcome: &Outcome) -> String {
-    let (runs, warmup) = (outcome.runs, outcome.warmup);
-    let (cold, warm) = (outcome.warmup_ms.first, outcome.warmup_ms.median);
+pub fn caption(report: &Report) -> String {
+    let (runs, warmup) = (report.runs, report.warmup);
+    let (cold, warm) = (report.warmup_ms.first, report.warmup_ms.median);
     format!("{runs} runs, after {warmup} to warm up (the first of them {cold:.3} ms, their median {warm:.3} ms).")
 }
 
 /// Draws bars, and lines at the median and the percentiles. The last bar, in grey, counts the runs beyond the right end
 /// of the axis.
-pub fn svg(outcome: &Outcome) -> String {
-    let latency = &outcome.latency_ms;
+pub fn svg(report: &Report) -> String {
+    let latency = &report.latency_ms;
     // Were the axis to end at the slowest run, one interrupted run would squeeze all others into one bar.
     let end = latency.max.min(latency.p99 + 0.5 * (latency.p99 - latency.min).max(0.01 * latency.p99));
     let x = Scale::new([latency.min, end], [LEFT, RIGHT]);
-    let (bins, beyond) = bins(&outcome.times_ms, [latency.min, end]);
+    let (bins, beyond) = bins(&report.times_ms, [latency.min, end]);
     let most = bins.iter().copied().max().unwrap_or(0).max(beyond).max(1);
     let y = Scale::new([0.0, most as f64], [BOTTOM, TOP]);
 

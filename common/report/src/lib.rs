@@ -1,47 +1,71 @@
-//! The report of `bench`, field by field as it stands in the JSON.
+//! The report of `resmlp-device bench`: its JSON, its text for people and its page for a browser.
+//!
+//! A board measures and sends the report as JSON. [`Report::from_json`] reads it on a PC, which does not trust the
+//! board: it accepts only numbers, lists and texts of a plausible size. [`html::page`] and [`text::text`] write the
+//! report for people. The page escapes every text of the report.
 
+mod accepted;
+pub mod html;
+mod machine;
 pub mod text;
 
 use std::time::Duration;
 
 use resmlp_command_line::Milliseconds;
 use resmlp_runtime::measure::{self, Latency};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::machine::{Machine, State};
-use crate::observe::Sample;
-use crate::pmu::Counted;
+pub use accepted::Refused;
+pub use machine::{Clock, Machine, Sample, State};
 
-/// The whole report.
-#[derive(Serialize)]
-pub struct Outcome {
+/// The whole report, field by field as it stands in the JSON.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Name of the model, as the user gave it.
     pub model: String,
-    pub kernels: &'static str,
+    /// Name of the kernels that computed.
+    pub kernels: String,
+    /// Number of threads that worked at the same time.
     pub threads: usize,
     /// The core of each thread; empty if the threads were not pinned.
     pub pinned_to: Vec<usize>,
+    /// Number of measured runs.
     pub runs: usize,
     /// Number of runs before the measured ones.
     pub warmup: usize,
+    /// Times of the runs before the measured ones.
     pub warmup_ms: WarmUp,
+    /// Latency of the measured runs.
     pub latency_ms: Milliseconds,
     /// Time of every measured run, in the order of the runs.
     pub times_ms: Vec<f64>,
+    /// Rate at the median latency, in 10^9 multiply-accumulates per second.
     pub gmac_per_s: f64,
+    /// Multiply-accumulates of a run.
     pub macs: u64,
+    /// Bytes of the model.
     pub model_bytes: usize,
+    /// Bytes of scratch memory.
     pub scratch_bytes: usize,
-    /// Largest resident set of this program so far.
+    /// Largest resident set of the measuring program so far.
     pub peak_memory_bytes: Option<u64>,
     /// Whether the weights were rearranged for the kernels when the model was loaded.
     pub repacked: bool,
+    /// The share of the cores' peak rate that the model reached.
     pub peak: Option<Peak>,
+    /// Figures of the processor's counters.
     pub cycles: Option<Cycles>,
+    /// Power, and the energy of one run.
     pub energy: Option<Energy>,
+    /// Time of each stage, in the order of execution.
     pub layers: Vec<Layer>,
+    /// The machine that measured.
     pub machine: Machine,
+    /// The outcome of waiting for a cooler processor, where the user asked for it.
     pub cool_down: Option<CoolDown>,
+    /// State of the machine before the measured runs.
     pub before: State,
+    /// State of the machine after the measured runs.
     pub after: State,
     /// Clock and temperature during the runs.
     pub timeline: Vec<Sample>,
@@ -49,36 +73,45 @@ pub struct Outcome {
     pub not_known: Vec<String>,
     /// Whether there is no warning.
     pub trusted: bool,
+    /// A sentence for each fact that speaks against the figures.
     pub warnings: Vec<String>,
 }
 
 /// Times of the runs before the measured ones, in milliseconds.
-#[derive(Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WarmUp {
     /// Time of the first run, which finds the caches cold.
     pub first: f64,
+    /// Half of the runs took no longer.
     pub median: f64,
 }
 
-#[derive(Serialize)]
+/// The time of one stage.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Layer {
+    /// Name of the stage, such as `block.0.mix`.
     pub name: String,
+    /// Median time, in milliseconds.
     pub ms: f64,
+    /// Multiply-accumulates of the stage.
     pub macs: u64,
+    /// Rate at the median time, in 10^9 multiply-accumulates per second.
     pub gmac_per_s: f64,
 }
 
 /// Means of one run by the processor's counters. They count the calling thread alone, outside the kernel.
-#[derive(Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Cycles {
+    /// Cycles of one run.
     pub cycles_per_run: f64,
+    /// Instructions of one run.
     pub instructions_per_run: f64,
     /// The clock that follows from the cycles and the time.
     pub mhz: f64,
 }
 
 /// Power, and the energy of one run.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Energy {
     /// Name of the sensor and of the rails that it measures.
     pub sensor: String,
@@ -93,37 +126,46 @@ pub struct Energy {
 }
 
 /// The rate of int8 multiply-accumulates that the cores in use could reach.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Peak {
+    /// Multiply-accumulates that a core can do in a cycle.
     pub macs_per_cycle_and_core: u32,
+    /// Number of cores in use.
     pub cores: usize,
     /// Mean clock during the measured runs.
     pub mhz: f64,
     /// Source of the clock: `cycle counter` or `kernel`.
-    pub mhz_from: &'static str,
+    pub mhz_from: String,
+    /// The peak rate, in 10^9 multiply-accumulates per second.
     pub gmac_per_s: f64,
     /// The share of the peak that the model reached, from 0 to 1.
     pub share: f64,
 }
 
 /// The outcome of waiting for a cooler processor.
-#[derive(Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CoolDown {
+    /// The temperature that the user asked for, in °C.
     pub wanted_c: f64,
+    /// Temperature before the wait.
     pub from_c: Option<f64>,
+    /// Temperature after the wait.
     pub to_c: Option<f64>,
+    /// Length of the wait.
     pub seconds: f64,
 }
 
 impl WarmUp {
+    /// Summarises the times of the runs before the measured ones, in the order of the runs.
     pub fn of(times: &[Duration]) -> Self {
         Self { first: times.first().map_or(0.0, milliseconds), median: Latency::of(&mut times.to_vec()).median_ms }
     }
 }
 
 impl Cycles {
-    pub fn of(counted: Counted, times: &[Duration]) -> Self {
-        let (cycles, instructions, runs) = (counted.cycles as f64, counted.instructions as f64, times.len() as f64);
+    /// Returns the means of runs that took these times, and these numbers of cycles and instructions together.
+    pub fn of(cycles: u64, instructions: u64, times: &[Duration]) -> Self {
+        let (cycles, instructions, runs) = (cycles as f64, instructions as f64, times.len() as f64);
         let seconds = times.iter().sum::<Duration>().as_secs_f64().max(f64::MIN_POSITIVE);
         Self { cycles_per_run: cycles / runs, instructions_per_run: instructions / runs, mhz: cycles / seconds / 1e6 }
     }
@@ -152,6 +194,7 @@ impl CoolDown {
     }
 }
 
+/// Returns a time in milliseconds.
 pub fn milliseconds(time: &Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
@@ -162,8 +205,8 @@ mod tests {
 
     #[test]
     fn cycles_are_those_of_one_run() {
-        let counted = Counted { cycles: 6_000_000, instructions: 9_000_000 };
-        let Cycles { cycles_per_run, instructions_per_run, mhz } = Cycles::of(counted, &[Duration::from_millis(2); 2]);
+        let Cycles { cycles_per_run, instructions_per_run, mhz } =
+            Cycles::of(6_000_000, 9_000_000, &[Duration::from_millis(2); 2]);
         assert_eq!([cycles_per_run, instructions_per_run, mhz], [3e6, 4.5e6, 1500.0]);
     }
 

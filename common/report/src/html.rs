@@ -6,8 +6,7 @@ mod layers;
 mod scale;
 mod timeline;
 
-use crate::error::{Error, Result};
-use crate::report::{Outcome, text};
+use crate::{Report, text};
 use escape::escape;
 
 /// The page with `{{slots}}` for what differs between reports.
@@ -16,20 +15,20 @@ const PAGE: &str = include_str!("html/page.html");
 /// Returns the page of a report. Its element `#report` holds the report's JSON for programs.
 ///
 /// # Errors
-/// Returns an error if the report cannot be written as JSON.
-pub fn page(outcome: &Outcome) -> Result<String> {
-    let json = serde_json::to_string(outcome).map_err(|error| Error::about("JSON", &error))?;
+/// Returns serde's error if the report cannot be written as JSON.
+pub fn page(report: &Report) -> Result<String, serde_json::Error> {
+    let json = serde_json::to_string(report)?;
     let slots = [
-        ("title", escape(&format!("{} – ResMLP latency", outcome.model))),
-        ("model", escape(&outcome.model)),
-        ("subtitle", escape(&subtitle(outcome))),
-        ("verdict", verdict(outcome)),
-        ("tiles", tiles(outcome)),
-        ("histogram_caption", escape(&histogram::caption(outcome))),
-        ("histogram", histogram::svg(outcome)),
-        ("layers", layers::svg(&outcome.layers)),
-        ("timeline", timeline::svg(&outcome.timeline)),
-        ("table", table(outcome)),
+        ("title", escape(&format!("{} – ResMLP latency", report.model))),
+        ("model", escape(&report.model)),
+        ("subtitle", escape(&subtitle(report))),
+        ("verdict", verdict(report)),
+        ("tiles", tiles(report)),
+        ("histogram_caption", escape(&histogram::caption(report))),
+        ("histogram", histogram::svg(report)),
+        ("layers", layers::svg(&report.layers)),
+        ("timeline", timeline::svg(&report.timeline)),
+        ("table", table(report)),
         // Without `<`, no name in the JSON can end the element.
         ("json", json.replace('<', "\\u003c")),
     ];
@@ -48,47 +47,47 @@ fn fill(page: &str, slots: &[(&str, String)]) -> String {
     filled
 }
 
-fn subtitle(outcome: &Outcome) -> String {
-    let machine = &outcome.machine;
+fn subtitle(report: &Report) -> String {
+    let machine = &report.machine;
     let names = [machine.board.as_deref(), machine.cpu.as_deref()].into_iter().flatten();
     let mut names: Vec<String> = names.map(str::to_owned).collect();
-    names.push(format!("{} kernels", outcome.kernels));
-    names.push(format!("{} {}", outcome.threads, if outcome.threads == 1 { "thread" } else { "threads" }));
+    names.push(format!("{} kernels", report.kernels));
+    names.push(format!("{} {}", report.threads, if report.threads == 1 { "thread" } else { "threads" }));
     names.join(" · ")
 }
 
-fn verdict(outcome: &Outcome) -> String {
-    if outcome.trusted {
+fn verdict(report: &Report) -> String {
+    if report.trusted {
         return "<div class=\"verdict\">Nothing speaks against these figures.</div>".to_owned();
     }
-    let items: String = outcome.warnings.iter().map(|warning| format!("<li>{}</li>", escape(warning))).collect();
+    let items: String = report.warnings.iter().map(|warning| format!("<li>{}</li>", escape(warning))).collect();
     format!("<div class=\"verdict doubt\"><b>⚠ These figures are not to be trusted</b><ul>{items}</ul></div>")
 }
 
-fn tiles(outcome: &Outcome) -> String {
-    let latency = &outcome.latency_ms;
+fn tiles(report: &Report) -> String {
+    let latency = &report.latency_ms;
     let mut tiles = vec![
         (format!("{:.3} ms", latency.median), "median".to_owned()),
-        (format!("{:.3} ms", latency.p99), format!("99 % of {} runs", outcome.runs)),
-        (format!("{:.2}", outcome.gmac_per_s), "GMAC/s".to_owned()),
+        (format!("{:.3} ms", latency.p99), format!("99 % of {} runs", report.runs)),
+        (format!("{:.2}", report.gmac_per_s), "GMAC/s".to_owned()),
     ];
-    if let Some(peak) = &outcome.peak {
+    if let Some(peak) = &report.peak {
         tiles.push((format!("{:.1} %", 100.0 * peak.share), format!("of {:.1} GMAC/s int8 peak", peak.gmac_per_s)));
     }
-    if let Some(energy) = &outcome.energy {
+    if let Some(energy) = &report.energy {
         tiles.push((format!("{:.2} mJ", energy.millijoules_per_run), format!("per run, at {:.2} W", energy.load_w)));
     }
-    if let Some(bytes) = outcome.peak_memory_bytes {
+    if let Some(bytes) = report.peak_memory_bytes {
         tiles.push((format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)), "all memory".to_owned()));
     }
     let tile = |(value, name): (String, String)| format!("<div class=\"tile\"><b>{value}</b><span>{name}</span></div>");
     tiles.into_iter().map(tile).collect::<Vec<_>>().join("\n")
 }
 
-fn table(outcome: &Outcome) -> String {
-    let doubt = if outcome.trusted { "" } else { " (not to be trusted)" };
-    let rows = text::board_rows(outcome).into_iter().chain(text::figure_rows(outcome, doubt));
-    let missing = outcome.not_known.iter().map(|missing| ("not known", missing.clone()));
+fn table(report: &Report) -> String {
+    let doubt = if report.trusted { "" } else { " (not to be trusted)" };
+    let rows = text::board_rows(report).into_iter().chain(text::figure_rows(report, doubt));
+    let missing = report.not_known.iter().map(|missing| ("not known", missing.clone()));
     let row = |(name, value): (&str, String)| format!("<tr><th>{name}</th><td>{}</td></tr>", escape(&value));
     rows.chain(missing).map(row).collect::<Vec<_>>().join("\n")
 }
