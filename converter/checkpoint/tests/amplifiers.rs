@@ -24,7 +24,8 @@ use memory::{Bound, Cost};
 /// A kind of file, and a function that makes such a file of about as many bytes as it is told.
 type Kind = (&'static str, fn(usize) -> Vec<u8>);
 
-/// Lengths of the files, in bytes. Short files show whether the base of a bound holds, long ones whether its slope does.
+/// Lengths of the files, in bytes. Short files show whether the base of a bound holds, long ones whether its slope
+/// does.
 const SIZES: [usize; 4] = [1 << 17, 1 << 20, 8 << 20, 16 << 20];
 
 /// By how much a cost may grow faster than the file.

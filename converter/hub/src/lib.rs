@@ -2,8 +2,8 @@
 //!
 //! An [`Address`] such as `hf:timm/resmlp_12_224.fb_distilled_in1k` names a repository of the hub. [`fetch`] asks the
 //! hub for the commit and the files of the repository, downloads the weights and the file beside them, and returns
-//! where they lie. The files stay in the cache that Python's `huggingface_hub` uses, so that each program finds what the
-//! other one downloaded.
+//! where they lie. The files stay in the cache that Python's `huggingface_hub` uses, so that each program finds what
+//! the other one downloaded.
 //!
 //! A file takes its place in the cache only when its length and its hash are those that the hub announced. A download
 //! that breaks leaves a file `.incomplete`, which the next download continues. [`Settings`] holds what the environment

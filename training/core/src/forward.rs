@@ -8,7 +8,7 @@ use crate::layout::{BlockAt, Layout, Shape};
 use crate::matrix::{View, add_product, multiply};
 use crate::workspace::{Kept, Workspace};
 
-/// What a forward pass reads.
+/// Inputs of a forward pass, except for the pictures.
 #[derive(Clone, Copy)]
 pub(crate) struct Forward<'a> {
     pub layout: &'a Layout,

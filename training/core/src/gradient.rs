@@ -31,7 +31,7 @@ pub struct Batch<'a> {
     pub keep: Option<&'a [f32]>,
 }
 
-/// What a batch gives beside its gradient.
+/// Results of a batch beside its gradient.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gradient {
     /// Mean of the pictures' losses.
@@ -57,7 +57,7 @@ struct Lane {
     gradient: Vec<f32>,
 }
 
-/// What one lane gives for its pictures.
+/// Results of one lane for its pictures.
 struct Outcome {
     loss: f64,
     logits: Vec<f32>,

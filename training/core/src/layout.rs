@@ -25,7 +25,7 @@ pub struct Shape {
     pub placement: AffinePlacement,
 }
 
-/// Why no network has a [`Shape`].
+/// Reasons for which no network can have a [`Shape`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShapeError {
     /// A length is zero.
@@ -108,7 +108,7 @@ impl Shape {
     }
 }
 
-/// What a tensor is to the network. Optimisers treat kinds differently.
+/// Role of a tensor in the network. Optimisers treat kinds differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Weights of a linear layer. They alone decay.
@@ -130,7 +130,7 @@ pub struct TensorAt {
     pub name: String,
     /// Lengths of its dimensions in timm's state dict.
     pub shape: Vec<usize>,
-    /// What it is to the network.
+    /// Its role in the network.
     pub kind: Kind,
     /// Its place in the vector.
     pub range: Range<usize>,

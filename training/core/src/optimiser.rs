@@ -5,7 +5,7 @@ mod lamb;
 
 use crate::layout::{Kind, Layout};
 
-/// Which optimiser changes the parameters.
+/// Method by which an optimiser changes the parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// AdamW (arXiv 1711.05101), as PyTorch computes it.
@@ -17,7 +17,7 @@ pub enum Method {
 /// The settings of an optimiser.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
-    /// Which optimiser changes the parameters.
+    /// Method by which an optimiser changes the parameters.
     pub method: Method,
     /// Shares that the old moments keep.
     pub betas: [f64; 2],

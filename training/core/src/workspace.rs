@@ -8,7 +8,7 @@ pub(crate) struct Workspace {
     pub patches: Vec<f32>,
     /// Residual stream after the stem and after each half block, `[pictures · tokens, dim]` each.
     pub streams: Vec<Vec<f32>>,
-    /// What each block keeps for the way back.
+    /// Numbers that each block keeps for the way back.
     pub blocks: Vec<Kept>,
     /// Means over the patches of a picture behind the last Aff, `[pictures, dim]`.
     pub means: Vec<f32>,
@@ -26,7 +26,7 @@ pub(crate) struct Workspace {
     pub d_hidden: Vec<f32>,
 }
 
-/// What one block keeps from the way forwards for the way back.
+/// Numbers that one block keeps from the way forwards for the way back.
 pub(crate) struct Kept {
     /// Results of the patch mixing, `[pictures · tokens, dim]`.
     pub mixed: Vec<f32>,

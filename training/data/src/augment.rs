@@ -19,11 +19,11 @@ pub use vary::Varier;
 use crate::random::Random;
 use geometry::Filter;
 
-/// How pictures are varied in training. [`Augmentation::none`] varies nothing.
+/// Variation of pictures in training. [`Augmentation::none`] varies nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Augmentation {
-    /// How a part of the picture becomes the network's input.
+    /// Way in which a part of the picture becomes the network's input.
     pub crop: Crop,
     /// Probability of a horizontal flip.
     pub flip: f32,
@@ -48,7 +48,7 @@ pub struct Augmentation {
     pub repeats: u32,
 }
 
-/// How a part of a picture becomes the network's input.
+/// Ways in which a part of a picture becomes the network's input.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Crop {
@@ -68,7 +68,7 @@ pub enum Crop {
     Padded {
         /// Pixels added on each side.
         pixels: u32,
-        /// What the added pixels show.
+        /// Contents of the added pixels.
         padding: Padding,
     },
 }
@@ -87,7 +87,7 @@ pub enum Interpolation {
     Random,
 }
 
-/// What pixels outside a picture show.
+/// Contents of pixels outside a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Padding {
@@ -147,13 +147,13 @@ pub struct Blur {
 pub struct Erasing {
     /// Probability that a picture loses a rectangle.
     pub probability: f32,
-    /// What replaces the rectangle.
+    /// Replacement of the rectangle.
     pub mode: ErasingMode,
     /// Smallest and largest share of the picture's area.
     pub area: [f32; 2],
 }
 
-/// What replaces an erased rectangle of a normalised picture.
+/// Replacement of an erased rectangle in a normalised picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ErasingMode {

@@ -16,7 +16,7 @@ use resmlp_picture::{Limits, Picture};
 use crate::error::{DataError, Result};
 use entry::Entry;
 
-/// How a data set is opened.
+/// Options for opening a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Bytes of memory that decoded pictures may take. If a data set needs more, its pictures are decoded each time

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::recipe::Recipe;
 use crate::state::{Epoch, State};
 
-/// What one batch gave.
+/// Results of one batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
     /// Mean loss of the batch's varied pictures.
@@ -29,7 +29,7 @@ pub trait Observer {
     fn epoch(&mut self, state: &State, epoch: &Epoch);
 }
 
-/// How a call of [`Course::run`] ended.
+/// End of a call of [`Course::run`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// All epochs are complete.

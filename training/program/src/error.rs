@@ -32,7 +32,7 @@ pub enum Error {
         epoch: u64,
         /// Batch in the epoch, counted from 1.
         batch: usize,
-        /// What is not finite.
+        /// Name of the number that is not finite.
         reason: NotFinite,
         /// File of the saved state.
         saved: PathBuf,

@@ -23,6 +23,9 @@ use serde_json::json;
 use crate::course::first;
 use crate::error::{Error, Result};
 
+/// Largest difference between tract's logits and the training's own, relative to their range. Rounding makes about 1e-6.
+const LARGEST_ERROR: f64 = 1e-3;
+
 /// The findings about a trained network.
 #[derive(Debug, Serialize)]
 pub struct Finished {
@@ -45,7 +48,7 @@ pub struct Trained<'a> {
     pub layout: &'a Layout,
     /// Parameters that the checkpoint holds.
     pub parameters: &'a [f32],
-    /// How pictures are prepared.
+    /// Preparation of pictures.
     pub preprocess: &'a Preprocess,
     /// Pictures for calibration.
     pub training: &'a Dataset,
@@ -57,13 +60,21 @@ pub struct Trained<'a> {
 /// the findings.
 ///
 /// # Errors
-/// Returns an error where the checkpoint cannot be read back, does not fit the packed format, or tract refuses it.
+/// Returns an error where the checkpoint cannot be read back, computes something else in tract than in the training, or
+/// does not fit the packed format.
 pub fn finish(trained: &Trained, trainer: &mut Trainer) -> Result<(Finished, Vec<u8>)> {
     let checkpoint = resmlp_checkpoint::load(trained.path, &LoadOptions::default())?;
     let judged = trained.held_out.unwrap_or(trained.training);
     let most = default_pictures(checkpoint.network.macs());
     let pictures = prepared(judged, trained.preprocess, most)?;
     let forward_error = forward_error(trained, &checkpoint, trainer, &pictures)?;
+    if forward_error.is_nan() || forward_error > LARGEST_ERROR {
+        let message = format!(
+            "tract's logits differ from the training's by {forward_error:.1e} of their range, expected at most \
+             {LARGEST_ERROR:.0e}; do not use this checkpoint, and please report this"
+        );
+        return Err(Error::file(trained.path, message));
+    }
     let bytes = pack(trained, &checkpoint)?;
     let aligned = AlignedBytes::from(bytes.as_slice());
     let model = PackedModel::new(trained.path, aligned, None)?;

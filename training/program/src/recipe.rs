@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 pub struct Recipe {
     /// Sizes of the network.
     pub network: Sizes,
-    /// How pictures are prepared, in training and later on the device.
+    /// Preparation of pictures, in training and later on the device.
     pub preprocess: Preprocess,
-    /// How pictures are varied in training.
+    /// Variation of pictures in training.
     pub augmentation: Augmentation,
     /// Passes over the training pictures.
     pub epochs: u64,

@@ -26,13 +26,13 @@ figure{display:inline-block;margin:.2rem;text-align:center;font-size:12px;line-h
 img{width:64px;height:64px;image-rendering:pixelated}svg{max-width:100%}.m td{border:1px solid #ddd}\
 .m th{font-size:12px}";
 
-/// What a report shows.
+/// Contents of a report.
 pub struct Contents<'a> {
     /// Settings.
     pub recipe: &'a Recipe,
     /// Number of parameters.
     pub parameters: usize,
-    /// What each epoch gave.
+    /// Results of each epoch.
     pub history: &'a [Epoch],
     /// Training pictures.
     pub training: &'a Loader,

@@ -26,11 +26,11 @@ pub struct State {
     pub mean: Mean,
     /// Moments of the optimiser.
     pub optimiser: Optimiser,
-    /// How far training has come.
+    /// Progress of the training.
     pub progress: Progress,
 }
 
-/// How far training has come.
+/// Progress of the training.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Progress {
@@ -42,11 +42,11 @@ pub struct Progress {
     pub updates: u64,
     /// Sum of the losses of the current epoch's batches.
     pub loss: f64,
-    /// What each complete epoch gave.
+    /// Results of each complete epoch.
     pub history: Vec<Epoch>,
 }
 
-/// What an epoch gave.
+/// Results of one epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Epoch {
@@ -62,7 +62,7 @@ pub struct Epoch {
     pub held_out_loss: Option<f64>,
 }
 
-/// What the metadata of a saved state hold.
+/// The metadata of a saved state.
 #[derive(Serialize, Deserialize)]
 struct Saved {
     recipe: Recipe,

@@ -37,8 +37,8 @@ impl Pictures {
         self.0.path().join(name)
     }
 
-    /// Returns a command that trains a tiny network and writes the checkpoint `output`. `flags` come before those of the
-    /// tiny network.
+    /// Returns a command that trains a tiny network and writes the checkpoint `output`. `flags` come before those of
+    /// the tiny network.
     fn train(&self, output: &str, flags: &[&str]) -> Command {
         let mut command = program();
         command.arg("train").arg(self.path("pictures")).arg("-o").arg(self.path(output)).args(flags);
@@ -202,6 +202,15 @@ fn fine_tuning_fits_classes_and_size_and_keeps_frozen_tensors() {
     assert_eq!(new.stem, old.stem);
     assert_eq!(new.blocks[0].expand, old.blocks[0].expand);
     assert_ne!(new.blocks[1].expand, old.blocks[1].expand);
+
+    // timm's names cannot state the activation, so a checkpoint with these names would be read as one with GELU.
+    let relu = resmlp_network::Network { activation: resmlp_network::Activation::Relu, ..old };
+    let graph = resmlp_checkpoint::export::onnx_bytes(&relu, resmlp_checkpoint::export::Batch::Any).unwrap();
+    fs::write(pictures.path("relu.onnx"), graph).unwrap();
+    let mut command = program();
+    command.arg("finetune").args(["relu.onnx", "pictures"].map(|name| pictures.path(name)));
+    let error = fails(command.arg("-o").arg(pictures.path("x.safetensors")), 1);
+    assert!(error.contains("its activation is relu, which timm's names cannot state"), "{error}");
 
     let error = fails(&mut tune("x.safetensors", &["--image", "15"]), 2);
     assert!(error.contains("--image is 15, expected a multiple of the network's patch, 2"), "{error}");

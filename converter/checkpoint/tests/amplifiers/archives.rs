@@ -28,7 +28,8 @@ fn archive(pickle: &[u8], size: usize, length: usize) -> Vec<u8> {
     zip.finish().unwrap().into_inner()
 }
 
-/// Returns a pickle of a dictionary of `count` tensors of one number, each with a storage of its own of `length` numbers.
+/// Returns a pickle of a dictionary of `count` tensors of one number, each with a storage of its own of `length`
+/// numbers.
 fn tensors(count: usize, length: usize) -> Vec<u8> {
     let text = |text: &str| [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
     let before = [&b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nq\0ctorch\nFloatStorage\nq\x01"[..], b"00}("].concat();

@@ -1,9 +1,9 @@
 //! A server on loopback that speaks the model hub's protocol, and misbehaves as a test asks.
 //!
 //! It has two ports. The first is the hub: it describes repositories, and redirects as the real hub does, large files
-//! to the second port and small files to another path. The second port stands for the storage behind the hub: it answers
-//! ranges, and refuses requests with a token.
-#![allow(dead_code)]
+//! to the second port and small files to another path. The second port stands for the storage behind the hub: it
+//! answers ranges, and refuses requests with a token.
+#![allow(dead_code, reason = "each program that includes this file uses a part of it")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -102,7 +102,7 @@ impl Cutter {
 
         // Pillow's first pass goes across and the second one down, each rounded to u8.
         let [target_height, target_width] = size.map(|side| side as u32);
-        self.narrowed.resize(3 * (height * target_width) as usize, 0);
+        self.narrowed.resize(3 * height as usize * target_width as usize, 0);
         let target = canvas.resize(size);
         pass(&mut self.resizer, filter, &self.cut, [height, width], &mut self.narrowed, [height, target_width]);
         pass(&mut self.resizer, filter, &self.narrowed, [height, target_width], target, [target_height, target_width]);

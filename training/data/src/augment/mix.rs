@@ -6,7 +6,7 @@ use super::Mix;
 use super::crop::Rectangle;
 use crate::random::Random;
 
-/// How a sample is mixed with its partner.
+/// Mixture of a sample with its partner.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mixture {
     /// The sample stays as it is.

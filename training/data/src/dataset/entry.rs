@@ -28,7 +28,7 @@ pub struct Entry {
     memory: Memory,
 }
 
-/// Where a picture's file is.
+/// Place of a picture's file.
 #[derive(Debug)]
 enum Origin {
     /// The picture has no file and is in memory.
@@ -39,7 +39,7 @@ enum Origin {
     Archive { archive: Arc<Mutex<File>>, start: u64, length: u64 },
 }
 
-/// What of a picture is in memory.
+/// The part of a picture that is in memory.
 #[derive(Debug)]
 enum Memory {
     Nothing,

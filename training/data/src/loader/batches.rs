@@ -29,7 +29,7 @@ pub struct Batches {
     chunks: Chunks,
 }
 
-/// Where chunks come from.
+/// Source of the chunks.
 #[derive(Debug)]
 enum Chunks {
     /// The caller's thread prepares them.
@@ -42,7 +42,7 @@ enum Chunks {
     },
 }
 
-/// What the threads share.
+/// State that the threads share.
 #[derive(Debug)]
 struct Work {
     plan: Arc<Plan>,

@@ -21,7 +21,7 @@ pub enum Order {
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub dataset: Arc<Dataset>,
-    /// How a picture is varied for each view.
+    /// Variation of a picture for each view.
     pub views: Vec<Augmentation>,
     pub input: Preprocess,
     /// Samples in a batch.

@@ -8,7 +8,7 @@ use resmlp_train_data::{Dataset, Options};
 use super::session::{self, Manner, Outputs};
 use resmlp_cli::terminal;
 
-/// Where pictures come from.
+/// Flags that name the pictures.
 #[derive(clap::Args)]
 pub struct DataFlags {
     /// Labelled pictures: a folder with a folder for each class, a .tar of one, a folder with IDX files, or a sheet
@@ -49,7 +49,7 @@ impl DataFlags {
     }
 }
 
-/// Where results go, and how a training is run.
+/// Flags that name the results, and flags that change how a training is run but not what it gives.
 #[derive(clap::Args)]
 pub struct OutputFlags {
     /// Checkpoint to write

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use resmlp_checkpoint::config::{self, CropMode, Interpolation, Sourced};
 use resmlp_checkpoint::{LoadOptions, load};
-use resmlp_network::{AffinePlacement, Linear, Matrix, Network};
+use resmlp_network::{Activation, AffinePlacement, Linear, Matrix, Network};
 use resmlp_picture::{Fit, Preprocess, ResizeMode};
 use resmlp_train::course::End;
 use resmlp_train::recipe::{Recipe, Sizes};
@@ -52,6 +52,12 @@ pub fn execute(args: &Args, json: bool) -> Result<End> {
     let checkpoint = load(path, &LoadOptions::default())?;
     checkpoint.notes.iter().for_each(|note| terminal::note(note));
     let mut network = branch_form(checkpoint.network, path)?;
+    if network.activation != Activation::Gelu {
+        let found = network.activation.name();
+        let message =
+            format!("its activation is {found}, which timm's names cannot state; expected a network with gelu");
+        return Err(Error::file(path, message));
+    }
     let sets = args.data.open(args.image.unwrap_or(network.image[0]))?;
     if let Some(side) = args.image {
         if side == 0 || !side.is_multiple_of(network.patch) {

@@ -29,7 +29,7 @@ impl Like {
     }
 }
 
-/// Sizes of the network.
+/// Flags that state the sizes of the network.
 #[derive(clap::Args, Default)]
 #[command(next_help_heading = "Network")]
 pub struct NetworkFlags {
@@ -77,7 +77,7 @@ impl NetworkFlags {
     }
 }
 
-/// How the network learns.
+/// Flags that change how the network learns.
 #[derive(clap::Args, Default)]
 #[command(next_help_heading = "Training")]
 pub struct RecipeFlags {
@@ -126,7 +126,7 @@ pub struct RecipeFlags {
     seed: Option<u64>,
 }
 
-/// How pictures are varied.
+/// Flags that change how pictures are varied.
 #[derive(clap::Args, Default)]
 #[command(next_help_heading = "Augmentation")]
 pub struct AugmentationFlags {
@@ -163,7 +163,7 @@ pub struct AugmentationFlags {
     repeats: Option<u32>,
 }
 
-/// How a part of a picture is chosen.
+/// Ways to choose a part of a picture.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum CropFlag {
     /// The centre, as in evaluation

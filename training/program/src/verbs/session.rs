@@ -21,7 +21,7 @@ use resmlp_cli::terminal;
 /// Pictures of a batch in evaluation.
 const JUDGED: usize = 256;
 
-/// Where a training's results go.
+/// Files that a training writes.
 pub struct Outputs<'a> {
     /// Checkpoint to write.
     pub checkpoint: &'a Path,
@@ -31,7 +31,7 @@ pub struct Outputs<'a> {
     pub report: Option<&'a Path>,
 }
 
-/// Where a training starts.
+/// Parameters from which a training starts.
 pub struct Start {
     /// Place of every tensor in the parameters.
     pub layout: Layout,
@@ -53,7 +53,7 @@ impl Start {
     }
 }
 
-/// How a training is run. None of this changes its result.
+/// Settings that do not change the result of a training.
 pub struct Manner {
     /// Threads that compute.
     pub threads: usize,
@@ -63,7 +63,7 @@ pub struct Manner {
     pub json: bool,
 }
 
-/// What a training gave. With `--json` these are the fields of the last line.
+/// Outcome of a training. With `--json` these are the fields of the last line.
 #[derive(Serialize)]
 struct Outcome<'a> {
     /// Path of the checkpoint that was written.
