@@ -9,6 +9,7 @@ pub mod error;
 pub mod locate;
 pub mod output;
 pub mod packed;
+pub mod provenance;
 pub mod reference;
 pub mod target;
 pub mod terminal;

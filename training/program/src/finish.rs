@@ -9,6 +9,7 @@ use resmlp_checkpoint::{Checkpoint, LoadOptions};
 use resmlp_cli::check::{Check, Findings, default_pictures};
 use resmlp_cli::classifier::Classifier;
 use resmlp_cli::packed::PackedModel;
+use resmlp_cli::provenance::provenance;
 use resmlp_cli::target::Target;
 use resmlp_cli::tract::TractReference;
 use resmlp_picture::Preprocess;
@@ -18,7 +19,6 @@ use resmlp_runtime::format::WeightStorage;
 use resmlp_train_core::{Layout, Trainer};
 use resmlp_train_data::Dataset;
 use serde::Serialize;
-use serde_json::json;
 
 use crate::course::first;
 use crate::error::{Error, Result};
@@ -111,18 +111,10 @@ fn forward_error(
 fn pack(trained: &Trained, checkpoint: &Checkpoint) -> Result<Vec<u8>> {
     let count = resmlp_quantise::calibration_pictures(checkpoint.network.macs());
     let pictures = prepared(trained.training, trained.preprocess, count)?;
-    let provenance = json!({
-        "checkpoint": trained.path.file_name().map(|name| name.to_string_lossy()),
-        "format": checkpoint.format.name(),
-        "dialect": checkpoint.network.dialect.name(),
-        "parameters": checkpoint.parameters,
-        "calibration_pictures": pictures.len(),
-        "converter": concat!("resmlp-train ", env!("CARGO_PKG_VERSION")),
-    });
     let extras = Extras {
         labels: trained.training.class_names().to_vec(),
         preprocessing: trained.preprocess.packed(),
-        provenance: provenance.to_string(),
+        provenance: provenance(trained.path, None, checkpoint, trained.preprocess, pictures.len()),
     };
     let request = Request {
         network: &checkpoint.network,

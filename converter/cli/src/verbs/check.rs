@@ -8,7 +8,9 @@ use resmlp_checkpoint::{Checkpoint, LoadOptions};
 use resmlp_cli::check::{Check, Findings, StageFindings, default_pictures};
 use resmlp_cli::classifier::Classifier;
 use resmlp_cli::error::{Error, Result};
+use resmlp_cli::locate::locate;
 use resmlp_cli::packed::PackedModel;
+use resmlp_cli::terminal;
 use resmlp_picture::Preprocess;
 use resmlp_picture::dataset::{self, Dataset};
 use serde::Serialize;
@@ -16,8 +18,6 @@ use serde::Serialize;
 use super::flags::{CheckpointFlags, KernelFlags, PreprocessFlags, ThreadFlags};
 use super::open;
 use super::report::{columns, percent, shown, table};
-use resmlp_cli::locate::locate;
-use resmlp_cli::terminal;
 
 #[derive(clap::Args)]
 pub struct Args {

@@ -7,22 +7,21 @@ use std::time::Instant;
 use clap::ValueEnum;
 use resmlp_checkpoint::Checkpoint;
 use resmlp_cli::error::{Error, Result};
+use resmlp_cli::locate::{Located, Origin, locate};
 use resmlp_cli::output::{self, write_atomically};
+use resmlp_cli::provenance::provenance;
 use resmlp_cli::target::Target;
-use resmlp_network::Activation;
+use resmlp_cli::terminal;
 use resmlp_picture::Preprocess;
 use resmlp_picture::dataset::Dataset;
 use resmlp_quantise::{Converted, Extras, LayerCost, Request, StageLoss};
-use resmlp_runtime::format::{WeightStorage, version_for};
+use resmlp_runtime::format::WeightStorage;
 use serde::Serialize;
-use serde_json::json;
 
 use super::flags::{CheckpointFlags, LabelFlags, PreprocessFlags, ThreadFlags};
 use super::open;
 use super::report::{columns, grouped, percent, shown, table};
 use super::stated::{Stated, stated};
-use resmlp_cli::locate::{Located, Origin, locate};
-use resmlp_cli::terminal;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -210,38 +209,6 @@ pub fn quantise(path: &Path, request: &Request) -> Result<Converted> {
     let converted = resmlp_quantise::convert(request, || bar.inc(1));
     bar.finish_and_clear();
     converted.map_err(|error| Error::file(path, error.to_string()))
-}
-
-/// Returns the JSON text that a model carries to say where it comes from.
-///
-/// Its fields are `checkpoint` (file name), `format`, `dialect`, `parameters`, `calibration_pictures`, `converter`,
-/// `format_version`; where the activation is not the exact GELU, `activation`; and where the checkpoint comes from the
-/// model hub, `hub` with `repository`, `revision` and `commit`.
-pub fn provenance(
-    path: &Path,
-    origin: Option<&Origin>,
-    checkpoint: &Checkpoint,
-    preprocess: &Preprocess,
-    pictures: usize,
-) -> String {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let mut provenance = json!({
-        "checkpoint": name,
-        "format": checkpoint.format.name(),
-        "dialect": checkpoint.network.dialect.name(),
-        "parameters": checkpoint.parameters,
-        "calibration_pictures": pictures,
-        "converter": concat!("resmlp ", env!("CARGO_PKG_VERSION")),
-        "format_version": version_for(checkpoint.network.activation, preprocess.packed().fit),
-    });
-    let activation = checkpoint.network.activation;
-    if activation != Activation::Gelu {
-        provenance["activation"] = activation.name().into();
-    }
-    if let Some(origin) = origin {
-        provenance["hub"] = json!(origin);
-    }
-    provenance.to_string()
 }
 
 /// Pictures for calibration.

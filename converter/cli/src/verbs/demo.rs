@@ -10,6 +10,7 @@ use resmlp_cli::classifier::Classifier;
 use resmlp_cli::error::{Error, Result};
 use resmlp_cli::output::{self, write_atomically};
 use resmlp_cli::packed::PackedModel;
+use resmlp_cli::provenance::provenance;
 use resmlp_cli::reference::CheckpointClassifier;
 use resmlp_command_line::{SHOWN, guesses};
 use resmlp_picture::Preprocess;
@@ -125,13 +126,7 @@ impl Demo {
         let extras = Extras {
             labels: self.labels.clone(),
             preprocessing: self.preprocess.packed(),
-            provenance: convert::provenance(
-                &self.path,
-                None,
-                &self.checkpoint,
-                &self.preprocess,
-                calibration.pictures.len(),
-            ),
+            provenance: provenance(&self.path, None, &self.checkpoint, &self.preprocess, calibration.pictures.len()),
         };
         let converted = convert::quantise(
             &self.path,

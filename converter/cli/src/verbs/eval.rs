@@ -6,12 +6,12 @@ use std::path::PathBuf;
 
 use resmlp_cli::classifier::{Classifier, rank};
 use resmlp_cli::error::{Error, Result};
+use resmlp_cli::terminal;
 use resmlp_picture::dataset::{self, Dataset};
 use serde::Serialize;
 
 use super::flags::{CheckpointFlags, KernelFlags, LabelFlags, PreprocessFlags, ThreadFlags};
 use super::open;
-use resmlp_cli::terminal;
 
 /// Number of pictures that are in memory at the same time.
 const CHUNK: usize = 256;

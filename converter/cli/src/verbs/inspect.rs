@@ -7,6 +7,7 @@ use resmlp_checkpoint::config;
 use resmlp_checkpoint::{Checkpoint, Format, GELU_IS_ASSUMED};
 use resmlp_cli::classifier::Classifier;
 use resmlp_cli::error::{Error, Result};
+use resmlp_cli::locate::{Located, Origin, locate};
 use resmlp_cli::packed::{self, PackedModel};
 use resmlp_network::AffinePlacement;
 use resmlp_picture::{Fit, Preprocess};
@@ -19,7 +20,6 @@ use super::flags::{CheckpointFlags, LabelFlags, PreprocessFlags};
 use super::open;
 use super::report::{grouped, table};
 use super::stated::{Sources, Stated, stated};
-use resmlp_cli::locate::{Located, Origin, locate};
 
 #[derive(clap::Args)]
 pub struct Args {

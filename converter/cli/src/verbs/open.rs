@@ -5,13 +5,13 @@ use std::path::Path;
 use resmlp_checkpoint::{self as checkpoint, Checkpoint, GELU_IS_ASSUMED, LoadOptions, config, labels};
 use resmlp_cli::classifier::Classifier;
 use resmlp_cli::error::{Error, Result};
+use resmlp_cli::locate::locate;
 use resmlp_cli::packed::{self, PackedModel};
 use resmlp_cli::reference::CheckpointClassifier;
+use resmlp_cli::terminal;
 
 use super::flags::{CheckpointFlags, KernelFlags, LabelFlags, PreprocessFlags};
 use super::stated::{Stated, stated};
-use resmlp_cli::locate::locate;
-use resmlp_cli::terminal;
 
 /// Reads a checkpoint and prints what the reader chose or left out as notes on stderr.
 ///

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use resmlp_cli::error::{Error, Result};
+use resmlp_cli::terminal;
 use resmlp_command_line::{Guess, SHOWN, guesses};
 use resmlp_picture::Preprocess;
 use resmlp_picture::dataset::{self, Item, Loaded};
@@ -12,7 +13,6 @@ use serde::Serialize;
 use super::flags::{CheckpointFlags, KernelFlags, LabelFlags, PreprocessFlags, ThreadFlags};
 use super::open;
 use super::report::shown;
-use resmlp_cli::terminal;
 
 #[derive(clap::Args)]
 pub struct Args {

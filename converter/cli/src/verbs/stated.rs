@@ -9,11 +9,11 @@ use std::path::Path;
 use resmlp_checkpoint::config::{self, Config, CropMode, Interpolation, Sourced};
 use resmlp_checkpoint::{Checkpoint, labels};
 use resmlp_cli::error::Result;
+use resmlp_cli::terminal;
 use resmlp_picture::{Fit, Preprocess, ResizeMode};
 use serde::Serialize;
 
 use super::flags::{LabelFlags, PreprocessFlags};
-use resmlp_cli::terminal;
 
 /// The source of each setting of the preprocessing: `flag`, `file`, `assumed`, or a key such as
 /// `config.json: pretrained_cfg.mean`.

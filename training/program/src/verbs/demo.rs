@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use resmlp_cli::terminal;
 use resmlp_train::course::End;
 use resmlp_train::recipe::{Recipe, Sizes};
 use resmlp_train::{Error, Result};
@@ -10,7 +11,6 @@ use resmlp_train_data::{Augmentation, Dataset, Options};
 
 use super::session::{self, Manner, Outputs, Start};
 use super::train::statistics;
-use resmlp_cli::terminal;
 
 #[derive(clap::Args)]
 pub struct Args {

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use resmlp_cli::terminal;
 use resmlp_train::Result;
 use resmlp_train_data::{Dataset, Options};
 
 use super::session::{self, Manner, Outputs};
-use resmlp_cli::terminal;
 
 /// Flags that name the pictures.
 #[derive(clap::Args)]

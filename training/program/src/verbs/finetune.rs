@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use resmlp_checkpoint::config::{self, CropMode, Interpolation, Sourced};
 use resmlp_checkpoint::{LoadOptions, load};
+use resmlp_cli::locate::locate;
+use resmlp_cli::terminal;
 use resmlp_network::{Activation, AffinePlacement, Linear, Matrix, Network};
 use resmlp_picture::{Fit, Preprocess, ResizeMode};
 use resmlp_train::course::End;
@@ -14,8 +16,6 @@ use resmlp_train_core::{Layout, Shape, regrid};
 use super::files::{DataFlags, OutputFlags};
 use super::flags::{AugmentationFlags, RecipeFlags};
 use super::session::{self, Start};
-use resmlp_cli::locate::locate;
-use resmlp_cli::terminal;
 
 #[derive(clap::Args)]
 pub struct Args {
